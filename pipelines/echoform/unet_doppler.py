@@ -1,0 +1,390 @@
+"""The denoiser: a U-Net over spectrogram latents that knows who walks, and attends as a spectrogram is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.models.upsampling import Upsample2D
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor, nn
+
+ATTENTION_TYPES = ("none", "window", "axial")
+
+
+def rotate_by_position(features: Tensor) -> Tensor:
+    """Turn pairs of features by angles that grow with the place on the map, so that dot products see distances.
+
+    Half of the pairs turn with frequency (H), half with time (W). Wavelengths run from 6 to some 600 tokens, which
+    suits maps of 4 to 64 tokens a side. The map may be of any size, and the model needs no parameters for it.
+
+    Args:
+        features: [B, H, W, ..., D] with D divisible by 4.
+
+    Returns:
+        The same shape and dtype.
+
+    Source: rotary embeddings, Su et al. 2021 (arXiv:2104.09864), equation 34, along two axes.
+    """
+    height, width, pairs = features.shape[1], features.shape[2], features.shape[-1] // 4
+    turns = 100.0 ** (-torch.arange(pairs, device=features.device) / pairs)
+    rows = torch.arange(height, device=features.device)[:, None, None] * turns  # [H, 1, D/4]
+    columns = torch.arange(width, device=features.device)[None, :, None] * turns  # [1, W, D/4]
+    angles = torch.cat([rows.expand(-1, width, -1), columns.expand(height, -1, -1)], dim=-1)  # [H, W, D/2]
+    angles = angles.reshape(height, width, *[1] * (features.ndim - 4), 2 * pairs)
+    cos, sin = angles.cos().to(features.dtype), angles.sin().to(features.dtype)
+    first, second = features.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+def attend(qkv: Tensor) -> Tensor:
+    """Softmax attention inside each sequence: [S, length, 3, heads, D] -> [S, length, heads, D]."""
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [S, heads, length, D]
+    if qkv.device.type == "cpu":
+        # Written out, because the CPU's fused kernel takes some five times as long on sequences as short as these.
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        return (scores.softmax(dim=-1) @ value).transpose(1, 2)
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+
+
+def attend_in_windows(qkv: Tensor, window_size: int) -> Tensor:
+    """Attention among the tokens of each square window: [B, H, W, 3, heads, D] -> [B, H, W, heads, D]."""
+    batch, height, width = qkv.shape[:3]
+    tall, wide = min(window_size, height), min(window_size, width)
+    tiles = qkv.unflatten(2, (-1, wide)).unflatten(1, (-1, tall)).transpose(2, 3)  # [B, H/tall, W/wide, tall, wide, ..]
+    attended = attend(tiles.flatten(3, 4).flatten(0, 2))
+    tiles = attended.unflatten(0, (batch, height // tall, width // wide)).unflatten(3, (tall, wide))
+    return tiles.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def attend_along_axes(qkv: Tensor) -> Tensor:
+    """Half of the heads attend along time, half along frequency: [B, H, W, 3, heads, D] -> [B, H, W, heads, D]."""
+    batch, height, width = qkv.shape[:3]
+    along_time, along_frequency = qkv.chunk(2, dim=-2)
+    rows = attend(along_time.flatten(0, 1)).unflatten(0, (batch, height))
+    columns = attend(along_frequency.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, width)).transpose(1, 2)
+    return torch.cat([rows, columns], dim=-2)
+
+
+class DopplerAttention(nn.Module):
+    """Multi-head attention over a map [B, C, H, W], added to what comes in.
+
+    `window` looks at the texture around a token; neighbouring windows meet through the convolutions in between.
+    `axial` looks along the token's row (how this Doppler frequency goes on in time) and its column (what else moves
+    at this moment).
+    """
+
+    def __init__(
+        self, channels: int, attention_type: str, num_heads: int, window_size: int, norm_num_groups: int
+    ) -> None:
+        super().__init__()
+        self.attention_type = attention_type
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.norm = nn.GroupNorm(norm_num_groups, channels)
+        self.to_qkv = nn.Linear(channels, 3 * channels)
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """[B, C, H, W] in and out."""
+        grid = self.norm(hidden_states).permute(0, 2, 3, 1)  # [B, H, W, C]
+        qkv = self.to_qkv(grid).unflatten(-1, (3, self.num_heads, -1))  # [B, H, W, 3, heads, D]
+        query_key, value = qkv.split((2, 1), dim=3)
+        qkv = torch.cat([rotate_by_position(query_key), value], dim=3)
+        windowed = self.attention_type == "window"
+        attended = attend_in_windows(qkv, self.window_size) if windowed else attend_along_axes(qkv)
+        return hidden_states + self.to_out(attended.flatten(-2)).permute(0, 3, 1, 2)
+
+
+class DopplerBlock(nn.Module):
+    """A residual block that sees time step, user and conditions, then attention unless its type is `none`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding_channels: int,
+        attention_type: str,
+        num_heads: int,
+        window_size: int,
+        norm_num_groups: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.resnet = ResnetBlock2D(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            temb_channels=embedding_channels,
+            groups=norm_num_groups,
+            eps=1e-5,
+            dropout=dropout,
+            time_embedding_norm="scale_shift",
+        )
+        self.attention = (
+            nn.Identity()
+            if attention_type == "none"
+            else DopplerAttention(out_channels, attention_type, num_heads, window_size, norm_num_groups)
+        )
+
+    def forward(self, hidden_states: Tensor, embedding: Tensor) -> Tensor:
+        """[B, in_channels, H, W] and embedding [B, D] to [B, out_channels, H, W]."""
+        return self.attention(self.resnet(hidden_states, embedding))
+
+
+class DopplerUNet2DModel(ModelMixin, ConfigMixin):
+    """U-Net that denoises spectrogram latents [B, C, H, W] (H is frequency, W is time) of a chosen user.
+
+    High-resolution levels attend inside windows, deeper ones along the two axes. Time step, user and any number of
+    further conditions enter every residual block as one summed embedding, which scales and shifts its features. User
+    and conditions have a null row each, learned by dropping labels in training, for classifier-free guidance (Ho and
+    Salimans 2022, arXiv:2207.12598).
+
+    Args:
+        num_users: People it can tell apart; their ids are 0..num_users - 1.
+        sample_size: Side of the latents, or (height, width). Each must halve evenly at every level but the last.
+        in_channels: Channels of the noisy latents.
+        out_channels: Channels of the prediction.
+        block_out_channels: Channels of each level, highest resolution first.
+        layers_per_block: Blocks a level on the way down; the way up has one more.
+        attention_types: `none`, `window` or `axial` for each level; the middle takes the last one.
+        window_size: Side of an attention window in tokens; it must tile the map of each `window` level. A map that is
+            smaller is one window.
+        num_attention_heads: Heads of every attention (their number, not their size).
+        norm_num_groups: Groups of every group norm; must divide all of block_out_channels. On CPUs 16 channels or more
+            a group make it a good deal faster.
+        dropout: Share of features dropped inside residual blocks while training.
+        conditions: Name of each further condition -> how many values it has, such as {"direction": 2}.
+
+    Raises:
+        ValueError: If sizes, channels, heads or names do not fit together.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ("DopplerBlock",)
+    _repeated_blocks = ("DopplerBlock",)
+    _skip_layerwise_casting_patterns = ("norm",)
+
+    @register_to_config
+    def __init__(
+        self,
+        *,
+        num_users: int,
+        sample_size: int | tuple[int, int] = 32,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        block_out_channels: tuple[int, ...] = (128, 256, 384),
+        layers_per_block: int = 2,
+        attention_types: tuple[str, ...] = ("window", "axial", "axial"),
+        window_size: int = 8,
+        num_attention_heads: int = 8,
+        norm_num_groups: int = 32,
+        dropout: float = 0.0,
+        conditions: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self._check_config()
+        self._check_size(*((sample_size, sample_size) if isinstance(sample_size, int) else sample_size))
+        self.gradient_checkpointing = False
+
+        first, last = block_out_channels[0], block_out_channels[-1]
+        embedding_channels = 4 * first
+        self.time_proj = Timesteps(first, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(first, embedding_channels)
+        self.user_embedding = nn.Embedding(num_users + 1, embedding_channels)
+        # In sorted order, because a config that was saved comes back sorted; a list, because a name may be any string.
+        self.condition_embeddings = nn.ModuleList(
+            nn.Embedding(values + 1, embedding_channels) for _, values in sorted((conditions or {}).items())
+        )
+
+        def block(in_channels: int, out_channels: int, attention_type: str) -> DopplerBlock:
+            return DopplerBlock(
+                in_channels,
+                out_channels,
+                embedding_channels,
+                attention_type,
+                num_attention_heads,
+                window_size,
+                norm_num_groups,
+                dropout,
+            )
+
+        self.conv_in = nn.Conv2d(in_channels, first, kernel_size=3, padding=1)
+        skips = [first]
+        channels = first
+        self.down_levels, self.downsamplers = nn.ModuleList(), nn.ModuleList()
+        for level, (level_channels, attention_type) in enumerate(zip(block_out_channels, attention_types, strict=True)):
+            blocks = nn.ModuleList()
+            for _ in range(layers_per_block):
+                blocks.append(block(channels, level_channels, attention_type))
+                channels = level_channels
+                skips.append(channels)
+            self.down_levels.append(blocks)
+            if level < len(block_out_channels) - 1:
+                self.downsamplers.append(Downsample2D(channels, use_conv=True, name="op"))
+                skips.append(channels)
+
+        self.middle = nn.ModuleList([block(last, last, attention_types[-1]), block(last, last, "none")])
+
+        self.up_levels, self.upsamplers = nn.ModuleList(), nn.ModuleList()
+        for level in reversed(range(len(block_out_channels))):
+            blocks = nn.ModuleList()
+            for _ in range(layers_per_block + 1):
+                blocks.append(block(channels + skips.pop(), block_out_channels[level], attention_types[level]))
+                channels = block_out_channels[level]
+            self.up_levels.append(blocks)
+            if level > 0:
+                self.upsamplers.append(Upsample2D(channels, use_conv=True))
+
+        self.norm_out = nn.GroupNorm(norm_num_groups, first)
+        self.conv_out = nn.Conv2d(first, out_channels, kernel_size=3, padding=1)
+
+    @property
+    def null_user(self) -> int:
+        """Id of the null user: whoever it is, for guidance."""
+        return self.config["num_users"]
+
+    @property
+    def null_conditions(self) -> dict[str, int]:
+        """Null value of each condition: whatever it is, for guidance."""
+        return dict(self.config["conditions"] or {})
+
+    @apply_forward_hook
+    def embed_users(self, users: Tensor) -> Tensor:
+        """Learned embedding of user ids int64 [B] in 0..num_users (the last one is null), as [B, D]."""
+        return self.user_embedding(users)
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        users: Tensor | None = None,
+        conditions: Mapping[str, Tensor] | None = None,
+        user_embeds: Tensor | None = None,
+        return_dict: bool = True,
+    ) -> UNet2DOutput | tuple[Tensor]:
+        """Predict what the scheduler was set to have predicted (noise, v or flow).
+
+        Args:
+            sample: Noisy latents, float [B, in_channels, H, W].
+            timestep: In 0..1000, one number or [B]; fractions are welcome.
+            users: Ids, int64 [B] in 0..num_users; None is the null user for all.
+            conditions: Values int64 [B] by name, each in 0..its number of values; one left out is null for all.
+            user_embeds: In place of `users`, float [B, D], such as a mix of rows of `embed_users`.
+            return_dict: False gives the tensor in a tuple.
+
+        Returns:
+            The prediction, float [B, out_channels, H, W].
+
+        Raises:
+            ValueError: If the map does not fit the levels, `users` and `user_embeds` are both given, or a condition is
+                unknown.
+        """
+        self._check_size(*sample.shape[-2:])
+        embedding = self._embed(sample, timestep, users, conditions or {}, user_embeds)
+
+        hidden_states = self.conv_in(sample)
+        skips = [hidden_states]
+        for level, blocks in enumerate(self.down_levels):
+            for block in blocks.children():
+                hidden_states = self._run(block, hidden_states, embedding)
+                skips.append(hidden_states)
+            if level < len(self.downsamplers):
+                hidden_states = self.downsamplers[level](hidden_states)
+                skips.append(hidden_states)
+
+        for block in self.middle:
+            hidden_states = self._run(block, hidden_states, embedding)
+
+        for level, blocks in enumerate(self.up_levels):
+            for block in blocks.children():
+                hidden_states = self._run(block, torch.cat([hidden_states, skips.pop()], dim=1), embedding)
+            if level < len(self.upsamplers):
+                hidden_states = self.upsamplers[level](hidden_states)
+
+        prediction = self.conv_out(F.silu(self.norm_out(hidden_states)))
+        return UNet2DOutput(sample=prediction) if return_dict else (prediction,)
+
+    def _embed(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        users: Tensor | None,
+        conditions: Mapping[str, Tensor],
+        user_embeds: Tensor | None,
+    ) -> Tensor:
+        if users is not None and user_embeds is not None:
+            raise ValueError("users and user_embeds exclude each other, got both")
+        if unknown := sorted(set(conditions) - set(self.null_conditions)):
+            raise ValueError(f"conditions must be among {sorted(self.null_conditions)}, got {unknown}")
+
+        batch, device = sample.shape[0], sample.device
+        timesteps = torch.as_tensor(timestep, device=device).reshape(-1).expand(batch)
+        embedding = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
+        if user_embeds is None:
+            users = torch.full((batch,), self.null_user, device=device) if users is None else users
+            user_embeds = self.user_embedding(users)
+        embedding = embedding + user_embeds
+        for table, (name, null) in zip(self.condition_embeddings, sorted(self.null_conditions.items()), strict=True):
+            values = conditions[name] if name in conditions else torch.full((batch,), null, device=device)
+            embedding = embedding + table(values)
+        return embedding
+
+    def _run(self, block: nn.Module, hidden_states: Tensor, embedding: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            assert self._gradient_checkpointing_func is not None  # set by enable_gradient_checkpointing
+            return self._gradient_checkpointing_func(block, hidden_states, embedding)
+        return block(hidden_states, embedding)
+
+    def _check_config(self) -> None:
+        config = self.config
+        if len(config["attention_types"]) != len(config["block_out_channels"]):
+            raise ValueError(
+                f"attention_types must name one type for each of the {len(config['block_out_channels'])} levels, "
+                f"got {config['attention_types']}"
+            )
+        for channels, attention_type in zip(config["block_out_channels"], config["attention_types"], strict=True):
+            if attention_type not in ATTENTION_TYPES:
+                raise ValueError(f"attention types must be among {ATTENTION_TYPES}, got {attention_type!r}")
+            if channels % config["norm_num_groups"]:
+                raise ValueError(
+                    f"each of block_out_channels must be divisible by norm_num_groups ({config['norm_num_groups']}), "
+                    f"got {channels}"
+                )
+            if attention_type != "none" and channels % (4 * config["num_attention_heads"]):
+                raise ValueError(
+                    f"levels that attend need channels divisible by 4 * num_attention_heads "
+                    f"({4 * config['num_attention_heads']}), got {channels}"
+                )
+        if "axial" in config["attention_types"] and config["num_attention_heads"] % 2:
+            raise ValueError(
+                f"axial attention gives half of the heads to each axis, so their number must be even, "
+                f"got {config['num_attention_heads']}"
+            )
+        if config["num_users"] < 1:
+            raise ValueError(f"num_users must be at least 1, got {config['num_users']}")
+        for name, values in (config["conditions"] or {}).items():
+            if values < 1:
+                raise ValueError(f"condition {name!r} must have at least one value, got {values}")
+
+    def _check_size(self, height: int, width: int) -> None:
+        window = self.config["window_size"]
+        finest = 2 ** (len(self.config["block_out_channels"]) - 1)
+        if height % finest or width % finest:
+            raise ValueError(
+                f"{len(self.config['block_out_channels'])} levels need latents whose sides are divisible by {finest}, "
+                f"got {height}x{width}"
+            )
+        for level, attention_type in enumerate(self.config["attention_types"]):
+            sides = height >> level, width >> level
+            if attention_type == "window" and any(side > window and side % window for side in sides):
+                raise ValueError(
+                    f"window_size must divide the {sides[0]}x{sides[1]} map of level {level}, got {window}; "
+                    f"a divisor of both sides fits"
+                )

@@ -1,0 +1,36 @@
+"""A tiny real data set and a tiny real first stage, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from echoform_train import simulate, train_ldm, train_vq_vae
+from tiny import tiny_ldm, tiny_vq_vae
+
+
+@pytest.fixture(scope="session")
+def walkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three simulated people, four walks of 6 s each, at 32x32 pixels."""
+    folder = tmp_path_factory.mktemp("walkers") / "data"
+    simulate.main(
+        simulate.Config(output_dir=folder, users=3, recordings_per_user=4, recording_s=6.0, resolution=32, workers=1)
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def first_stage(walkers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A first stage trained for a moment."""
+    folder = tmp_path_factory.mktemp("first_stage") / "vq"
+    train_vq_vae.main(tiny_vq_vae(walkers, folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def second_stage(walkers: Path, first_stage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second stage trained for a moment; its pipeline lies in `pipeline`."""
+    folder = tmp_path_factory.mktemp("second_stage") / "ldm"
+    train_ldm.main(tiny_ldm(walkers, first_stage, folder))
+    return folder

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from echoform_train.data.image_check import BadFile, decode_image, find_suspicious, refuse
+
+RGB = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+
+def rgb16_png() -> bytes:
+    """A 2x2 PNG with 16 bits a channel, written by the PNG specification since PIL cannot."""
+    header = (2).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
+    rows = b"".join(b"\0" + bytes(range(12)) for _ in range(2))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(name, data) for name, data in chunks)
+
+
+def test_rgb_and_greyscale_come_back_bit_for_bit():
+    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(RGB)), "a.png"), RGB)
+    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(RGB[..., 0])), "a.png"), RGB[..., 0])
+
+
+def test_colours_of_an_indexed_png_come_back_bit_for_bit():
+    few = RGB // 128 * 128
+    indexed = Image.fromarray(few).quantize(8, dither=Image.Dither.NONE)
+    np.testing.assert_array_equal(decode_image(encode(indexed), "a.png"), np.asarray(indexed.convert("RGB")))
+
+
+WITH_ALPHA = np.dstack([RGB, RGB[..., :1]])
+BAD = {
+    "truncated png": (encode(Image.fromarray(RGB))[:-300], "truncated"),
+    "truncated jpeg": (encode(Image.fromarray(RGB), "JPEG")[:-100], "truncated"),
+    "truncated header": (encode(Image.fromarray(RGB))[:20], "truncated"),
+    "text": (b"not an image", "no image"),
+    "empty": (b"", "is empty"),
+    "16-bit grey": (encode(Image.fromarray(RGB[..., 0].astype(np.uint16) * 256)), "8 bits.*I;16"),
+    "16-bit rgb": (rgb16_png(), "8 bits"),
+    "float": (encode(Image.fromarray(RGB[..., 0].astype(np.float32)), "TIFF"), "8 bits.*mode F"),
+    "alpha": (encode(Image.fromarray(WITH_ALPHA)), "no alpha channel.*RGBA"),
+    "grey with alpha": (encode(Image.fromarray(WITH_ALPHA[..., :2].copy(), "LA")), "no alpha channel.*LA"),
+    "transparent colour": (encode(Image.fromarray(RGB), transparency=(0, 0, 0)), "no alpha channel"),
+    "cmyk": (encode(Image.fromarray(RGB).convert("CMYK"), "JPEG"), "mode is CMYK"),
+    "one bit": (encode(Image.fromarray(RGB[..., 0]).convert("1")), "mode is 1"),
+    "two frames": (
+        encode(Image.fromarray(RGB), "TIFF", save_all=True, append_images=[Image.fromarray(RGB)]),
+        "one image, it holds 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_refused_by_name_and_rule(kind):
+    data, rule = BAD[kind]
+    with pytest.raises(ValueError, match=rf"^ID_1/bad\.png: .*{rule}"):
+        decode_image(data, "ID_1/bad.png")
+
+
+def test_refusing_names_the_first_files_and_counts_the_rest():
+    refuse([])
+    with pytest.raises(ValueError, match=r"7 files cannot be used \(--skip-bad-files .*0\.png: rule; .*and 2 more"):
+        refuse([BadFile(f"{number}.png", "rule") for number in range(7)])
+
+
+def test_duplicates_and_blank_images_are_found():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)
+    pixels[2] = pixels[0]
+    pixels[3] = 7
+    found = find_suspicious(pixels, ["a", "b", "c", "d"])
+    assert found.duplicates == (("a", "c"),)
+    assert found.blank == ("d",)

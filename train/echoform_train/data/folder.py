@@ -1,0 +1,155 @@
+"""One data set from every layout of a source: file, image, user, recording, start and conditions of each image."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Features, Image, Value
+
+from echoform_train.data.hub import find_in_dataset, is_dataset_folder, is_hub_id
+from echoform_train.data.image_check import BadFile, refuse
+from echoform_train.data.layout import Found, ImageFile, find_in_folder, natural_key, separate_incomplete
+from echoform_train.data.pixels import Pixels, read_pixels
+
+logger = logging.getLogger(__name__)
+
+_MAX_CATEGORIES = 64
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """A source, read once: the data set and the pixels of its rows."""
+
+    dataset: Dataset
+    pixels: Pixels
+    skipped: tuple[BadFile, ...]
+    """What was left out because the user asked for it, and why."""
+    other_files: tuple[str, ...]
+    axes: dict[str, float] | None
+
+
+def load_images(source: str | Path, *, skip_bad_files: bool = False) -> Dataset:
+    """The images of a folder or of a data set of the Hub, each of them decoded once to check it.
+
+    Args:
+        source: Folder in any layout of `find_in_folder`, a local folder in the Hub's parquet format, or `user/name`.
+        skip_bad_files: Leave out files that cannot be used and log each as a warning, instead of stopping.
+
+    Returns:
+        Columns `file` (unique), `image`, `user` (ClassLabel in natural order: ID_2 before ID_10), `recording` and
+        `start_s` (None where unknown), each categorical column as ClassLabel, numbers as float64, and `split` where
+        the source has train, validation and test folders.
+
+    Raises:
+        FileNotFoundError: If there is no such source.
+        ValueError: If a file cannot be used (the message names it), or there are no images, fewer than two users, or
+            two users whose names differ only in case.
+    """
+    return read_source(source, skip_bad_files=skip_bad_files).dataset
+
+
+def read_source(
+    source: str | Path,
+    *,
+    skip_bad_files: bool = False,
+    colormap: str = "auto",
+    resolution: int | None = None,
+) -> SourceImages:
+    """What `load_images` returns, and the pixels beside it; raises what `load_images` and `read_pixels` raise."""
+    found = _find(source)
+    images, incomplete = separate_incomplete(found.images)
+    bad_files = [*found.bad_files, *incomplete]
+    if not skip_bad_files:
+        refuse(bad_files)
+    _check_users(source, images)
+    pixels = read_pixels(images, colormap=colormap, resolution=resolution)
+    bad_files += pixels.bad_files
+    if not skip_bad_files:
+        refuse(bad_files)
+    for bad in bad_files:
+        logger.warning("skipped %s", bad)
+    _check_users(source, pixels.images)
+    return SourceImages(
+        dataset=build_dataset(pixels.images),
+        pixels=pixels,
+        skipped=tuple(bad_files),
+        other_files=found.other_files,
+        axes=found.axes,
+    )
+
+
+def build_dataset(images: Sequence[ImageFile]) -> Dataset:
+    """The table that `load_images` describes, rows in the order given."""
+    users = sorted({image.user for image in images}, key=natural_key)
+    columns: dict[str, list[Any]] = {
+        "file": [image.file for image in images],
+        "image": [_encoded(image) for image in images],
+        "user": [image.user for image in images],
+        "recording": [image.recording for image in images],
+        "start_s": [image.start_s for image in images],
+    }
+    features: dict[str, Any] = {
+        "file": Value("string"),
+        "image": Image(),
+        "user": ClassLabel(names=users),
+        "recording": Value("string"),
+        "start_s": Value("float64"),
+    }
+    for name in dict.fromkeys(name for image in images for name in image.columns):
+        values = [image.columns.get(name) for image in images]
+        feature = _feature_of(values)
+        if feature is not None:
+            features[name] = feature
+            columns[name] = [str(value) for value in values] if isinstance(feature, ClassLabel) else values
+    if any(image.split for image in images):
+        columns["split"] = [image.split for image in images]
+        features["split"] = Value("string")
+    return Dataset.from_dict(columns, features=Features(features))
+
+
+def _find(source: str | Path) -> Found:
+    folder = Path(source)
+    if folder.is_dir():
+        return find_in_dataset(str(folder)) if is_dataset_folder(folder) else find_in_folder(folder)
+    if folder.exists():
+        raise ValueError(f"a source must be a folder or a data set of the Hub, {source} is a file")
+    if not is_hub_id(str(source)):
+        raise FileNotFoundError(f"there is no folder {source}")
+    return find_in_dataset(str(source))
+
+
+def _check_users(source: str | Path, images: Sequence[ImageFile]) -> None:
+    users = sorted({image.user for image in images}, key=natural_key)
+    spellings: dict[str, str] = {}
+    for user in users:
+        other = spellings.setdefault(user.casefold(), user)
+        if other != user:
+            first = {image.user: image.file for image in reversed(images)}
+            raise ValueError(
+                f"users must not differ only in case: {other} ({first[other]}) and {user} ({first[user]}) in {source}"
+            )
+    if len(users) < 2:
+        who = f"only {users[0]} (for example {images[0].file})" if users else "none"
+        raise ValueError(f"a source must hold images of at least 2 users, {source} holds {who}")
+
+
+def _encoded(image: ImageFile) -> dict[str, Any]:
+    if isinstance(image.data, bytes):
+        return {"bytes": image.data, "path": None}
+    return {"bytes": None, "path": str(image.data)}
+
+
+def _feature_of(values: list[Any]) -> Any:
+    """ClassLabel for categories, float64 for numbers, string for free text; None for what is neither."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds and kinds <= {int, float}:
+        return Value("float64")
+    if kinds == {str} or (kinds == {bool} and None not in values):
+        names = sorted({str(value) for value in values}, key=natural_key)
+        few = len(names) <= 2 or len(names) <= min(_MAX_CATEGORIES, len(values) // 2)
+        return ClassLabel(names=names) if few else Value("string")
+    return None

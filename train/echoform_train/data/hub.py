@@ -1,0 +1,123 @@
+"""A data set of the Hub (or a folder in its format) as a source of images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset
+from datasets.exceptions import DatasetNotFoundError
+
+from echoform_train.data.image_check import BadFile
+from echoform_train.data.layout import Found, ImageFile, recording_of, split_name
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a source reads like `user/name`."""
+    return _HUB_ID.fullmatch(source) is not None
+
+
+def is_dataset_folder(folder: Path) -> bool:
+    """Whether a local folder is a data set in the Hub's parquet format."""
+    return any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
+
+
+def find_in_dataset(source: str) -> Found:
+    """Every image of a data set that `load_dataset` opens.
+
+    Columns: one image column, `user` (or `label`), and, where there are any, `file` or `file_name`, `recording`,
+    `start_s` and others as in a metadata.jsonl. Label numbers are turned back into their names.
+
+    Args:
+        source: Id on the Hub, or a local folder in its format.
+
+    Raises:
+        FileNotFoundError: If there is no such data set within reach.
+        ValueError: If it has no image column, no user column, or splits of other names.
+    """
+    try:
+        loaded = load_dataset(source)
+    except (DatasetNotFoundError, ConnectionError) as error:
+        raise FileNotFoundError(
+            f"{source} is no folder on this machine, and as a data set of the Hub it cannot be loaded: {error}"
+        ) from error
+    assert isinstance(loaded, DatasetDict)
+    parts = _name_splits(source, loaded)
+    images: list[ImageFile] = []
+    bad_files: list[BadFile] = []
+    for split, part in parts.items():
+        found = _find_in_part(source, split if len(parts) > 1 else None, part)
+        images += found.images
+        bad_files += found.bad_files
+    if not images:
+        raise ValueError(f"a source must hold images, {source} holds none")
+    return Found(tuple(images), tuple(bad_files))
+
+
+def _name_splits(source: str, loaded: DatasetDict) -> dict[str, Dataset]:
+    if len(loaded) == 1:
+        return {"train": next(iter(loaded.values()))}
+    parts = {split_name(str(name)): part for name, part in loaded.items()}
+    if None in parts or len(parts) < len(loaded) or "train" not in parts:
+        raise ValueError(f"splits must be train, validation and test, {source} has {', '.join(map(str, loaded))}")
+    return {str(name): part for name, part in parts.items()}
+
+
+def _find_in_part(source: str, split: str | None, part: Dataset) -> Found:
+    image_column = next((name for name, feature in part.features.items() if isinstance(feature, Image)), None)
+    user_column = next((name for name in ("user", "label") if name in part.features), None)
+    if image_column is None or user_column is None:
+        raise ValueError(
+            f"a data set must have an image column and a user (or label) column, {source} has "
+            f"{', '.join(part.column_names)}"
+        )
+    names = {name: feature.names for name, feature in part.features.items() if isinstance(feature, ClassLabel)}
+    encoded = part.cast_column(image_column, Image(decode=False))
+    rows = [_name_labels(encoded[number], names) for number in range(len(encoded))]
+    files = _file_names(rows, image_column, split)
+    images, bad_files = [], []
+    for file, row in zip(files, rows, strict=True):
+        image, user = row.pop(image_column), row.pop(user_column)
+        if user is None or image is None:
+            bad_files.append(BadFile(file, f"every row must have an image and a {user_column}, it has not"))
+            continue
+        timed_recording, timed_start_s = recording_of(image["path"] or file)
+        recording, start_s = row.get("recording"), row.get("start_s")
+        images.append(
+            ImageFile(
+                file=file,
+                data=image["bytes"] if image["bytes"] is not None else Path(image["path"]),
+                user=str(user),
+                recording=timed_recording if recording is None else str(recording),
+                start_s=timed_start_s if start_s is None and recording is None else start_s,
+                split=split,
+                columns={
+                    name: value
+                    for name, value in row.items()
+                    if value is not None and name not in ("file", "file_name", "recording", "start_s", "split")
+                },
+            )
+        )
+    return Found(tuple(images), tuple(bad_files))
+
+
+def _name_labels(row: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
+    def name_of(column: str, value: Any) -> Any:
+        if column not in names or value is None:
+            return value
+        return names[column][value] if value >= 0 else None  # -1 is how `datasets` marks a label that is not known
+
+    return {column: name_of(column, value) for column, value in row.items()}
+
+
+def _file_names(rows: list[dict[str, Any]], image_column: str, split: str | None) -> list[str]:
+    """What the rows call their images, or their numbers where that is not unique."""
+    prefix = f"{split}/" if split else ""
+    given = [row.get("file") or row.get("file_name") or (row[image_column] or {}).get("path") or "" for row in rows]
+    names = [Path(name).name if Path(name).is_absolute() else Path(name).as_posix() for name in given]
+    if all(given) and len(set(names)) == len(names):
+        return [prefix + name for name in names]
+    return [f"{prefix}{number:06d}" for number in range(len(rows))]

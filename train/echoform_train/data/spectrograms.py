@@ -1,0 +1,171 @@
+"""A source of spectrograms as tensors in memory, parted into train, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import ClassLabel, Dataset
+from torch import Tensor
+
+from echoform_train.data.folder import SourceImages, read_source
+from echoform_train.data.image_check import BadFile
+from echoform_train.data.split import Split, check_split, make_split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrograms:
+    """Images with what is known of each."""
+
+    pixels: Tensor
+    """uint8 [N, C, H, W]; C is 1 for indices into a colour map, 3 for RGB. H is frequency, W is time."""
+    users: Tensor
+    """int64 [N], keys of `id2label`."""
+    conditions: dict[str, Tensor]
+    """int64 [N] of each condition, keys of its `condition_labels`."""
+    files: tuple[str, ...]
+    recordings: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def select(self, indices: Sequence[int] | Tensor) -> Spectrograms:
+        """The images at these places, in this order."""
+        places = torch.as_tensor(indices, dtype=torch.int64)
+        return Spectrograms(
+            pixels=self.pixels[places],
+            users=self.users[places],
+            conditions={name: values[places] for name, values in self.conditions.items()},
+            files=tuple(self.files[place] for place in places.tolist()),
+            recordings=tuple(self.recordings[place] for place in places.tolist()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrogramData:
+    """What the training and the judging start from."""
+
+    train: Spectrograms
+    validation: Spectrograms
+    test: Spectrograms
+    left_out: Spectrograms
+    """Images in the gaps of the split."""
+    split: Split
+    id2label: dict[int, str]
+    condition_labels: dict[str, dict[int, str]]
+    colormap: str | None
+    """Colour map of the pictures, None where they stay RGB."""
+    colormap_residual: float
+    """Mean distance of the pictures from the (nearest) colour map, RGB units."""
+    axes: dict[str, float] | None
+    """window_s, doppler_min_hz ... where the source has an axes.json."""
+    native_size: tuple[int, int]
+    """Height and width of the files, pixels."""
+    source: str
+    skipped: tuple[BadFile, ...]
+    """Files that were left out because `skip_bad_files` asked for it."""
+    other_files: tuple[str, ...]
+    """Files of the source that are no images."""
+
+
+def load_spectrograms(
+    source: str | Path,
+    *,
+    split_file: Path | None = None,
+    resolution: int | None = None,
+    colormap: str = "auto",
+    conditions: tuple[str, ...] | None = None,
+    gap_windows: int = 2,
+    window_s: float | None = None,
+    skip_bad_files: bool = False,
+    seed: int = 0,
+) -> SpectrogramData:
+    """Read, check and part a source; each file is read once and everything is kept in memory.
+
+    Args:
+        source: Folder or data set of the Hub, see `load_images`.
+        split_file: Split to use; made and written there where it does not exist yet.
+        resolution: Height and width to resize to, pixels; None keeps the size.
+        colormap: "auto" detects it, "none" keeps RGB, or the name of a map.
+        conditions: Categorical columns to keep; None keeps all that have at least two values.
+        gap_windows: Windows to leave out at each cut through a recording of unknown window length.
+        window_s: Length of a window, seconds; None takes that of the source's axes.json, if there is one.
+        skip_bad_files: List and skip files that cannot be used instead of stopping.
+        seed: Draws the recordings of each side.
+
+    Raises:
+        FileNotFoundError: If there is no such source.
+        ValueError: If a file cannot be used, a condition is unknown, the split does not fit, or an argument is out of
+            range; the message names what.
+    """
+    read = read_source(source, skip_bad_files=skip_bad_files, colormap=colormap, resolution=resolution)
+    condition_names = _choose_conditions(read.dataset, conditions)
+    if window_s is None and read.axes is not None:
+        window_s = read.axes.get("window_s")
+    if split_file is not None and split_file.exists():
+        split = Split.load(split_file)
+        try:
+            check_split(read.dataset, split, window_s=window_s)
+        except ValueError as error:
+            raise ValueError(f"{split_file} cannot be used with {source}: {error}") from error
+    else:
+        split = make_split(read.dataset, gap_windows=gap_windows, window_s=window_s, seed=seed)
+        if split_file is not None:
+            split.save(split_file)
+
+    everything = _in_memory(read, condition_names)
+    place_of = {file: place for place, file in enumerate(everything.files)}
+    sides = {
+        side: everything.select([place_of[file] for file in getattr(split, side)])
+        for side in ("train", "validation", "test", "left_out")
+    }
+    features = read.dataset.features
+    return SpectrogramData(
+        **sides,
+        split=split,
+        id2label=dict(enumerate(features["user"].names)),
+        condition_labels={name: dict(enumerate(features[name].names)) for name in condition_names},
+        colormap=read.pixels.colormap,
+        colormap_residual=read.pixels.residual,
+        axes=read.axes,
+        native_size=read.pixels.native_size,
+        source=str(source),
+        skipped=read.skipped,
+        other_files=read.other_files,
+    )
+
+
+def to_model(pixels: Tensor) -> Tensor:
+    """Stored pixels, uint8 of any shape in 0..255, to model range, float32 in [-1, 1]."""
+    return pixels.to(torch.float32) / 127.5 - 1
+
+
+def to_pixels(model: Tensor) -> Tensor:
+    """Model range, float of any shape, to stored pixels, uint8: clamped to [-1, 1], rounded to the nearest."""
+    return ((model.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def _choose_conditions(dataset: Dataset, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+    known = [name for name, feature in dataset.features.items() if isinstance(feature, ClassLabel) and name != "user"]
+    if asked is None:
+        return tuple(name for name in known if dataset.features[name].num_classes >= 2)
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise ValueError(f"conditions must be among the categorical columns {known}, got {', '.join(unknown)}")
+    return asked
+
+
+def _in_memory(read: SourceImages, condition_names: tuple[str, ...]) -> Spectrograms:
+    def column(name: str) -> Tensor:
+        return torch.from_numpy(np.asarray(read.dataset[name][:], dtype=np.int64))
+
+    return Spectrograms(
+        pixels=torch.from_numpy(read.pixels.pixels),
+        users=column("user"),
+        conditions={name: column(name) for name in condition_names},
+        files=tuple(read.dataset["file"][:]),
+        recordings=tuple(read.dataset["recording"][:]),
+    )

@@ -1,0 +1,55 @@
+"""Where a run came from: command, commit, versions and machine, for cards, reports and benchmark tables."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import echoform
+
+
+def provenance() -> dict[str, Any]:
+    """Facts that make a number repeatable; JSON-able."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+        "versions": {
+            "echoform": echoform.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "diffusers", "accelerate")},
+        },
+        "machine": machine(),
+    }
+
+
+def machine() -> str:
+    """The processor or GPU that trains, in words."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"{torch.get_num_threads()} cores of {_processor()}"
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Commit of the source tree that runs, with + where it was changed; None outside a checkout."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,216 @@
+"""Boulic's walking kinematics: from a person, a speed and the phase of the cycle to joints in metres.
+
+Source: Boulic, Magnenat-Thalmann, Thalmann, "A global human walking model with real-time kinematic personification",
+The Visual Computer 6 (1990) 344-358. Phase 0 is the strike of the right foot; a cycle is two steps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from echoform_train.radar.body import JOINT_INDEX, JOINTS, Person
+
+Array = NDArray[np.float64]
+Knots = tuple[tuple[float, float], ...]
+
+AVERAGE_LEG_M = 0.491 * 1.75
+"""Leg of the body for which Boulic's amplitudes of the trunk hold in metres; they grow with the leg."""
+
+
+@dataclass(frozen=True)
+class GaitTiming:
+    """How long and how far a cycle is at one speed."""
+
+    relative_speed: float
+    """Speed in leg lengths a second, RV."""
+    cycle_s: float
+    """Two steps."""
+    stride_m: float
+    """Advance in one cycle."""
+    duty: float
+    """Share of the cycle in which a foot is on the ground."""
+
+    @property
+    def cadence_hz(self) -> float:
+        """Steps a second."""
+        return 2 / self.cycle_s
+
+
+def gait_timing(person: Person, speed_mps: float) -> GaitTiming:
+    """Cycle and stride of a person at a speed: relative cycle length 1.346 sqrt(RV), over the cadence factor.
+
+    Raises:
+        ValueError: If the speed lies outside 0 < RV <= 3, where the model holds.
+    """
+    relative_speed = speed_mps / person.leg_m
+    if not 0 < relative_speed <= 3:
+        raise ValueError(
+            f"walking speed must lie above 0 and at most {3 * person.leg_m:.2f} m/s (3 leg lengths a second), "
+            f"got {speed_mps}"
+        )
+    cycle_s = 1.346 / np.sqrt(relative_speed) / person.cadence_factor
+    return GaitTiming(
+        relative_speed=relative_speed,
+        cycle_s=cycle_s,
+        stride_m=speed_mps * cycle_s,
+        duty=0.752 - 0.143 / cycle_s,
+    )
+
+
+def walking_joints(person: Person, speed_mps: float, phase: Array, advance_m: Array) -> Array:
+    """Joints of a person who walks along +x.
+
+    Args:
+        person: Whose body and style.
+        speed_mps: Mean speed, which sets the joint angles.
+        phase: Cycles since a strike of the right foot, [T]; any real number.
+        advance_m: Position of the body along x, metres [T].
+
+    Returns:
+        Joints in metres [T, J, 3]: x forward, y to the left, z up from the floor; J as in JOINTS.
+
+    Raises:
+        ValueError: If the speed lies outside the model, see gait_timing.
+    """
+    timing = gait_timing(person, speed_mps)
+    pelvis = _pelvis(person, timing, phase, advance_m)
+    hips_turn, hips_roll = _pelvis_rotation(person, timing.relative_speed, phase)
+    bend, shoulders_turn = _trunk_rotation(person, timing.relative_speed, phase)
+    # The lean is a person's posture at the hips; Boulic's flexion bends the back half-way up.
+    lean = np.full_like(phase, np.radians(person.lean_deg))
+    upper_back = -_hanging(-lean - bend)
+    neck = pelvis + person.torso_m / 2 * (upper_back - _hanging(-lean))
+
+    joints = np.empty((len(phase), len(JOINTS), 3))
+    joints[:, JOINT_INDEX["pelvis"]] = pelvis
+    joints[:, JOINT_INDEX["neck"]] = neck
+    joints[:, JOINT_INDEX["head"]] = neck + person.head_m * upper_back
+    for side, sign in (("right", -1.0), ("left", 1.0)):
+        own_phase = phase if side == "right" else phase - person.left_phase
+        hip = pelvis + sign * person.half_hip_m * np.stack(
+            [-np.sin(hips_turn), np.cos(hips_turn) * np.cos(hips_roll), np.sin(hips_roll)], axis=-1
+        )
+        shoulder = neck + sign * person.half_shoulder_m * np.stack(
+            [np.sin(shoulders_turn), np.cos(shoulders_turn), np.zeros_like(phase)], axis=-1
+        )
+        knee, ankle, toe = _leg(person, timing, own_phase, hip, amplitude=1 - sign * person.asymmetry)
+        swing = person.right_arm_swing if side == "right" else person.left_arm_swing
+        elbow, hand = _arm(person, timing.relative_speed, own_phase, shoulder, swing)
+        limbs = {"shoulder": shoulder, "elbow": elbow, "hand": hand, "hip": hip}
+        for name, points in {**limbs, "knee": knee, "ankle": ankle, "toe": toe}.items():
+            joints[:, JOINT_INDEX[f"{side}_{name}"]] = points
+    return joints
+
+
+def _pelvis(person: Person, timing: GaitTiming, phase: Array, advance_m: Array) -> Array:
+    speed = timing.relative_speed
+    vertical = 0.015 * speed
+    lateral = -0.032 if speed > 0.5 else -0.128 * speed**2 + 0.128 * speed
+    fore_aft = -0.021 if speed > 0.5 else -0.084 * speed**2 + 0.084 * speed
+    size = person.torso_sway * person.leg_m / AVERAGE_LEG_M
+    stand_m = person.leg_m + person.ankle_height_m
+    return np.stack(
+        [
+            advance_m + size * fore_aft * _sine(2 * phase + 2 * (0.625 - timing.duty)),
+            size * lateral * _sine(phase - 0.1),
+            stand_m + size * (-vertical + vertical * _sine(2 * phase - 0.35)),
+        ],
+        axis=-1,
+    )
+
+
+def _pelvis_rotation(person: Person, speed: float, phase: Array) -> tuple[Array, Array]:
+    """Turn about z (left hip back) and roll about x (left hip up), radians."""
+    # The sign with which the model's published foot and knee speeds come out; the other makes them 3 to 10 % higher.
+    turn_deg = -4 * speed * np.cos(2 * np.pi * phase)
+    t = phase % 1
+    falls = 1 - np.cos(2 * np.pi * 10 / 3 * (t % 0.5))  # within 15 % of the cycle the swinging side is down
+    rises = 1 + np.cos(2 * np.pi * 10 / 7 * (t % 0.5 - 0.15))
+    roll_deg = 1.66 * speed * np.where(t % 0.5 < 0.15, falls, rises) * np.where(t < 0.5, -1, 1)
+    return np.radians(person.torso_sway * turn_deg), np.radians(person.torso_sway * roll_deg)
+
+
+def _trunk_rotation(person: Person, speed: float, phase: Array) -> tuple[Array, Array]:
+    """Forward bend of the back and turn about z (right shoulder back at the right foot's strike), radians."""
+    bend = 2 if speed > 0.5 else -8 * speed**2 + 8 * speed
+    bend_deg = -bend + bend * _sine(2 * phase - 0.1)
+    turn_deg = periodic_curve(
+        ((0.1, 4 / 3 * speed), (0.4, -1.5 * speed), (0.6, -4 / 3 * speed), (0.9, 1.5 * speed)), phase
+    )
+    return np.radians(person.torso_sway * bend_deg), np.radians(person.torso_sway * turn_deg)
+
+
+def _leg(person: Person, timing: GaitTiming, phase: Array, hip: Array, amplitude: float) -> tuple[Array, Array, Array]:
+    hip_knots, knee_knots, ankle_knots = leg_knots(timing.relative_speed, timing.duty)
+    # Quicker steps at one speed are shorter ones, so the hip sweeps less.
+    hip_amplitude = amplitude * person.hip_amplitude / person.cadence_factor
+    thigh = np.radians(hip_amplitude * periodic_curve(hip_knots, phase))
+    shank = thigh - np.radians(amplitude * person.knee_amplitude * periodic_curve(knee_knots, phase))
+    foot = shank + np.radians(periodic_curve(ankle_knots, phase))
+    knee = hip + person.thigh_m * _hanging(thigh)
+    ankle = knee + person.shank_m * _hanging(shank)
+    toe = ankle + person.foot_m * np.stack([np.cos(foot), np.zeros_like(foot), np.sin(foot)], axis=-1)
+    return knee, ankle, toe
+
+
+def _arm(person: Person, speed: float, phase: Array, shoulder: Array, swing: float) -> tuple[Array, Array]:
+    sweep_deg = swing * 9.88 * speed
+    upper = np.radians(3 - sweep_deg / 2 - sweep_deg * np.cos(2 * np.pi * phase))
+    flexion_deg = periodic_curve(elbow_knots(speed), phase)
+    middle_deg = sum(angle for _, angle in elbow_knots(speed)[:2]) / 2
+    fore = upper + np.radians(middle_deg + swing * (flexion_deg - middle_deg))
+    elbow = shoulder + person.upper_arm_m * _hanging(upper)
+    return elbow, elbow + person.forearm_m * _hanging(fore)
+
+
+def leg_knots(speed: float, duty: float) -> tuple[Knots, Knots, Knots]:
+    """Flexion of hip, knee and ankle through (phase, degrees), for a relative speed and duty."""
+    if speed < 0.5:
+        return (
+            ((-0.1, 50 * speed), (0.5, -30 * speed)),
+            ((0.17, 3), (0.4, 3), (0.75, 140 * speed), (1, 3)),
+            ((0, -3), (0.08, -30 * speed - 3), (0.5, 22 * speed - 3), (duty, -34 * speed - 3), (0.85, -3)),
+        )
+    if speed < 1.3:
+        return (
+            ((-0.1, 25), (0.5, -15)),
+            ((0.17, 3), (0.4, 3), (0.75, 70), (1, 3)),
+            ((0, -3), (0.08, -18), (0.5, 8), (duty, -20), (0.85, -3)),
+        )
+    k = (speed - 1.3) / 1.7
+    return (
+        ((0.2 * k - 0.1, 5 * k + 25), (0.5, -15), (0.9, 6 * k + 25)),
+        ((0.17 - 0.05 * k, 3 + 22 * k), (0.4, 3), (0.75 - 0.05 * k, 70 - 5 * k), (1 - 0.03 * k, 3 + 3 * k)),
+        ((0, 5 * k - 3), (0.08, 4 * k - 18), (0.5 - 0.1 * k, 8 - 3 * k), (duty, -20 - 8 * k), (0.85, 5 * k - 3)),
+    )
+
+
+def elbow_knots(speed: float) -> Knots:
+    """Flexion of the elbow through (phase, degrees), for a relative speed."""
+    if speed < 0.5:
+        return ((0.05, 6 * speed + 3), (0.5, 34 * speed + 3), (0.9, 10 * speed + 3))
+    if speed < 1.3:
+        q = (speed - 0.5) / 0.8
+        return ((0.05, 8 * q + 6), (0.5 + 0.01 * q, 24 * q + 20), (0.9, 9 * q + 8))
+    k = (speed - 1.3) / 1.7
+    return ((0.05, 14 - 6 * k), (0.51 + 0.04 * k, 44 + 26 * k), (0.9 - 0.1 * k, 17 - 6 * k))
+
+
+def periodic_curve(knots: Knots, phase: Array) -> Array:
+    """Shape-preserving cubic of period 1 through (phase, value) knots, at any phases [T]."""
+    inside = {round(at % 1, 9): value for at, value in knots}
+    at = np.array(sorted(inside))
+    values = np.array([inside[position] for position in at])
+    curve = PchipInterpolator(np.concatenate([at - 1, at, at + 1, at + 2]), np.tile(values, 4))
+    return curve(phase % 1)
+
+
+def _hanging(angle: Array) -> Array:
+    """Unit vector of a limb that hangs down at 0 and swings forward, [T, 3]."""
+    return np.stack([np.sin(angle), np.zeros_like(angle), -np.cos(angle)], axis=-1)
+
+
+def _sine(cycles: Array) -> Array:
+    return np.sin(2 * np.pi * cycles)
