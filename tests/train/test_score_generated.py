@@ -185,19 +185,19 @@ def test_generated_files_that_do_not_fit_are_named(data, tmp_path):
     write_generated(tmp_path, seed=4)
     rows = read_metadata(tmp_path)
     rows[3].path.unlink()
-    with pytest.raises(FileNotFoundError, match="00003.png is in metadata.jsonl but is no file"):
+    with pytest.raises(FileNotFoundError, match=r"00003\.png is in metadata\.jsonl but is no file"):
         read_generated(rows, data)
     Image.new("RGB", (8, 8)).save(rows[3].path)
-    with pytest.raises(ValueError, match="size, 16x16, .*00003.png has 8x8"):
+    with pytest.raises(ValueError, match=r"size, 16x16, .*00003\.png has 8x8"):
         read_generated(rows, data)
     metadata = tmp_path / "metadata.jsonl"
     metadata.write_text(metadata.read_text().replace("ID_10", "ID_11"))
-    with pytest.raises(ValueError, match="among ID_1, ID_2, ID_10, .* is of ID_11"):
+    with pytest.raises(ValueError, match=r"among ID_1, ID_2, ID_10, .* is of ID_11"):
         read_generated(read_metadata(tmp_path), data)
     metadata.write_text('{"file_name": "a.png", "user": "ID_1"}\n')
-    with pytest.raises(ValueError, match="line 1 of .* lacks seed"):
+    with pytest.raises(ValueError, match=r"line 1 of .* lacks seed"):
         read_metadata(tmp_path)
-    with pytest.raises(FileNotFoundError, match="holds no metadata.jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"holds no metadata\.jsonl"):
         read_metadata(tmp_path / "nothing")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,10 @@ class DataConfig:
     """Height and width to resize to, in pixels. Default: the size of the images."""
     colormap: str = "auto"
     """Colour map of the pictures: auto detects it, none keeps RGB, or its name."""
+    window_s: float | None = None
+    """Seconds in one picture, so that no window of one side overlaps one of another. Default: axes.json of the data."""
     gap_windows: int = 2
-    """Windows left out on each side of a cut through a recording."""
+    """Windows left out at each cut through a recording where their length is not known."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
 
@@ -67,3 +70,14 @@ class RunConfig:
     """Images seen between two lines of the log."""
     report_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     """Tracker that accelerate writes to, beside OUTPUT_DIR/log.jsonl."""
+
+
+# What may differ between a run and its continuation: where things lie, how long, how often, and what is only looked at.
+_FREE = ("preset", "data", "run", "first_stage", "guidance_scale", "sample_every")
+
+
+def fixed_settings(config: Any) -> dict[str, Any]:
+    """The settings of a training script that a resumed run must share with the run that it continues; JSON-able."""
+    return json.loads(
+        json.dumps({name: value for name, value in asdict(config).items() if name not in _FREE}, default=str)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from diffusers import SchedulerMixin, VQModel
 from torch import Tensor
@@ -52,13 +52,19 @@ def export_pipeline(pipeline: VQLDMDopplerPipeline, facts: dict[str, Any], folde
     write_card(folder)
 
 
-def write_card(folder: Path, scores: dict[str, Any] | None = None, sampling: dict[str, Any] | None = None) -> None:
+def write_card(
+    folder: Path,
+    scores: dict[str, Any] | None = None,
+    sampling: dict[str, Any] | None = None,
+    people: Literal["simulated", "recorded"] | None = None,
+) -> None:
     """Write README.md of an exported pipeline from its facts and, once it was judged, its scores.
 
     Args:
         folder: What `export_pipeline` wrote.
         scores: By metric, as `echoform score generated` measures them.
-        sampling: `scheduler`, `num_inference_steps` and `guidance_scale` that the scores were measured with.
+        sampling: `num_inference_steps` and `guidance_scale` that the scores were measured with.
+        people: Whether the data were simulated or recorded; where it is not known, the card warns as for recorded ones.
     """
     facts = json.loads((folder / FACTS).read_text())
     data, first_stage = facts["data"], facts["first_stage"]
@@ -74,7 +80,7 @@ def write_card(folder: Path, scores: dict[str, Any] | None = None, sampling: dic
             "colormap": data["colormap"],
         },
         "axes": index["axes"],
-        "data": {"name": Path(data["source"]).name, "images": data["images"], "split": data["split"]},
+        "data": {"name": Path(data["source"]).name, "people": people, "images": data["images"], "split": data["split"]},
         "stages": [_stage("VQ-VAE", first_stage), _stage("Latent diffusion", facts)],
         "sampling": sampling,
         "scores": _first_stage_scores(first_stage) | (scores or {}),

@@ -11,7 +11,8 @@ import torch
 from diffusers import VQModel
 from torch import Tensor
 
-from echoform_train.data.spectrograms import SpectrogramData, to_model, to_pixels
+from echoform_train.config import DataConfig
+from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms, to_model, to_pixels
 
 FACTS = "facts.json"
 SPLIT = "split.json"
@@ -52,6 +53,20 @@ def load_first_stage(folder: Path) -> FirstStage:
             raise FileNotFoundError(f"{folder} holds no {name}; is it the output of `echoform train vq-vae`?")
     vqvae = VQModel.from_pretrained(folder / MODEL)
     return FirstStage(folder, vqvae.requires_grad_(False), json.loads((folder / FACTS).read_text()))
+
+
+def load_data(config: DataConfig, split_file: Path, resolution: int | None, seed: int) -> SpectrogramData:
+    """The spectrograms that the flags of a training script name, in the parts of `split_file`."""
+    return load_spectrograms(
+        config.data,
+        split_file=split_file,
+        resolution=resolution,
+        colormap=config.colormap,
+        window_s=config.window_s,
+        gap_windows=config.gap_windows,
+        skip_bad_files=config.skip_bad_files,
+        seed=seed,
+    )
 
 
 def data_facts(data: SpectrogramData) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from echoform_train.run import read_log
 from echoform_train.score_generated import SCORES, describe, score
 
 REPORT = "report.html"
-GALLERY_IMAGES = 6
+GALLERY_IMAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class Config:
     """Folder for everything; the page is report.html in it."""
     data: str | None = None
     """Folder of your own spectrograms, to run on instead of simulated ones."""
+    window_s: float | None = None
+    """Seconds in one of your spectrograms, where they overlap and hold no axes.json."""
     users: int = 8
     """Simulated people."""
     resolution: int = 64
@@ -53,13 +55,13 @@ class Config:
     """Spectrograms to generate of each user, for each sampling seed."""
     sampling_seeds: tuple[int, ...] = (0, 1, 2)
     """Each makes a set of generated spectrograms, which gets judges of its own."""
-    guidance_scale: float = 1.5
-    """Strength of the guidance towards the user."""
+    guidance_scale: float = 1.0
+    """Strength of the guidance towards the user; 1 is none, which measured best for training classifiers."""
     num_inference_steps: int = 8
     """Denoising steps."""
     vq_train_images: int = 20_000
     """Images seen by the first stage."""
-    ldm_train_images: int = 40_000
+    ldm_train_images: int = 24_000
     """Images seen by the second stage."""
     judge_train_images: int = 12_000
     """Images seen by each judge."""
@@ -78,13 +80,15 @@ def main(config: Config) -> None:
     pipeline = out / "ldm" / train_ldm.PIPELINE
     with _timed(seconds, "generating, in a process without echoform"):
         folders = _generate(config, pipeline)
-    data = load_spectrograms(source, split_file=out / "vq-vae" / SPLIT, resolution=config.resolution)
+    data = load_spectrograms(
+        source, split_file=out / "vq-vae" / SPLIT, resolution=config.resolution, window_s=config.window_s
+    )
     samples = read_generated([row for folder in folders for row in read_metadata(folder)], data)
     with _timed(seconds, "judging"):
         scores = score(data, samples, judge_train_images=config.judge_train_images, seeds=config.sampling_seeds)
     (out / SCORES).write_text(json.dumps(scores | provenance(), indent=1))
     sampling = {"num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale}
-    write_card(pipeline, scores["scores"], sampling)
+    write_card(pipeline, scores["scores"], sampling, people="recorded" if config.data else "simulated")
     write_report(_facts(config, data, samples[0], scores, seconds), out / REPORT)
     print("\n".join(describe(scores)))
     print(f"\n{verdict(scores)}\nPipeline: {pipeline}\nPage: {out / REPORT}")
@@ -104,15 +108,16 @@ def _train(config: Config, source: str) -> None:
     vq_vae, ldm = train_vq_vae.PRESETS["cpu"], train_ldm.PRESETS["cpu"]
     vq_vae = replace(
         vq_vae,
-        data=DataConfig(data=source, resolution=config.resolution),
+        data=DataConfig(data=source, resolution=config.resolution, window_s=config.window_s),
         run=_run(config, vq_vae.run, "vq-vae", config.vq_train_images),
+        n_layers=3 if config.resolution <= 64 else 4,  # f4 gives 64 pixels 16 latents a side, f8 gives 128 as many
         quantize_after=config.vq_train_images // 4,
     )
     train_vq_vae.main(vq_vae)
     ldm = replace(
         ldm,
         first_stage=vq_vae.run.output_dir,
-        data=DataConfig(data=source),
+        data=DataConfig(data=source, window_s=config.window_s),
         run=_run(config, ldm.run, "ldm", config.ldm_train_images),
         sample_every=config.ldm_train_images,
     )

@@ -57,13 +57,14 @@ class Run:
     Args:
         config: Settings.
         num_images: Size of the training set.
+        settings: What a resumed run must share with the one that it continues, beside seed and batch; JSON-able.
 
     Raises:
         ValueError: If the output folder already holds another run, or the settings contradict one another.
     """
 
-    def __init__(self, config: RunConfig, num_images: int) -> None:
-        self.config, self.num_images = config, num_images
+    def __init__(self, config: RunConfig, num_images: int, settings: dict[str, Any]) -> None:
+        self.config, self.num_images, self.settings = config, num_images, settings
         precision = config.mixed_precision
         if precision == "auto":
             precision = "bf16" if autocast_dtype(PartialState().device) == torch.bfloat16 else "no"
@@ -241,8 +242,7 @@ class Run:
                 "best": self.best,
                 "checks_without_best": self.checks_without_best,
                 "seconds": self.elapsed_s,
-                "images_a_step": self.images_a_step,
-                "seed": self.config.seed,
+                "fixed": self._fixed,
                 "scaler": None if scaler is None else scaler.state_dict(),
             }
             root = self.config.output_dir / CHECKPOINTS
@@ -253,14 +253,18 @@ class Run:
         """Restore optimizers and progress from the checkpoint asked for and return the other tensors, if there is one.
 
         Raises:
-            ValueError: If the run had another seed or batch, so that its numbers could not be the same.
+            ValueError: If the run had another seed, batch, precision, data or model, so that its numbers could not be
+                the same.
         """
         if self._checkpoint is None:
             return None
         tensors, state = load_checkpoint(self._checkpoint)
-        for name, value in (("seed", self.config.seed), ("images_a_step", self.images_a_step)):
-            if state[name] != value:
-                raise ValueError(f"a run resumes with the {name} it began with, {state[name]}, got {value}")
+        for name, value in self._fixed.items():
+            if state["fixed"].get(name) != value:
+                raise ValueError(
+                    f"a run resumes with the {name} it began with, {state['fixed'].get(name)}, got {value}; "
+                    f"for another, choose another --output-dir than {self.config.output_dir}"
+                )
         for name, optimizer in optimizers.items():
             restore_optimizer(optimizer, tensors.pop(name))
         self.seen, self.best = state["seen"], state["best"]
@@ -281,6 +285,16 @@ class Run:
         if self._bar is not None:
             self._bar.close()
         self.accelerator.end_training()
+
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        own = {
+            "seed": self.config.seed,
+            "images_a_step": self.images_a_step,
+            "mixed_precision": self.accelerator.mixed_precision,
+            "num_images": self.num_images,
+        }
+        return own | self.settings
 
     def _find_checkpoint(self) -> Path | None:
         found = list_checkpoints(self.config.output_dir / CHECKPOINTS)

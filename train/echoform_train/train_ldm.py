@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.averaging import averaged, ema_tensors, restore_ema
-from echoform_train.config import DataConfig, RunConfig
-from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
+from echoform_train.config import DataConfig, RunConfig, fixed_settings
+from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.export import build_pipeline, export_pipeline
-from echoform_train.first_stage import FACTS, SPLIT, FirstStage, data_facts, encode, load_first_stage
+from echoform_train.first_stage import FACTS, SPLIT, FirstStage, data_facts, encode, load_data, load_first_stage
 from echoform_train.objective import FlowMatching, VPrediction, make_objective
 from echoform_train.provenance import provenance
 from echoform_train.run import Draw, Run
@@ -41,7 +41,7 @@ class Config:
     data: tyro.conf.OmitArgPrefixes[DataConfig]
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
-    block_out_channels: tuple[int, ...] = (128, 256, 384)
+    block_out_channels: tuple[int, ...] = (128, 256, 256)
     """Width of each level of the U-Net."""
     attention_types: tuple[Literal["none", "window", "axial"], ...] = ("window", "axial", "axial")
     """Attention of each level."""
@@ -91,8 +91,7 @@ PRESETS = {
     "cpu": _preset(
         "cpu",
         {"max_train_images": 80_000, "learning_rate": 1e-3, "validation_every": 8_000},
-        block_out_channels=(64, 128),
-        attention_types=("window", "axial"),
+        block_out_channels=(64, 128, 128),
         layers_per_block=1,
         num_attention_heads=4,
     ),
@@ -107,6 +106,7 @@ PRESETS = {
         {**_GPU_RUN, "train_batch_size": 64},
         block_out_channels=(256, 512, 768, 1024),
         attention_types=("window", "axial", "axial", "axial"),
+        num_attention_heads=16,
     ),
 }
 
@@ -114,15 +114,9 @@ PRESETS = {
 def main(config: Config) -> None:
     """Train, and export the pipeline to OUTPUT_DIR/pipeline."""
     stage = load_first_stage(config.first_stage)
-    data = load_spectrograms(
-        config.data.data,
-        split_file=config.data.split_file or stage.folder / SPLIT,
-        resolution=config.data.resolution or stage.facts["data"]["resolution"],
-        colormap=config.data.colormap,
-        gap_windows=config.data.gap_windows,
-        skip_bad_files=config.data.skip_bad_files,
-        seed=config.run.seed,
-    )
+    split_file = config.data.split_file or stage.folder / SPLIT
+    resolution = config.data.resolution or stage.facts["data"]["resolution"]
+    data = load_data(config.data, split_file, resolution, config.run.seed)
     train(config, data, stage)
 
 
@@ -146,7 +140,7 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str,
         FloatingPointError: If the loss stops being finite.
     """
     stage.check_data(data)
-    run = Run(config.run, len(data.train))
+    run = Run(config.run, len(data.train), fixed_settings(config))
     vqvae = stage.vqvae.to(run.device)
     latents = encode(vqvae, data.train.pixels)
     mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform_train.codebook import EMACodebook, look_up, nearest_codes
-from echoform_train.config import DataConfig, RunConfig
-from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms, to_model
-from echoform_train.first_stage import FACTS, MODEL, SPLIT, data_facts, decode, encode
+from echoform_train.config import DataConfig, RunConfig, fixed_settings
+from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
+from echoform_train.first_stage import FACTS, MODEL, SPLIT, data_facts, decode, encode, load_data
 from echoform_train.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, spectral_loss
 from echoform_train.metrics import codebook_usage
 from echoform_train.pictures import save_sheet
@@ -154,15 +154,7 @@ def latent_shape(vqvae: VQModel, channels: int, resolution: int) -> tuple[int, i
 def main(config: Config) -> None:
     """Train, keep the best model in OUTPUT_DIR/vqvae and what was measured in OUTPUT_DIR/facts.json."""
     split_file = config.data.split_file or config.run.output_dir / SPLIT
-    data = load_spectrograms(
-        config.data.data,
-        split_file=split_file,
-        resolution=config.data.resolution,
-        colormap=config.data.colormap,
-        gap_windows=config.data.gap_windows,
-        skip_bad_files=config.data.skip_bad_files,
-        seed=config.run.seed,
-    )
+    data = load_data(config.data, split_file, config.data.resolution, config.run.seed)
     data.split.save(config.run.output_dir / SPLIT)
     train(config, data)
 
@@ -179,7 +171,7 @@ def train(config: Config, data: SpectrogramData) -> dict[str, Any]:
             f"--quantize-after must lie before the end of training at {config.run.max_train_images} images, "
             f"got {config.quantize_after}"
         )
-    run = Run(config.run, len(data.train))
+    run = Run(config.run, len(data.train), fixed_settings(config))
     torch.manual_seed(config.run.seed)
     channels, resolution = data.train.pixels.shape[1], data.train.pixels.shape[-1]
     vqvae = build_model(config, channels)
