@@ -167,8 +167,8 @@ def test_a_visitor_gets_png_pictures_of_the_people_that_they_chose(client: Clien
     pictures, _ = generate(client, users=["ID_10", "ID_1"])
     assert [picture["caption"] for picture in pictures] == ["ID_10", "ID_10", "ID_1", "ID_1"]
     for picture in pictures:
-        image = Image.open(picture["image"])
-        assert (image.format, image.mode, image.size) == ("PNG", "RGB", (16, 16))
+        with Image.open(picture["image"]) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "RGB", (16, 16))
 
 
 def test_every_colour_of_a_picture_is_one_of_the_models_colour_table(client: Client):

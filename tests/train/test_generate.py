@@ -22,7 +22,12 @@ def rows(folder):
 
 
 def pixels(folder):
-    return {row["file_name"]: np.asarray(Image.open(folder / row["file_name"])) for row in rows(folder)}
+    return {row["file_name"]: read(folder / row["file_name"]) for row in rows(folder)}
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.array(image)
 
 
 def test_images_metadata_and_a_grid_are_written(config):
@@ -31,7 +36,7 @@ def test_images_metadata_and_a_grid_are_written(config):
     assert [row["user"] for row in written] == ["ID_1"] * 3 + ["ID_2"] * 3 + ["ID_3"] * 3
     assert len({row["image_seed"] for row in written}) == 9
     assert all(image.shape == (32, 32, 3) for image in pixels(config.output_dir).values())
-    assert Image.open(config.output_dir / "grid.png").size == (3 * 32, 3 * 32)
+    assert read(config.output_dir / "grid.png").shape == (3 * 32, 3 * 32, 3)
 
 
 def test_a_run_that_was_cut_goes_on_to_the_same_images(config, tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from echoform_train.objective import BETA_SCHEDULES, VPrediction, make_objective
+from echoform_train.objective import BETA_SCHEDULES, FlowMatching, VPrediction
 
 
 def noised(objective, latents, noise, level):
@@ -17,24 +17,30 @@ def test_every_schedule_ends_in_pure_noise_and_its_velocity_there_is_the_latent_
     assert torch.allclose(target, -latents, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", ["v-prediction", "flow-matching"])
-@pytest.mark.parametrize("steps", [1, 8])
-def test_the_sampler_finds_the_latent_again_when_the_network_is_perfect(name, steps):
-    # With one data point the best prediction is known in closed form at every noise level.
-    objective = make_objective(name, "cosine", 5.0)
-    latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+def sampled(objective, steps, perfect_prediction):
+    """What the sampler makes of noise when the network predicts perfectly."""
     scheduler = objective.sampler()
     scheduler.set_timesteps(steps)
     sample = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     for t in scheduler.timesteps:
-        if name == "flow-matching":
-            prediction = (sample - latent) / (t / 1000)
-        else:
-            alpha = objective.noise.alphas_cumprod[int(t)].sqrt()
-            noise = (sample - alpha * latent) / (1 - alpha**2).sqrt()
-            prediction = objective.noise.get_velocity(latent, noise, t[None])
-        sample = scheduler.step(prediction, t, sample).prev_sample
-    assert torch.allclose(sample, latent, atol=1e-3)
+        sample = scheduler.step(perfect_prediction(sample, t), t, sample).prev_sample
+    return sample
+
+
+@pytest.mark.parametrize("steps", [1, 8])
+def test_samplers_find_the_latent_again_when_the_network_is_perfect(steps):
+    # With one data point the best prediction is known in closed form at every noise level.
+    latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    velocity = VPrediction("cosine", 5.0)
+
+    def perfect_velocity(sample, t):
+        alpha = velocity.noise.alphas_cumprod[int(t)].sqrt()
+        noise = (sample - alpha * latent) / (1 - alpha**2).sqrt()
+        return velocity.noise.get_velocity(latent, noise, t[None])
+
+    assert torch.allclose(sampled(velocity, steps, perfect_velocity), latent, atol=1e-3)
+    flow = sampled(FlowMatching(), steps, lambda sample, t: (sample - latent) / (t / 1000))
+    assert torch.allclose(flow, latent, atol=1e-3)
 
 
 def test_min_snr_weights_are_those_of_the_paper_for_v_prediction():
@@ -46,7 +52,7 @@ def test_min_snr_weights_are_those_of_the_paper_for_v_prediction():
 
 
 def test_flow_noise_levels_are_logit_normal():
-    objective = make_objective("flow-matching", "cosine", 5.0)
+    objective = FlowMatching()
     uniform = (torch.arange(2000) + 0.5) / 2000
     _, timesteps, _, _ = objective.noised(torch.zeros(2000, 1, 1, 1), torch.zeros(2000, 1, 1, 1), uniform)
     logit = torch.logit(timesteps.double() / 1000)

@@ -30,7 +30,7 @@ def test_the_page_needs_nothing_from_anywhere_and_says_what_the_scores_say(finis
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert "@import" not in page
     for name in ("gan_test", "real_to_real"):
-        assert f"{100 * scores[name]['mean']:.1f} %" in page
+        assert f"{100 * scores[name]['mean']:.1f}" in page
     assert all(user in page for user in ("ID_1", "ID_2", "ID_3"))
 
 

@@ -8,6 +8,8 @@ from accelerate import Accelerator
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from echoform_train.processes import summed
+
 
 def nearest_codes(latents: Tensor, codebook: Tensor) -> Tensor:
     """Index of the nearest code of each latent.
@@ -82,7 +84,7 @@ class EMACodebook:
         index = codes.reshape(-1)
         counts = torch.bincount(index, minlength=size).float()
         sums = torch.zeros_like(self.sums).index_add_(0, index, flat)
-        counts, sums = self.accelerator.reduce(counts), self.accelerator.reduce(sums)
+        counts, sums = summed(counts, self.accelerator), summed(sums, self.accelerator)
         total = counts.sum()
         self.counts.lerp_(counts / total, 1 - self.decay)
         self.sums.lerp_(sums / total, 1 - self.decay)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import VQModel
+from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import Tensor
 
 from echoform_train.config import DataConfig
@@ -93,11 +94,13 @@ def encode(vqvae: VQModel, pixels: Tensor, batch_size: int = 16) -> Tensor:
     )
 
 
+def decoded(vqvae: VQModel, latents: Tensor, quantize: bool) -> Tensor:
+    """Latents [B, D, h, w] to images [B, C, H, W], both in model range, with gradients."""
+    return cast(DecoderOutput, vqvae.decode(latents, force_not_quantize=not quantize)).sample
+
+
 @torch.no_grad()
 def decode(vqvae: VQModel, latents: Tensor, batch_size: int = 16, quantize: bool = True) -> Tensor:
     """Latents float32 [N, D, h, w] to pixels uint8 [N, C, H, W] on the CPU."""
     device = next(vqvae.parameters()).device
-    decoded = (
-        vqvae.decode(part.to(device), force_not_quantize=not quantize).sample for part in latents.split(batch_size)
-    )
-    return torch.cat([to_pixels(sample).cpu() for sample in decoded])
+    return torch.cat([to_pixels(decoded(vqvae, part, quantize)).cpu() for part in parts])

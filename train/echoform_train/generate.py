@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator
 from diffusers import DiffusionPipeline
-from diffusers.utils import make_image_grid
+from diffusers.utils import load_image, make_image_grid
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -84,7 +84,7 @@ class Job:
 
 def main(config: Config) -> None:
     """Generate what is not there yet; under `accelerate launch` the processes share the work."""
-    state = PartialState()
+    state = Accelerator()
     pipeline = load_pipeline(config.pipeline, DTYPES[config.dtype], config.trust_remote_code).to(state.device)
     jobs = plan(pipeline, config)
     if state.is_main_process:
@@ -99,7 +99,7 @@ def main(config: Config) -> None:
         state.split_between_processes(todo) as mine,
         tqdm(total=len(mine), unit="image", disable=not state.is_local_main_process) as bar,
     ):
-        for batch in _batches(mine, config.batch_size):
+        for batch in _batches(cast(list[Job], mine), config.batch_size):
             images = pipeline(
                 users=[job.user for job in batch],
                 conditions={name: [job.conditions[name] for job in batch] for name in batch[0].conditions} or None,
@@ -120,7 +120,7 @@ def main(config: Config) -> None:
             save_grid(config.output_dir, jobs)
 
 
-def load_pipeline(source: str, dtype: torch.dtype, trust_remote_code: bool = False) -> VQLDMDopplerPipeline:
+def load_pipeline(source: str, dtype: torch.dtype, trust_remote_code: bool = False) -> Any:
     """Load an exported pipeline from a folder or the Hub.
 
     Raises:
@@ -130,11 +130,11 @@ def load_pipeline(source: str, dtype: torch.dtype, trust_remote_code: bool = Fal
     if folder.is_dir() and not (folder / "model_index.json").is_file():
         raise FileNotFoundError(f"{folder} holds no model_index.json; is it an exported pipeline?")
     if trust_remote_code:
-        return DiffusionPipeline.from_pretrained(source, torch_dtype=dtype, trust_remote_code=True)
-    return VQLDMDopplerPipeline.from_pretrained(source, torch_dtype=dtype)
+        return DiffusionPipeline.from_pretrained(source, dtype=dtype, trust_remote_code=True)
+    return VQLDMDopplerPipeline.from_pretrained(source, dtype=dtype)
 
 
-def plan(pipeline: VQLDMDopplerPipeline, config: Config) -> list[Job]:
+def plan(pipeline: Any, config: Config) -> list[Job]:
     """All images that the settings ask for, in order.
 
     Raises:
@@ -158,7 +158,7 @@ def save_grid(output_dir: Path, jobs: list[Job], columns: int = 8) -> None:
     """Write grid.png: the first images of each user in a row."""
     users = list(dict.fromkeys(job.user for job in jobs))
     columns = min(columns, len(jobs) // len(users))
-    images = [Image.open(output_dir / job.file_name) for job in jobs if job.index < columns]
+    images = [load_image(str(output_dir / job.file_name)) for job in jobs if job.index < columns]
     make_image_grid(images, rows=len(users), cols=columns).save(output_dir / GRID)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from diffusers import (
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
-    SchedulerMixin,
 )
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
-BETA_SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2", "squaredcos_cap_v2": "squaredcos_cap_v2"}
+BETA_SCHEDULES: dict[str, Any] = {
+    "linear": "linear",
+    "cosine": "squaredcos_cap_v2",
+    "squaredcos_cap_v2": "squaredcos_cap_v2",
+}
 
 
 class VPrediction:
@@ -53,9 +56,9 @@ class VPrediction:
         target = self.noise.get_velocity(latents, noise, timesteps)
         return noised, timesteps, target, self.weights.to(latents.device)[timesteps]
 
-    def sampler(self) -> SchedulerMixin:
+    def sampler(self) -> DPMSolverMultistepScheduler:
         """DPM-Solver++ (Lu et al., 2022) over the same noise."""
-        return DPMSolverMultistepScheduler.from_config(self.noise.config)
+        return cast(DPMSolverMultistepScheduler, DPMSolverMultistepScheduler.from_config(self.noise.config))
 
 
 class FlowMatching:
@@ -73,7 +76,7 @@ class FlowMatching:
         weights = torch.ones_like(sigma)
         return (1 - level) * latents + level * noise, sigma * self.steps, noise - latents, weights
 
-    def sampler(self) -> SchedulerMixin:
+    def sampler(self) -> FlowMatchEulerDiscreteScheduler:
         """Euler steps along the flow."""
         return self.scheduler
 

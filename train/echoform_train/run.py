@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -23,6 +25,7 @@ from echoform_train.checkpoint import (
 )
 from echoform_train.config import RunConfig
 from echoform_train.precision import autocast_dtype
+from echoform_train.processes import summed
 from echoform_train.schedules import learning_rate_at
 from echoform_train.seeds import mix_seed
 
@@ -65,11 +68,9 @@ class Run:
 
     def __init__(self, config: RunConfig, num_images: int, settings: dict[str, Any]) -> None:
         self.config, self.num_images, self.settings = config, num_images, settings
-        precision = config.mixed_precision
-        if precision == "auto":
-            precision = "bf16" if autocast_dtype(PartialState().device) == torch.bfloat16 else "no"
+        AcceleratorState._reset_state()  # it keeps one precision a process, and an earlier run may have had another
         self.accelerator = Accelerator(
-            mixed_precision=precision,
+            mixed_precision=_precision(config.mixed_precision),
             gradient_accumulation_steps=config.gradient_accumulation_steps,
             log_with=None if config.report_to == "none" else config.report_to,
             project_dir=config.output_dir,
@@ -204,7 +205,7 @@ class Run:
             FloatingPointError: If a mean is not finite; nothing is saved after that.
         """
         means = {
-            name: float(self.accelerator.reduce(total / count, reduction="mean"))
+            name: summed(total / count, self.accelerator).item() / self.accelerator.num_processes
             for name, (total, count) in self._means.items()
         }
         self._means = {}
@@ -315,6 +316,14 @@ class Run:
         if path.is_file():
             lines = [line for line in path.read_text().splitlines() if json.loads(line)["seen"] <= seen]
             path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _precision(asked: str) -> str:
+    if asked != "auto":
+        return asked
+    # Asking accelerate for the device would fix its state before it has heard of precision and processes.
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    return "bf16" if autocast_dtype("cpu" if on_cpu else "cuda") == torch.bfloat16 else "no"
 
 
 def read_log(output_dir: Path) -> list[dict[str, float]]:

@@ -9,6 +9,7 @@ import json
 import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
+from typing import Any
 
 
 class _NotInstalled(MetaPathFinder):
@@ -25,7 +26,7 @@ def main(pipeline: str, output_dir: str, images_a_user: str, guidance_scale: str
     import torch
     from diffusers import DiffusionPipeline
 
-    loaded = DiffusionPipeline.from_pretrained(pipeline, trust_remote_code=True)
+    loaded: Any = DiffusionPipeline.from_pretrained(pipeline, trust_remote_code=True)
     users = list(loaded.config["id2label"].values())
     for seed in seeds:
         result = loaded(

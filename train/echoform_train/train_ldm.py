@@ -22,6 +22,7 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.export import build_pipeline, export_pipeline
 from echoform_train.first_stage import FACTS, SPLIT, FirstStage, data_facts, encode, load_data, load_first_stage
 from echoform_train.objective import FlowMatching, VPrediction, make_objective
+from echoform_train.processes import summed
 from echoform_train.provenance import provenance
 from echoform_train.run import Draw, Run
 
@@ -289,7 +290,7 @@ def validate(
         loss = denoising_loss(unet, objective, values, draw.randn(*values.shape[1:]), level, users, conditions)
         total += torch.stack([loss * len(part), torch.tensor(float(len(part)), device=run.device)])
     unet.train()
-    error, samples = run.accelerator.reduce(total).tolist()
+    error, samples = summed(total, run.accelerator).tolist()
     return error / samples
 
 

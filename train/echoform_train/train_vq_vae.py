@@ -16,10 +16,11 @@ from torch.nn import functional as F
 from echoform_train.codebook import EMACodebook, look_up, nearest_codes
 from echoform_train.config import DataConfig, RunConfig, fixed_settings
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
-from echoform_train.first_stage import FACTS, MODEL, SPLIT, data_facts, decode, encode, load_data
+from echoform_train.first_stage import FACTS, MODEL, SPLIT, data_facts, decode, decoded, encode, load_data
 from echoform_train.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, spectral_loss
 from echoform_train.metrics import codebook_usage
 from echoform_train.pictures import save_sheet
+from echoform_train.processes import summed
 from echoform_train.provenance import provenance
 from echoform_train.run import Run
 
@@ -112,13 +113,13 @@ class QuantizedAutoencoder(nn.Module):
         """Images [B, C, H, W] -> reconstruction [B, C, H, W], latents [B, D, h, w], codes [B, h, w] or None."""
         latents = self.vqvae.encode(images).latents.float()
         if not quantize:
-            return self.vqvae.decode(latents, force_not_quantize=True).sample, latents, None
+            return decoded(self.vqvae, latents, quantize=False), latents, None
         codebook = self.vqvae.quantize.embedding.weight
         codes = nearest_codes(latents.detach(), codebook)
         vectors = look_up(codes, codebook)
         # Straight-through: forward uses the code, backward sees the encoder's output.
         quantized = latents + (vectors - latents).detach()
-        return self.vqvae.decode(quantized, force_not_quantize=True).sample, latents, codes
+        return decoded(self.vqvae, quantized, quantize=False), latents, codes
 
 
 def build_model(config: Config, channels: int) -> VQModel:
@@ -181,7 +182,8 @@ def train(config: Config, data: SpectrogramData) -> dict[str, Any]:
         f"{channels}x{resolution}x{resolution} -> {shape[0]}x{shape[1]}x{shape[2]}, {len(data.train)} images"
     )
     vqvae.quantize.embedding.weight.requires_grad_(False)
-    model = QuantizedAutoencoder(vqvae).to(run.device, memory_format=run.memory_format)
+    model = QuantizedAutoencoder(vqvae)
+    model.to(run.device, memory_format=run.memory_format)  # pyright: ignore[reportCallIssue]
     parts = _Parts(config, run, model, channels)
     resumed = run.resume(parts.optimizers())
     if resumed is not None:
@@ -322,14 +324,14 @@ def validate(vqvae: VQModel, images: Spectrograms, run: Run, quantize: bool) -> 
     for part in torch.arange(rank, len(images), world).split(16):
         batch = to_model(images.pixels[part]).to(run.device, memory_format=run.memory_format)
         latents = vqvae.encode(batch).latents
-        difference = vqvae.decode(latents, force_not_quantize=not quantize).sample.clamp(-1, 1) - batch
+        difference = decoded(vqvae, latents, quantize).clamp(-1, 1) - batch
         error += torch.stack([difference.square().sum(), difference.abs().sum(), torch.tensor(batch.numel())]).to(error)
         codes = nearest_codes(latents, vqvae.quantize.embedding.weight)
         histogram += torch.bincount(codes.flatten(), minlength=len(histogram))
-    squared, absolute, pixels = run.accelerator.reduce(error).tolist()
+    squared, absolute, pixels = summed(error, run.accelerator).tolist()
     scores = {"psnr": 10 * math.log10(4 / (squared / pixels)), "l1": absolute / pixels}
     if quantize:
-        used, perplexity = codebook_usage(run.accelerator.reduce(histogram).cpu())
+        used, perplexity = codebook_usage(summed(histogram, run.accelerator).cpu())
         scores |= {"codebook_use": used, "perplexity": perplexity}
     return scores
 
