@@ -103,4 +103,5 @@ def decoded(vqvae: VQModel, latents: Tensor, quantize: bool) -> Tensor:
 def decode(vqvae: VQModel, latents: Tensor, batch_size: int = 16, quantize: bool = True) -> Tensor:
     """Latents float32 [N, D, h, w] to pixels uint8 [N, C, H, W] on the CPU."""
     device = next(vqvae.parameters()).device
+    parts = (part.to(device) for part in latents.split(batch_size))
     return torch.cat([to_pixels(decoded(vqvae, part, quantize)).cpu() for part in parts])
