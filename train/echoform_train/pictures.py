@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.utils import make_grid
+from torchvision.utils import save_image
 
 from echoform_train.data.colormap import paint
 
 
 def to_pictures(pixels: Tensor, colormap: str | None) -> list[Image.Image]:
     """Pixels uint8 [N, C, H, W] as N pictures, painted with the colour map unless it is None."""
-    images = pixels.permute(0, 2, 3, 1).numpy()  # [N, H, W, C]
-    if colormap is not None:
-        images = paint(images[..., 0], colormap)
-    return [Image.fromarray(image) for image in images]
+    return [Image.fromarray(image) for image in _painted(pixels, colormap)]
 
 
 def save_sheet(pixels: Tensor, columns: int, colormap: str | None, path: Path) -> None:
-    """Write uint8 [N, C, H, W] as one PNG of `columns` columns, on white."""
-    channels_first = make_grid(pixels, nrow=columns, padding=2, pad_value=255)
+    """Write uint8 [N, C, H, W] as one PNG of `columns` columns, with white lines in between."""
+    painted = torch.from_numpy(_painted(pixels, colormap)).permute(0, 3, 1, 2)  # [N, 3, H, W]
     path.parent.mkdir(parents=True, exist_ok=True)
-    to_pictures(channels_first[: 1 if colormap else 3][None], colormap)[0].save(path)
+    save_image(painted / 255, path, nrow=columns, padding=2, pad_value=1.0)
+
+
+def _painted(pixels: Tensor, colormap: str | None) -> np.ndarray:
+    images = pixels.permute(0, 2, 3, 1).numpy()  # [N, H, W, C]
+    return images if colormap is None else paint(images[..., 0], colormap)
