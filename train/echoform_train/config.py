@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import tyro
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,16 @@ class RunConfig:
     """Images seen between two lines of the log."""
     report_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     """Tracker that accelerate writes to, beside OUTPUT_DIR/log.jsonl."""
+
+
+def make_preset(config_class: Callable[..., T], name: str, run: dict[str, Any], **settings: Any) -> T:
+    """A training script's settings of one preset; what only the user can know is left to the flags."""
+    return config_class(
+        preset=name,
+        data=DataConfig(data=tyro.MISSING),
+        run=RunConfig(output_dir=tyro.MISSING, **run),
+        **settings,
+    )
 
 
 # What may differ between a run and its continuation: where things lie, how long, how often, and what is only looked at.

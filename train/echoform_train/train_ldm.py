@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.averaging import averaged, ema_tensors, restore_ema
-from echoform_train.config import DataConfig, RunConfig, fixed_settings
+from echoform_train.config import DataConfig, RunConfig, fixed_settings, make_preset
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.export import build_pipeline, export_pipeline
 from echoform_train.first_stage import FACTS, SPLIT, FirstStage, data_facts, encode, load_data, load_first_stage
@@ -37,7 +37,7 @@ class Config:
 
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
     """Settings to start from; every other flag overrides them."""
-    first_stage: Path
+    first_stage: Path = tyro.MISSING
     """Output folder of the first stage."""
     data: tyro.conf.OmitArgPrefixes[DataConfig]
     run: tyro.conf.OmitArgPrefixes[RunConfig]
@@ -71,16 +71,6 @@ class Config:
     """Images seen between two sample sheets."""
 
 
-def _preset(name: Any, run: dict[str, Any], **model: Any) -> Config:
-    return Config(
-        preset=name,
-        first_stage=tyro.MISSING,
-        data=DataConfig(data=tyro.MISSING),
-        run=RunConfig(output_dir=tyro.MISSING, **run),
-        **model,
-    )
-
-
 _GPU_RUN: dict[str, Any] = {
     "max_train_images": 2_000_000,
     "learning_rate": 3e-4,
@@ -89,20 +79,23 @@ _GPU_RUN: dict[str, Any] = {
     "checkpointing_every": 100_000,
 }
 PRESETS = {
-    "cpu": _preset(
+    "cpu": make_preset(
+        Config,
         "cpu",
-        {"max_train_images": 80_000, "learning_rate": 1e-3, "validation_every": 8_000},
+        {"max_train_images": 40_000, "learning_rate": 1e-3, "validation_every": 4_000},
         block_out_channels=(64, 128, 128),
         layers_per_block=1,
         num_attention_heads=4,
     ),
-    "6gb": _preset(
+    "6gb": make_preset(
+        Config,
         "6gb",
         {**_GPU_RUN, "train_batch_size": 16, "gradient_accumulation_steps": 4, "gradient_checkpointing": True},
     ),
-    "16gb": _preset("16gb", {**_GPU_RUN, "train_batch_size": 64}),
-    "256": _preset("256", {**_GPU_RUN, "train_batch_size": 128}),
-    "paper": _preset(
+    "16gb": make_preset(Config, "16gb", {**_GPU_RUN, "train_batch_size": 64}),
+    "256": make_preset(Config, "256", {**_GPU_RUN, "train_batch_size": 128}),
+    "paper": make_preset(
+        Config,
         "paper",
         {**_GPU_RUN, "train_batch_size": 64},
         block_out_channels=(256, 512, 768, 1024),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform_train.codebook import EMACodebook, look_up, nearest_codes
-from echoform_train.config import DataConfig, RunConfig, fixed_settings
+from echoform_train.config import DataConfig, RunConfig, fixed_settings, make_preset
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
 from echoform_train.first_stage import FACTS, MODEL, SPLIT, data_facts, decode, decoded, encode, load_data
 from echoform_train.losses import PatchDiscriminator, PerceptualLoss, discriminator_loss, spectral_loss
@@ -71,28 +71,23 @@ class Config:
     """Hinge loss of a patch discriminator."""
 
 
-def _preset(name: Any, run: dict[str, Any], **model: Any) -> Config:
-    return Config(
-        preset=name,
-        data=DataConfig(data=tyro.MISSING),
-        run=RunConfig(output_dir=tyro.MISSING, **run),
-        **model,
-    )
-
-
 _GPU_RUN: dict[str, Any] = {"max_train_images": 600_000, "learning_rate": 3e-4, "lr_warmup_steps": 500}
 PRESETS = {
-    "cpu": _preset(
+    "cpu": make_preset(
+        Config,
         "cpu",
-        {"max_train_images": 40_000, "learning_rate": 1e-3, "validation_every": 4_000, "early_stopping_patience": 0},
+        {"max_train_images": 40_000, "learning_rate": 1e-3, "validation_every": 4_000},
         block_out_channels=(16, 32, 64),
         mid_block_attention=False,
         quantize_after=8_000,
     ),
-    "6gb": _preset("6gb", {**_GPU_RUN, "train_batch_size": 4, "gradient_accumulation_steps": 4}, lpips_weight=0.1),
-    "16gb": _preset("16gb", {**_GPU_RUN, "train_batch_size": 16}, lpips_weight=0.1),
-    "256": _preset("256", {**_GPU_RUN, "train_batch_size": 32}, lpips_weight=0.1),
-    "paper": _preset(
+    "6gb": make_preset(
+        Config, "6gb", {**_GPU_RUN, "train_batch_size": 4, "gradient_accumulation_steps": 4}, lpips_weight=0.1
+    ),
+    "16gb": make_preset(Config, "16gb", {**_GPU_RUN, "train_batch_size": 16}, lpips_weight=0.1),
+    "256": make_preset(Config, "256", {**_GPU_RUN, "train_batch_size": 32}, lpips_weight=0.1),
+    "paper": make_preset(
+        Config,
         "paper",
         {**_GPU_RUN, "train_batch_size": 32},
         block_out_channels=(128, 256, 512, 512),
