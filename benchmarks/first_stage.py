@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -46,6 +46,12 @@ class Config:
     """Images that each network sees."""
     num_vq_embeddings: int = 256
     """Codes."""
+    quantize_after: int | None = None
+    """Images before the codebook starts. Default: a fifth of all."""
+    commitment_weight: float = 0.25
+    """Pulls latents to their codes."""
+    variants: tuple[Literal["plain", "quantized"], ...] = ("plain", "quantized")
+    """Which to train."""
     judge_seeds: tuple[int, ...] = (0, 1, 2)
     """One judge each."""
     judge_train_images: int = 12_000
@@ -67,12 +73,14 @@ def main(config: Config) -> None:
     ]
     real = [accuracy(judge, data.test.pixels, data.test.users) for judge in judges]
     results: dict[str, Any] = {"real_accuracy": mean_interval(real)._asdict()}
-    for name, quantize in (("plain", False), ("quantized", True)):
+    for name in config.variants:
+        quantize = name == "quantized"
         folder = config.output_dir / name
         facts = train(config, folder, split_file, quantize)
         vqvae = VQModel.from_pretrained(folder / MODEL)
         results[name] = judge_model(vqvae, data.test, quantize, judges, real) | {"seconds": facts["seconds"]}
-    results["psnr_lost_db"] = results["plain"]["psnr_db"] - results["quantized"]["psnr_db"]
+    if {"plain", "quantized"} <= results.keys():
+        results["psnr_lost_db"] = results["plain"]["psnr_db"] - results["quantized"]["psnr_db"]
     path = config.output_dir / "first_stage.json"
     path.write_text(json.dumps(results | provenance(), indent=1))
     print(json.dumps(results, indent=1))
@@ -93,7 +101,8 @@ def train(config: Config, folder: Path, split_file: Path, quantize: bool) -> dic
         run=run,
         block_out_channels=config.block_out_channels,
         num_vq_embeddings=config.num_vq_embeddings,
-        quantize_after=config.train_images // 5,
+        quantize_after=config.train_images // 5 if config.quantize_after is None else config.quantize_after,
+        commitment_weight=config.commitment_weight,
         quantize=quantize,
     )
     train_vq_vae.main(settings)

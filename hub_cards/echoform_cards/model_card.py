@@ -80,7 +80,7 @@ METRICS = {
     "diversity_pixels": Metric(
         "Diversity, pixels", "mean distance between images of one person, pixels; the floor is ideal"
     ),
-    "psnr_db": Metric("PSNR of the first stage", "decibels, on held-out images; higher is better", hub_type="psnr"),
+    "psnr_db": Metric("PSNR of the first stage", "decibels, on the validation part; higher is better"),
     "codebook_use": Metric("Codebook use", "share of the codes that held-out images use", share=True),
     "codebook_perplexity": Metric("Codebook perplexity", "codes in even use that would carry the same information"),
 }
