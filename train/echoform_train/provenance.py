@@ -33,7 +33,8 @@ def machine() -> str:
     """The processor or GPU that trains, in words."""
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    return f"{torch.get_num_threads()} cores of {_processor()}"
+    threads = torch.get_num_threads()
+    return f"{threads} core{'s' if threads > 1 else ''} of {_processor()}"
 
 
 def _processor() -> str:

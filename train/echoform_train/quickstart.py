@@ -74,8 +74,10 @@ def main(config: Config) -> None:
     out = config.output_dir
     out.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
-    with _timed(seconds, "simulating"):
-        source = config.data or _simulate(config)
+    source = config.data
+    if source is None:
+        with _timed(seconds, "simulating"):
+            source = _simulate(config)
     _train(config, source)
     pipeline = out / "ldm" / train_ldm.PIPELINE
     with _timed(seconds, "generating, in a process without echoform"):
