@@ -1,20 +1,24 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import VQModel
+from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
-from echoform_train import train_ldm
+from echoform_train import train_ldm, train_vq_vae
 from echoform_train.averaging import averaged, ema_tensors, restore_ema
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.first_stage import encode, load_first_stage
 from echoform_train.run import read_log
-from tiny import run_processes, run_python, tiny_ldm, tiny_run, train_tiny
+from tiny import run_processes, run_python, tiny_ldm, tiny_run, tiny_vq_vae, train_tiny
 
 
 def weights(folder):
@@ -138,6 +142,40 @@ def test_the_first_stage_stays_as_it_was(first_stage, second_stage):
     before = VQModel.from_pretrained(first_stage / "vqvae").state_dict()
     after = VQModel.from_pretrained(second_stage / "pipeline" / "vqvae").state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_colour_pictures_without_a_colour_map_or_conditions_go_the_same_way_in_rgb(tmp_path):
+    rng = np.random.default_rng(0)
+    for user in ("ann", "bob"):
+        (tmp_path / "data" / user).mkdir(parents=True)
+        for number in range(24):
+            small = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            picture = Image.fromarray(small).resize((32, 32), Image.Resampling.BICUBIC)
+            picture.save(tmp_path / "data" / user / f"{number}.png")
+    train_vq_vae.main(tiny_vq_vae(tmp_path / "data", tmp_path / "vq"))
+    train_ldm.main(tiny_ldm(tmp_path / "data", tmp_path / "vq", tmp_path / "ldm"))
+    pipeline = VQLDMDopplerPipeline.from_pretrained(tmp_path / "ldm" / "pipeline")
+    assert pipeline.config["colormap"] is None
+    images = pipeline(users=["bob"], num_inference_steps=2).images
+    assert (images[0].mode, images[0].size) == ("RGB", (32, 32))
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("cpu", 3e6, 8e6), ("256", 25e6, 30e6), ("paper", 2e8, 8e8)])
+def test_presets_have_the_sizes_that_they_promise(name, least, most):
+    data = SimpleNamespace(id2label=dict.fromkeys(range(31)), condition_labels={"direction": {0: "a", 1: "b"}})
+    with torch.device("meta"):
+        unet = train_ldm.build_unet(train_ldm.PRESETS[name], data, torch.Size((1, 4, 32, 32)))
+    assert least <= sum(parameter.numel() for parameter in unet.parameters()) <= most
+
+
+def test_the_tracker_gets_what_the_log_gets(walkers, first_stage, tmp_path):
+    run = tiny_run(tmp_path, report_to="tensorboard", max_train_images=48)
+    train_ldm.main(tiny_ldm(walkers, first_stage, tmp_path, run=run))
+    events = EventAccumulator(str(tmp_path / "ldm"))
+    events.Reload()
+    tracked = {event.step: event.value for event in events.Scalars("train/loss")}
+    logged = {row["seen"]: row["train/loss"] for row in read_log(tmp_path) if "train/loss" in row}
+    assert tracked == pytest.approx(logged)
 
 
 PROCESSES = """
