@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,7 +163,7 @@ def test_colour_pictures_without_a_colour_map_or_conditions_go_the_same_way_in_r
 
 @pytest.mark.parametrize(("name", "least", "most"), [("cpu", 3e6, 8e6), ("256", 25e6, 30e6), ("paper", 2e8, 8e8)])
 def test_presets_have_the_sizes_that_they_promise(name, least, most):
-    data = SimpleNamespace(id2label=dict.fromkeys(range(31)), condition_labels={"direction": {0: "a", 1: "b"}})
+    data: Any = SimpleNamespace(id2label=dict.fromkeys(range(31)), condition_labels={"direction": {0: "a", 1: "b"}})
     with torch.device("meta"):
         unet = train_ldm.build_unet(train_ldm.PRESETS[name], data, torch.Size((1, 4, 32, 32)))
     assert least <= sum(parameter.numel() for parameter in unet.parameters()) <= most
