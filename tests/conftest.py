@@ -1,9 +1,49 @@
-"""What every test shares: no network, few threads, and no progress bars in the output."""
+"""What every test shares: a Hub of its own and no other network, few threads, and no progress bars in the output."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
-os.environ.setdefault("TQDM_DISABLE", "1")
+import pytest
+
+import hub_server
+from hub_server import Hub
+
+_PORT = hub_server.reserve()
+_HOME = tempfile.TemporaryDirectory(prefix="hf-home-")
+
+# Read by huggingface_hub when it is imported, and inherited by the processes that tests start.
+os.environ |= {
+    "HF_ENDPOINT": hub_server.endpoint(_PORT),
+    "HF_TOKEN": "hf_local",
+    "HF_HOME": _HOME.name,
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    "TQDM_DISABLE": "1",
+}
+for _name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_MODULES_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN_PATH"):
+    os.environ.pop(_name, None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # How huggingface_hub 2 itself uploads large files, and how diffusers 0.42 asks it for models.
+    config.addinivalue_line("filterwarnings", "ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
+    config.addinivalue_line("filterwarnings", "ignore:The `local_dir_use_symlinks` argument is deprecated:UserWarning")
+
+
+@pytest.fixture(scope="session")
+def hub_of_the_session() -> Iterator[Hub]:
+    """The Hub at HF_ENDPOINT, for fixtures that push once; until it is asked for, connections are refused."""
+    with hub_server.running(_PORT) as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(hub_of_the_session: Hub) -> Iterator[Hub]:
+    """The Hub at HF_ENDPOINT without the faults and the log of other tests; take a fresh `hub.repo_id(name)`."""
+    hub_of_the_session.reset()
+    yield hub_of_the_session
+    hub_of_the_session.reset()

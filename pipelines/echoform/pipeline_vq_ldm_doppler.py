@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin, PNDMScheduler, SchedulerMixin, VQModel
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
+from huggingface_hub import HfApi
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from PIL import Image
 from torch import Tensor
 
@@ -392,6 +397,24 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         return [Image.fromarray(picture) for picture in index]
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        """Load a folder or repository as `DiffusionPipeline.from_pretrained` does, but from safetensors alone.
+
+        The classes are the installed ones, whatever code lies beside the weights, so that no trust is needed.
+
+        Args:
+            pretrained_model_name_or_path: Exported folder, or "user/model".
+            **kwargs: As of diffusers: revision, variant, torch_dtype, cache_dir, token, components ...
+
+        Raises:
+            ValueError: If pickled weights are asked for.
+            OSError: If there are no safetensors; what is pickled instead is not read.
+        """
+        if not kwargs.setdefault("use_safetensors", True):
+            raise ValueError(f"use_safetensors must not be turned off, got {kwargs['use_safetensors']}")
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
         """Read model_index.json; see `_dict_from_json_file` for what becomes of the code that it names."""
         loaded = super().load_config(*args, **kwargs)
@@ -418,7 +441,131 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         for component, module in {".": type(self).__module__, **self._modules_of_ours()}.items():
             (folder / component).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(str(sys.modules[module].__file__), folder / component / f"{_stem(module)}.py")
+        for path in folder.glob("*/config.json"):
+            config = json.loads(path.read_text(encoding="utf-8"))
+            if config.pop("_name_or_path", None) is not None:  # a path of this machine
+                path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         super().save_config(save_directory, *args, **kwargs)
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        save_directory: Any,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Write weights, configurations and code to a folder that loads without echoform.
+
+        Args:
+            save_directory: Folder, made if there is none.
+            safe_serialization: Must be True; the name is that of diffusers.
+            variant: Infix of the weights' file names, such as "fp16".
+            max_shard_size: Cut weights into files of at most this size, such as "5GB".
+            push_to_hub: Also push, to `repo_id` (default: the folder's name) and with what else `push_to_hub` takes.
+            **kwargs: For `push_to_hub`.
+
+        Raises:
+            ValueError: If weights should be pickled.
+        """
+        if not safe_serialization:
+            raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
+        super().save_pretrained(save_directory, variant=variant, max_shard_size=max_shard_size)
+        if push_to_hub:
+            kwargs.setdefault("repo_id", Path(save_directory).resolve().name)
+            self.push_to_hub(variant=variant, max_shard_size=max_shard_size, **kwargs)
+
+    def push_to_hub(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+        revision: str | None = None,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str | None = None,
+    ) -> str:
+        """Upload weights, configurations and code in one commit; the same content again makes none.
+
+        Args:
+            repo_id: "user/model", made if there is none.
+            commit_message: Title of the commit.
+            private: Whether a repository that is made here is private; None leaves it to the Hub.
+            token: Of the Hub; None is HF_TOKEN or the one of `hf auth login`.
+            create_pr: Open a pull request instead.
+            revision: Branch, made from main if there is none; None is main.
+            safe_serialization: As of `save_pretrained`, and so are variant and max_shard_size.
+            variant: See there.
+            max_shard_size: See there.
+
+        Returns:
+            URL of the commit or pull request. A card that the repository has stays as it is; where there is none, it
+            gets that of the folder or repository that this was loaded from, or a few lines.
+
+        Raises:
+            ValueError: If weights should be pickled, or should be private in a repository that is public already.
+            huggingface_hub.errors.HfHubHTTPError: If the Hub refuses; the repository is then as it was.
+        """
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if private and not api.model_info(repo_id).private:
+            raise ValueError(f"private needs a new repository or one that is private already, got {repo_id}")
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, safe_serialization, variant, max_shard_size)
+            if not api.file_exists(repo_id, "README.md", revision=revision):
+                where = {"revision": revision, "variant": variant}
+                self._write_card(Path(folder), repo_id, {key: name for key, name in where.items() if name}, api)
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message or f"Upload {type(self).__name__}",
+                create_pr=create_pr,
+                revision=revision,
+            )
+        return commit.pr_url or commit.commit_url
+
+    def _write_card(self, folder: Path, repo_id: str, where: dict[str, str], api: HfApi) -> None:
+        source = self.config.get("_name_or_path")
+
+        def from_source(name: str) -> Path | None:
+            if source is None or Path(source).is_dir():
+                path = None if source is None else Path(source) / name
+                return path if path is not None and path.is_file() else None
+            try:
+                return Path(api.hf_hub_download(source, name))
+            except (EntryNotFoundError, RepositoryNotFoundError):
+                return None
+
+        options = "".join(f', {key}="{name}"' for key, name in where.items())
+        found = from_source("README.md")
+        if found is not None:
+            # Its snippet loads from here now, and the pictures that it shows come along.
+            card = re.sub(
+                rf'from_pretrained\("(?:\.|{re.escape(str(source))})"([^)\n]*\)).*',
+                lambda call: f'from_pretrained("{repo_id}"{options}{call[1]}',
+                found.read_text(encoding="utf-8"),
+            )
+            for name in re.findall(r"!\[[^\]]*\]\(<?(\w[\w./-]*)>?\)", card):
+                picture = None if ".." in name else from_source(name)
+                if picture is not None:
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(picture, folder / name)
+        else:
+            text = (
+                f"\n# {repo_id.rpartition('/')[2]}\n\n"
+                f"A `{type(self).__name__}` for diffusers, pushed by its `push_to_hub`; nothing is told here of its "
+                "training.\n\n```python\nfrom diffusers import DiffusionPipeline\n\n"
+                f'pipe = DiffusionPipeline.from_pretrained("{repo_id}"{options}, trust_remote_code=True)\n```\n'
+            )
+            printed = hashlib.sha256(text.strip().encode()).hexdigest()[:16]  # lets `echoform push` replace it
+            card = f"---\nlibrary_name: diffusers\ntags:\n- echoform\nechoform_printed: {printed}\n---\n{text}"
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
     def to_json_string(self) -> str:
         """What model_index.json holds: our own classes as [stem of the file beside it, class]."""

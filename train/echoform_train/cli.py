@@ -14,8 +14,20 @@ VERBS = {
     "prepare": ("prepare", "look at a folder of spectrograms and split it, before anything trains"),
     "train vq-vae": ("train_vq_vae", "train the first stage: spectrograms to small latents"),
     "train ldm": ("train_ldm", "train the user-conditioned diffusion of the latents and export the pipeline"),
+    "train depth-ae": ("train_depth_ae", "train the depth autoencoder: uint16 images to 768 numbers and back"),
     "generate": ("generate", "make spectrograms of chosen users with an exported pipeline"),
+    "encode": ("encode", "embed a folder of depth images, and find the nearest to one of them"),
+    "extract-encoder": ("extract_encoder", "save the encoder of a trained depth autoencoder on its own"),
     "score generated": ("score_generated", "judge generated spectrograms against held-out real ones"),
+    "score depth-ae": (
+        "score_depth_ae",
+        "measure reconstruction and embedding of a depth autoencoder, beside baselines",
+    ),
+    "push": ("push", "upload an exported folder to the Hub in one commit"),
+    "verify": (
+        "verify",
+        "check that a repository of the Hub loads, is safe, and makes what it made when it was pushed",
+    ),
 }
 
 
@@ -29,9 +41,11 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2 if wanted or not args else 0)
     module = import_module(f"echoform_train.{VERBS[verb][0]}")
     config = parse(module, args[len(verb.split()) :], prog=f"echoform {verb}")
+    from echoform.hub import PushError  # a third of a second, which `echoform --help` does not need
+
     try:
         module.main(config)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError, PushError) as error:
         print(f"echoform {verb}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
+
+from echoform_train.schedules import Shape
 
 T = TypeVar("T")
 
@@ -17,8 +19,8 @@ T = TypeVar("T")
 class DataConfig:
     """Which spectrograms to train on."""
 
-    data: str
-    """Folder of spectrograms, one folder a user, or the id of a data set on the Hub."""
+    data: Annotated[str, tyro.conf.arg(aliases=["--dataset-name"])]
+    """Folder of spectrograms, one folder a user, or the id of a data set on the Hub: user/name, user/name@revision."""
     split_file: Path | None = None
     """Split to use, written there when there is none yet. Default: OUTPUT_DIR/split.json, or the first stage's."""
     resolution: int | None = None
@@ -49,12 +51,21 @@ class RunConfig:
     """Forward passes an optimizer step."""
     learning_rate: float = 2e-4
     """Peak learning rate."""
-    lr_scheduler: Literal["cosine", "constant"] = "cosine"
-    """What follows the warm-up."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """adamw decays weights apart from the gradient; adam and sgd (Nesterov momentum 0.9) add the decay to it."""
+    lr_scheduler: Shape = "cosine"
+    """What follows the warm-up: a half cosine to zero, a constant, a drop every --lr-step-every images, or a drop
+    after each plateau of --lr-plateau-patience validations."""
     lr_warmup_steps: int = 100
     """Optimizer steps of linear warm-up."""
+    lr_decay: float = 0.3
+    """Factor of each drop of the schedules step and plateau."""
+    lr_step_every: int = 30_000
+    """Images seen between two drops of the schedule step."""
+    lr_plateau_patience: int = 3
+    """Validations without a new best that make one drop of the schedule plateau."""
     adam_weight_decay: float = 1e-2
-    """Weight decay of AdamW."""
+    """Weight decay; biases and norms are not decayed."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
     mixed_precision: Literal["no", "fp16", "bf16", "auto"] = "auto"
@@ -75,13 +86,29 @@ class RunConfig:
     """Images seen between two lines of the log."""
     report_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     """Tracker that accelerate writes to, beside OUTPUT_DIR/log.jsonl."""
+    push_to_hub: bool = False
+    """Push the result to the Hub when the training is over."""
+    hub_model_id: str | None = None
+    """Repository to push to, user/model. Default: the name of the output folder, under your own name."""
+    hub_private_repo: bool = False
+    """Make the repository private where it has to be made."""
+    hub_revision: str | None = None
+    """Branch to push to. Default: main."""
+    hub_token: str | None = None
+    """Token of the Hub. Default: HF_TOKEN, or what `hf auth login` keeps; neither is visible to other users."""
 
 
-def make_preset(config_class: Callable[..., T], name: str, run: dict[str, Any], **settings: Any) -> T:
+def make_preset(
+    config_class: Callable[..., T],
+    name: str,
+    run: dict[str, Any],
+    data_class: Callable[..., Any] = DataConfig,
+    **settings: Any,
+) -> T:
     """A training script's settings of one preset; what only the user can know is left to the flags."""
     return config_class(
         preset=name,
-        data=DataConfig(data=tyro.MISSING),
+        data=data_class(data=tyro.MISSING),
         run=RunConfig(output_dir=tyro.MISSING, **run),
         **settings,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import echoform
 def provenance() -> dict[str, Any]:
     """Facts that make a number repeatable; JSON-able."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *_without_tokens(sys.argv[1:])]),
         "commit": _commit(),
         "versions": {
             "echoform": echoform.__version__,
@@ -35,6 +36,18 @@ def machine() -> str:
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     threads = torch.get_num_threads()
     return f"{threads} core{'s' if threads > 1 else ''} of {_processor()}"
+
+
+def _without_tokens(arguments: list[str]) -> list[str]:
+    """Cards and facts are public; whoever runs the command again is logged in on their own."""
+    kept: list[str] = []
+    secret_follows = False
+    for argument in arguments:
+        is_flag = re.match(r"--(\w+-)*token(=|$)", argument.replace("_", "-"))
+        if not secret_follows and not is_flag:
+            kept.append(argument)
+        secret_follows = is_flag is not None and "=" not in argument
+    return kept
 
 
 def _processor() -> str:

@@ -24,6 +24,7 @@ from echoform_train.first_stage import FACTS, SPLIT, FirstStage, data_facts, enc
 from echoform_train.objective import FlowMatching, VPrediction, make_objective
 from echoform_train.processes import summed
 from echoform_train.provenance import provenance
+from echoform_train.push import check_before_training, push_after_training
 from echoform_train.run import Draw, Run
 
 PIPELINE = "pipeline"
@@ -132,9 +133,12 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str,
     Raises:
         ValueError: If the data are not what the first stage was trained on.
         FloatingPointError: If the loss stops being finite.
+        PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
     """
     stage.check_data(data)
     run = Run(config.run, len(data.train), fixed_settings(config))
+    if run.is_main:
+        check_before_training(config.run)
     vqvae = stage.vqvae.to(run.device)
     latents = encode(vqvae, data.train.pixels)
     mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
@@ -151,7 +155,7 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str,
         f"U-Net of {_count(unet) / 1e6:.1f} M parameters on latents {'x'.join(map(str, latents.shape[1:]))}, "
         f"{len(data.train)} images of {len(data.id2label)} users"
     )
-    model, optimizer = run.accelerator.prepare(unet, run.adamw(unet))
+    model, optimizer = run.accelerator.prepare(unet, run.optimizer(unet))
     resumed = run.resume({"optimizer": optimizer})
     if resumed is not None:
         unet.load_state_dict(resumed["unet"])
@@ -197,6 +201,8 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str,
         f"best after {facts['best_after']} images, validation loss {facts['validation']['loss']:.4f}; "
         f"pipeline in {output_dir / PIPELINE}"
     )
+    if run.is_main:
+        push_after_training(config.run, output_dir / PIPELINE)
     return facts
 
 

@@ -22,6 +22,7 @@ from echoform_train.metrics import codebook_usage
 from echoform_train.pictures import save_sheet
 from echoform_train.processes import summed
 from echoform_train.provenance import provenance
+from echoform_train.push import check_before_training, push_after_training
 from echoform_train.run import Run
 
 NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
@@ -161,6 +162,7 @@ def train(config: Config, data: SpectrogramData) -> dict[str, Any]:
     Raises:
         ValueError: If the codebook would start only after the end.
         FloatingPointError: If a loss stops being finite.
+        PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
     """
     if config.quantize and config.quantize_after >= config.run.max_train_images:
         raise ValueError(
@@ -168,6 +170,8 @@ def train(config: Config, data: SpectrogramData) -> dict[str, Any]:
             f"got {config.quantize_after}"
         )
     run = Run(config.run, len(data.train), fixed_settings(config))
+    if run.is_main:
+        check_before_training(config.run)
     torch.manual_seed(config.run.seed)
     channels, resolution = data.train.pixels.shape[1], data.train.pixels.shape[-1]
     vqvae = build_model(config, channels)
@@ -218,6 +222,8 @@ def train(config: Config, data: SpectrogramData) -> dict[str, Any]:
         f"best after {facts['best_after']} images: "
         + ", ".join(f"{name} {value:.4g}" for name, value in facts["validation"].items())
     )
+    if run.is_main:
+        push_after_training(config.run, config.run.output_dir)
     return facts
 
 
@@ -233,7 +239,7 @@ class _Parts:
 
     def __post_init__(self) -> None:
         accelerator = self.run.accelerator
-        self.model, self.optimizer = accelerator.prepare(self.raw, self.run.adamw(self.raw))
+        self.model, self.optimizer = accelerator.prepare(self.raw, self.run.optimizer(self.raw))
         self.codebook = EMACodebook(
             self.raw.vqvae.quantize.embedding.weight, accelerator, decay=self.config.codebook_decay
         )
@@ -241,7 +247,7 @@ class _Parts:
         if self.config.adversarial_weight:
             discriminator = PatchDiscriminator(self.channels).to(self.run.device)
             self.discriminator, self.discriminator_optimizer = accelerator.prepare(
-                discriminator, self.run.adamw(discriminator)
+                discriminator, self.run.optimizer(discriminator)
             )
 
     def step(self, images: Tensor, quantize: bool) -> None:
