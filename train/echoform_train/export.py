@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from diffusers import SchedulerMixin, VQModel
 from torch import Tensor
 
+from echoform.hub import CARD, merge_card
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
+from echoform_cards.depth_card import render_depth_card
+from echoform_cards.first_stage_card import render_first_stage_card
 from echoform_cards.model_card import render_model_card
 from echoform_train.data.colormap import lookup_table
+from echoform_train.data.hub import is_hub_id, parse_hub_id
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.first_stage import FACTS
+
+SHEETS = ("samples", "reconstructions")
+SAMPLE_SHEET = "samples.png"
 
 
 def build_pipeline(
@@ -57,35 +65,145 @@ def write_card(
     scores: dict[str, Any] | None = None,
     sampling: dict[str, Any] | None = None,
     people: Literal["simulated", "recorded"] | None = None,
+    repo: str | None = None,
+    hub_dataset: str | None = None,
+    license: str | None = None,
 ) -> None:
-    """Write README.md of an exported pipeline from its facts and, once it was judged, its scores.
+    """Write README.md of an exported model from its facts and from what is said here.
+
+    What is said (but for `repo`) is kept in the facts of the folder, so that a later card says it again. Text that a
+    person wrote into an earlier card stays, and only its metadata are renewed. Where the
+    sheets of a training lie beside a pipeline, the last of them becomes samples.png and the card shows it.
 
     Args:
-        folder: What `export_pipeline` wrote.
-        scores: By metric, as `echoform score generated` measures them.
+        folder: An exported pipeline, or a first stage (OUTPUT_DIR/vqvae) or depth encoder on its own, with facts.json
+            in it or beside it.
+        scores: By metric, as `echoform score` measures them.
         sampling: `num_inference_steps` and `guidance_scale` that the scores were measured with.
         people: Whether the data were simulated or recorded; where it is not known, the card warns as for recorded ones.
+        repo: Hub id that the card's snippet loads; None: the folder itself.
+        hub_dataset: Hub id of the data; None: that which the training read from the Hub, if it did.
+        license: Licence identifier of the Hub.
+
+    Raises:
+        FileNotFoundError: If the folder holds no exported model, or nothing tells of its training.
     """
-    facts = json.loads((folder / FACTS).read_text())
+    model_class = _class_in(folder)
+    facts_file = next((path for path in (folder / FACTS, folder.parent / FACTS) if path.is_file()), None)
+    if facts_file is None:
+        raise FileNotFoundError(f"{folder} holds no {FACTS}, without which there is nothing to put on a card")
+    facts = json.loads(facts_file.read_text())
+    given = {"scores": scores, "sampling": sampling, "people": people, "hub_dataset": hub_dataset, "license": license}
+    said = facts.get("card", {}) | {name: value for name, value in given.items() if value is not None}
+    sheets = sorted(sheet for name in SHEETS for sheet in (folder.parent / name).glob("images-*.png"))
+    if sheets and (folder / "model_index.json").is_file():
+        shutil.copyfile(sheets[-1], folder / SAMPLE_SHEET)
+        said["sample_sheet_after"] = int(sheets[-1].stem.partition("-")[2])
+    if said:
+        (folder / FACTS).write_text(json.dumps(facts | {"card": said}, indent=1))
+    if model_class in ("DepthAutoencoderPipeline", "DepthEncoder"):
+        card = render_depth_card(_depth_facts(folder, facts, said, repo))
+    elif model_class in ("VQModel", "AutoencoderKL"):
+        card = render_first_stage_card(_first_stage_facts(model_class, facts, said, repo))
+    else:
+        card = render_model_card(_spectrogram_facts(folder, facts, said, repo))
+    path = folder / CARD
+    existing = path.read_text(encoding="utf-8") if path.is_file() else ""
+    path.write_text(merge_card(card, existing), encoding="utf-8")
+
+
+def _class_in(folder: Path) -> str:
+    for name in ("model_index.json", "config.json"):
+        if (folder / name).is_file():
+            entry = json.loads((folder / name).read_text())["_class_name"]
+            return entry[-1] if isinstance(entry, list) else entry
+    raise FileNotFoundError(f"{folder} holds neither model_index.json nor config.json; is it an exported model?")
+
+
+def _spectrogram_facts(folder: Path, facts: dict[str, Any], said: dict[str, Any], repo: str | None) -> dict[str, Any]:
     data, first_stage = facts["data"], facts["first_stage"]
     index = json.loads((folder / "model_index.json").read_text())
-    card = {
+    return {
         "name": f"Micro-Doppler spectrograms of {len(data['users'])} people",
+        "repo": repo,
+        "license": said.get("license"),
         "users": data["users"],
         "conditions": data["conditions"] or None,
-        "image": {
-            "height": data["resolution"],
-            "width": data["resolution"],
-            "channels": data["channels"],
-            "colormap": data["colormap"],
-        },
+        **_sheet_facts(folder, said),
+        "image": _image_facts(data) | {"colormap_residual": data["colormap_residual"] if data["colormap"] else None},
         "axes": index["axes"],
-        "data": {"name": Path(data["source"]).name, "people": people, "images": data["images"], "split": data["split"]},
+        "data": _data_facts(data, said),
         "stages": [_stage("VQ-VAE", first_stage), _stage("Latent diffusion", facts)],
-        "sampling": sampling,
-        "scores": _first_stage_scores(first_stage) | (scores or {}),
+        "sampling": said.get("sampling"),
+        "scores": _first_stage_scores(first_stage) | said.get("scores", {}),
     }
-    (folder / "README.md").write_text(render_model_card(card))
+
+
+def _first_stage_facts(
+    model_class: str, facts: dict[str, Any], said: dict[str, Any], repo: str | None
+) -> dict[str, Any]:
+    data = facts["data"]
+    return {
+        "name": f"First stage for micro-Doppler spectrograms of {data['resolution']} pixels",
+        "model_class": model_class,
+        "repo": repo,
+        "license": said.get("license"),
+        "latent_shape": facts.get("latent_shape"),
+        "image": _image_facts(data),
+        "data": _data_facts(data, said),
+        "stages": [_stage("First stage", facts)],
+        "scores": _first_stage_scores(facts),
+    }
+
+
+def _depth_facts(folder: Path, facts: dict[str, Any], said: dict[str, Any], repo: str | None) -> dict[str, Any]:
+    index_file = folder / "model_index.json"
+    index = json.loads(index_file.read_text()) if index_file.is_file() else facts["data"]
+    home = folder / "autoencoder" if index_file.is_file() else folder
+    model = json.loads((home / "config.json").read_text())
+    return {
+        "name": f"{model['latent_dim']} numbers from 16-bit depth images",
+        "part": "autoencoder" if index_file.is_file() else "encoder",
+        "latent_dim": model["latent_dim"],
+        "repo": repo,
+        "license": said.get("license"),
+        "parameters": facts.get("parameters"),
+        "depth_range_mm": index.get("depth_range_mm"),
+        "units_per_mm": index.get("units_per_mm"),
+        "invalid_values": index.get("invalid_values"),
+        "sample_size": model["sample_size"],
+        **_sheet_facts(folder, said),
+        "data": _data_facts(facts["data"], said),
+        "stages": [_stage("Depth autoencoder", facts)],
+        "scores": said.get("scores"),
+    }
+
+
+def _sheet_facts(folder: Path, said: dict[str, Any]) -> dict[str, Any]:
+    if not (folder / SAMPLE_SHEET).is_file():
+        return {}
+    return {"sample_sheet": SAMPLE_SHEET, "sample_sheet_after": said.get("sample_sheet_after")}
+
+
+def _image_facts(data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "height": data["resolution"],
+        "width": data["resolution"],
+        "channels": data["channels"],
+        "colormap": data["colormap"],
+    }
+
+
+def _data_facts(data: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    source = data["source"]
+    from_hub = is_hub_id(source) and not Path(source).exists()
+    return {
+        "name": source if from_hub else Path(source).name,
+        "hub_id": said.get("hub_dataset") or (parse_hub_id(source)[0] if from_hub else None),
+        "people": said.get("people"),
+        "images": data["images"],
+        "split": data["split"],
+    }
 
 
 def _stage(name: str, facts: dict[str, Any]) -> dict[str, Any]:

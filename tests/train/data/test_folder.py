@@ -190,7 +190,7 @@ def test_metadata_that_does_not_fit_the_images_is_refused_by_name(two_users):
     ("line", "rule"),
     [
         ('{"file_name": "a.png"', "one JSON object"),
-        ('{"user": "ID_1"}', "must name its image"),
+        ('{"user": "ID_1"}', "must name its file"),
         ('{"file_name": "ID_1/0.png", "start_s": "soon"}', "must be a number of seconds, got 'soon'"),
         ('{"file_name": "ID_1/0.png"}\n{"file_name": "ID_1/0.png"}', r"ID_1/0\.png has two"),
     ],

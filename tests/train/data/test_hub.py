@@ -3,10 +3,12 @@ from __future__ import annotations
 import socket
 
 import pytest
+import tyro
 from datasets import ClassLabel, Dataset, Features, Image, Value, config
 
+from echoform_train.config import DataConfig
 from echoform_train.data.folder import load_images
-from echoform_train.data.hub import is_hub_id
+from echoform_train.data.hub import is_hub_id, parse_hub_id
 from echoform_train.data.spectrograms import load_spectrograms
 
 
@@ -75,6 +77,17 @@ def test_a_data_set_without_users_is_refused(tmp_path, write_picture):
     to_parquet({"train": made}, tmp_path / "hub")
     with pytest.raises(ValueError, match=r"user \(or label\) column, .* has image, condition"):
         load_images(tmp_path / "hub")
+
+
+def test_data_set_name_is_another_word_for_data():
+    assert tyro.cli(DataConfig, args=["--dataset-name", "someone/walkers"]).data == "someone/walkers"
+
+
+def test_an_id_may_name_a_revision():
+    assert parse_hub_id("someone/walkers") == ("someone/walkers", None)
+    assert parse_hub_id("someone/walkers@refs/pr/1") == ("someone/walkers", "refs/pr/1")
+    with pytest.raises(ValueError, match="must read user/name or user/name@revision, got walkers"):
+        parse_hub_id("walkers")
 
 
 def test_an_id_of_the_hub_is_told_from_a_path():

@@ -24,12 +24,15 @@ _MAX_CATEGORIES = 64
 class SourceImages:
     """A source, read once: the data set and the pixels of its rows."""
 
+    source: str
     dataset: Dataset
     pixels: Pixels
     skipped: tuple[BadFile, ...]
     """What was left out because the user asked for it, and why."""
     other_files: tuple[str, ...]
     axes: dict[str, float] | None
+    split_file: Path | None
+    """The split that a published data set brings along."""
 
 
 def load_images(source: str | Path, *, skip_bad_files: bool = False) -> Dataset:
@@ -74,11 +77,13 @@ def read_source(
         logger.warning("skipped %s", bad)
     _check_users(source, pixels.images)
     return SourceImages(
+        source=str(source),
         dataset=build_dataset(pixels.images),
         pixels=pixels,
         skipped=tuple(bad_files),
         other_files=found.other_files,
         axes=found.axes,
+        split_file=found.split_file,
     )
 
 
@@ -114,12 +119,12 @@ def build_dataset(images: Sequence[ImageFile]) -> Dataset:
 def _find(source: str | Path) -> Found:
     folder = Path(source)
     if folder.is_dir():
-        return find_in_dataset(str(folder)) if is_dataset_folder(folder) else find_in_folder(folder)
+        return find_in_dataset(str(folder), need_users=True) if is_dataset_folder(folder) else find_in_folder(folder)
     if folder.exists():
         raise ValueError(f"a source must be a folder or a data set of the Hub, {source} is a file")
     if not is_hub_id(str(source)):
         raise FileNotFoundError(f"there is no folder {source}")
-    return find_in_dataset(str(source))
+    return find_in_dataset(str(source), need_users=True)
 
 
 def _check_users(source: str | Path, images: Sequence[ImageFile]) -> None:

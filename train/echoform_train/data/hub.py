@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset
 from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from echoform_train.data.image_check import BadFile
-from echoform_train.data.layout import Found, ImageFile, recording_of, split_name
+from echoform_train.data.layout import (
+    AXES_NAME,
+    SPLIT_NAME,
+    Found,
+    ImageFile,
+    natural_key,
+    read_axes,
+    recording_of,
+    split_name,
+)
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether a source reads like `user/name`."""
+    """Whether a source reads like `user/name`, or `user/name@revision`."""
     return _HUB_ID.fullmatch(source) is not None
+
+
+def parse_hub_id(source: str) -> tuple[str, str | None]:
+    """Repository and revision of `user/name@revision`; the revision is None where none is named.
+
+    Raises:
+        ValueError: If the source reads otherwise.
+    """
+    match = _HUB_ID.fullmatch(source)
+    if match is None:
+        raise ValueError(f"an id of the Hub must read user/name or user/name@revision, got {source}")
+    return match["repo"], match["revision"]
 
 
 def is_dataset_folder(folder: Path) -> bool:
@@ -25,36 +48,78 @@ def is_dataset_folder(folder: Path) -> bool:
     return any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
 
 
-def find_in_dataset(source: str) -> Found:
-    """Every image of a data set that `load_dataset` opens.
-
-    Columns: one image column, `user` (or `label`), and, where there are any, `file` or `file_name`, `recording`,
-    `start_s` and others as in a metadata.jsonl. Label numbers are turned back into their names.
+def published_split(source: str | Path) -> Path | None:
+    """The split.json that a data set of `publish_dataset` brings along; None of a folder of images, or of another's.
 
     Args:
-        source: Id on the Hub, or a local folder in its format.
+        source: Folder, or id on the Hub that was loaded before.
+    """
+    if Path(source).is_dir():
+        return _beside(Path(source), SPLIT_NAME) if is_dataset_folder(Path(source)) else None
+    return _download(*parse_hub_id(str(source)), SPLIT_NAME) if is_hub_id(str(source)) else None
+
+
+def find_in_dataset(source: str, *, need_users: bool = False) -> Found:
+    """Every image of a data set that `load_dataset` opens.
+
+    Columns: one image column, and, where there are any, `user` or `label`, `file` or `file_name`, `recording`,
+    `start_s` (or `frame`) and others as in a metadata.jsonl. Label numbers are turned back into their names. A data set
+    that `publish_dataset` wrote brings its split.json and axes.json along, and its images come in the order of the
+    folder that it was made from.
+
+    Args:
+        source: Id on the Hub, with `@revision` behind it or not, or a local folder in its format.
+        need_users: Refuse a data set that has neither `user` nor `label`; else the user of each image is then "".
 
     Raises:
         FileNotFoundError: If there is no such data set within reach.
-        ValueError: If it has no image column, no user column, or splits of other names.
+        ValueError: If it has no image column, no user column where that is needed, or splits of other names.
     """
+    local = Path(source).is_dir()
+    repo, revision = (source, None) if local else parse_hub_id(source)
     try:
-        loaded = load_dataset(source)
+        loaded = load_dataset(repo, revision=revision)
     except (DatasetNotFoundError, ConnectionError) as error:
         raise FileNotFoundError(
             f"{source} is no folder on this machine, and as a data set of the Hub it cannot be loaded: {error}"
         ) from error
     assert isinstance(loaded, DatasetDict)
-    parts = _name_splits(source, loaded)
+    split_file, axes_file = (
+        _beside(Path(source), name) if local else _download(repo, revision, name) for name in (SPLIT_NAME, AXES_NAME)
+    )
+    published = split_file is not None
+    parts = {str(name): part for name, part in loaded.items()} if published else _name_splits(source, loaded)
     images: list[ImageFile] = []
     bad_files: list[BadFile] = []
     for split, part in parts.items():
-        found = _find_in_part(source, split if len(parts) > 1 else None, part)
+        found = _find_in_part(source, split if len(parts) > 1 and not published else None, part, need_users)
         images += found.images
         bad_files += found.bad_files
     if not images:
         raise ValueError(f"a source must hold images, {source} holds none")
-    return Found(tuple(images), tuple(bad_files))
+    if published:
+        images.sort(key=lambda image: [natural_key(name) for name in PurePosixPath(image.file).parts])
+    axes = read_axes(axes_file) if axes_file is not None else None
+    return Found(tuple(images), tuple(bad_files), axes=axes, split_file=split_file)
+
+
+def _beside(folder: Path, name: str) -> Path | None:
+    return folder / name if (folder / name).is_file() else None
+
+
+def _download(repo: str, revision: str | None, name: str) -> Path | None:
+    """A file of a data set in the cache of this machine, None where the data set holds no such file."""
+    try:
+        return Path(hf_hub_download(repo, name, repo_type="dataset", revision=revision))
+    except LocalEntryNotFoundError as error:
+        if try_to_load_from_cache(repo, name, repo_type="dataset", revision=revision) is _CACHED_NO_EXIST:
+            return None
+        raise FileNotFoundError(
+            f"{repo} is in the cache, but whether it holds a {name} only the Hub can tell, and it cannot be reached: "
+            f"{error}"
+        ) from error
+    except EntryNotFoundError:
+        return None
 
 
 def _name_splits(source: str, loaded: DatasetDict) -> dict[str, Dataset]:
@@ -66,10 +131,10 @@ def _name_splits(source: str, loaded: DatasetDict) -> dict[str, Dataset]:
     return {str(name): part for name, part in parts.items()}
 
 
-def _find_in_part(source: str, split: str | None, part: Dataset) -> Found:
+def _find_in_part(source: str, split: str | None, part: Dataset, need_users: bool) -> Found:
     image_column = next((name for name, feature in part.features.items() if isinstance(feature, Image)), None)
     user_column = next((name for name in ("user", "label") if name in part.features), None)
-    if image_column is None or user_column is None:
+    if image_column is None or (need_users and user_column is None):
         raise ValueError(
             f"a data set must have an image column and a user (or label) column, {source} has "
             f"{', '.join(part.column_names)}"
@@ -80,12 +145,12 @@ def _find_in_part(source: str, split: str | None, part: Dataset) -> Found:
     files = _file_names(rows, image_column, split)
     images, bad_files = [], []
     for file, row in zip(files, rows, strict=True):
-        image, user = row.pop(image_column), row.pop(user_column)
+        image, user = row.pop(image_column), row.pop(user_column) if user_column else ""
         if user is None or image is None:
             bad_files.append(BadFile(file, f"every row must have an image and a {user_column}, it has not"))
             continue
         timed_recording, timed_start_s = recording_of(image["path"] or file)
-        recording, start_s = row.get("recording"), row.get("start_s")
+        recording, start_s = row.get("recording"), row.get("start_s", row.get("frame"))
         images.append(
             ImageFile(
                 file=file,

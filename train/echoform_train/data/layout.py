@@ -15,6 +15,7 @@ from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile
 SPLITS = ("train", "validation", "test")
 METADATA_NAME = "metadata.jsonl"
 AXES_NAME = "axes.json"
+SPLIT_NAME = "split.json"
 
 _SPLIT_OF = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 _TIMED_NAME = re.compile(r"(?P<recording>.+)_t(?P<centiseconds>\d+)")
@@ -22,8 +23,21 @@ _OWN_COLUMNS = ("file", "file_name", "image", "user", "recording", "start_s", "s
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileKind:
+    """What a source is a folder of; the layouts are the same."""
+
+    noun: str
+    article: str
+    suffixes: tuple[str, ...]
+
+
+IMAGES = FileKind(noun="image", article="an", suffixes=IMAGE_SUFFIXES)
+RECORDINGS = FileKind(noun="recording", article="a", suffixes=(".npy", ".mat"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageFile:
-    """One image of a source, not decoded yet."""
+    """One image (or recording of complex samples) of a source, not decoded yet."""
 
     file: str
     """Unique name: its path inside the source, with forward slashes."""
@@ -32,7 +46,7 @@ class ImageFile:
     user: str
     recording: str | None = None
     start_s: float | None = None
-    """Start of the window in its recording, seconds."""
+    """Start of the window (or of the file's samples) in its recording, seconds."""
     split: str | None = None
     """train, validation or test where the source itself says so."""
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -50,8 +64,10 @@ class Found:
     images: tuple[ImageFile, ...]
     bad_files: tuple[BadFile, ...] = ()
     other_files: tuple[str, ...] = ()
-    """Files that are neither images nor known to us."""
+    """Files that are neither images (or recordings) nor known to us."""
     axes: dict[str, float] | None = None
+    split_file: Path | None = None
+    """The split that a published data set brings along."""
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
@@ -73,13 +89,13 @@ def recording_of(file_name: str) -> tuple[str | None, float | None]:
     return match["recording"], int(match["centiseconds"]) / 100
 
 
-def find_in_folder(folder: Path) -> Found:
-    """Every image below a folder with its user, condition, recording and split.
+def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> Found:
+    """Every image (or recording) below a folder with its user, condition, recording and split.
 
     Layouts: `<user>/x.png` or `<user>/<condition>/x.png`, either of them with train, validation and test folders
     above or not, and/or a metadata.jsonl at the top (or in each split folder) whose rows name a `file_name` and any of
     `user`, `recording`, `start_s` and further columns (a `split` is not read). A row's word stands over that of the
-    folders.
+    folders. A `.npy` with the name of an image holds that image's decibels.
 
     Raises:
         ValueError: If the folder holds no images, mixes split folders with others, or its metadata or axes are
@@ -87,26 +103,28 @@ def find_in_folder(folder: Path) -> Found:
     """
     paths = list(_walk(folder))
     names = [path.relative_to(folder).as_posix() for path in paths]
-    splits = _split_folders(folder, [name for name in names if _is_image(name)])
+    splits = _split_folders(folder, [name for name in names if _is(kind, name)])
     rows, metadata_names = _read_metadata(folder, splits)
 
     images, bad_files, other_files = [], [], []
     for path, name in zip(paths, names, strict=True):
-        if _is_image(name):
+        if _is(kind, name):
             try:
-                images.append(_describe(path, name, splits, rows))
+                images.append(_describe(path, name, kind, splits, rows))
             except _LayoutError as error:
                 bad_files.append(BadFile(name, str(error)))
         elif name not in (*metadata_names, AXES_NAME):
             other_files.append(name)
     if not images and not bad_files:
-        raise ValueError(f"a source must hold images ({', '.join(IMAGE_SUFFIXES)}), {folder} holds none")
+        raise ValueError(f"a source must hold {kind.noun}s ({', '.join(kind.suffixes)}), {folder} holds none")
+    stems = {_stem(image.file) for image in images}
+    other_files = [name for name in other_files if not (name.endswith(".npy") and _stem(name) in stems)]
 
     present = set(names)
-    reason = f"each row of {METADATA_NAME} must name an image, this is not there"
+    reason = f"each row of {METADATA_NAME} must name {kind.article} {kind.noun}, this is not there"
     bad_files += [BadFile(name, reason) for name in rows or () if name not in present]
-    bad_files += _empty_folders(folder, splits)
-    return Found(tuple(images), tuple(bad_files), tuple(other_files), _read_axes(folder / AXES_NAME))
+    bad_files += _empty_folders(folder, kind, splits)
+    return Found(tuple(images), tuple(bad_files), tuple(other_files), read_axes(folder / AXES_NAME))
 
 
 def separate_incomplete(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[BadFile]]:
@@ -139,13 +157,17 @@ def _walk(folder: Path) -> Iterable[Path]:
             yield path
 
 
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+def _is(kind: FileKind, name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in kind.suffixes
 
 
-def _split_folders(folder: Path, image_names: list[str]) -> dict[str, str]:
+def _stem(name: str) -> PurePosixPath:
+    return PurePosixPath(name).with_suffix("")
+
+
+def _split_folders(folder: Path, names: list[str]) -> dict[str, str]:
     """Folder name -> split, empty where the source has no split folders."""
-    tops = sorted({PurePosixPath(name).parts[0] for name in image_names if "/" in name})
+    tops = sorted({PurePosixPath(name).parts[0] for name in names if "/" in name})
     splits = {top: split for top in tops if (split := split_name(top))}
     others = [top for top in tops if top not in splits]
     if splits and others:
@@ -177,7 +199,7 @@ def _read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict
                 name, row = _parse_row(line, f"{path} line {number}")
                 name = (PurePosixPath(place) / name).as_posix()
                 if name in rows:
-                    raise ValueError(f"{path} line {number}: each image must have one row, {name} has two")
+                    raise ValueError(f"{path} line {number}: each file must have one row, {name} has two")
                 rows[name] = row
     return (rows if read else None), read
 
@@ -188,7 +210,7 @@ def _parse_row(line: str, where: str) -> tuple[str, dict[str, Any]]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: a row must be one JSON object ({error})") from error
     if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-        raise ValueError(f"{where}: a row must name its image as a file_name, got {line[:80]}")
+        raise ValueError(f"{where}: a row must name its file as a file_name, got {line[:80]}")
     start_s = row.get("start_s")
     if start_s is not None and not (_is_number(start_s) and math.isfinite(start_s)):
         raise ValueError(f"{where}: start_s must be a number of seconds, got {start_s!r}")
@@ -199,17 +221,20 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _describe(path: Path, name: str, splits: dict[str, str], rows: dict[str, dict[str, Any]] | None) -> ImageFile:
+def _describe(
+    path: Path, name: str, kind: FileKind, splits: dict[str, str], rows: dict[str, dict[str, Any]] | None
+) -> ImageFile:
+    one = f"{kind.article} {kind.noun}"
     folders: list[str] = list(PurePosixPath(name).parts[:-1])
     split = None
     if splits:
         if not folders:
-            raise _LayoutError(f"an image must stand in one of the split folders ({', '.join(splits)})")
+            raise _LayoutError(f"{one} must stand in one of the split folders ({', '.join(splits)})")
         split = splits[folders.pop(0)]
     row: dict[str, Any] = {}
     if rows is not None:
         if name not in rows:
-            raise _LayoutError(f"each image must have a row in {METADATA_NAME}, it has none")
+            raise _LayoutError(f"each {kind.noun} must have a row in {METADATA_NAME}, it has none")
         row = rows[name]
     recording, start_s = recording_of(name)
     if row.get("recording") is not None:
@@ -220,9 +245,9 @@ def _describe(path: Path, name: str, splits: dict[str, str], rows: dict[str, dic
     if row.get("user") is not None:
         user = str(row["user"])
     elif not folders:
-        raise _LayoutError("an image must stand in a folder of its user, it stands at the top")
+        raise _LayoutError(f"{one} must stand in a folder of its user, it stands at the top")
     elif len(folders) > 2:
-        raise _LayoutError("an image must stand in <user>/ or <user>/<condition>/, it stands deeper")
+        raise _LayoutError(f"{one} must stand in <user>/ or <user>/<condition>/, it stands deeper")
     else:
         user = folders[0]
         if len(folders) == 2:
@@ -232,18 +257,19 @@ def _describe(path: Path, name: str, splits: dict[str, str], rows: dict[str, dic
     )
 
 
-def _empty_folders(folder: Path, splits: dict[str, str]) -> list[BadFile]:
+def _empty_folders(folder: Path, kind: FileKind, splits: dict[str, str]) -> list[BadFile]:
     empty = []
     for top in [folder / name for name in splits] or [folder]:
         for place in sorted(top.iterdir(), key=lambda path: natural_key(path.name)):
             hidden = place.name.startswith((".", "__MACOSX"))
-            if place.is_dir() and not hidden and not any(_is_image(path.name) for path in _walk(place)):
+            if place.is_dir() and not hidden and not any(_is(kind, path.name) for path in _walk(place)):
                 name = place.relative_to(folder).as_posix()
-                empty.append(BadFile(f"{name}/", "a user's folder must hold images, it is empty"))
+                empty.append(BadFile(f"{name}/", f"a user's folder must hold {kind.noun}s, it is empty"))
     return empty
 
 
-def _read_axes(path: Path) -> dict[str, float] | None:
+def read_axes(path: Path) -> dict[str, float] | None:
+    """Numbers by name, None where there is no such file; raises ValueError where it holds anything else."""
     if not path.is_file():
         return None
     try:

@@ -87,7 +87,8 @@ def load_spectrograms(
 
     Args:
         source: Folder or data set of the Hub, see `load_images`.
-        split_file: Split to use; made and written there where it does not exist yet.
+        split_file: Split to use; where it does not exist yet, the one that a published data set brings along, or a
+            new one, is written there.
         resolution: Height and width to resize to, pixels; None keeps the size.
         colormap: "auto" detects it, "none" keeps RGB, or the name of a map.
         conditions: Categorical columns to keep; None keeps all that have at least two values.
@@ -103,18 +104,9 @@ def load_spectrograms(
     """
     read = read_source(source, skip_bad_files=skip_bad_files, colormap=colormap, resolution=resolution)
     condition_names = _choose_conditions(read.dataset, conditions)
-    if window_s is None and read.axes is not None:
-        window_s = read.axes.get("window_s")
-    if split_file is not None and split_file.exists():
-        split = Split.load(split_file)
-        try:
-            check_split(read.dataset, split, window_s=window_s)
-        except ValueError as error:
-            raise ValueError(f"{split_file} cannot be used with {source}: {error}") from error
-    else:
-        split = make_split(read.dataset, gap_windows=gap_windows, window_s=window_s, seed=seed)
-        if split_file is not None:
-            split.save(split_file)
+    split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
+    if split_file is not None and not split_file.exists():
+        split.save(split_file)
 
     everything = _in_memory(read, condition_names)
     place_of = {file: place for place, file in enumerate(everything.files)}
@@ -146,6 +138,27 @@ def to_model(pixels: Tensor) -> Tensor:
 def to_pixels(model: Tensor) -> Tensor:
     """Model range, float of any shape, to stored pixels, uint8: clamped to [-1, 1], rounded to the nearest."""
     return ((model.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def choose_split(
+    read: SourceImages, split_file: Path | None, *, gap_windows: int, window_s: float | None, seed: int
+) -> Split:
+    """The split of a file, else the one that the source brings along, else a new one; see `load_spectrograms`.
+
+    Raises:
+        ValueError: If it does not fit the images, or none can be made.
+    """
+    if window_s is None and read.axes is not None:
+        window_s = read.axes.get("window_s")
+    given = split_file if split_file is not None and split_file.exists() else read.split_file
+    if given is None:
+        return make_split(read.dataset, gap_windows=gap_windows, window_s=window_s, seed=seed)
+    split = Split.load(given)
+    try:
+        check_split(read.dataset, split, window_s=window_s)
+    except ValueError as error:
+        raise ValueError(f"{given} cannot be used with {read.source}: {error}") from error
+    return split
 
 
 def _choose_conditions(dataset: Dataset, asked: tuple[str, ...] | None) -> tuple[str, ...]:
