@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dctn
+from sklearn import decomposition
+
+from echoform.depth_autoencoder import DepthAutoencoder
+from echoform_train.depth import baselines
+from echoform_train.depth.baselines import (
+    DCT,
+    PCA,
+    filled,
+    filled_with_mean,
+    principal_components,
+    standardised,
+    untrained,
+    zigzag,
+)
+from echoform_train.depth.latents import analyse_latents, flat_map
+from echoform_train.depth.probes import Embedded, knn_probe, linear_probe
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    """40 images of 16x16 in [-1, 1], smooth enough to be compressed."""
+    rng = np.random.default_rng(0)
+    spectrum = rng.normal(size=(40, 16, 16)) / (1 + np.hypot(*np.mgrid[:16, :16])) ** 2
+    images = np.fft.irfft2(np.fft.rfft2(spectrum), s=(16, 16))
+    return np.tanh(images / images.std()).astype(np.float32)
+
+
+def test_components_and_reconstructions_are_those_of_scikit_learn(smooth):
+    ours, theirs = PCA.fit(smooth, 10), decomposition.PCA(10).fit(smooth.reshape(40, -1))
+    expected = theirs.inverse_transform(theirs.transform(smooth.reshape(40, -1))).reshape(smooth.shape)
+    assert ours.decode(ours.encode(smooth)) == pytest.approx(np.clip(expected, -1, 1), abs=1e-4)
+    _, variances = principal_components(torch.from_numpy(smooth).flatten(1) - torch.from_numpy(ours.mean).flatten(), 10)
+    assert variances.numpy() * 40 / 39 == pytest.approx(theirs.explained_variance_, rel=1e-3)
+
+
+def test_many_images_are_decomposed_at_random_with_nearly_the_same_result(smooth, monkeypatch):
+    exact = PCA.fit(smooth, 8)
+    monkeypatch.setattr(baselines, "EXACT_PCA_IMAGES", 10)
+    quick = PCA.fit(smooth, 8)
+    errors = [np.square(pca.decode(pca.encode(smooth)) - smooth).mean() for pca in (exact, quick)]
+    assert errors[1] == pytest.approx(errors[0], rel=1e-3)
+
+
+def test_few_images_have_few_components(smooth):
+    few = PCA.fit(smooth[:5], 768)
+    assert len(few.components) == 4
+    assert few.decode(few.encode(smooth[:5])) == pytest.approx(smooth[:5], abs=1e-4)
+
+
+def test_the_zigzag_is_that_of_jpeg():
+    rows, columns = zigzag(4)
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [
+        (0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2), (2, 1), (3, 0), (3, 1), (2, 2), (1, 3), (2, 3),
+        (3, 2), (3, 3),
+    ]  # fmt: skip
+
+
+def test_all_cosine_coefficients_give_the_image_back_and_the_first_are_those_of_scipy(smooth):
+    whole = DCT(16, 256)
+    assert whole.decode(whole.encode(smooth)) == pytest.approx(smooth, abs=1e-5)
+    part = DCT(16, 3).encode(smooth)
+    spectrum = dctn(smooth[7], norm="ortho")
+    assert part[7] == pytest.approx([spectrum[0, 0], spectrum[0, 1], spectrum[1, 0]], abs=1e-5)
+
+
+def test_more_numbers_never_reconstruct_worse(smooth):
+    errors = [np.square(DCT(16, dim).decode(DCT(16, dim).encode(smooth)) - smooth).mean() for dim in (1, 8, 32, 128)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_holes_take_the_nearest_reading():
+    depth = torch.tensor([[0.5, 0.0, 0.0, -0.5]])[None, None]
+    valid = torch.tensor([[True, False, False, True]])[None, None]
+    assert filled(depth, valid)[0].tolist() == [[0.5, 0.5, -0.5, -0.5]]
+    nothing = filled(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2, dtype=torch.bool))
+    assert nothing.tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
+
+
+def test_holes_take_the_mean_of_the_training_images_at_their_place():
+    train = torch.tensor([[[[0.2, 0.0]]], [[[0.4, 0.0]]]]), torch.tensor([[[[True, False]]], [[[True, False]]]])
+    test = torch.tensor([[[[0.0, 0.9]]]]), torch.tensor([[[[False, True]]]])
+    first, second = filled_with_mean([train, test])
+    assert first.tolist() == pytest.approx(np.array([[[0.2, 0.0]], [[0.4, 0.0]]]))
+    assert second[0, 0].tolist() == pytest.approx([0.3, 0.9])
+
+
+def test_an_untrained_model_is_of_the_same_size_and_the_same_each_time():
+    model = DepthAutoencoder(sample_size=32, latent_dim=8, block_out_channels=(8, 8, 8, 8), linear_size=16)
+    state = torch.get_rng_state()
+    one, other = untrained(model), untrained(model)
+    assert torch.equal(state, torch.get_rng_state())
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    assert {name: value.shape for name, value in one.state_dict().items()} == shapes
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_standardised_embeddings_have_deviation_one_and_constants_are_zero():
+    train = np.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]], np.float32)
+    ours, other = standardised(train, np.array([[2.0, 40.0, 6.0]], np.float32))
+    assert ours.tolist() == [[-1, -1, 0], [1, 1, 0]]
+    assert other.tolist() == [[0, 2, 0]]
+
+
+def clusters(seed, count=30, dim=6):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    return Embedded((np.eye(3, dim)[labels] * 5 + rng.normal(size=(count, dim))).astype(np.float32), labels)
+
+
+def test_probes_name_classes_that_lie_apart_and_guess_where_there_is_nothing_to_see():
+    parts = clusters(0, 90), clusters(1), clusters(2, 60)
+    for probe in (knn_probe, linear_probe):
+        assert probe(*parts).hits.mean() > 0.95
+        noise = [
+            Embedded(np.random.default_rng(k).normal(size=(90, 6)).astype(np.float32), np.arange(90) % 3)
+            for k in range(3)
+        ]
+        assert abs(probe(*noise).hits.mean() - 1 / 3) < 0.2
+
+
+def test_a_linear_probe_of_more_numbers_than_images_uses_their_span():
+    # Fifty copies of every number say the same as one copy whose penalty is fifty times weaker.
+    parts = [clusters(seed, 30, 4) for seed in range(3)]
+    wide = [Embedded(np.repeat(part.embeddings, 50, axis=1), part.labels) for part in parts]
+    assert linear_probe(*wide).hits.mean() == pytest.approx(linear_probe(*parts).hits.mean(), abs=0.07)
+
+
+def test_facts_of_embeddings_with_a_known_spectrum():
+    rng = np.random.default_rng(0)
+    latents = np.zeros((4000, 5))
+    latents[:, :3] = rng.normal(size=(4000, 3)) * [3, 1, 1]
+    latents[:, 3] = 1e-6 * rng.normal(size=4000)
+    latents[:, 4] = 12.0
+    facts = analyse_latents(latents)
+    assert facts["dead_dimensions"] == 2
+    assert facts["spectrum"][:3] == pytest.approx([9 / 11, 1 / 11, 1 / 11], abs=0.02)
+    assert facts["components_for_90"] == 2 and facts["components_for_99"] == 3
+    entropy = -(9 / 11 * np.log(9 / 11) + 2 / 11 * np.log(1 / 11))
+    assert facts["effective_dimensions"] == pytest.approx(np.exp(entropy), rel=0.02)
+    assert facts["norm_mean"] == pytest.approx(np.linalg.norm(latents, axis=1).mean())
+
+
+def test_a_map_keeps_clusters_apart():
+    points = clusters(0, 60)
+    places = flat_map(points.embeddings)
+    centres = np.stack([places[points.labels == label].mean(0) for label in range(3)])
+    nearest = np.linalg.norm(places[:, None] - centres, axis=-1).argmin(1)
+    assert (nearest == points.labels).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: PCA.fit(np.zeros((1, 4, 4), np.float32), 2), "at least 2 training images, got 1"),
+        (lambda: PCA.fit(np.ones((3, 4, 4), np.float32), 2), "all are the same"),
+        (lambda: DCT(4, 17), r"has 1\.\.16 coefficients, got 17"),
+        (lambda: analyse_latents(np.ones((4, 3))), "all are the same"),
+        (lambda: analyse_latents(np.ones((1, 3))), "at least 2"),
+        (lambda: flat_map(np.ones((3, 3))), "at least 4"),
+    ],
+)
+def test_what_has_no_answer_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

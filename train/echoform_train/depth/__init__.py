@@ -1,0 +1,1 @@
+"""Depth images: reading, synthetic rooms, losses, metrics and baselines."""
