@@ -140,7 +140,7 @@ def upload(pipeline: Any, repo: str, folder: Path, variant: str | None = None) -
 
 def tiny_depth_pipeline() -> DepthAutoencoderPipeline:
     torch.manual_seed(0)
-    autoencoder = DepthAutoencoder(sample_size=32, latent_dim=16, block_out_channels=(8, 8, 16, 16), linear_size=32)
+    autoencoder = DepthAutoencoder(sample_size=32, latent_dim=16, block_out_channels=(8, 8, 16, 16))
     return DepthAutoencoderPipeline(autoencoder.eval(), {"min": 300.0, "max": 5000.0})
 
 

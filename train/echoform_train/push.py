@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import tyro
 
@@ -17,7 +18,6 @@ from echoform_train.fingerprint import write_fingerprint
 from echoform_train.first_stage import FACTS, MODEL
 
 PIPELINE = "pipeline"
-STOCK = ("VQModel", "AutoencoderKL")  # of diffusers: no code of ours travels, and the card's numbers judge them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +130,12 @@ def stage(model: Path, staged: Path, repo_id: str) -> None:
     if model.name == MODEL and not (staged / FACTS).exists():
         shutil.copyfile(model.parent / FACTS, staged / FACTS)
     if (staged / FACTS).is_file():
+        facts = json.loads((staged / FACTS).read_text())
+        (staged / FACTS).write_text(json.dumps(_without_folders(facts), indent=1))
         write_card(staged, repo=repo_id)
     elif not (staged / CARD).is_file():
         print(f"{model} holds no {FACTS}: nothing is known of its training, so that no card is written")
-    if not _is_stock(staged):
-        write_fingerprint(staged)
+    write_fingerprint(staged)
 
 
 def check_before_training(config: RunConfig) -> None:
@@ -164,10 +165,14 @@ def push_after_training(config: RunConfig, folder: Path) -> None:
         print(f"pushed: {url}")
 
 
+def _without_folders(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts whose data are named, not placed: where they lie on this machine is nobody's business."""
+    kept = {name: _without_folders(value) if isinstance(value, dict) else value for name, value in facts.items()}
+    if isinstance(source := kept.get("source"), str) and Path(source).is_absolute():
+        kept["source"] = Path(source).name
+    return kept
+
+
 def _repo_id(config: RunConfig) -> str:
     return config.hub_model_id or config.output_dir.resolve().name
 
-
-def _is_stock(folder: Path) -> bool:
-    path = folder / "config.json"
-    return path.is_file() and json.loads(path.read_text())["_class_name"] in STOCK

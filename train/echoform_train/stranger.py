@@ -13,16 +13,19 @@ from typing import Any
 
 
 class _NotInstalled(MetaPathFinder):
-    """Makes our packages unimportable, as if they had never been installed."""
-
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         if fullname.partition(".")[0] in ("echoform", "echoform_train", "echoform_cards"):
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
+def hide_our_packages() -> None:
+    """Make our packages unimportable, as if they had never been installed."""
+    sys.meta_path.insert(0, _NotInstalled())
+
+
 def main(pipeline: str, output_dir: str, images_a_user: str, guidance_scale: str, steps: str, *seeds: str) -> None:
     """Generate images of every user for each seed into OUTPUT_DIR/seed-<seed>, with metadata.jsonl."""
-    sys.meta_path.insert(0, _NotInstalled())
+    hide_our_packages()
     import torch
     from diffusers import DiffusionPipeline
 

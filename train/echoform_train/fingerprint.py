@@ -1,0 +1,223 @@
+"""Fingerprints: a small seeded output beside the weights, which shows later whether a folder still makes the same.
+
+Run as a script in a fresh process, it makes that output as somebody who has diffusers but not echoform would:
+
+python fingerprint.py LOADER SOURCE REVISION ARGUMENTS_JSON OUTPUT_JSON
+
+where LOADER, such as diffusers.AutoModel, is the class that loads SOURCE, a repository or a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from runpy import run_path
+from typing import Any
+
+import numpy as np
+import torch
+
+FINGERPRINT = "fingerprint.json"
+ARGUMENTS = {"seed": 0, "num_inference_steps": 4, "guidance_scale": 1.0}
+TOLERANCE = 1e-3
+"""Largest `deviation` between two machines. Of trained pipelines 3e-6 was measured between 1 and 2 threads, SSE4 and
+AVX-512, torch 2.6 and 2.15, diffusers 0.41 and 0.42; another seed, scheduler or training makes 0.1 and more."""
+
+_HOMES = {
+    "VQLDMDopplerPipeline": "echoform",
+    "DepthAutoencoderPipeline": "echoform",
+    "DepthAutoencoder": "echoform",
+    "DepthEncoder": "echoform",
+    "DepthEncoderModel": "echoform.transformers_depth_encoder",
+    "VQModel": "diffusers",
+    "AutoencoderKL": "diffusers",
+}
+_VALUES = 1024
+_CONFIGS = ("model_index.json", "config.json", "scheduler_config.json")
+
+
+def write_fingerprint(folder: Path) -> None:
+    """Write fingerprint.json: what the folder makes on this machine, and the sha256 of every file that this came from.
+
+    Args:
+        folder: An exported pipeline or model of ours, or a first stage; it is loaded with the installed class.
+
+    Raises:
+        FileNotFoundError: If the folder holds neither model_index.json nor config.json.
+        ValueError: If its class is none that has a fingerprint.
+    """
+    name = class_name(folder)
+    home = import_module(_HOMES[name])  # not at the top: the script must start without echoform
+    loaded = getattr(home, name).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    outputs = seeded_outputs(loaded, **ARGUMENTS)
+    facts = {
+        "class": name,
+        "versions": {package: version(package) for package in ("echoform", "torch", "diffusers")},
+        "arguments": ARGUMENTS,
+        "tolerance": TOLERANCE,
+        "outputs": outputs,
+        "files": {path: sha256_of(folder / path) for path in loaded_files(folder)},
+    }
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in facts.items())
+    (folder / FINGERPRINT).write_text(f"{{\n{lines}\n}}\n")
+
+
+def seeded_outputs(
+    loaded: Any, *, seed: int, num_inference_steps: int, guidance_scale: float
+) -> dict[str, list[float]]:
+    """At most 1,024 numbers of each output of a pipeline or model, in float32 on the CPU.
+
+    Of `VQLDMDopplerPipeline` the denoised latents and the image of the first user. The others know neither seed nor
+    steps: of the depth pipeline the embedding and the reconstruction of a synthetic image, of a depth model its
+    embedding, of a first stage its latents and what it makes of them.
+    """
+    name = type(loaded).__name__  # two loads make two classes
+    outputs: dict[str, Any]
+    if name == "VQLDMDopplerPipeline":
+        outputs = _spectrogram(loaded, seed, num_inference_steps, guidance_scale)
+    elif name == "DepthAutoencoderPipeline":
+        loaded.set_progress_bar_config(disable=True)
+        made = loaded(synthetic_depth(loaded.config["depth_range_mm"], loaded.config["units_per_mm"]))
+        outputs = {"embedding": made.latents, "depth": np.stack(made.depth)}
+    elif _HOMES[name] == "diffusers":
+        outputs = _first_stage(loaded)
+    else:
+        outputs = {"embedding": _embedding(loaded)}
+    return {output: _few(np.asarray(values)) for output, values in outputs.items()}
+
+
+def deviation(stored: Sequence[float], made: Sequence[float]) -> float:
+    """How far apart two outputs are, 0 for equal ones, as a share of the root mean square of the stored one.
+
+    It is the difference that 98 % of the values stay below: where two codes of a codebook are as good as equally near,
+    a rounding error decides between them, and a few pixels rightly differ. NaN where either holds one.
+
+    Raises:
+        ValueError: If they differ in length.
+    """
+    if len(stored) != len(made):
+        raise ValueError(f"outputs must be of one length, got {len(stored)} and {len(made)} values")
+    reference, other = np.asarray(stored, np.float64), np.asarray(made, np.float64)
+    difference = float(np.quantile(np.abs(reference - other), 0.98))
+    scale = math.sqrt(float(np.square(reference).mean()))
+    return 0.0 if difference == 0 else difference / scale if scale else math.inf
+
+
+def synthetic_depth(depth_range_mm: dict[str, float], units_per_mm: float, size: int = 128) -> np.ndarray:
+    """A slope with a nearer box and a hole, uint16 [size, size] in the sensor's units, the same on every machine."""
+    rows, columns = np.mgrid[:size, :size] / size
+    share = 0.3 + 0.6 * (rows + columns) / 2
+    share[size // 4 : size // 2, size // 3 : size // 2] = 0.15
+    depth_mm = depth_range_mm["min"] + (depth_range_mm["max"] - depth_range_mm["min"]) * share
+    depth = (depth_mm * units_per_mm).round().astype(np.uint16)
+    depth[5 * size // 8 : 3 * size // 4, size // 8 : size // 4] = 0
+    return depth
+
+
+def class_name(folder: Path) -> str:
+    """Name of the class that a folder was saved from.
+
+    Raises:
+        FileNotFoundError: If it holds neither model_index.json nor config.json.
+        ValueError: If the class is none that has a fingerprint.
+    """
+    paths = [folder / name for name in ("model_index.json", "config.json") if (folder / name).is_file()]
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds neither model_index.json nor config.json; is it an exported folder?")
+    config = json.loads(paths[0].read_text())
+    name = config.get("_class_name", config.get("architectures"))  # diffusers has the one, transformers the other
+    name = name[-1] if isinstance(name, list) else name
+    if name not in _HOMES:
+        raise ValueError(f"the class of {paths[0]} must be among {', '.join(_HOMES)}, got {name!r}")
+    return name
+
+
+def loaded_files(folder: Path) -> list[str]:
+    """The files that loading reads: code, weights and configurations, sorted."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix in (".py", ".safetensors")
+        or path.name in _CONFIGS
+        or path.name.endswith(".safetensors.index.json")
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _spectrogram(pipeline: Any, seed: int, num_inference_steps: int, guidance_scale: float) -> dict[str, Any]:
+    last = {}
+
+    def keep(_: object, step: int, timestep: object, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        last.update(values)
+        return values
+
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(
+        users=[0],
+        generator=[torch.Generator().manual_seed(seed)],
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        output_type="np",
+        callback_on_step_end=keep,
+    ).images
+    return {"latents": last["latents"], "image": images}
+
+
+@torch.no_grad()
+def _embedding(model: Any) -> torch.Tensor:
+    of_transformers = type(model).__name__ == "DepthEncoderModel"
+    config = (model.encoder if of_transformers else model).config
+    pixels, valid = _synthetic_pixels(config.input_channels, config.sample_size)
+    model.eval()
+    return model(depth=pixels, valid=valid).pooler_output if of_transformers else model.encode(pixels, valid)
+
+
+@torch.no_grad()
+def _first_stage(model: Any) -> dict[str, Any]:
+    pixels, _ = _synthetic_pixels(model.config.in_channels, 64)
+    encoded = model.eval().encode(pixels)
+    latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
+    return {"latents": latents, "image": model.decode(latents).sample}
+
+
+def _synthetic_pixels(channels: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`synthetic_depth` in model range, [1, channels, size, size] in [-1, 1], and its readings, [1, 1, size, size]."""
+    units = torch.from_numpy(synthetic_depth({"min": 0, "max": 1000}, 1, size).astype(np.float32))[None, None]
+    valid = (units != 0).float()
+    return ((units / 500 - 1) * valid).expand(1, channels, size, size), valid
+
+
+def _few(values: np.ndarray) -> list[float]:
+    flat = values.astype(np.float64).ravel()
+    places = np.linspace(0, flat.size - 1, min(flat.size, _VALUES)).round().astype(int)
+    return [float(f"{value:.6g}") for value in flat[places]]
+
+
+def _main(loader: str, source: str, revision: str, arguments: str, output: str) -> None:
+    run_path(str(Path(__file__).with_name("stranger.py")))["hide_our_packages"]()
+    library, _, name = loader.partition(".")
+    # Nothing of a stock model is code, and not every class takes the flag.
+    trust = {} if name in _HOMES else {"trust_remote_code": True}
+    loaded = getattr(import_module(library), name).from_pretrained(
+        source, revision=revision or None, use_safetensors=True, dtype=torch.float32, **trust
+    )
+    Path(output).write_text(json.dumps(seeded_outputs(loaded, **json.loads(arguments))))
+    assert not any(name.partition(".")[0].startswith("echoform") for name in sys.modules)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
