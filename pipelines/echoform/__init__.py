@@ -6,15 +6,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
+    from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
     from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+    from echoform.semantic_encoder import SemanticEncoder, create_semantic_encoder
     from echoform.unet_doppler import DopplerUNet2DModel
 
 __version__ = "0.1.0"
-__all__ = ["DopplerUNet2DModel", "VQLDMDopplerPipeline"]
+__all__ = [
+    "DepthAutoencoder",
+    "DepthAutoencoderPipeline",
+    "DepthEncoder",
+    "DopplerUNet2DModel",
+    "SemanticEncoder",
+    "VQLDMDopplerPipeline",
+    "create_semantic_encoder",
+]
 
 _HOME = {
+    "DepthAutoencoder": "echoform.depth_autoencoder",
+    "DepthAutoencoderPipeline": "echoform.pipeline_depth_autoencoder",
+    "DepthEncoder": "echoform.depth_autoencoder",
     "DopplerUNet2DModel": "echoform.unet_doppler",
+    "SemanticEncoder": "echoform.semantic_encoder",
     "VQLDMDopplerPipeline": "echoform.pipeline_vq_ldm_doppler",
+    "create_semantic_encoder": "echoform.semantic_encoder",
 }
 
 

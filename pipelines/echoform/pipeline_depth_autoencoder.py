@@ -140,7 +140,7 @@ class DepthAutoencoderPipeline(DiffusionPipeline):
                 range.
         """
         _check_settings(batch_size, output_type)
-        items = _as_list(images)
+        items = as_list(images)
         depth, valid, latents = [], [], []
         errors: list[_Errors] = []
         with self.progress_bar(total=math.ceil(len(items) / batch_size)) as progress_bar:  # pyright: ignore[reportCallIssue]
@@ -174,7 +174,7 @@ class DepthAutoencoderPipeline(DiffusionPipeline):
         The embedding of an image depends neither on its batch nor on a state of the model.
         """
         _check_settings(batch_size)
-        items = _as_list(images)
+        items = as_list(images)
         latents, counted = [], []
         with self.progress_bar(total=math.ceil(len(items) / batch_size)) as progress_bar:  # pyright: ignore[reportCallIssue]
             for batch in _batches(items, batch_size):
@@ -274,7 +274,7 @@ class DepthAutoencoderPipeline(DiffusionPipeline):
 
     def read(self, image: DepthImage) -> np.ndarray:
         """Whole units of one image, int64 [H, W], 0 where there is no reading; see `__call__` for what is refused."""
-        units = _units_of(image)
+        units = units_of(image)
         for value in self.config["invalid_values"]:
             if int(value) != 0:
                 units[units == int(value)] = 0
@@ -737,7 +737,7 @@ def units_of_image(image: Image.Image) -> np.ndarray:
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def _units_of(image: DepthImage) -> np.ndarray:
+def units_of(image: DepthImage) -> np.ndarray:
     """Whole units, int64 [H, W], of anything that `__call__` takes as one image."""
     if isinstance(image, (str, Path)):
         try:
@@ -778,7 +778,7 @@ def _whole_units(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.int64)
 
 
-def _as_list(images: DepthImage | Sequence[DepthImage]) -> list[Any]:
+def as_list(images: DepthImage | Sequence[DepthImage]) -> list[Any]:
     """One entry an image; files are not opened yet."""
     if isinstance(images, (str, Path, Image.Image)):
         return [images]

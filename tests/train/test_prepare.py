@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 import tyro
 from PIL import Image
 
 from echoform_train.data.colormap import lookup_table
+from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.data.split import Split
 from echoform_train.prepare import Config, main
 
@@ -64,3 +66,19 @@ def test_prepare_stops_at_a_bad_file_or_lists_it(folder, capsys):
 def test_the_command_line_takes_the_folder_first():
     config = tyro.cli(Config, args=["walks", "--window-s", "3", "--skip-bad-files"])
     assert config == Config(data="walks", window_s=3.0, skip_bad_files=True)
+
+
+def test_prepare_pushes_what_it_looked_at_and_the_hub_gives_it_back(folder, tmp_path, capsys, hub):
+    repo, split_file = hub.repo_id("walks"), tmp_path / "split.json"
+    main(Config(data=str(folder), split_file=split_file, push_to_hub=repo, license="cc-by-4.0"))
+    assert f"Pushed to {hub.url}/datasets/{repo}" in capsys.readouterr().out
+    local, pushed = load_spectrograms(folder, split_file=split_file), load_spectrograms(repo)
+    assert torch.equal(pushed.train.pixels, local.train.pixels)
+    assert pushed.split.train == local.split.train
+    main(Config(data=repo))
+    assert f"{repo}: 48 images of 2 users" in capsys.readouterr().out
+
+
+def test_flags_of_the_hub_need_the_hub():
+    with pytest.raises(ValueError, match="--license is for the Hub: it must go with --push-to-hub"):
+        Config(data="walks", license="mit")

@@ -1,17 +1,23 @@
-"""`echoform prepare`: what a folder of spectrograms holds, and the split, before anything trains."""
+"""`echoform prepare`: what a folder of spectrograms holds, and the split, before anything trains.
+
+Measured recordings become such a folder first (--from-iq), and a folder that was looked at may go to the Hub.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import tyro
 
 from echoform_train.data.image_check import find_suspicious
+from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
+from echoform_train.prepare_iq import IqConfig, prepare_recordings
 
 _LISTED = 10
 _SIDES = ("train", "validation", "test", "left_out")
@@ -19,33 +25,55 @@ _SIDES = ("train", "validation", "test", "left_out")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Show what a folder of spectrograms holds: users, sizes, colour map, suspicious files and the split."""
+    """Show what a folder of spectrograms holds: users, sizes, colour map, suspicious files and the split.
+
+    With --from-iq the spectrograms are made first, from recordings of complex samples or FMCW cubes.
+    """
 
     data: tyro.conf.Positional[str]
-    """Folder of spectrograms, one folder a user, or the id of a data set on the Hub."""
+    """Folder of spectrograms, one folder a user, or the id of a data set on the Hub; with --from-iq, of recordings."""
     split_file: Path | None = None
     """Split to use; written there when it does not exist yet."""
     resolution: int | None = None
-    """Height and width to resize to, in pixels. Default: the size of the images."""
+    """Height and width to resize to, in pixels. Default: the size of the images; with --from-iq, 256."""
     colormap: str = "auto"
     """Colour map of the pictures: auto detects it, none keeps RGB, or its name."""
     gap_windows: int = 2
     """Windows left out at each cut through a recording whose window length is unknown."""
     window_s: float | None = None
-    """Length of a window, seconds. Default: that of axes.json, if there is one."""
+    """Length of a window, seconds. Default: that of axes.json, if there is one; with --from-iq, 3."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
     seed: int = 0
     """Seed that draws the recordings of each side."""
+    push_to_hub: str | None = None
+    """Data set on the Hub, user/name, to which the images go with the split and the axes, in one commit."""
+    private: bool | None = None
+    """Whether a new data set is seen by its owner alone. Default: as the account says."""
+    revision: str | None = None
+    """Branch of the Hub to push to. Default: main."""
+    license: str | None = None
+    """Licence of the data, as the Hub names it, such as cc-by-4.0."""
+    iq: Annotated[IqConfig, tyro.conf.arg(name="")] = field(default_factory=IqConfig)
+
+    def __post_init__(self) -> None:
+        self.iq.check()
+        for name in ("private", "revision", "license"):
+            if getattr(self, name) is not None and self.push_to_hub is None:
+                raise ValueError(f"--{name} is for the Hub: it must go with --push-to-hub")
 
 
 def main(config: Config) -> None:
-    """Read the images as training would, and print what was found.
+    """Read the images as training would, print what was found, and push them where that is asked for.
 
     Raises:
         FileNotFoundError: If there is no such source.
         ValueError: If it cannot be trained on; the message names the file and the rule.
+        PushError: If the Hub does not take it.
     """
+    measured = config.iq.from_iq
+    if measured:
+        config = _make_pictures(config)
     split_existed = config.split_file is not None and config.split_file.exists()
     data = load_spectrograms(
         config.data,
@@ -60,6 +88,36 @@ def main(config: Config) -> None:
     print("\n".join(describe(data)))
     if config.split_file is not None:
         print(f"Split {'read from' if split_existed else 'written to'} {config.split_file}")
+    if config.push_to_hub is not None:
+        url = publish_dataset(
+            config.data,
+            config.push_to_hub,
+            split_file=config.split_file,
+            people="recorded" if measured else None,
+            private=config.private,
+            revision=config.revision,
+            license=config.license,
+            colormap=config.colormap,
+            window_s=config.window_s,
+            gap_windows=config.gap_windows,
+            skip_bad_files=config.skip_bad_files,
+            seed=config.seed,
+        )
+        print(f"Pushed to {url}")
+
+
+def _make_pictures(config: Config) -> Config:
+    """Cut the recordings, and go on with what was written."""
+    assert config.iq.output_dir is not None
+    written = prepare_recordings(
+        Path(config.data),
+        config.iq,
+        window_s=3.0 if config.window_s is None else config.window_s,
+        resolution=256 if config.resolution is None else config.resolution,
+        skip_bad_files=config.skip_bad_files,
+    )
+    print(f"Wrote {written} pictures to {config.iq.output_dir}")
+    return replace(config, data=str(config.iq.output_dir), resolution=None, window_s=None, iq=IqConfig())
 
 
 def describe(data: SpectrogramData) -> Iterator[str]:

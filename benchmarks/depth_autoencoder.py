@@ -1,0 +1,116 @@
+"""What the depth autoencoder costs, beside an autoencoder on a ResNet-50, in one process on one core.
+
+    python benchmarks/depth_autoencoder.py OUTPUT_JSON [--batch-size 32] [--repeats 9] ...
+
+The other is of the size of the earlier system, 132.7 million parameters: torchvision's ResNet-50 without its pooling
+and classifier, on depth and validity, linear maps to 768 numbers and back, and a decoder of transposed convolutions.
+Times are CPU times of encoding and decoding with random weights, medians over repeats that alternate between the
+networks. Accuracy is no matter of this table. Writes OUTPUT_JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch import Tensor, nn
+from torchvision.models import resnet50
+
+from echoform import DepthAutoencoder
+from echoform.depth_autoencoder import SIZES
+from echoform_train.provenance import provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to time."""
+
+    output: tyro.conf.Positional[Path]
+    """JSON file to write."""
+    batch_size: int = 32
+    """Images at once."""
+    repeats: int = 9
+    """Timings of each network."""
+    sample_size: int = 128
+    """Side of the images, in pixels."""
+
+
+class ResNetAutoencoder(nn.Module):
+    """Bottleneck residual blocks down to 1/32, a linear map to 768 numbers, transposed convolutions back."""
+
+    def __init__(self, sample_size: int, latent_dim: int = 768, hidden: int = 960) -> None:
+        super().__init__()
+        trunk = resnet50(weights=None)
+        trunk.conv1 = nn.Conv2d(2, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        self.side = sample_size // 32
+        self.encoder = nn.Sequential(
+            *list(trunk.children())[:-2],
+            nn.Flatten(),
+            nn.Linear(2048 * self.side**2, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, latent_dim),
+        )
+        self.expand = nn.Sequential(
+            nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, 2048 * self.side**2), nn.ReLU()
+        )
+        widths = (2048, 1024, 512, 256, 128, 64)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [
+                nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
+        self.decoder = nn.Sequential(*layers, nn.Conv2d(widths[-1], 2, kernel_size=3, padding=1))
+
+    def forward(self, depth: Tensor, valid: Tensor) -> Tensor:
+        latents = self.encoder(torch.cat([depth, valid], dim=1))
+        return self.decoder(self.expand(latents).unflatten(1, (-1, self.side, self.side)))
+
+
+def main(config: Config) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    depth = torch.rand(config.batch_size, 1, config.sample_size, config.sample_size) * 2 - 1
+    valid = (torch.rand_like(depth) > 0.1).float()
+    models: dict[str, nn.Module] = {"resnet50": ResNetAutoencoder(config.sample_size)}
+    for name, settings in SIZES.items():
+        models[name] = DepthAutoencoder(sample_size=config.sample_size, **settings)
+    results: dict[str, dict[str, Any]] = {}
+    with torch.no_grad():
+        calls = {name: partial(model.eval(), depth, valid) for name, model in models.items()}
+        for precision, autocast in (("float32", False), ("bfloat16", True)):
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                for name, ms in cpu_ms_an_image(calls, config.repeats, config.batch_size).items():
+                    results.setdefault(name, {})[f"{precision}_ms_an_image"] = ms
+    for name, model in models.items():
+        results[name]["parameters"] = sum(p.numel() for p in model.parameters())
+    facts = {"batch_size": config.batch_size, "threads": torch.get_num_threads(), "networks": results}
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    config.output.write_text(json.dumps(facts | provenance(), indent=1))
+    print(json.dumps(facts, indent=1))
+
+
+def cpu_ms_an_image(calls: dict[str, Callable[[], Any]], repeats: int, batch_size: int) -> dict[str, float]:
+    """Median CPU time of each call, in milliseconds an image; one call of each goes before as warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for repeat in range(repeats + 1):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            if repeat > 0:
+                seconds[name].append(time.process_time() - start)
+    return {name: 1000 * statistics.median(values) / batch_size for name, values in seconds.items()}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

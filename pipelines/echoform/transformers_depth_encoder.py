@@ -1,0 +1,231 @@
+"""The depth encoder for users of transformers: config, model, image processor that sees 16 bits, and pipeline task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import Pipeline, PreTrainedConfig, PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+# Relative, because transformers takes along, into folders and from the Hub, the files that such imports name.
+from .depth_autoencoder import DepthEncoder
+from .pipeline_depth_autoencoder import as_list, units_of, encode_units, range_in_units, resize_depth
+
+TASK = "depth-feature-extraction"
+
+CUSTOM_PIPELINES = {
+    TASK: {"impl": "transformers_depth_encoder.DepthFeatureExtractionPipeline", "pt": ["AutoModel"], "type": "image"}
+}
+"""What config.json tells `transformers.pipeline` of the task."""
+
+
+class DepthEncoderConfig(PreTrainedConfig):
+    """What `DepthEncoderModel` is built from.
+
+    Args:
+        encoder: Arguments of `DepthEncoder`; those left out have its defaults.
+        **kwargs: Of every config of transformers.
+    """
+
+    model_type = "echoform_depth_encoder"
+    _auto_class = "AutoConfig"
+
+    def __init__(self, encoder: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.encoder = {} if encoder is None else dict(encoder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of any config, and always with the task, whose entry `transformers.pipeline` changes as it loads."""
+        return super().to_dict() | {"custom_pipelines": CUSTOM_PIPELINES}
+
+
+class DepthEncoderModel(PreTrainedModel):
+    """`DepthEncoder` as a model of transformers, with the same weights under `encoder`.
+
+    Example:
+        >>> processor = AutoImageProcessor.from_pretrained("user/model", trust_remote_code=True)
+        >>> model = AutoModel.from_pretrained("user/model", trust_remote_code=True)
+        >>> embeddings = model(**processor(["a.png", "b.png"])).pooler_output
+    """
+
+    config_class = DepthEncoderConfig
+    base_model_prefix = "depth_encoder"  # other than `encoder`, or weights of that name lose it on loading
+    main_input_name = "depth"
+    _auto_class = "AutoModel"
+
+    def __init__(self, config: DepthEncoderConfig) -> None:
+        super().__init__(config)
+        self.encoder = DepthEncoder(**config.encoder)
+        self.post_init()
+
+    def forward(
+        self, depth: Tensor, valid: Tensor | None = None, return_dict: bool | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithPooling | tuple[Tensor, Tensor]:
+        """Embed depth images.
+
+        Args:
+            depth: What the image processor gives: float [B, C, H, W] in [-1, 1].
+            valid: [B, 1, H, W], 1 or True where there is a reading; None if there is one everywhere.
+            return_dict: False gives a tuple; None is True.
+            **kwargs: What transformers passes to every model and this one has no use for.
+
+        Returns:
+            `pooler_output`, the embedding, float [B, latent_dim]; and `last_hidden_state`, the features it is made
+            from, float [B, places, width], rows of the map outermost.
+
+        Raises:
+            ValueError: If dtype or shapes do not fit the model.
+        """
+        depth = depth.to(self.dtype) if depth.is_floating_point() else depth
+        grid = self.encoder.features(depth, valid)
+        embedding = self.encoder.embed(grid)
+        tokens = grid.flatten(2).transpose(1, 2)  # [B, places, width]
+        if return_dict is False:
+            return tokens, embedding
+        return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=embedding)
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        pass  # DepthEncoder has made its own
+
+
+class DepthImageSettings(TypedDict, total=False):
+    """What `DepthImageProcessor.from_pretrained` may be given in place of what was saved."""
+
+    size: int
+    depth_range_mm: dict[str, float]
+    units_per_mm: float
+    invalid_values: dict[str, str]
+
+
+class DepthImageProcessor(BaseImageProcessor):
+    """Depth images in a sensor's units to what the model takes; the same as `DepthAutoencoderPipeline` does.
+
+    Args:
+        size: Side of the model's square images, in pixels.
+        depth_range_mm: Depth that becomes -1 and +1, millimetres, as {"min": 300, "max": 5000}; readings outside
+            count as none.
+        units_per_mm: The sensor's units in a millimetre.
+        invalid_values: Units that mean no reading, with their meaning; 0 always does.
+
+    Raises:
+        ValueError: If the range is none.
+    """
+
+    model_input_names: Sequence[str] = ("depth", "valid")
+    valid_kwargs = DepthImageSettings
+    _auto_class = "AutoImageProcessor"
+
+    def __init__(
+        self,
+        size: int = 128,
+        depth_range_mm: Mapping[str, float] | None = None,
+        units_per_mm: float = 1.0,
+        invalid_values: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        range_in_units(depth_range_mm, units_per_mm)
+        self.size = size
+        self.depth_range_mm = dict(depth_range_mm or {})
+        self.units_per_mm = units_per_mm
+        self.invalid_values = dict(invalid_values or {"0": "no reading"})
+
+    def preprocess(self, images: Any, return_tensors: str = "pt", **kwargs: Any) -> BatchFeature:
+        """Prepare one image or several, of any sizes.
+
+        Args:
+            images: As of `DepthAutoencoderPipeline`: paths; PIL of mode I;16, I or F; arrays and tensors of 16 bits or
+                more, [H, W] or [N, H, W] or [N, 1, H, W]; or a list of such. In the sensor's units.
+            return_tensors: `pt` or `np`.
+            **kwargs: None; transformers may pass what it passes to every processor.
+
+        Returns:
+            `depth`, float32 [B, 1, size, size] in [-1, 1], 0 where there is no reading; and `valid`, bool of the same
+            shape.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If an image is no depth image, such as one of 8 bits.
+        """
+        low, high = range_in_units(self.depth_range_mm, self.units_per_mm)
+        resized = []
+        for image in as_list(images):
+            units = units_of(image)
+            invalid = np.isin(units, [int(value) for value in self.invalid_values])
+            units = np.where((units >= low) & (units <= high) & ~invalid, units, 0)
+            resized.append(resize_depth(torch.from_numpy(units).float()[None, None], (self.size, self.size)).round())
+        depth, valid = encode_units(torch.cat(resized), self.depth_range_mm, self.units_per_mm)
+        return BatchFeature({"depth": depth, "valid": valid}, tensor_type=return_tensors)
+
+
+class DepthFeatureExtractionPipeline(Pipeline):
+    """Task `depth-feature-extraction`: 16-bit depth images to embeddings.
+
+    The stock `image-feature-extraction` opens images as 8-bit RGB, which clips depth at 255 without a word.
+
+    Example:
+        >>> extract = pipeline("depth-feature-extraction", "user/model", trust_remote_code=True)
+        >>> embedding = extract("depth.png")  # 768 numbers
+    """
+
+    _load_image_processor = True
+    _load_processor = _load_feature_extractor = _load_tokenizer = False
+
+    def _sanitize_parameters(self, return_tensors: bool | None = None, **kwargs: Any) -> Any:
+        if kwargs:
+            raise ValueError(f"{TASK} takes return_tensors, got {', '.join(kwargs)}")
+        return {}, {}, {} if return_tensors is None else {"return_tensors": return_tensors}
+
+    def preprocess(self, input_: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One image, as of `DepthImageProcessor`, to tensors of one row."""
+        assert self.image_processor is not None  # transformers loads it, see _load_image_processor
+        return self.image_processor(input_)
+
+    def _forward(self, input_tensors: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.model(**input_tensors)
+
+    def postprocess(self, model_outputs: Any, return_tensors: bool = False) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The embedding of one image: a list of `latent_dim` numbers, or a tensor [latent_dim]."""
+        embedding = model_outputs.pooler_output[0]
+        return embedding if return_tensors else embedding.tolist()
+
+
+def save_for_transformers(encoder: DepthEncoder, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+    """Write a folder that `AutoModel`, `AutoImageProcessor` and `pipeline` of transformers load.
+
+    It is a folder of its own, not that of `DepthEncoder.save_pretrained`: diffusers and transformers both look for
+    their class under `auto_map["AutoModel"]` of config.json, and each for a weights file of its own name. The numbers
+    in both are the same.
+
+    Args:
+        encoder: Trained.
+        folder: Made if there is none.
+        facts: `depth_range_mm`, `units_per_mm` and `invalid_values` of the sensor; None takes those of the encoder's
+            config.
+
+    Raises:
+        ValueError: If the sensor is known to neither, or the encoder has not one channel.
+    """
+    settings = {name: value for name, value in encoder.config.items() if not name.startswith("_")}
+    settings |= {name: (facts or {})[name] for name in _FACTS if name in (facts or {})}
+    if settings["depth_range_mm"] is None or settings["units_per_mm"] is None:
+        raise ValueError(
+            "the image processor needs depth_range_mm and units_per_mm, and neither facts nor config has them"
+        )
+    if settings["input_channels"] != 1:
+        raise ValueError(
+            f"the image processor makes images of one channel, got an encoder of {settings['input_channels']}"
+        )
+    model = DepthEncoderModel(DepthEncoderConfig(encoder=settings))
+    model.encoder.load_state_dict(encoder.state_dict())
+    model.save_pretrained(folder)
+    DepthImageProcessor(settings["sample_size"], **{name: settings[name] for name in _FACTS}).save_pretrained(folder)
+
+
+_FACTS = ("depth_range_mm", "units_per_mm", "invalid_values")
