@@ -3,30 +3,33 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
-from echoform_train.data.colormap import lookup_table
-from echoform_train.radar.body import CONDITIONS, Person, draw_person
-from echoform_train.radar.returns import Radar, doppler_shift_hz
-from echoform_train.radar.stft import FRAME_RATE_HZ, LOOKS, SPEED_SPAN_MPS, spectrogram, window_samples
-from echoform_train.radar.walks import Direction, Recording, Walk, draw_walk, record_walk
+from echoform_train.radar import pictures
+from echoform_train.radar.body import CONDITIONS
+from echoform_train.radar.mocap import UpAxis
+from echoform_train.radar.recordings import Recording
+from echoform_train.radar.returns import Radar
+from echoform_train.radar.stft import FloatArray
+from echoform_train.radar.walks import Route
+from echoform_train.simulated_recordings import CapturedWalk, SimulatedWalk, captured_walks, simulated_walks
 
 CARRIERS_GHZ = (77, 60, 24)
-DIRECTIONS: tuple[Direction, ...] = ("towards", "away")
 DB_MIN = -38.0
 DB_MAX = -4.0
 """Fixed range of the pictures, decibels over one square metre at the body's range."""
 LONGEST_RECORDING_S = 30.0
+LONGEST_FMCW_RECORDING_S = 15.0
+"""A straight walk of this length stays within the 32 m at which the ranges of the FMCW mode fold."""
+AXES = "axes.json"
+METADATA = "metadata.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class Config:
     users: int = 8
     """How many people."""
     recordings_per_user: int = 10
-    """Walks of each person; directions alternate, and conditions every two walks."""
+    """Walks of each person; directions alternate, and conditions every two walks. 15 walks of 12 s are 150 pictures."""
     recording_s: float = 12.0
     """Length of a walk in seconds, at most 30."""
     window_s: float = 3.0
@@ -49,8 +52,24 @@ class Config:
     """Pixels a side."""
     carrier_ghz: int = 77
     """77, 60 or 24."""
+    mode: Literal["cw", "fmcw"] = "cw"
+    """Continuous wave, or chirps from whose range bins the walker is gated; chirps take some 200 ms a picture."""
     conditions: tuple[str, ...] = ("normal",)
-    """What people carry: any of normal, backpack, bag."""
+    """What people carry: any of normal, backpack, bag, bag_phone."""
+    route: Route = "straight"
+    """Straight towards the radar and away from it, or a free route with turns in the field before it."""
+    joints: Path | None = None
+    """Folder of motion captures <subject>_<trial>.npz (joints [T, J, 3] in metres, names, fps) to walk by instead."""
+    joints_up: UpAxis = "auto"
+    """Axis of the captures that points up; auto finds the one along which the head stands above the feet."""
+    save_db: bool = False
+    """Write the decibels on their native grid beside each picture: float32 [F, W] as .npy, Doppler ascending."""
+    sheet: bool = False
+    """Write <output_dir>-sheet.png beside the folder: a page that shows some people and their recordings with axes."""
+    push_to_hub: str | None = None
+    """Data set of the Hub, user/name, to push the result to."""
+    hub_private: bool = False
+    """Make that data set private where it is new."""
     seed: int = 0
     """The same seed gives the same files, whatever the number of workers."""
     workers: int = 0
@@ -62,6 +81,22 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.carrier_ghz not in CARRIERS_GHZ:
             raise ValueError(f"carrier_ghz must be 77, 60 or 24, got {self.carrier_ghz}")
+        if self.joints is None:
+            self._check_walks()
+        else:
+            self._check_captures()
+        if not 0.5 <= self.window_s <= LONGEST_RECORDING_S:
+            raise ValueError(f"window_s must be in 0.5..{LONGEST_RECORDING_S:g}, got {self.window_s}")
+        if self.hop_s < 0.1:
+            raise ValueError(f"hop_s must be at least 0.1, got {self.hop_s}")
+        if not 16 <= self.resolution <= 1024:
+            raise ValueError(f"resolution must be in 16..1024, got {self.resolution}")
+        if self.workers < 0:
+            raise ValueError(f"workers must not be negative, got {self.workers}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+    def _check_walks(self) -> None:
         if not self.conditions or len(set(self.conditions)) != len(self.conditions):
             raise ValueError(f"conditions must name at least one, each once, got {self.conditions}")
         for condition in self.conditions:
@@ -72,56 +107,86 @@ class Config:
                 f"recordings_per_user must be at least {2 * len(self.conditions)}, both directions of each "
                 f"condition, got {self.recordings_per_user}"
             )
-        if not 0.5 <= self.window_s <= self.recording_s <= LONGEST_RECORDING_S:
+        if not self.window_s <= self.recording_s <= LONGEST_RECORDING_S:
             raise ValueError(
-                f"0.5 <= window_s <= recording_s <= {LONGEST_RECORDING_S} must hold, "
+                f"window_s <= recording_s <= {LONGEST_RECORDING_S} must hold, "
                 f"got window_s {self.window_s} and recording_s {self.recording_s}"
             )
-        if self.hop_s < 0.1:
-            raise ValueError(f"hop_s must be at least 0.1, got {self.hop_s}")
-        if not 16 <= self.resolution <= 1024:
-            raise ValueError(f"resolution must be in 16..1024, got {self.resolution}")
-        if self.workers < 0:
-            raise ValueError(f"workers must not be negative, got {self.workers}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
+        if self.mode == "fmcw" and self.route == "straight" and self.recording_s > LONGEST_FMCW_RECORDING_S:
+            raise ValueError(
+                f"recording_s of straight walks must be at most {LONGEST_FMCW_RECORDING_S:g} in the FMCW mode, whose "
+                f"ranges fold at 32 m, got {self.recording_s}"
+            )
+
+    def _check_captures(self) -> None:
+        for name in ("users", "recordings_per_user", "recording_s", "conditions", "route"):
+            if getattr(self, name) != getattr(type(self), name):
+                raise ValueError(f"{name} must not be given with joints, the captures decide it")
+
+    @property
+    def sheet_path(self) -> Path:
+        """Beside the folder, because every image in it is one of the data set."""
+        folder = self.output_dir.resolve()
+        return folder.with_name(f"{folder.name}-sheet.png")
 
     @property
     def radar(self) -> Radar:
         """The radar before a recording's own noise figure."""
         return Radar(carrier_hz=self.carrier_ghz * 1e9)
 
+    @property
+    def grid(self) -> pictures.PictureGrid:
+        """How recordings are cut."""
+        radar = self.radar
+        return pictures.default_grid(radar.carrier_hz, radar.pulse_rate_hz, window_s=self.window_s, hop_s=self.hop_s)
+
+    @property
+    def shown_s(self) -> float:
+        """Seconds that a picture needs: its window, and what the last transform takes beyond it."""
+        return max(self.window_s, self.grid.samples / self.grid.pulse_rate_hz)
+
 
 def main(config: Config) -> None:
     """Simulate, and say where the pictures are."""
     print(f"wrote {simulate(config)}")
+    if config.sheet:
+        print(f"wrote {config.sheet_path}")
+    if config.push_to_hub is not None:
+        from echoform_train.data.publish import publish_dataset  # a second, which those who do not push need not wait
+
+        people = "simulated" if config.joints is None else "recorded"
+        print(publish_dataset(config.output_dir, config.push_to_hub, private=config.hub_private or None, people=people))
 
 
 def simulate(config: Config) -> Path:
     """Write the pictures of all people.
 
     Returns:
-        The folder: `ID_<user>/r<recording>_<index>.png` (jet, RGB, row 0 the highest Doppler), `metadata.jsonl` with
-        one row a picture, and `axes.json` with the extent of every picture: `doppler_min_hz` and `doppler_max_hz`
-        are its outer edges relative to the mean Doppler of the walking body (`body_doppler_hz` of its row).
+        The folder: `<user>/<recording>_<index>.png` (jet, RGB, row 0 the highest Doppler), `metadata.jsonl` with one
+        row a picture, and `axes.json` with the extent of every picture: `doppler_min_hz` and `doppler_max_hz` are its
+        outer edges relative to `body_doppler_hz` of its row, the mean Doppler of the walking body (over the recording
+        where the walk is straight, over the window where it turns), and `native_bins` and `native_columns` are
+        the grid before it was blown up.
 
     Raises:
-        ValueError: If the folder holds something.
+        ValueError: If the folder holds something, or the motion captures cannot be used.
+        FileNotFoundError: If there is no folder of motion captures.
     """
     folder = config.output_dir
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"output_dir must be new or empty, got {folder}")
-    for user in range(1, config.users + 1):
-        (folder / f"ID_{user}").mkdir(parents=True)
-    jobs = [
-        (config, user, recording)
-        for user in range(1, config.users + 1)
-        for recording in range(1, config.recordings_per_user + 1)
-    ]
-    with (folder / "metadata.jsonl").open("w", encoding="utf-8") as metadata:
+    walks = _walks(config)
+    for user in dict.fromkeys(walk.user for walk in walks):
+        (folder / user).mkdir(parents=True)
+    jobs = [(config, walk) for walk in walks]
+    with (folder / METADATA).open("w", encoding="utf-8") as metadata:
         for rows in tqdm(_in_order(jobs, config.workers or cores()), total=len(jobs), unit="recording"):
             metadata.writelines(json.dumps(row) + "\n" for row in rows)
-    (folder / "axes.json").write_text(json.dumps(picture_axes(config), indent=2) + "\n", encoding="utf-8")
+    (folder / AXES).write_text(json.dumps(picture_axes(config), indent=2) + "\n", encoding="utf-8")
+    if config.sheet:
+        from echoform_train.simulated_sheet import write_sheet  # matplotlib takes a moment
+
+        write_sheet(folder, config.sheet_path)
     return folder
 
 
@@ -132,95 +197,78 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def person_of(seed: int, user: int) -> Person:
-    """The person who is user 1, 2, ... of a seed; the same in simulations of any size."""
-    return draw_person(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(user,))))
+def cut_windows(config: Config, recording: Recording) -> Iterator[tuple[float, float, FloatArray]]:
+    """Each window of a recording: start in seconds, Doppler of its middle row in hertz, and decibels [F, W].
 
-
-def walk_recording(config: Config, user: int, recording: int) -> Recording:
-    """One recording of one user; a function of the configuration and the two numbers alone."""
-    rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(user, recording)))
-    direction = DIRECTIONS[(recording - 1) % 2]
-    condition = config.conditions[(recording - 1) // 2 % len(config.conditions)]
-    walk = draw_walk(person_of(config.seed, user), condition, direction, rng)
-    radar = replace(config.radar, noise_figure_db=float(rng.uniform(12, 17)))
-    last_transform_s = window_samples(radar.carrier_hz, radar.pulse_rate_hz) / radar.pulse_rate_hz
-    return record_walk(walk, radar, config.recording_s + last_transform_s, rng)
-
-
-def cut_windows(config: Config, recording: Recording) -> Iterator[tuple[float, NDArray[np.float32]]]:
-    """Start in seconds and decibels [F, W] (Doppler ascending, on the native grid) of each window of a recording."""
-    radar = config.radar
-    hop = recording.pulse_rate_hz // FRAME_RATE_HZ
-    window = window_samples(radar.carrier_hz, recording.pulse_rate_hz)
-    length = round(config.window_s * FRAME_RATE_HZ / LOOKS) * LOOKS * hop + window - hop
-    for index in range(int((config.recording_s - config.window_s) / config.hop_s + 1e-9) + 1):
-        start = round(index * config.hop_s * recording.pulse_rate_hz)
-        image_db, _, _ = spectrogram(
-            recording.iq[start : start + length],
-            recording.pulse_rate_hz,
-            window=window,
-            hop=hop,
-            looks=LOOKS,
-            centre_hz=recording.body_doppler_hz,
-            span_hz=doppler_shift_hz(SPEED_SPAN_MPS, radar.wavelength_m),
-        )
-        yield start / recording.pulse_rate_hz, image_db
+    Doppler ascends on the native grid. A straight walk keeps one middle, as the body keeps its speed; a walk with
+    turns gets that of the window, so that the body stays near the middle. Within a window it is constant, so that the
+    Doppler axis is true everywhere.
+    """
+    grid = config.grid
+    turning = config.joints is None and config.route == "free"
+    for start in pictures.window_starts(len(recording.iq), grid):
+        start_s = start / recording.pulse_rate_hz
+        seen = recording.seen(start_s, start_s + config.window_s) if turning else recording.whole
+        samples = recording.iq[start : start + grid.samples]
+        yield start_s, seen.body_doppler_hz, pictures.window_image(samples, grid, centre_hz=seen.body_doppler_hz)
 
 
 def picture_axes(config: Config) -> dict[str, float]:
-    """Extent of every picture in seconds, hertz and decibels, as `axes.json` holds it."""
-    radar = config.radar
-    bin_hz = radar.pulse_rate_hz / window_samples(radar.carrier_hz, radar.pulse_rate_hz)
-    bins = int(doppler_shift_hz(SPEED_SPAN_MPS, radar.wavelength_m) / bin_hz)
-    return {
-        "window_s": config.window_s,
-        "hop_s": config.hop_s,
-        "doppler_min_hz": -(bins + 0.5) * bin_hz,
-        "doppler_max_hz": (bins + 0.5) * bin_hz,
-        "db_min": DB_MIN,
-        "db_max": DB_MAX,
-        "carrier_hz": radar.carrier_hz,
-    }
+    """Extent of every picture in seconds, hertz and decibels, and its native grid, as `axes.json` holds them."""
+    return pictures.picture_axes(config.grid, db_min=DB_MIN, db_max=DB_MAX)
 
 
-def paint(image_db: NDArray[np.float32], resolution: int) -> Image.Image:
-    """A square jet picture of decibels [F, W] with Doppler ascending; its row 0 is the highest Doppler."""
-    share = np.clip((image_db[::-1] - DB_MIN) / (DB_MAX - DB_MIN), 0, 1)
-    size = (resolution, resolution)
-    smooth = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BICUBIC))
-    index = np.rint(255 * np.clip(smooth, 0, 1)).astype(np.uint8)
-    return Image.fromarray(lookup_table("jet")[index])
+def _walks(config: Config) -> Sequence[SimulatedWalk | CapturedWalk]:
+    if config.joints is None:
+        return simulated_walks(config.users, config.recordings_per_user, config.conditions, config.route)
+    needed_s = config.shown_s
+    walks, short = captured_walks(config.joints, needed_s, config.joints_up)
+    if short:
+        print(f"skipped, as they are shorter than a window of {needed_s:.2f} s: {', '.join(short)}")
+    return walks
 
 
-def _write_recording(job: tuple[Config, int, int]) -> list[dict[str, Any]]:
-    config, user, number = job
-    recording = walk_recording(config, user, number)
+def record(config: Config, walk: SimulatedWalk | CapturedWalk) -> Recording:
+    """What the radar samples of a walk; a function of the configuration and of the walk alone."""
+    if isinstance(walk, CapturedWalk):
+        return walk.record(config.radar, config.seed, mode=config.mode, up=config.joints_up)
+    duration_s = config.recording_s - config.window_s + config.shown_s
+    return walk.record(config.radar, config.seed, duration_s, mode=config.mode)
+
+
+def _write_recording(job: tuple[Config, SimulatedWalk | CapturedWalk]) -> list[dict[str, Any]]:
+    config, walk = job
+    recording = record(config, walk)
     rows: list[dict[str, Any]] = []
-    for index, (start_s, image_db) in enumerate(cut_windows(config, recording)):
-        file_name = f"ID_{user}/r{number:02d}_{index:03d}.png"
-        # Level 1 takes 2.4 ms for 256x256 pixels, the default 6.2 ms; its files are 15 % larger.
-        paint(image_db, config.resolution).save(config.output_dir / file_name, compress_level=1)
-        rows.append({"file_name": file_name, **_truth(user, number, recording), "start_s": start_s})
+    for index, (start_s, body_doppler_hz, image_db) in enumerate(cut_windows(config, recording)):
+        file_name = f"{walk.user}/{walk.name}_{index:03d}.png"
+        pictures.save_picture(
+            config.output_dir / file_name,
+            image_db,
+            config.resolution,
+            db_min=DB_MIN,
+            db_max=DB_MAX,
+            save_db=config.save_db,
+        )
+        seen = recording.seen(start_s, start_s + config.window_s)
+        rows.append(
+            {
+                "file_name": file_name,
+                "user": walk.user,
+                "recording": f"{walk.user}_{walk.name}",
+                "start_s": start_s,
+                **walk.truth(config.seed),
+                "speed_mps": round(seen.speed_mps, 4),
+                "cadence_hz": round(seen.cadence_hz, 4),
+                "heading_deg": round(seen.heading_deg, 1),
+                "turn_deg": round(seen.turn_deg, 1),
+                "body_doppler_hz": round(body_doppler_hz, 2),
+            }
+        )
     return rows
 
 
-def _truth(user: int, number: int, recording: Recording) -> dict[str, Any]:
-    walk: Walk = recording.walk
-    return {
-        "user": f"ID_{user}",
-        "condition": walk.condition,
-        "direction": walk.direction,
-        "recording": f"ID_{user}_r{number:02d}",
-        "height_m": round(walk.person.height_m, 4),
-        "speed_mps": round(recording.speed_mps, 4),
-        "cadence_hz": round(recording.cadence_hz, 4),
-        "asymmetry": round(walk.person.asymmetry, 4),
-        "body_doppler_hz": round(recording.body_doppler_hz, 2),
-    }
-
-
-def _in_order(jobs: list[tuple[Config, int, int]], workers: int) -> Iterator[list[dict[str, Any]]]:
+def _in_order(jobs: list[tuple[Config, Any]], workers: int) -> Iterator[list[dict[str, Any]]]:
     if workers == 1 or len(jobs) == 1:
         yield from map(_write_recording, jobs)
         return

@@ -1,6 +1,7 @@
 """A walking person: lengths of the body, its sixteen reflecting segments, and the traits that tell people apart."""
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -61,8 +62,62 @@ SEGMENTS = (
 
 SEGMENT_INDEX = {segment.name: index for index, segment in enumerate(SEGMENTS)}
 
-CONDITIONS = ("normal", "backpack", "bag")
-"""What a person may carry."""
+CONDITIONS = ("normal", "backpack", "bag", "bag_phone")
+"""What a person may carry: nothing, a backpack, a bag in the right hand, or such a bag and a phone in the left hand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What carrying something changes in a person's walk; the defaults change nothing, factors multiply."""
+
+    lean_deg: float = 0.0
+    """Added forward lean of the trunk."""
+    speed_factor: float = 1.0
+    cadence_factor: float = 1.0
+    right_arm_swing: float = 1.0
+    left_arm_swing: float = 1.0
+    left_arm_raise_deg: float = 0.0
+    """By how much the left upper arm is held forward."""
+    left_elbow_deg: float | None = None
+    """Flexion at which the left elbow is held; None lets it swing."""
+    torso_sway: float = 1.0
+    hip_amplitude: float = 1.0
+    gain_db: tuple[tuple[str, float], ...] = ()
+    """Segments and by how much they return more."""
+    back_gain_db: float = 0.0
+    """By how much the torso returns more when it is seen from behind."""
+
+    def __post_init__(self) -> None:
+        for name, _ in self.gain_db:
+            if name not in SEGMENT_INDEX:
+                raise ValueError(f"gain_db must name segments ({', '.join(SEGMENT_INDEX)}), got {name}")
+
+
+LOADS = {
+    "normal": Load(),
+    # Under a load the trunk leans forward and turns less, and steps are shorter and quicker (LaFiandra et al., Journal
+    # of Biomechanics 36 (2003) 87-95); straps hold the arms back. The body hides most of the pack from the front. How
+    # much is set so that a judge trained without backpacks names about three quarters of the people with one.
+    "backpack": Load(
+        lean_deg=5.0,
+        speed_factor=0.98,
+        cadence_factor=1.01,
+        right_arm_swing=0.82,
+        left_arm_swing=0.82,
+        torso_sway=0.9,
+        gain_db=(("torso", 0.5),),
+        back_gain_db=2.0,
+    ),
+    "bag": Load(right_arm_swing=0.1, gain_db=(("right_forearm", 5.0),)),
+    "bag_phone": Load(
+        right_arm_swing=0.1,
+        left_arm_swing=0.05,
+        left_arm_raise_deg=30.0,
+        left_elbow_deg=120.0,
+        gain_db=(("right_forearm", 5.0), ("left_forearm", 1.5)),
+    ),
+}
+"""What each of CONDITIONS changes in the average person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +150,24 @@ class Person:
     """Size of the trunk's own translation and rotation."""
     lean_deg: float = 0.0
     """Constant forward lean of the trunk."""
+    left_arm_raise_deg: float = 0.0
+    """By how much the left upper arm is held forward."""
+    left_elbow_deg: float | None = None
+    """Flexion at which the left elbow is held; None lets it swing."""
     gain_db: tuple[float, ...] = (0.0,) * len(SEGMENTS)
     """Return of each segment relative to its bare ellipsoid, in the order of SEGMENTS: build, clothes, shoes."""
+    back_gain_db: float = 0.0
+    """By how much the torso returns more from behind than from the front."""
+    loads: Mapping[str, Load] = field(default_factory=lambda: LOADS)
+    """How this person responds to each of CONDITIONS."""
 
     def __post_init__(self) -> None:
         if len(self.gain_db) != len(SEGMENTS):
             raise ValueError(f"gain_db must hold {len(SEGMENTS)} values, one a segment, got {len(self.gain_db)}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.endswith(("_m", "_mps", "_factor")) and not value > 0:
-                raise ValueError(f"{field.name} must be positive, got {value}")
+        for trait in fields(self):
+            value = getattr(self, trait.name)
+            if trait.name.endswith(("_m", "_mps", "_factor")) and not value > 0:
+                raise ValueError(f"{trait.name} must be positive, got {value}")
 
     # Lengths in metres; the constants are shares of the body height (Boulic et al. 1990).
     @property
@@ -205,34 +268,68 @@ def draw_person(rng: np.random.Generator) -> Person:
         torso_sway=near_one(0.25),
         lean_deg=within(2.0, 2.0, -2.0, 7.0),
         gain_db=tuple(gain_db[segment.name] for segment in SEGMENTS),
+        loads=draw_loads(rng),
     )
 
 
-def carrying(person: Person, condition: str) -> Person:
-    """The same person with something in hand or on the back.
+def draw_loads(rng: np.random.Generator) -> dict[str, Load]:
+    """How one person responds to what they carry, about the average response."""
 
-    A backpack leans the trunk forward, damps the arms and reflects with the torso; a bag freezes the right arm and
-    reflects with the forearm.
+    def near(mean: float, deviation: float) -> float:
+        return float(mean * np.exp(rng.normal(0.0, deviation)))
+
+    pack = LOADS["backpack"]
+    backpack = replace(
+        pack,
+        lean_deg=float(np.clip(rng.normal(pack.lean_deg, 2.0), 1.0, 12.0)),
+        speed_factor=near(pack.speed_factor, 0.01),
+        cadence_factor=near(pack.cadence_factor, 0.006),
+        right_arm_swing=near(pack.right_arm_swing, 0.1),
+        left_arm_swing=near(pack.left_arm_swing, 0.1),
+        torso_sway=near(pack.torso_sway, 0.04),
+        hip_amplitude=near(pack.hip_amplitude, 0.01),
+        gain_db=(("torso", float(rng.normal(0.5, 0.5))),),
+        back_gain_db=float(rng.normal(pack.back_gain_db, 0.7)),
+    )
+    heavy_db = float(rng.normal(5.0, 1.5))
+    bag = replace(LOADS["bag"], right_arm_swing=near(0.1, 0.4), gain_db=(("right_forearm", heavy_db),))
+    phone = LOADS["bag_phone"]
+    bag_phone = replace(
+        phone,
+        right_arm_swing=bag.right_arm_swing,
+        left_arm_raise_deg=float(rng.normal(phone.left_arm_raise_deg, 10.0)),
+        left_elbow_deg=float(np.clip(rng.normal(120.0, 12.0), 90.0, 145.0)),
+        gain_db=(*bag.gain_db, *phone.gain_db[1:]),
+    )
+    return {"normal": Load(), "backpack": backpack, "bag": bag, "bag_phone": bag_phone}
+
+
+def carrying(person: Person, condition: str) -> Person:
+    """The same person with something in hand or on the back, as their own response to it (`Person.loads`) says.
+
+    A backpack leans the trunk forward, damps arms and trunk, shortens the steps, and reflects with the torso, most
+    from behind. A bag freezes the right arm and reflects with the forearm; a phone holds the left arm up and still.
 
     Raises:
         ValueError: If the condition is not one of CONDITIONS.
     """
     if condition not in CONDITIONS:
         raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition}")
-    if condition == "backpack":
-        return replace(
-            person,
-            lean_deg=person.lean_deg + 6.0,
-            right_arm_swing=0.75 * person.right_arm_swing,
-            left_arm_swing=0.75 * person.left_arm_swing,
-            torso_sway=0.8 * person.torso_sway,
-            gain_db=_louder(person, "torso", 4.0),
-        )
-    if condition == "bag":
-        return replace(person, right_arm_swing=0.1, gain_db=_louder(person, "right_forearm", 5.0))
-    return person
-
-
-def _louder(person: Person, segment: str, added_db: float) -> tuple[float, ...]:
-    index = SEGMENT_INDEX[segment]
-    return tuple(gain + added_db * (i == index) for i, gain in enumerate(person.gain_db))
+    load = person.loads[condition]
+    gain_db = np.array(person.gain_db)
+    for name, added_db in load.gain_db:
+        gain_db[SEGMENT_INDEX[name]] += added_db
+    return replace(
+        person,
+        lean_deg=person.lean_deg + load.lean_deg,
+        speed_mps=person.speed_mps * load.speed_factor,
+        cadence_factor=person.cadence_factor * load.cadence_factor,
+        right_arm_swing=person.right_arm_swing * load.right_arm_swing,
+        left_arm_swing=person.left_arm_swing * load.left_arm_swing,
+        left_arm_raise_deg=person.left_arm_raise_deg + load.left_arm_raise_deg,
+        left_elbow_deg=person.left_elbow_deg if load.left_elbow_deg is None else load.left_elbow_deg,
+        torso_sway=person.torso_sway * load.torso_sway,
+        hip_amplitude=person.hip_amplitude * load.hip_amplitude,
+        gain_db=tuple(gain_db.tolist()),
+        back_gain_db=person.back_gain_db + load.back_gain_db,
+    )

@@ -59,12 +59,12 @@ def gait_timing(person: Person, speed_mps: float) -> GaitTiming:
     )
 
 
-def walking_joints(person: Person, speed_mps: float, phase: Array, advance_m: Array) -> Array:
+def walking_joints(person: Person, speed_mps: float | Array, phase: Array, advance_m: Array) -> Array:
     """Joints of a person who walks along +x.
 
     Args:
         person: Whose body and style.
-        speed_mps: Mean speed, which sets the joint angles.
+        speed_mps: What sets the joint angles: the mean speed, or the speed of each moment [T].
         phase: Cycles since a strike of the right foot, [T]; any real number.
         advance_m: Position of the body along x, metres [T].
 
@@ -72,52 +72,90 @@ def walking_joints(person: Person, speed_mps: float, phase: Array, advance_m: Ar
         Joints in metres [T, J, 3]: x forward, y to the left, z up from the floor; J as in JOINTS.
 
     Raises:
-        ValueError: If the speed lies outside the model, see gait_timing.
+        ValueError: If a speed lies outside the model, see gait_timing.
     """
-    timing = gait_timing(person, speed_mps)
-    pelvis = _pelvis(person, timing, phase, advance_m)
-    hips_turn, hips_roll = _pelvis_rotation(person, timing.relative_speed, phase)
-    bend, shoulders_turn = _trunk_rotation(person, timing.relative_speed, phase)
+    if isinstance(speed_mps, np.ndarray):
+        pose = _changing_pose(person, speed_mps, phase)
+    else:
+        pose = _pose(person, speed_mps, phase)
+    pelvis = np.stack([advance_m + pose[_AHEAD], pose[_ASIDE], pose[_UP]], axis=-1)
     # The lean is a person's posture at the hips; Boulic's flexion bends the back half-way up.
     lean = np.full_like(phase, np.radians(person.lean_deg))
-    upper_back = -_hanging(-lean - bend)
+    upper_back = -_hanging(-lean - pose[_BEND])
     neck = pelvis + person.torso_m / 2 * (upper_back - _hanging(-lean))
 
     joints = np.empty((len(phase), len(JOINTS), 3))
     joints[:, JOINT_INDEX["pelvis"]] = pelvis
     joints[:, JOINT_INDEX["neck"]] = neck
     joints[:, JOINT_INDEX["head"]] = neck + person.head_m * upper_back
-    for side, sign in (("right", -1.0), ("left", 1.0)):
-        own_phase = phase if side == "right" else phase - person.left_phase
+    hips_turn, hips_roll, shoulders_turn = pose[_HIPS_TURN], pose[_HIPS_ROLL], pose[_SHOULDERS_TURN]
+    for side, sign, limbs in (("right", -1.0, _RIGHT), ("left", 1.0, _LEFT)):
+        thigh, shank, foot, upper_arm, forearm = pose[limbs]
         hip = pelvis + sign * person.half_hip_m * np.stack(
             [-np.sin(hips_turn), np.cos(hips_turn) * np.cos(hips_roll), np.sin(hips_roll)], axis=-1
         )
         shoulder = neck + sign * person.half_shoulder_m * np.stack(
             [np.sin(shoulders_turn), np.cos(shoulders_turn), np.zeros_like(phase)], axis=-1
         )
-        knee, ankle, toe = _leg(person, timing, own_phase, hip, amplitude=1 - sign * person.asymmetry)
-        swing = person.right_arm_swing if side == "right" else person.left_arm_swing
-        elbow, hand = _arm(person, timing.relative_speed, own_phase, shoulder, swing)
-        limbs = {"shoulder": shoulder, "elbow": elbow, "hand": hand, "hip": hip}
-        for name, points in {**limbs, "knee": knee, "ankle": ankle, "toe": toe}.items():
-            joints[:, JOINT_INDEX[f"{side}_{name}"]] = points
+        knee = hip + person.thigh_m * _hanging(thigh)
+        ankle = knee + person.shank_m * _hanging(shank)
+        toe = ankle + person.foot_m * np.stack([np.cos(foot), np.zeros_like(foot), np.sin(foot)], axis=-1)
+        elbow = shoulder + person.upper_arm_m * _hanging(upper_arm)
+        hand = elbow + person.forearm_m * _hanging(forearm)
+        points = {"shoulder": shoulder, "elbow": elbow, "hand": hand, "hip": hip, "knee": knee, "ankle": ankle}
+        for name, place in {**points, "toe": toe}.items():
+            joints[:, JOINT_INDEX[f"{side}_{name}"]] = place
     return joints
 
 
-def _pelvis(person: Person, timing: GaitTiming, phase: Array, advance_m: Array) -> Array:
+# Rows of a pose [17, T]: where the pelvis is beside its mean course, metres, then angles in radians.
+_AHEAD, _ASIDE, _UP, _HIPS_TURN, _HIPS_ROLL, _BEND, _SHOULDERS_TURN = range(7)
+_RIGHT, _LEFT = slice(7, 12), slice(12, 17)  # thigh, shank, foot, upper arm, forearm
+_SPEED_STEP = 0.1
+"""Distance of the relative speeds between which poses are blended: curves are near straight lines in between."""
+
+
+def _pose(person: Person, speed_mps: float, phase: Array) -> Array:
+    timing = gait_timing(person, speed_mps)
+    pose = np.empty((17, len(phase)))
+    pose[:_HIPS_TURN] = _pelvis(person, timing, phase)
+    pose[_HIPS_TURN], pose[_HIPS_ROLL] = _pelvis_rotation(person, timing.relative_speed, phase)
+    pose[_BEND], pose[_SHOULDERS_TURN] = _trunk_rotation(person, timing.relative_speed, phase)
+    left_phase = phase - person.left_phase
+    pose[_RIGHT][:3] = _leg(person, timing, phase, amplitude=1 + person.asymmetry)
+    pose[_LEFT][:3] = _leg(person, timing, left_phase, amplitude=1 - person.asymmetry)
+    pose[_RIGHT][3:] = _arm(timing.relative_speed, phase, person.right_arm_swing)
+    pose[_LEFT][3:] = _arm(
+        timing.relative_speed, left_phase, person.left_arm_swing, person.left_arm_raise_deg, person.left_elbow_deg
+    )
+    return pose
+
+
+def _changing_pose(person: Person, speed_mps: Array, phase: Array) -> Array:
+    """Pose at the speed of each moment [T], blended between those of constant speeds a step or less apart."""
+    low, high = float(np.min(speed_mps)), float(np.max(speed_mps))
+    steps = max(1, int(np.ceil((high - low) / person.leg_m / _SPEED_STEP)))
+    place = (speed_mps - low) / max(high - low, 1e-9) * steps  # 0..steps
+    pose = np.zeros((17, len(phase)))
+    for step, grid_mps in enumerate(np.linspace(low, high, steps + 1)):
+        weight = 1 - np.abs(place - step)
+        near = weight > 0
+        if near.any():
+            pose[:, near] += weight[near] * _pose(person, float(grid_mps), phase[near])
+    return pose
+
+
+def _pelvis(person: Person, timing: GaitTiming, phase: Array) -> tuple[Array, Array, Array]:
     speed = timing.relative_speed
     vertical = 0.015 * speed
     lateral = -0.032 if speed > 0.5 else -0.128 * speed**2 + 0.128 * speed
     fore_aft = -0.021 if speed > 0.5 else -0.084 * speed**2 + 0.084 * speed
     size = person.torso_sway * person.leg_m / AVERAGE_LEG_M
     stand_m = person.leg_m + person.ankle_height_m
-    return np.stack(
-        [
-            advance_m + size * fore_aft * _sine(2 * phase + 2 * (0.625 - timing.duty)),
-            size * lateral * _sine(phase - 0.1),
-            stand_m + size * (-vertical + vertical * _sine(2 * phase - 0.35)),
-        ],
-        axis=-1,
+    return (
+        size * fore_aft * _sine(2 * phase + 2 * (0.625 - timing.duty)),
+        size * lateral * _sine(phase - 0.1),
+        stand_m + size * (-vertical + vertical * _sine(2 * phase - 0.35)),
     )
 
 
@@ -142,27 +180,27 @@ def _trunk_rotation(person: Person, speed: float, phase: Array) -> tuple[Array, 
     return np.radians(person.torso_sway * bend_deg), np.radians(person.torso_sway * turn_deg)
 
 
-def _leg(person: Person, timing: GaitTiming, phase: Array, hip: Array, amplitude: float) -> tuple[Array, Array, Array]:
+def _leg(person: Person, timing: GaitTiming, phase: Array, amplitude: float) -> tuple[Array, Array, Array]:
+    """Thigh and shank from straight down, foot from level, radians."""
     hip_knots, knee_knots, ankle_knots = leg_knots(timing.relative_speed, timing.duty)
     # Quicker steps at one speed are shorter ones, so the hip sweeps less.
     hip_amplitude = amplitude * person.hip_amplitude / person.cadence_factor
     thigh = np.radians(hip_amplitude * periodic_curve(hip_knots, phase))
     shank = thigh - np.radians(amplitude * person.knee_amplitude * periodic_curve(knee_knots, phase))
-    foot = shank + np.radians(periodic_curve(ankle_knots, phase))
-    knee = hip + person.thigh_m * _hanging(thigh)
-    ankle = knee + person.shank_m * _hanging(shank)
-    toe = ankle + person.foot_m * np.stack([np.cos(foot), np.zeros_like(foot), np.sin(foot)], axis=-1)
-    return knee, ankle, toe
+    return thigh, shank, shank + np.radians(periodic_curve(ankle_knots, phase))
 
 
-def _arm(person: Person, speed: float, phase: Array, shoulder: Array, swing: float) -> tuple[Array, Array]:
+def _arm(
+    speed: float, phase: Array, swing: float, raise_deg: float = 0.0, elbow_deg: float | None = None
+) -> tuple[Array, Array]:
+    """Upper arm and forearm from straight down, radians."""
     sweep_deg = swing * 9.88 * speed
-    upper = np.radians(3 - sweep_deg / 2 - sweep_deg * np.cos(2 * np.pi * phase))
+    upper = np.radians(raise_deg + 3 - sweep_deg / 2 - sweep_deg * np.cos(2 * np.pi * phase))
+    if elbow_deg is not None:
+        return upper, upper + np.radians(elbow_deg)
     flexion_deg = periodic_curve(elbow_knots(speed), phase)
     middle_deg = sum(angle for _, angle in elbow_knots(speed)[:2]) / 2
-    fore = upper + np.radians(middle_deg + swing * (flexion_deg - middle_deg))
-    elbow = shoulder + person.upper_arm_m * _hanging(upper)
-    return elbow, elbow + person.forearm_m * _hanging(fore)
+    return upper, upper + np.radians(middle_deg + swing * (flexion_deg - middle_deg))
 
 
 def leg_knots(speed: float, duty: float) -> tuple[Knots, Knots, Knots]:

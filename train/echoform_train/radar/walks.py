@@ -1,4 +1,4 @@
-"""Continuous recordings of a person who walks past a radar: what differs from one walk to the next, and its samples."""
+"""Walks of a person before a radar, straight or free: what differs between them, their motion, and their samples."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -6,21 +6,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from echoform_train.radar.body import SEGMENTS, Person, carrying
+from echoform_train.radar.body import SEGMENTS, Load, Person, carrying
+from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.gait import gait_timing, walking_joints
-from echoform_train.radar.returns import (
-    JOINT_RATE_HZ,
-    Radar,
-    doppler_shift_hz,
-    echoes,
-    phase_noise,
-    received_power_w,
-    segment_returns,
-    thermal_noise,
-)
+from echoform_train.radar.recordings import Motion, Recording, record
+from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
+from echoform_train.radar.routes import bend, draw_path, way_in_time
 
 Array = NDArray[np.float64]
-Direction = Literal["towards", "away"]
+Direction = Literal["towards", "away", "free"]
+"""Of a straight walk, or "free" for a route with turns, which has no one direction."""
+Route = Literal["straight", "free"]
 
 NEAREST_M = 4.0
 """Closest that the straight walk comes to the radar, if it were heading straight at it."""
@@ -28,36 +24,27 @@ NEAREST_M = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """One straight walk of one person."""
+    """One walk of one person."""
 
     person: Person
     """The person on this day: traits with this walk's variation, and what they carry."""
     condition: str = "normal"
     direction: Direction = "towards"
     speed_mps: float = 1.3
+    """On a straight line; turns slow the walker down."""
     speed_variation: float = 0.02
     """Deviation of the speed within the walk, as a share; it changes over seconds, and the cadence with it."""
     aspect_deg: float = 0.0
-    """Angle between the walk and the line of sight in the middle of the walk."""
+    """Angle between a straight walk and the line of sight in its middle."""
     start_phase: float = 0.0
     """Cycles since the right foot's strike."""
     clutter_db: float = -30.0
     """Return of what stands still, decibels over one square metre at the walker's mean range."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """Samples of one walk, and what is true about it."""
-
-    iq: NDArray[np.complex64]
-    """Complex samples [T], range-compensated: amplitude 1 is one square metre at the body's range."""
-    pulse_rate_hz: int
-    body_doppler_hz: float
-    """Mean Doppler shift of the pelvis, of which a tracker would know."""
-    speed_mps: float
-    cadence_hz: float
-    """Mean steps a second."""
-    walk: Walk
+    @property
+    def route(self) -> Route:
+        """Straight, or free with turns."""
+        return "free" if self.direction == "free" else "straight"
 
 
 def draw_walk(person: Person, condition: str, direction: Direction, rng: np.random.Generator) -> Walk:
@@ -70,68 +57,90 @@ def draw_walk(person: Person, condition: str, direction: Direction, rng: np.rand
     def near_one(deviation: float) -> float:
         return float(np.exp(rng.normal(0.0, deviation)))
 
-    arm_swing = near_one(0.12)
-    gain_db = np.asarray(person.gain_db) + rng.normal(0.0, 1.1, len(SEGMENTS))
+    arm_swing = near_one(0.1)
+    gain_db = np.asarray(person.gain_db) + rng.normal(0.0, 0.8, len(SEGMENTS))
     today = replace(
         person,
-        cadence_factor=person.cadence_factor * near_one(0.014),
+        cadence_factor=person.cadence_factor * near_one(0.012),
         right_arm_swing=person.right_arm_swing * arm_swing,
         left_arm_swing=person.left_arm_swing * arm_swing,
-        hip_amplitude=person.hip_amplitude * near_one(0.02),
-        knee_amplitude=person.knee_amplitude * near_one(0.02),
+        hip_amplitude=person.hip_amplitude * near_one(0.015),
+        knee_amplitude=person.knee_amplitude * near_one(0.015),
+        torso_sway=person.torso_sway * near_one(0.03),
         lean_deg=person.lean_deg + float(rng.normal(0.0, 1.0)),
         gain_db=tuple(gain_db.tolist()),
     )
-    return Walk(
-        person=carrying(today, condition),
+    speed_factor = near_one(0.04)
+    walk = Walk(
+        person=today,
         condition=condition,
         direction=direction,
-        speed_mps=float(np.clip(person.speed_mps * near_one(0.045), 0.9, 1.7)),
         aspect_deg=float(rng.uniform(-10, 10)),
         start_phase=float(rng.uniform()),
         clutter_db=float(rng.uniform(-36, -26)),
     )
+    if condition != "normal":
+        loads = {**person.loads, condition: _load_of_the_day(person.loads[condition], rng)}
+        today = carrying(replace(today, loads=loads), condition)
+    return replace(walk, person=today, speed_mps=float(np.clip(today.speed_mps * speed_factor, 0.9, 1.7)))
 
 
-def record_walk(walk: Walk, radar: Radar, duration_s: float, rng: np.random.Generator) -> Recording:
-    """What the radar samples in `duration_s` of the walk, with clutter, phase noise and thermal noise.
+def record_walk(
+    walk: Walk, radar: Radar, duration_s: float, rng: np.random.Generator, *, chirp: Chirp | None = None
+) -> Recording:
+    """What the radar samples in `duration_s` of the walk, see `recordings.record`.
 
-    Distance compensation multiplies the amplitude by the body's range squared, so a walker keeps one level and the
-    noise floor grows with range, as behind the range-gain control of a real receiver.
+    Raises:
+        ValueError: If the speed lies outside the walking model, or see recordings.record.
+    """
+    return record_motion(walk, walk_motion(walk, duration_s, rng), radar, rng, chirp=chirp)
+
+
+def record_motion(
+    walk: Walk, motion: Motion, radar: Radar, rng: np.random.Generator, *, chirp: Chirp | None = None
+) -> Recording:
+    """What the radar samples of the motion of a walk, see `recordings.record`."""
+    person = walk.person
+    return record(
+        motion,
+        np.asarray(person.gain_db),
+        radar,
+        rng,
+        back_gain_db=person.back_gain_db,
+        clutter_db=walk.clutter_db,
+        chirp=chirp,
+    )
+
+
+def walk_motion(walk: Walk, duration_s: float, rng: np.random.Generator) -> Motion:
+    """The body of a walker for `duration_s`, its speed wandering, and its route drawn where it is free.
 
     Raises:
         ValueError: If the speed lies outside the walking model.
     """
-    steps = int(np.ceil(duration_s * JOINT_RATE_HZ)) + 1
-    speed_mps = walk.speed_mps * (1 + walk.speed_variation * _slow_noise(steps, rng))
-    timing = gait_timing(walk.person, walk.speed_mps)
-    # The stride goes with the square root of the speed, and so does the cadence.
-    cycles_hz = np.sqrt(speed_mps / walk.speed_mps) / timing.cycle_s
-    phase = walk.start_phase + _running_sum(cycles_hz) / JOINT_RATE_HZ
-    advance_m = _running_sum(speed_mps) / JOINT_RATE_HZ
-    joints = walking_joints(walk.person, walk.speed_mps, phase, advance_m - advance_m[-1] / 2)
-    placed = place_walk(joints, walk.direction, walk.aspect_deg, middle_m=NEAREST_M + advance_m[-1] / 2)
-
-    position_m = np.array([0.0, 0.0, radar.height_m])
-    range_m, section_m2 = segment_returns(placed, position_m, np.asarray(walk.person.gain_db))
-    body_m = np.linalg.norm(placed[:, 0] - position_m, axis=-1)
-    received = echoes(radar, range_m, section_m2)
-    clutter_w = received_power_w(radar, float(body_m.mean()), 10 ** (walk.clutter_db / 10))
-    received += np.complex64(np.sqrt(clutter_w) * np.exp(2j * np.pi * rng.uniform()))
-    received *= phase_noise(radar, len(received), rng)
-    received += thermal_noise(radar, len(received), rng)
-    per_step = radar.pulse_rate_hz // JOINT_RATE_HZ
-    # One square metre at the body's range becomes amplitude 1.
-    unit = 1 / np.sqrt(received_power_w(radar, body_m, np.ones_like(body_m)))
-    received *= np.interp(np.arange(len(received)) / per_step, np.arange(steps), unit).astype(np.float32)
-    closing_mps = (body_m[0] - body_m[-1]) * JOINT_RATE_HZ / (steps - 1)
-    return Recording(
-        iq=received,
-        pulse_rate_hz=radar.pulse_rate_hz,
-        body_doppler_hz=doppler_shift_hz(float(closing_mps), radar.wavelength_m),
-        speed_mps=float(speed_mps.mean()),
-        cadence_hz=float(2 * cycles_hz.mean()),
-        walk=walk,
+    moments = int(np.ceil(duration_s * JOINT_RATE_HZ)) + 1
+    straight_mps = walk.speed_mps * (1 + walk.speed_variation * _slow_noise(moments, rng))
+    if walk.direction != "free":
+        phase = _phase(walk, straight_mps)
+        way_m = _running_sum(straight_mps) / JOINT_RATE_HZ
+        joints = walking_joints(walk.person, walk.speed_mps, phase, way_m - way_m[-1] / 2)
+        heading_rad = heading_of(walk.direction, walk.aspect_deg)
+        placed = place_walk(joints, walk.direction, walk.aspect_deg, middle_m=NEAREST_M + way_m[-1] / 2)
+        return Motion(
+            joints=placed,
+            travelled_m=way_m,
+            steps=2 * (phase - phase[0]),
+            heading_rad=np.full(moments, heading_rad),
+        )
+    path = draw_path(float(straight_mps.sum()) / JOINT_RATE_HZ, rng)
+    way_m, speed_mps = way_in_time(path, straight_mps, JOINT_RATE_HZ)
+    phase = _phase(walk, speed_mps)
+    joints = walking_joints(walk.person, speed_mps, phase, way_m)
+    return Motion(
+        joints=bend(joints, path),
+        travelled_m=way_m,
+        steps=2 * (phase - phase[0]),
+        heading_rad=np.interp(way_m, path.way_m, path.heading_rad),
     )
 
 
@@ -140,18 +149,50 @@ def place_walk(joints: Array, direction: Direction, aspect_deg: float, middle_m:
 
     Args:
         joints: Metres [T, J, 3].
-        direction: Towards the radar or away from it.
+        direction: "towards" the radar or "away" from it.
         aspect_deg: Angle between the walk and the line of sight where the walk crosses it.
         middle_m: Distance of that crossing from the radar, along x.
 
     Returns:
         Metres [T, J, 3] in a frame whose origin is the floor below the radar.
     """
-    heading = np.radians(aspect_deg) + (np.pi if direction == "towards" else 0.0)
+    heading = heading_of(direction, aspect_deg)
     ahead = np.array([np.cos(heading), np.sin(heading), 0.0])
     left = np.array([-np.sin(heading), np.cos(heading), 0.0])
     rotation = np.stack([ahead, left, [0.0, 0.0, 1.0]])
     return joints @ rotation + np.array([middle_m, 0.0, 0.0])
+
+
+def heading_of(direction: Direction, aspect_deg: float) -> float:
+    """Direction of a straight walk from the radar's x axis, radians."""
+    return np.radians(aspect_deg) + (np.pi if direction == "towards" else 0.0)
+
+
+def _load_of_the_day(load: Load, rng: np.random.Generator) -> Load:
+    """How a load differs from one walk to the next: what is in it, how it hangs, how the arm is held."""
+
+    def near(value: float, deviation: float) -> float:
+        return value * float(np.exp(rng.normal(0.0, deviation)))
+
+    return replace(
+        load,
+        lean_deg=near(load.lean_deg, 0.2),
+        cadence_factor=near(load.cadence_factor, 0.004),
+        right_arm_swing=near(load.right_arm_swing, 0.08),
+        left_arm_swing=near(load.left_arm_swing, 0.08),
+        left_arm_raise_deg=near(load.left_arm_raise_deg, 0.2),
+        left_elbow_deg=None if load.left_elbow_deg is None else load.left_elbow_deg + float(rng.normal(0.0, 5.0)),
+        torso_sway=near(load.torso_sway, 0.03),
+        gain_db=tuple((name, added_db + float(rng.normal(0.0, 0.5))) for name, added_db in load.gain_db),
+        back_gain_db=near(load.back_gain_db, 0.25),
+    )
+
+
+def _phase(walk: Walk, speed_mps: Array) -> Array:
+    """Cycles since the right foot's strike; the stride goes with the square root of the speed, and so the cadence."""
+    timing = gait_timing(walk.person, walk.speed_mps)
+    cycles_hz = np.sqrt(speed_mps / walk.speed_mps) / timing.cycle_s
+    return walk.start_phase + _running_sum(cycles_hz) / JOINT_RATE_HZ
 
 
 def _slow_noise(steps: int, rng: np.random.Generator) -> Array:

@@ -1,0 +1,122 @@
+"""What a simulated picture costs one core, and where the time goes: kinematics, echoes, STFT, picture and PNG.
+
+    python benchmarks/simulator.py OUTPUT_DIR [--recordings 40] [--route free] [--whole] ...
+
+Times are those of the process on the processor (`cpu_ms`), which other work on the machine leaves alone but for shared
+caches, and of the clock (`wall_ms`). `--whole` then simulates 31 people x 150 pictures with two workers into
+OUTPUT_DIR/data and says how long that took by the clock, and its workers on the processors. Writes
+OUTPUT_DIR/simulator.json.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from echoform_train import simulate
+from echoform_train.provenance import provenance
+from echoform_train.radar.pictures import save_picture
+from echoform_train.radar.walks import Route, draw_walk, record_motion, walk_motion
+from echoform_train.simulated_recordings import person_of
+
+STEPS = ("kinematics", "echoes", "stft", "picture and png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to measure."""
+
+    output_dir: tyro.conf.Positional[Path]
+    """Folder for the JSON file, and for the data of --whole."""
+    recordings: int = 40
+    """Walks of 12 s, 10 pictures each, after one that warms up."""
+    resolution: int = 256
+    """Pixels a side."""
+    route: Route = "straight"
+    """Straight or free."""
+    whole: bool = False
+    """Simulate 31 people x 150 pictures as well."""
+    workers: int = 2
+    """Processes of --whole."""
+
+
+class Clock:
+    """Seconds by step, on the processor and by the clock."""
+
+    def __init__(self) -> None:
+        self.cpu_s: dict[str, float] = dict.fromkeys(STEPS, 0.0)
+        self.wall_s: dict[str, float] = dict.fromkeys(STEPS, 0.0)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        cpu_s, wall_s = time.process_time(), time.perf_counter()
+        yield
+        self.cpu_s[step] += time.process_time() - cpu_s
+        self.wall_s[step] += time.perf_counter() - wall_s
+
+
+def main(config: Config) -> None:
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    settings = simulate.Config(
+        output_dir=config.output_dir / "data",
+        users=31,
+        recordings_per_user=15,
+        resolution=config.resolution,
+        route=config.route,
+        workers=config.workers,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        simulate_one(settings, 0, Path(folder), Clock())
+        clock = Clock()
+        pictures = sum(simulate_one(settings, number, Path(folder), clock) for number in range(config.recordings))
+    results: dict[str, Any] = {"pictures": pictures, "resolution": config.resolution, "route": config.route}
+    for name, seconds in (("cpu_ms", clock.cpu_s), ("wall_ms", clock.wall_s)):
+        each_ms = {step: 1000 * value / pictures for step, value in seconds.items()}
+        results[name] = {"a picture": sum(each_ms.values()), **each_ms}
+    if config.whole:
+        start_s = time.perf_counter()
+        simulate.simulate(settings)
+        results["whole"] = {
+            "pictures": len(list(settings.output_dir.glob("*/*.png"))),
+            "workers": config.workers,
+            "wall_s": time.perf_counter() - start_s,
+            "workers_cpu_s": resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime,
+        }
+    (config.output_dir / "simulator.json").write_text(json.dumps(results | provenance(), indent=1))
+    print(json.dumps(results, indent=1))
+
+
+def simulate_one(settings: simulate.Config, number: int, folder: Path, clock: Clock) -> int:
+    """One recording of the kind that `simulate` makes; returns its pictures."""
+    rng = np.random.default_rng(number)
+    with clock.timed("kinematics"):
+        direction = "free" if settings.route == "free" else "towards"
+        walk = draw_walk(person_of(number, 1), "normal", direction, rng)
+        motion = walk_motion(walk, settings.recording_s + settings.shown_s - settings.window_s, rng)
+    with clock.timed("echoes"):
+        recording = record_motion(walk, motion, settings.radar, rng)
+    windows = simulate.cut_windows(settings, recording)
+    pictures = 0
+    while True:
+        with clock.timed("stft"):
+            window = next(windows, None)
+        if window is None:
+            return pictures
+        with clock.timed("picture and png"):
+            path = folder / f"{pictures}.png"
+            save_picture(path, window[2], settings.resolution, db_min=simulate.DB_MIN, db_max=simulate.DB_MAX)
+        pictures += 1
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

@@ -1,0 +1,205 @@
+"""Measured motion: joints of a motion capture as the body before the radar, on the way that simulated walks go."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from zipfile import is_zipfile
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.signal import butter, sosfiltfilt
+
+from echoform_train.radar.body import JOINT_INDEX, JOINTS, SEGMENTS
+from echoform_train.radar.fmcw import Chirp
+from echoform_train.radar.recordings import Motion, Recording, record
+from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
+from echoform_train.radar.walks import NEAREST_M, Direction, heading_of, place_walk
+
+Array = NDArray[np.float64]
+UpAxis = Literal["auto", "x", "y", "z"]
+
+FILE_NAME = re.compile(r".+_[^_]+\.npz")
+"""<subject>_<trial>.npz."""
+
+LOW_PASS_HZ = 20.0
+"""What markers move quicker than this is noise of the measurement; the swing of a foot ends below."""
+
+CMU_NAMES = {
+    "neck": "lowerneck",
+    "head": "head",
+    **{
+        f"{side}_{name}": f"{side[0]}{cmu}"
+        for side in ("right", "left")
+        for name, cmu in {
+            "shoulder": "clavicle",
+            "elbow": "humerus",
+            "hand": "wrist",
+            "hip": "hipjoint",
+            "knee": "femur",
+            "ankle": "tibia",
+            "toe": "toes",
+        }.items()
+    },
+}
+"""Our joints by the bones of CMU's skeleton that end in them; the pelvis is the middle between the hips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capture:
+    """One trial of a motion capture."""
+
+    joints: Array
+    """Metres [T, J, 3], in a frame of the studio's own."""
+    names: tuple[str, ...]
+    """Names along the joint axis, [J]."""
+    fps: float
+    """Moments a second."""
+
+
+def read_capture(path: Path) -> Capture:
+    """Read `joints` [T, J, 3] in metres, `names` [J] and `fps` of an .npz.
+
+    Raises:
+        ValueError: If the file is no such .npz; the message names it.
+    """
+    if not is_zipfile(path):
+        raise ValueError(f"{path} must be an .npz file, as numpy.savez writes it")
+    with np.load(path, allow_pickle=False) as held:
+        missing = [name for name in ("joints", "names", "fps") if name not in held]
+        if missing:
+            raise ValueError(f"{path} must hold joints, names and fps, it lacks {', '.join(missing)}")
+        joints = np.asarray(held["joints"], np.float64)
+        names = tuple(str(name) for name in held["names"])
+        fps = float(held["fps"])
+    if joints.ndim != 3 or joints.shape[1:] != (len(names), 3):
+        raise ValueError(f"joints of {path} must be [T, {len(names)}, 3] as it names {len(names)}, got {joints.shape}")
+    if not np.isfinite(joints).all():
+        raise ValueError(f"joints of {path} must be finite numbers")
+    if not 30 <= fps <= 1000:
+        raise ValueError(f"fps of {path} must be in 30..1000 to hold a gait, got {fps}")
+    return Capture(joints=joints, names=names, fps=fps)
+
+
+def capture_seconds(capture: Capture) -> float:
+    """From the first moment to the last."""
+    return (len(capture.joints) - 1) / capture.fps
+
+
+def body_joints(capture: Capture, up: UpAxis = "auto") -> Array:
+    """Joints of our body from those of CMU's skeleton, JOINT_RATE_HZ times a second.
+
+    What is quicker than LOW_PASS_HZ is filtered out forwards and backwards, and moments in between are cubic splines.
+
+    Args:
+        capture: With the names of CMU's skeleton.
+        up: Axis that points up; "auto" finds the one along which the head stands above the feet.
+
+    Returns:
+        Metres [T, J, 3] as in body.JOINTS: z up from the lowest toe, x and y as the studio's floor has them.
+
+    Raises:
+        ValueError: If joints are missing, the axis is not clear, or the head lies below the feet.
+    """
+    missing = [name for name in CMU_NAMES.values() if name not in capture.names]
+    if missing:
+        raise ValueError(f"a motion capture must name the joints of CMU's skeleton, {', '.join(missing)} are missing")
+    place = {name: capture.joints[:, capture.names.index(cmu)] for name, cmu in CMU_NAMES.items()}
+    place["pelvis"] = (place["right_hip"] + place["left_hip"]) / 2
+    joints = np.stack([place[name] for name in JOINTS], axis=1)
+    # z comes up by a turn of the axes, which keeps left left.
+    joints = np.roll(joints, 2 - _up_axis(joints, up), axis=-1)
+    joints[..., 2] -= joints[..., 2].min()
+    if capture.fps > 2 * LOW_PASS_HZ and len(joints) > 30:
+        joints = sosfiltfilt(butter(2, LOW_PASS_HZ, fs=capture.fps, output="sos"), joints, axis=0)
+    moments = int((len(joints) - 1) / capture.fps * JOINT_RATE_HZ + 1e-9) + 1
+    return CubicSpline(np.arange(len(joints)) / capture.fps, joints)(np.arange(moments) / JOINT_RATE_HZ)
+
+
+def turn_to_x(joints: Array) -> Array:
+    """Turn and move a walk on the studio's floor so that it goes along +x, its middle at the origin.
+
+    Args:
+        joints: Metres [T, J, 3], z up; J as in body.JOINTS.
+
+    Raises:
+        ValueError: If the walk is not straight: the pelvis ends within half a metre of where it began, or the line to
+            there is less than nine tenths of its way.
+    """
+    pelvis = joints[:, JOINT_INDEX["pelvis"], :2]
+    way = pelvis[-1] - pelvis[0]
+    length_m = float(np.linalg.norm(way))
+    if length_m < 0.5:
+        raise ValueError(f"a captured walk must lead somewhere, it ends {length_m:.2f} m from where it began")
+    corners = pelvis[np.append(np.arange(0, len(pelvis) - 1, JOINT_RATE_HZ // 2), len(pelvis) - 1)]  # every half second
+    walked_m = float(np.linalg.norm(np.diff(corners, axis=0), axis=1).sum())
+    if length_m < 0.9 * walked_m:
+        raise ValueError(f"a captured walk must go straight, it ends {length_m:.2f} m off after {walked_m:.2f} m")
+    cos, sin = way / length_m
+    turned = joints - np.append((pelvis[0] + pelvis[-1]) / 2, 0.0)
+    turned[..., :2] = turned[..., :2] @ np.array([[cos, -sin], [sin, cos]])
+    return turned
+
+
+def cadence_hz(joints: Array) -> float:
+    """Mean steps a second of joints [T, J, 3] that walk along x, by the moments at which the ankles pass each other.
+
+    Raises:
+        ValueError: If they pass fewer than three times.
+    """
+    apart_m = joints[:, JOINT_INDEX["right_ankle"], 0] - joints[:, JOINT_INDEX["left_ankle"], 0]
+    before = np.flatnonzero(np.signbit(apart_m[1:]) != np.signbit(apart_m[:-1]))
+    if len(before) < 3:
+        raise ValueError(f"the ankles must pass each other at least 3 times to show a cadence, got {len(before)}")
+    passes = before + apart_m[before] / (apart_m[before] - apart_m[before + 1])
+    # Steps of left and right differ, so whole cycles are counted.
+    cycles = (len(passes) - 1) // 2
+    return 2 * cycles * JOINT_RATE_HZ / float(passes[2 * cycles] - passes[0])
+
+
+def record_capture(
+    joints: Array,
+    direction: Direction,
+    aspect_deg: float,
+    radar: Radar,
+    rng: np.random.Generator,
+    *,
+    chirp: Chirp | None = None,
+) -> Recording:
+    """What a radar samples of a captured walk, with the returns of bare ellipsoids.
+
+    Args:
+        joints: Metres [T, J, 3] of a walk along +x about the origin, as `turn_to_x` gives.
+        direction: "towards" the radar or "away" from it; the nearer end is some four metres off.
+        aspect_deg: Angle between walk and line of sight in the middle.
+        radar: Whose samples.
+        rng: Draws clutter and noise.
+        chirp: Sweep of the FMCW mode; None is the CW mode.
+
+    Raises:
+        ValueError: See cadence_hz and recordings.record.
+    """
+    way_m = joints[:, JOINT_INDEX["pelvis"], 0] - joints[0, JOINT_INDEX["pelvis"], 0]
+    placed = place_walk(joints, direction, aspect_deg, middle_m=NEAREST_M + float(way_m[-1]) / 2)
+    moments = np.arange(len(joints))
+    motion = Motion(
+        joints=placed,
+        travelled_m=way_m,
+        steps=moments * cadence_hz(joints) / JOINT_RATE_HZ,
+        heading_rad=np.full(len(joints), heading_of(direction, aspect_deg)),
+    )
+    clutter_db = float(rng.uniform(-36, -26))
+    return record(motion, np.zeros(len(SEGMENTS)), radar, rng, clutter_db=clutter_db, chirp=chirp)
+
+
+def _up_axis(joints: Array, up: UpAxis) -> int:
+    feet = (joints[:, JOINT_INDEX["right_toe"]] + joints[:, JOINT_INDEX["left_toe"]]) / 2
+    stand = (joints[:, JOINT_INDEX["head"]] - feet).mean(axis=0)
+    axis = int(np.abs(stand).argmax()) if up == "auto" else "xyz".index(up)
+    if stand[axis] < 0.9 * np.linalg.norm(stand):
+        raise ValueError(
+            f"the head must stand above the feet along the axis that points up ({up}), "
+            f"it lies {stand[axis]:.2f} m along it and {np.linalg.norm(stand):.2f} m away"
+        )
+    return axis

@@ -1,0 +1,174 @@
+"""From a body that moves before a radar to what the radar samples of it, and what is true of every second of that."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoform_train.radar.body import JOINT_INDEX, SEGMENT_INDEX
+from echoform_train.radar.fmcw import Chirp, fmcw_returns
+from echoform_train.radar.returns import (
+    JOINT_RATE_HZ,
+    ComplexArray,
+    Radar,
+    doppler_shift_hz,
+    echoes,
+    phase_noise,
+    received_power_w,
+    segment_returns,
+    thermal_noise,
+)
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """A walking body in the frame of a radar, JOINT_RATE_HZ times a second."""
+
+    joints: Array
+    """Metres [T, J, 3]; the origin is the floor below the radar, x points ahead of it, z up; J as in body.JOINTS."""
+    travelled_m: Array
+    """Way walked since the start, [T]."""
+    steps: Array
+    """Steps made since the start, with fractions, [T]."""
+    heading_rad: Array
+    """Direction of the walk from the x axis, to the left, without jumps, [T]."""
+
+    def __post_init__(self) -> None:
+        length = len(self.joints)
+        if length < 2:
+            raise ValueError(f"a motion must have at least 2 moments, got {length}")
+        for name in ("travelled_m", "steps", "heading_rad"):
+            if getattr(self, name).shape != (length,):
+                raise ValueError(f"{name} must have one value for each of {length} moments")
+
+    @property
+    def from_behind(self) -> Array:
+        """How far the radar sees the back: 0 where the person walks straight towards it, 1 straight away, [T]."""
+        body = self.joints[:, JOINT_INDEX["pelvis"], :2]
+        ahead = np.stack([np.cos(self.heading_rad), np.sin(self.heading_rad)], axis=-1)
+        return (1 + np.einsum("td,td->t", body, ahead) / np.linalg.norm(body, axis=-1)) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What is true of a stretch of a recording."""
+
+    speed_mps: float
+    """Mean speed along the way."""
+    cadence_hz: float
+    """Mean steps a second."""
+    body_doppler_hz: float
+    """Mean Doppler shift of the pelvis, of which a tracker would know."""
+    heading_deg: float
+    """Angle between walk and line of sight in the middle: 0 is straight towards the radar, 180 straight away."""
+    turn_deg: float
+    """By how much the walk turns, to either side together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """Samples of one walk, and the walk itself."""
+
+    iq: NDArray[np.complex64]
+    """Complex samples [T], range-compensated: amplitude 1 is one square metre at the body's range."""
+    radar: Radar
+    motion: Motion
+    body_m: Array
+    """Distance of the pelvis from the radar at the moments of the motion."""
+
+    @property
+    def pulse_rate_hz(self) -> int:
+        """Samples a second."""
+        return self.radar.pulse_rate_hz
+
+    @property
+    def duration_s(self) -> float:
+        """From the first moment of the motion to the last."""
+        return (len(self.body_m) - 1) / JOINT_RATE_HZ
+
+    @property
+    def whole(self) -> Seen:
+        """What is true of all of it."""
+        return self.seen(0.0, self.duration_s)
+
+    def seen(self, start_s: float, stop_s: float) -> Seen:
+        """What is true from one second to another.
+
+        Raises:
+            ValueError: If the recording does not hold them, or they lie less than a moment apart.
+        """
+        start, stop = round(start_s * JOINT_RATE_HZ), round(stop_s * JOINT_RATE_HZ)
+        if not 0 <= start < stop < len(self.body_m):
+            raise ValueError(
+                f"0 <= start_s < stop_s <= {self.duration_s:.3f} must hold, got {start_s:.3f} and {stop_s:.3f}"
+            )
+        seconds = (stop - start) / JOINT_RATE_HZ
+        motion = self.motion
+        closing_mps = (self.body_m[start] - self.body_m[stop]) / seconds
+        away = motion.from_behind[(start + stop) // 2]
+        return Seen(
+            speed_mps=float(motion.travelled_m[stop] - motion.travelled_m[start]) / seconds,
+            cadence_hz=float(motion.steps[stop] - motion.steps[start]) / seconds,
+            body_doppler_hz=doppler_shift_hz(float(closing_mps), self.radar.wavelength_m),
+            heading_deg=float(np.degrees(np.arccos(np.clip(1 - 2 * away, -1, 1)))),
+            turn_deg=float(np.degrees(np.abs(np.diff(motion.heading_rad[start : stop + 1])).sum())),
+        )
+
+
+def record(
+    motion: Motion,
+    gain_db: Array,
+    radar: Radar,
+    rng: np.random.Generator,
+    *,
+    back_gain_db: float = 0.0,
+    clutter_db: float = -30.0,
+    chirp: Chirp | None = None,
+) -> Recording:
+    """What a radar samples of a motion, with clutter, phase noise and thermal noise.
+
+    Distance compensation multiplies the amplitude by the body's range squared, so a walker keeps one level and the
+    noise floor grows with range, as behind the range-gain control of a real receiver.
+
+    Args:
+        motion: The body.
+        gain_db: Return of each segment relative to its bare ellipsoid, [S] as in body.SEGMENTS.
+        radar: At the origin, `radar.height_m` above the floor.
+        rng: Draws the phase of the clutter and the noise.
+        back_gain_db: By how much the torso returns more from straight behind than from the front.
+        clutter_db: Return of what stands still, decibels over one square metre at the walker's mean range.
+        chirp: Sweep of the FMCW mode, whose samples are those of the body's range bins; None is the CW mode.
+
+    Raises:
+        ValueError: In the FMCW mode, if the walk leaves the ranges that do not fold.
+    """
+    position_m = np.array([0.0, 0.0, radar.height_m])
+    range_m, section_m2 = segment_returns(motion.joints, position_m, np.asarray(gain_db))
+    if back_gain_db:
+        section_m2[:, SEGMENT_INDEX["torso"]] *= 10 ** (back_gain_db * motion.from_behind / 10)
+    body_m = np.linalg.norm(motion.joints[:, JOINT_INDEX["pelvis"]] - position_m, axis=-1)
+    clutter_m2 = 10 ** (clutter_db / 10)
+    if chirp is None:
+        received = _continuous_wave(radar, range_m, section_m2, float(body_m.mean()), clutter_m2, rng)
+    else:
+        still = np.full((len(body_m), 1), body_m.mean() + rng.uniform(0, radar.wavelength_m))
+        scene_m, scene_m2 = np.hstack([range_m, still]), np.hstack([section_m2, np.full_like(still, clutter_m2)])
+        received, _ = fmcw_returns(radar, chirp, scene_m, scene_m2, rng)
+    # One square metre at the body's range becomes amplitude 1.
+    unit = 1 / np.sqrt(received_power_w(radar, body_m, np.ones_like(body_m)))
+    per_moment = radar.pulse_rate_hz // JOINT_RATE_HZ
+    received *= np.interp(np.arange(len(received)) / per_moment, np.arange(len(body_m)), unit).astype(np.float32)
+    return Recording(iq=received, radar=radar, motion=motion, body_m=body_m)
+
+
+def _continuous_wave(
+    radar: Radar, range_m: Array, section_m2: Array, mean_m: float, clutter_m2: float, rng: np.random.Generator
+) -> ComplexArray:
+    received = echoes(radar, range_m, section_m2)
+    clutter_w = received_power_w(radar, mean_m, clutter_m2)
+    received += np.complex64(np.sqrt(clutter_w) * np.exp(2j * np.pi * rng.uniform()))
+    received *= phase_noise(radar, len(received), rng)
+    received += thermal_noise(radar, len(received), rng)
+    return received
