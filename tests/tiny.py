@@ -9,8 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from echoform_train import train_ldm, train_vq_vae
+import numpy as np
+from PIL import Image
+
+from echoform_train import train_depth_ae, train_ldm, train_vq_vae
 from echoform_train.config import DataConfig, RunConfig
+from echoform_train.depth.config import DepthDataConfig
 
 
 def tiny_run(output_dir: Path, **settings: Any) -> RunConfig:
@@ -55,6 +59,36 @@ def tiny_ldm(data: Path, first_stage: Path, output_dir: Path, **settings: Any) -
         num_attention_heads=4,
         layers_per_block=1,
         window_size=4,
+        sample_every=192,
+    )
+    return replace(config, **settings)
+
+
+def write_depth_images(folder: Path, images_a_class: int = 40, side: int = 32) -> None:
+    """Balls and boxes before a slanted wall, uint16 millimetres, as frames of two videos; a corner has no reading."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side] / side
+    for label in ("ball", "box"):
+        (folder / label).mkdir(parents=True)
+        for number in range(images_a_class):
+            depth_mm = 1500 + 300 * columns + 100 * rng.random()
+            row, column = rng.uniform(0.3, 0.7, 2)
+            reach = np.stack([rows - row, columns - column])
+            far = np.hypot(*reach) if label == "ball" else np.abs(reach).max(0)
+            depth_mm[far < 0.25] = 800 + 200 * rng.random()
+            depth_mm[(rows + columns) < rng.uniform(0.2, 0.5)] = 0
+            Image.fromarray(depth_mm.astype(np.uint16)).save(folder / label / f"depth_{label}_{number:04d}.png")
+
+
+def tiny_depth_ae(data: Path, output_dir: Path, **settings: Any) -> train_depth_ae.Config:
+    """32x32 pixels to 16 numbers, a residual block a stage."""
+    config = train_depth_ae.Config(
+        data=DepthDataConfig(data=str(data), resolution=32, validation_share=0.2, gap_images=1),
+        run=tiny_run(output_dir),
+        latent_dim=16,
+        block_out_channels=(8, 16, 16, 32),
+        layers_per_block=(1, 1, 1, 1),
+        num_attention_heads=2,
         sample_every=192,
     )
     return replace(config, **settings)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from echoform_train import simulate, train_ldm, train_vq_vae
-from tiny import tiny_ldm, tiny_vq_vae
+from echoform_train import simulate, train_depth_ae, train_ldm, train_vq_vae
+from tiny import tiny_depth_ae, tiny_ldm, tiny_vq_vae, write_depth_images
 
 
 @pytest.fixture(scope="session")
@@ -33,4 +33,20 @@ def second_stage(walkers: Path, first_stage: Path, tmp_path_factory: pytest.Temp
     """A second stage trained for a moment; its pipeline lies in `pipeline`."""
     folder = tmp_path_factory.mktemp("second_stage") / "ldm"
     train_ldm.main(tiny_ldm(walkers, first_stage, folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Depth images of two classes, 40 each, at 32x32 pixels."""
+    folder = tmp_path_factory.mktemp("shapes") / "data"
+    write_depth_images(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def depth_ae(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A depth autoencoder trained for a moment; its pipeline lies in `pipeline`."""
+    folder = tmp_path_factory.mktemp("depth_ae") / "shapes"
+    train_depth_ae.main(tiny_depth_ae(shapes, folder))
     return folder

@@ -108,7 +108,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def depth_models(folder: Path) -> tuple[Path, Path]:
     """A tiny depth pipeline as a training exports it, and its encoder alone."""
     model = DepthAutoencoder(
-        sample_size=32, latent_dim=16, block_out_channels=(8, 16, 16, 16), layers_per_block=(1, 1, 1, 1), linear_size=16
+        sample_size=32, latent_dim=16, block_out_channels=(8, 16, 16, 16), layers_per_block=(1, 1, 1, 1)
     )
     scale: dict[str, Any] = {"depth_range_mm": {"min": 300.0, "max": 5000.0}, "units_per_mm": 1.0}
     DepthAutoencoderPipeline(model.eval(), **scale).save_pretrained(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from echoform_train.checkpoint import (
 from echoform_train.config import RunConfig
 from echoform_train.precision import autocast_dtype
 from echoform_train.processes import summed
-from echoform_train.schedules import learning_rate_at
+from echoform_train.schedules import Plateau, learning_rate_at
 from echoform_train.seeds import mix_seed
 
 LOG = "log.jsonl"
@@ -86,6 +86,7 @@ class Run:
         self.seen = 0
         self.best: float | None = None
         self.checks_without_best = 0
+        self.plateau = Plateau(config.lr_plateau_patience)
         self.seconds = 0.0
         self._started = time.perf_counter()
         self._means: dict[str, tuple[Tensor, int]] = {}
@@ -145,14 +146,18 @@ class Run:
 
     # Optimizer ----------------------------------------------------------------------------------------------------
 
-    def adamw(self, model: nn.Module) -> torch.optim.AdamW:
-        """AdamW over the trainable parameters; biases and norms are not decayed."""
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer of the settings over the trainable parameters; biases and norms are not decayed."""
         trained = [p for p in model.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.config.adam_weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.99))
+        rate = self.config.learning_rate
+        if self.config.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
+        kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
+        return kind(groups, lr=rate, betas=(0.9, 0.99))
 
     def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         """Backward pass; on the last pass of an optimizer step also clip and step. Call inside `accumulate`."""
@@ -174,6 +179,9 @@ class Run:
             warmup_steps=min(self.config.lr_warmup_steps, self.total_steps),
             total_steps=self.total_steps,
             shape=self.config.lr_scheduler,
+            decay=self.config.lr_decay,
+            step_every=max(1, self.config.lr_step_every // self.images_a_step),
+            plateaus=self.plateau.drops,
         )
 
     def advance(self) -> None:
@@ -225,11 +233,11 @@ class Run:
 
     def judge_best(self, score: float) -> bool:
         """Take the score of a validation (lower is better); True where it is the best so far."""
-        if self.best is None or score < self.best:
-            self.best, self.checks_without_best = score, 0
-            return True
-        self.checks_without_best += 1
-        return False
+        improved = self.best is None or score < self.best
+        self.best = score if improved else self.best
+        self.checks_without_best = 0 if improved else self.checks_without_best + 1
+        self.plateau.judge(improved)
+        return improved
 
     # Checkpoints --------------------------------------------------------------------------------------------------
 
@@ -242,6 +250,7 @@ class Run:
                 "seen": self.seen,
                 "best": self.best,
                 "checks_without_best": self.checks_without_best,
+                "plateau": asdict(self.plateau),
                 "seconds": self.elapsed_s,
                 "fixed": self._fixed,
                 "scaler": None if scaler is None else scaler.state_dict(),
@@ -270,6 +279,7 @@ class Run:
             restore_optimizer(optimizer, tensors.pop(name))
         self.seen, self.best = state["seen"], state["best"]
         self.checks_without_best, self.seconds = state["checks_without_best"], state["seconds"]
+        self.plateau = Plateau(**state["plateau"] | {"patience": self.config.lr_plateau_patience})
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.is_main:
@@ -293,6 +303,7 @@ class Run:
             "seed": self.config.seed,
             "images_a_step": self.images_a_step,
             "mixed_precision": self.accelerator.mixed_precision,
+            "optimizer": self.config.optimizer,
             "num_images": self.num_images,
         }
         return own | self.settings

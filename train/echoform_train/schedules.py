@@ -1,33 +1,82 @@
-"""Learning rate as a pure function of the optimizer step."""
+"""Learning rate as a pure function of the optimizer step and of what validation has shown."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
+
+Shape = Literal["cosine", "constant", "step", "plateau"]
 
 
 def learning_rate_at(
-    step: int, *, peak: float, warmup_steps: int, total_steps: int, shape: Literal["cosine", "constant"]
+    step: int,
+    *,
+    peak: float,
+    warmup_steps: int,
+    total_steps: int,
+    shape: Shape,
+    decay: float = 0.3,
+    step_every: int = 1,
+    plateaus: int = 0,
 ) -> float:
-    """Learning rate of one optimizer step: linear warm-up, then a half cosine to zero or a constant.
+    """Learning rate of one optimizer step: linear warm-up, then a half cosine to zero, a constant, or a staircase.
 
-    Being a function of the step alone, it does not depend on accumulation, on the number of processes or on a resume.
+    Being a function of its arguments alone, it does not depend on accumulation, on the number of processes or on a
+    resume.
 
     Args:
         step: Optimizer steps already taken, from 0.
         peak: Rate at the end of the warm-up.
         warmup_steps: Steps of the warm-up; the first step gets `peak / warmup_steps`.
         total_steps: Steps of the whole run.
-        shape: What follows the warm-up.
+        shape: What follows the warm-up. "step" multiplies the rate by `decay` every `step_every` steps counted from the
+            start of the run, "plateau" once for each of `plateaus`.
+        decay: Factor of one drop, in (0, 1].
+        step_every: Optimizer steps between two drops of "step".
+        plateaus: Drops that `Plateau` has asked for.
 
     Raises:
-        ValueError: If the warm-up is longer than the run.
+        ValueError: If the warm-up is longer than the run, or a factor or an interval of drops is out of range.
     """
     if warmup_steps > total_steps:
         raise ValueError(f"the warm-up must fit into the run of {total_steps} optimizer steps, got {warmup_steps}")
+    if not 0 < decay <= 1:
+        raise ValueError(f"the factor of a drop of the learning rate must lie in (0, 1], got {decay}")
+    if step_every < 1:
+        raise ValueError(f"drops of the learning rate must be at least 1 optimizer step apart, got {step_every}")
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     if shape == "constant":
         return peak
+    if shape == "step":
+        return peak * decay ** (step // step_every)
+    if shape == "plateau":
+        return peak * decay**plateaus
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+@dataclass
+class Plateau:
+    """Counts the drops of the learning rate that validations without a new best ask for; its fields are its state.
+
+    Raises:
+        ValueError: If the patience is less than 1.
+    """
+
+    patience: int
+    """Validations in a row without a new best that make one drop."""
+    waited: int = 0
+    """Validations since the last new best or drop."""
+    drops: int = 0
+
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise ValueError(f"a plateau of the learning rate must be at least 1 validation long, got {self.patience}")
+
+    def judge(self, improved: bool) -> None:
+        """Take one validation."""
+        self.waited = 0 if improved else self.waited + 1
+        if self.waited >= self.patience:
+            self.waited, self.drops = 0, self.drops + 1

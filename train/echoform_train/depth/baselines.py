@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -55,8 +55,8 @@ def filled(depth: Tensor, valid: Tensor) -> np.ndarray:
         if not readings.any():
             image[:] = 0
         elif not readings.all():
-            rows, columns = ndimage.distance_transform_edt(~readings, return_distances=False, return_indices=True)
-            image[:] = image[rows, columns]
+            nearest = ndimage.distance_transform_edt(~readings, return_distances=False, return_indices=True)
+            image[:] = image[tuple(np.asarray(nearest))]
     return images
 
 
@@ -120,14 +120,15 @@ class DCT:
     def encode(self, images: np.ndarray) -> np.ndarray:
         """See `Transform`."""
         rows, columns = zigzag(self.side)
-        return dctn(images, axes=(1, 2), norm="ortho")[:, rows[: self.dim], columns[: self.dim]].astype(np.float32)
+        spectrum = np.asarray(dctn(images, axes=(1, 2), norm="ortho"))
+        return spectrum[:, rows[: self.dim], columns[: self.dim]].astype(np.float32)
 
     def decode(self, numbers: np.ndarray) -> np.ndarray:
         """See `Transform`."""
         rows, columns = zigzag(self.side)
         spectrum = np.zeros((len(numbers), self.side, self.side), np.float32)
         spectrum[:, rows[: self.dim], columns[: self.dim]] = numbers
-        return np.clip(idctn(spectrum, axes=(1, 2), norm="ortho"), -1, 1).astype(np.float32)
+        return np.clip(np.asarray(idctn(spectrum, axes=(1, 2), norm="ortho")), -1, 1).astype(np.float32)
 
 
 def principal_components(centred: Tensor, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -187,9 +188,9 @@ def untrained(model: DepthAutoencoder, seed: int = 0) -> DepthAutoencoder:
         return DepthAutoencoder(**model_settings(model)).eval().requires_grad_(False)
 
 
-def model_settings(model: DepthAutoencoder) -> dict[str, object]:
+def model_settings(model: DepthAutoencoder) -> dict[str, Any]:
     """The arguments that a model was made with."""
-    return {name: value for name, value in model.config.items() if not name.startswith("_")}
+    return {name: value for name, value in model.config.items() if not name.startswith("_") and name != "auto_map"}
 
 
 def standardised(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import save_image
 
+
 def paint_depth(depth: Tensor, valid: Tensor) -> Tensor:
     """Colours of depth images: near is dark violet, far is yellow, no reading is black.
 

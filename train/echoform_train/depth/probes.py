@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from echoform_train.depth.baselines import standardised
 
 NEIGHBOURS = (1, 5, 15)
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """C of scikit-learn, smaller is stronger."""
 
 
