@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 # Relative, because transformers takes along, into folders and from the Hub, the files that such imports name.
 from .depth_autoencoder import DepthEncoder
-from .pipeline_depth_autoencoder import as_list, units_of, encode_units, range_in_units, resize_depth
+from .pipeline_depth_autoencoder import as_list, encode_units, range_in_units, resize_depth, units_of
 
 TASK = "depth-feature-extraction"
 

@@ -21,7 +21,8 @@ from echoform_train.data.hub import is_hub_id, parse_hub_id
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.first_stage import FACTS
 
-SHEETS = ("samples", "reconstructions")
+SHEETS = "samples"
+"""Beside a pipeline: generated pictures, never somebody's data."""
 SAMPLE_SHEET = "samples.png"
 
 
@@ -72,8 +73,9 @@ def write_card(
     """Write README.md of an exported model from its facts and from what is said here.
 
     What is said (but for `repo`) is kept in the facts of the folder, so that a later card says it again. Text that a
-    person wrote into an earlier card stays, and only its metadata are renewed. Where the
-    sheets of a training lie beside a pipeline, the last of them becomes samples.png and the card shows it.
+    person wrote into an earlier card stays, and only its metadata are renewed. Where sheets of generated pictures lie
+    beside a pipeline, the last of them becomes samples.png and the card shows it; reconstructions never travel, because
+    the data are in the picture.
 
     Args:
         folder: An exported pipeline, or a first stage (OUTPUT_DIR/vqvae) or depth encoder on its own, with facts.json
@@ -95,7 +97,7 @@ def write_card(
     facts = json.loads(facts_file.read_text())
     given = {"scores": scores, "sampling": sampling, "people": people, "hub_dataset": hub_dataset, "license": license}
     said = facts.get("card", {}) | {name: value for name, value in given.items() if value is not None}
-    sheets = sorted(sheet for name in SHEETS for sheet in (folder.parent / name).glob("images-*.png"))
+    sheets = sorted((folder.parent / SHEETS).glob("images-*.png"))
     if sheets and (folder / "model_index.json").is_file():
         shutil.copyfile(sheets[-1], folder / SAMPLE_SHEET)
         said["sample_sheet_after"] = int(sheets[-1].stem.partition("-")[2])

@@ -175,4 +175,3 @@ def _without_folders(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _repo_id(config: RunConfig) -> str:
     return config.hub_model_id or config.output_dir.resolve().name
-
