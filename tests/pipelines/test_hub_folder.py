@@ -1,16 +1,12 @@
-"""The exported folder as strangers meet it: both doors, from disk and from a Hub, in processes of their own."""
+"""The exported folder as strangers meet it, in processes of their own; from the Hub in test_hub_loading."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,8 +16,6 @@ from safetensors.torch import load_file
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
 from echoform import pipeline_vq_ldm_doppler as pipeline_file
 from echoform import unet_doppler as unet_file
-
-COMMIT = "0" * 40
 
 # What `pip uninstall echoform` leaves behind.
 STRANGER = """
@@ -47,58 +41,6 @@ def pixels(pipe):
 def folder(make_pipeline: Callable[..., VQLDMDopplerPipeline], tmp_path: Path) -> Path:
     make_pipeline().save_pretrained(tmp_path / "first")
     return tmp_path / "first"
-
-
-@pytest.fixture
-def hub(folder: Path) -> Iterator[str]:
-    """Endpoint of a Hub that holds the folder as `someone/walkers`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(OneRepository, folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-class OneRepository(BaseHTTPRequestHandler):
-    """As much of the Hub's interface as loading needs."""
-
-    def __init__(self, folder: Path, *args: object) -> None:
-        self.files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-        super().__init__(*args)  # pyright: ignore[reportArgumentType]
-
-    def do_GET(self) -> None:
-        name = self.path.partition("?")[0]
-        if name.startswith("/api/models/someone/walkers/tree/"):
-            self.answer(json.dumps([self.described(file) for file in self.files]).encode())
-        elif name.startswith("/api/models/someone/walkers"):
-            siblings = [{"rfilename": file} for file in self.files]
-            self.answer(json.dumps({"id": "someone/walkers", "sha": COMMIT, "siblings": siblings}).encode())
-        elif (file := name.removeprefix("/someone/walkers/resolve/").partition("/")[2]) in self.files:
-            self.answer(self.files[file].read_bytes())
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    do_HEAD = do_GET
-
-    def described(self, file: str) -> dict[str, object]:
-        content = self.files[file].read_bytes()
-        return {"type": "file", "path": file, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-
-    def answer(self, content: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 def run_alone(script: str, tmp_path: Path, **environment: str) -> str:
@@ -164,34 +106,10 @@ assert "echoform" not in sys.modules
             assert all(torch.equal(left[key], right[key]) for key in left | right)
 
 
-def test_strangers_load_it_from_the_hub(hub: str, folder: Path, tmp_path: Path):
-    script = f"""{STRANGER}
-import torch
-from diffusers import DiffusionPipeline
-{GENERATE}
-pipe = DiffusionPipeline.from_pretrained("someone/walkers", trust_remote_code=True)
-assert pixels(pipe).shape == (4, 16, 16, 1)
-pipe.save_pretrained("saved")
-"""
-    run_alone(script, tmp_path, HF_ENDPOINT=hub, HF_HUB_OFFLINE="0")
-    for copy in ("pipeline_vq_ldm_doppler.py", "unet/unet_doppler.py", "model_index.json"):
-        assert (tmp_path / "saved" / copy).read_bytes() == (folder / copy).read_bytes()
-
-
-def test_the_installed_class_needs_no_trust_and_runs_no_code_of_the_folder(hub: str, folder: Path, tmp_path: Path):
+def test_the_installed_class_needs_no_trust_and_runs_no_code_of_the_folder(folder: Path, tmp_path: Path):
     for code in folder.rglob("*.py"):
         code.write_text("raise SystemExit('the copy in the folder was run')")
-    script = f"""
-import numpy as np, torch
-from echoform import VQLDMDopplerPipeline
-{GENERATE}
-local = VQLDMDopplerPipeline.from_pretrained("first", torch_dtype=torch.float32)
-remote = VQLDMDopplerPipeline.from_pretrained("someone/walkers")
-for pipe in (local, remote):
-    assert type(pipe) is VQLDMDopplerPipeline
-    assert type(pipe.unet).__module__ == "echoform.unet_doppler"
-assert np.array_equal(pixels(local), pixels(remote))
-local.save_pretrained("second")
-"""
-    run_alone(script, tmp_path, HF_ENDPOINT=hub, HF_HUB_OFFLINE="0")
+    pipe = VQLDMDopplerPipeline.from_pretrained(folder)
+    assert type(pipe) is VQLDMDopplerPipeline and type(pipe.unet) is DopplerUNet2DModel
+    pipe.save_pretrained(tmp_path / "second")
     assert (tmp_path / "second/unet/unet_doppler.py").read_bytes() == Path(str(unet_file.__file__)).read_bytes()
