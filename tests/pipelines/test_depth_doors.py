@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from safetensors.torch import load_file
 from echoform import DepthAutoencoder, depth_autoencoder, pipeline_depth_autoencoder, transformers_depth_encoder
 from echoform.transformers_depth_encoder import DepthFeatureExtractionPipeline, save_for_transformers
 from hub_server import Hub
+from strangers import UNINSTALLED, run_alone
 from tiny_depth import tiny_autoencoder, tiny_depth_pipeline
 
 FACTS: dict[str, Any] = {
@@ -26,31 +24,13 @@ FACTS: dict[str, Any] = {
     "invalid_values": {"0": "no reading", "65535": "too far"},
 }
 
-# What `pip uninstall echoform` leaves behind.
-STRANGER = """
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "echoform":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
+STRANGER = f"""{UNINSTALLED}
 import numpy as np, torch
 
 def same(found, expected):
     # The same weights elsewhere in memory may be summed in another order.
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 """
-
-
-def run_alone(script: str, tmp_path: Path) -> str:
-    """Run a script in a fresh process with caches of its own."""
-    cache = {"HF_HOME": str(tmp_path / "hf"), "HF_MODULES_CACHE": str(tmp_path / "modules"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", STRANGER + script]
-    done = subprocess.run(command, env=os.environ | cache, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
 
 
 @pytest.fixture
@@ -106,7 +86,7 @@ else:
     raise AssertionError("code ran that nobody trusted")
 assert "echoform" not in sys.modules
 """
-    assert "not expected" not in run_alone(script, tmp_path)
+    assert "not expected" not in run_alone(STRANGER + script, tmp_path).stderr
     assert (tmp_path / "again/config.json").read_bytes() == (tmp_path / "lone/config.json").read_bytes()
     for folder in ("again", "taken out"):
         code = (tmp_path / folder / "depth_autoencoder.py").read_bytes()
@@ -171,7 +151,7 @@ else:
     raise AssertionError("8 bits were taken for depth")
 assert "echoform" not in sys.modules
 """
-    run_alone(script, tmp_path)
+    run_alone(STRANGER + script, tmp_path)
     for module in (depth_autoencoder, pipeline_depth_autoencoder, transformers_depth_encoder):
         code = Path(str(module.__file__))
         assert (tmp_path / "again" / code.name).read_bytes() == code.read_bytes()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +11,9 @@ from PIL import Image
 
 from echoform import DepthAutoencoderPipeline, depth_autoencoder, pipeline_depth_autoencoder
 from hub_server import Hub
+from strangers import UNINSTALLED, run_alone
 from tiny_depth import tiny_depth_pipeline
 
-# What `pip uninstall echoform` leaves behind.
-STRANGER = """
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "echoform":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
-"""
 OPEN = """
 import numpy as np
 from diffusers import DiffusionPipeline
@@ -55,14 +42,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "folder"
 
 
-def run_alone(script: str, tmp_path: Path) -> None:
-    """Run a script in a fresh process with caches of its own."""
-    cache = {"HF_HOME": str(tmp_path / "hf"), "HF_MODULES_CACHE": str(tmp_path / "modules"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env=os.environ | cache, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_folder_names_and_holds_its_code(folder: Path):
     index = json.loads((folder / "model_index.json").read_text())
     assert index["_class_name"] == ["pipeline_depth_autoencoder", "DepthAutoencoderPipeline"]
@@ -82,7 +61,7 @@ def test_strangers_load_it_from_disk_from_the_hub_and_from_what_they_saved(folde
     repo_id = hub.repo_id("depth")
     DepthAutoencoderPipeline.from_pretrained(folder).push_to_hub(repo_id)
     assert set(hub.files(repo_id)) >= {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
-    script = f"""{STRANGER}{OPEN}
+    script = f"""{UNINSTALLED}{OPEN}
 check("{repo_id}")
 check("folder").save_pretrained("second")
 check("second")

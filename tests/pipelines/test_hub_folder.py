@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,18 +13,8 @@ from safetensors.torch import load_file
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
 from echoform import pipeline_vq_ldm_doppler as pipeline_file
 from echoform import unet_doppler as unet_file
+from strangers import UNINSTALLED, run_alone
 
-# What `pip uninstall echoform` leaves behind.
-STRANGER = """
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "echoform":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
-"""
 GENERATE = """
 def pixels(pipe):
     pipe.set_progress_bar_config(disable=True)
@@ -41,16 +28,6 @@ def pixels(pipe):
 def folder(make_pipeline: Callable[..., VQLDMDopplerPipeline], tmp_path: Path) -> Path:
     make_pipeline().save_pretrained(tmp_path / "first")
     return tmp_path / "first"
-
-
-def run_alone(script: str, tmp_path: Path, **environment: str) -> str:
-    """Run a script in a fresh process with caches of its own."""
-    cache = {"HF_HOME": str(tmp_path / "hf"), "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_DISABLE_XET": "1"}
-    settings = os.environ | cache | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"} | environment
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env=settings, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_the_folder_names_and_holds_its_code(folder: Path):
@@ -74,7 +51,7 @@ def test_it_loads_where_echoform_is_not_installed_and_survives_being_saved_again
         unet=make_unet(block_out_channels=(16, 16)),
         id2label={"0": "a", "1": "b", "2": "c"},
     ).save_pretrained(tmp_path / "other")
-    script = f"""{STRANGER}
+    script = f"""{UNINSTALLED}
 import numpy as np, torch
 from diffusers import DiffusionPipeline
 {GENERATE}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from huggingface_hub import HfApi
 
 from echoform import DepthAutoencoder, DepthAutoencoderPipeline, DopplerUNet2DModel, VQLDMDopplerPipeline
 from hub_server import Hub
+from strangers import UNINSTALLED, run_alone
 
 PREAMBLE = """
 import json, os, sys
@@ -34,15 +32,6 @@ def error_of(call):
         return f"{type(error).__name__}: {error}"
 
 told = {}
-"""
-# What `pip uninstall echoform` leaves behind.
-STRANGER = """
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "echoform":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
 """
 NO_TRUST = """
 told["without trust"] = error_of(lambda: DiffusionPipeline.from_pretrained(first))
@@ -115,18 +104,10 @@ told["module"] = type(stranger).__module__
 """
 
 
-def run_alone(script: str, tmp_path: Path, variables: dict[str, str], **environment: str) -> dict[str, Any]:
-    """What a script puts into `told`, run in a fresh process with caches of its own."""
+def told_by(script: str, tmp_path: Path, variables: dict[str, str], **environment: str) -> dict[str, Any]:
+    """What a script puts into `told`, run in a fresh process."""
     given = "".join(f"{name} = {value!r}\n" for name, value in variables.items())
-    done = subprocess.run(
-        [sys.executable, "-c", f"{PREAMBLE}{given}{script}\nprint(json.dumps(told))"],
-        env=os.environ | {"HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_alone(f"{PREAMBLE}{given}{script}\nprint(json.dumps(told))", tmp_path, **environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -157,7 +138,7 @@ def test_strangers_load_save_push_and_load_again_and_several_pipelines_live_in_o
     }
     repos = {name: upload(pipe, hub.repo_id(name), tmp_path / f"{name}-here") for name, pipe in pipelines.items()}
     repos["again"] = hub.repo_id("again")
-    told = run_alone(STRANGER + NO_TRUST + THREE_IN_ONE_PROCESS + PUSH_AGAIN, tmp_path, repos)
+    told = told_by(UNINSTALLED + NO_TRUST + THREE_IN_ONE_PROCESS + PUSH_AGAIN, tmp_path, repos)
     assert "contains custom code" in told["without trust"]
     assert "Pass `trust_remote_code=True` to allow loading remote code modules." in told["without trust"]
     assert told["code that ran"] == []
@@ -192,7 +173,7 @@ def test_the_installed_class_loads_revisions_variants_and_dtypes_without_trust_a
         hub.write(code, path, b"raise SystemExit('this was run')" if path.endswith(".py") else content)
 
     variables = {"repo": repo, "sha": sha, "pickles": pickles, "code": code}
-    told = run_alone(INSTALLED + HOSTILE, tmp_path, variables)
+    told = told_by(INSTALLED + HOSTILE, tmp_path, variables)
     assert told["tag"] == told["branch"] == told["commit"] == ["ID_1", "ID_2", "ID_10"]
     assert told["main"] == ["a", "b", "ID_10"]
     assert told["classes"] == [
@@ -211,7 +192,7 @@ def test_the_installed_class_loads_revisions_variants_and_dtypes_without_trust_a
     assert told["code"]
 
     hub.requests.clear()
-    told = run_alone(OFFLINE, tmp_path, {"repo": repo}, HF_HUB_OFFLINE="1")
+    told = told_by(OFFLINE, tmp_path, {"repo": repo}, HF_HUB_OFFLINE="1")
     assert told["installed"] == told["half"] == told["stranger"] == [1, 16, 16, 1]
     assert told["module"] == "diffusers_modules.local.pipeline_vq_ldm_doppler"
     assert hub.requests == []

@@ -12,6 +12,7 @@ VERBS = {
     "quickstart": ("quickstart", "simulate walkers, train both stages, generate, judge, and write one page"),
     "simulate": ("simulate", "make a folder of spectrograms of simulated walking people"),
     "prepare": ("prepare", "look at a folder of spectrograms and split it, before anything trains"),
+    "prepare-depth": ("prepare_depth", "look at a folder of 16-bit depth images and split it"),
     "train vq-vae": ("train_vq_vae", "train the first stage: spectrograms to small latents"),
     "train ldm": ("train_ldm", "train the user-conditioned diffusion of the latents and export the pipeline"),
     "train depth-ae": ("train_depth_ae", "train the depth autoencoder: uint16 images to 768 numbers and back"),

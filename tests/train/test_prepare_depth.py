@@ -1,0 +1,37 @@
+"""`echoform prepare-depth`: what it says of a folder, and the data set that it pushes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from echoform_train import cli
+from echoform_train.data.split import Split
+from echoform_train.depth.dataset import load_depth
+from hub_server import Hub
+
+
+def test_it_counts_classes_and_sides_and_pushes_the_split_that_it_wrote(
+    shapes: Path, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    repo, split_file = hub.repo_id("shapes"), tmp_path / "split.json"
+    shares = ["--validation-share", "0.2", "--test-share", "0.3"]
+    flags = ["--data", str(shapes), "--split-file", str(split_file), *shares, "--resolution", "32"]
+    cli.main(["prepare-depth", *flags, "--push-to-hub", repo, "--license", "cc0-1.0"])
+    told = capsys.readouterr().out
+    split = Split.load(split_file)
+    assert f"{shapes}: 80 depth images" in told
+    assert ", ".join(f"{label} 40" for label in sorted(path.name for path in shapes.iterdir())) in told
+    assert f"train {len(split.train)}, validation {len(split.validation)}, test {len(split.test)}" in told
+    assert f"Split written to {split_file}" in told and f"Pushed to {hub.url}/datasets/{repo}" in told
+    local, there = load_depth(shapes, split_file=split_file, resolution=32), load_depth(repo, resolution=32)
+    assert there.split == local.split == split
+    assert torch.equal(there.train.units.to(torch.int32), local.train.units.to(torch.int32))
+
+
+def test_what_is_for_the_hub_goes_with_it(shapes: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        cli.main(["prepare-depth", "--data", str(shapes), "--license", "mit"])
+    assert "--license is for the Hub: it must go with --push-to-hub" in capsys.readouterr().err
