@@ -149,7 +149,9 @@ def test_what_could_not_be_pushed_at_the_end_is_told_before_the_training(
     assert not list(tmp_path.rglob("log.jsonl"))
 
 
-def test_no_token_of_the_command_line_reaches_a_card(monkeypatch: pytest.MonkeyPatch):
+def test_no_token_and_no_place_on_this_machine_reaches_a_card(monkeypatch: pytest.MonkeyPatch):
     words = ["echoform", "train", "ldm", "--hub-token", "hf_secret", "--seed", "1", "--hub_token=hf_secret", "--token"]
-    monkeypatch.setattr(sys, "argv", [*words, "hf_secret", "--preset", "cpu"])
-    assert provenance()["command"] == "echoform train ldm --seed 1 --preset cpu"
+    monkeypatch.setattr(
+        sys, "argv", [*words, "hf_secret", "--data", "/home/me/walkers", "--output-dir=/tmp/run", "a/b"]
+    )
+    assert provenance()["command"] == "echoform train ldm --seed 1 --data walkers --output-dir=run a/b"

@@ -19,7 +19,7 @@ import echoform
 def provenance() -> dict[str, Any]:
     """Facts that make a number repeatable; JSON-able."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *_without_tokens(sys.argv[1:])]),
+        "command": shlex.join([Path(sys.argv[0]).name, *map(_placeless, _without_tokens(sys.argv[1:]))]),
         "commit": _commit(),
         "versions": {
             "echoform": echoform.__version__,
@@ -36,6 +36,12 @@ def machine() -> str:
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     threads = torch.get_num_threads()
     return f"{threads} core{'s' if threads > 1 else ''} of {_processor()}"
+
+
+def _placeless(argument: str) -> str:
+    """Names what lies at an absolute path: where that is on this machine is nobody's business."""
+    flag, sign, value = argument.rpartition("=")
+    return f"{flag}{sign}{Path(value).name}" if Path(value).is_absolute() else argument
 
 
 def _without_tokens(arguments: list[str]) -> list[str]:
