@@ -79,7 +79,7 @@ PRESETS = {
     "cpu": make_preset(
         Config,
         "cpu",
-        {"max_train_images": 150_000, "train_batch_size": 32, "learning_rate": 1e-3, "validation_every": 5_000},
+        {"max_train_images": 150_000, "train_batch_size": 8, "learning_rate": 1e-3, "validation_every": 10_000},
         DepthDataConfig,
         sample_every=25_000,
     ),
