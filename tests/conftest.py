@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,21 @@ os.environ |= {
 }
 for _name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_MODULES_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN_PATH"):
     os.environ.pop(_name, None)
+
+import huggingface_hub  # noqa: E402  (after its environment)
+from huggingface_hub import repocard  # noqa: E402
+from huggingface_hub.utils import get_session  # noqa: E402
+
+
+class _OurHub:
+    """Where huggingface_hub 1 asks https://huggingface.co whatever HF_ENDPOINT says: to validate a card."""
+
+    def post(self, url: str, **request: Any) -> Any:
+        return get_session().post(url.replace("https://huggingface.co", hub_server.endpoint(_PORT)), **request)
+
+
+if int(huggingface_hub.__version__.partition(".")[0]) < 2:
+    repocard.get_session = _OurHub  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -195,7 +195,7 @@ def _inputs(
 
 def _view(config: Config, data: DepthData, draw: Draw, device: torch.device) -> tuple[Tensor, Tensor]:
     """Model-range depth and validity [B, 1, H, W] of a draw; augmented anew at each call."""
-    units = data.train.units[draw.indices].to(torch.float32).to(device)
+    units = data.train.select(draw.indices).units.to(torch.float32).to(device)
     if config.augmentation.any:
         low, high = data.depth_range
         units = augmented(units, draw.generators, config.augmentation, (low, high))
@@ -210,7 +210,7 @@ def validate(autoencoder: DepthAutoencoder, config: Config, data: DepthData, run
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     mine = torch.arange(rank, len(data.validation), world)
     scale = Scale(data.depth_range_mm, data.units_per_mm)
-    found = reconstruct(autoencoder, data.validation.units[mine], scale)
+    found = reconstruct(autoencoder, data.validation.select(mine).units, scale)
     parts = {name: torch.zeros((), device=run.device) for name in ("huber", "gradient", "validity", "l1", "mse")}
     for batch in torch.arange(len(mine)).split(64):
         made, depth, valid = found.made[batch], found.depth[batch], found.valid[batch]
@@ -233,7 +233,9 @@ def validate(autoencoder: DepthAutoencoder, config: Config, data: DepthData, run
 def save_reconstructions(autoencoder: DepthAutoencoder, data: DepthData, run: Run) -> None:
     """Held-out images above their reconstructions and the errors (bright: a tenth of the range), as a picture."""
     chosen = torch.linspace(0, len(data.validation) - 1, min(SHEET_IMAGES, len(data.validation))).long()
-    found = reconstruct(autoencoder, data.validation.units[chosen], Scale(data.depth_range_mm, data.units_per_mm))
+    found = reconstruct(
+        autoencoder, data.validation.select(chosen).units, Scale(data.depth_range_mm, data.units_per_mm)
+    )
     rows = [
         paint_depth(found.depth, found.valid),
         paint_depth(found.made, found.logit > 0),
