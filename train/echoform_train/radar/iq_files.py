@@ -71,7 +71,16 @@ def _told_as(kind: str) -> Iterator[None]:
     """What numpy, scipy and h5py raise on broken files becomes one sentence."""
     try:
         yield
-    except (ValueError, IndexError, OSError, EOFError, TypeError, MatReadError, NotImplementedError, zlib.error) as error:
+    except (
+        ValueError,
+        IndexError,
+        OSError,
+        EOFError,
+        TypeError,
+        MatReadError,
+        NotImplementedError,
+        zlib.error,
+    ) as error:
         raise ValueError(f"cannot be read as {kind}, it is truncated or something else ({error})") from error
 
 
