@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from echoform_train.data.colormap import COLORMAPS, detect, lookup_table, paint, to_index
 
@@ -109,8 +110,7 @@ def test_jet_of_matlab_is_told_as_jet(picture):
 
 @pytest.mark.parametrize("saturation", [1.0, 0.3])
 def test_photographs_have_no_map(saturation):
-    datasets = pytest.importorskip("sklearn.datasets")
-    for photo in datasets.load_sample_images().images:
+    for photo in load_sample_images().images:
         gray = photo.mean(axis=-1, keepdims=True)
         assert detect((gray + saturation * (photo - gray)).astype(np.uint8)).name is None
 
