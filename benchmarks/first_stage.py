@@ -1,31 +1,43 @@
-"""What quantisation costs: the VQ-VAE beside the same network without its codebook, on held-out spectrograms.
+"""First stages side by side on held-out spectrograms: VQ-VAE, KL-VAE, neither, and what diffusers gives as it is.
 
-    python benchmarks/first_stage.py DATA OUTPUT_DIR [--resolution 64] [--train-images 40000] ...
+    python benchmarks/first_stage.py DATA OUTPUT_DIR [--resolution 64] [--train-images 40000] [--variants vq kl] ...
 
-Both networks see the same images in the same order and are judged on the test part of the same split: PSNR, use and
-perplexity of the codebook, and the share of its accuracy that an identity judge keeps on reconstructions. The judge was
-trained on real images. Writes OUTPUT_DIR/first_stage.json.
+All see as many images at the same learning rate and are judged on the test part of one split, as by `echoform score
+first-stage`. `plain` is the VQ-VAE without its codebook, which says what quantisation costs. The stock ones have the
+classes' own settings where sizes allow, and learn from squared error and the class's own loss alone: `stock_vq` has its
+codebook from gradients and a uniform start, `stock_kl` weighs the divergence of an image by 1e-6.
+Writes OUTPUT_DIR/first_stage.json. A training that is there is not repeated.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
-from diffusers import VQModel
+from diffusers import AutoencoderKL, VQModel
+from torch.nn import functional as F
+from tqdm.auto import trange
 
-from echoform_train import train_vq_vae
-from echoform_train.codebook import nearest_codes
+from echoform_train import train_kl_vae, train_vq_vae
 from echoform_train.config import DataConfig
-from echoform_train.data.spectrograms import Spectrograms, load_spectrograms, to_model
-from echoform_train.first_stage import MODEL, SPLIT, decode, encode
-from echoform_train.judge import accuracy, train_judge
-from echoform_train.metrics import codebook_usage, mean_interval, psnr
+from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms, to_model
+from echoform_train.first_stage import MODEL, SPLIT, FirstStageModel, decoded, load_first_stage, posterior_of
+from echoform_train.first_stage_quality import measure, verdict
 from echoform_train.provenance import provenance
+from echoform_train.reconstruction import FirstStageConfig
+from echoform_train.schedules import learning_rate_at
+from echoform_train.score_first_stage import train_judges
+
+Variant = Literal["plain", "vq", "kl", "stock_vq", "stock_kl"]
+STOCK_GROUPS = 32
+STOCK_KL_WEIGHT = 1e-6
+WARMUP_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +47,11 @@ class Config:
     data: tyro.conf.Positional[str]
     """Folder of spectrograms."""
     output_dir: tyro.conf.Positional[Path]
-    """Folder for both trainings and the JSON file."""
+    """Folder for the trainings and the JSON file."""
     split_file: Path | None = None
     """Split to use, such as that of a whole run. Default: a new one."""
+    window_s: float | None = None
+    """Seconds in one picture, for a new split. Default: axes.json of the data."""
     resolution: int = 64
     """Height and width, in pixels."""
     block_out_channels: tuple[int, ...] = (16, 32, 64)
@@ -50,7 +64,9 @@ class Config:
     """Images before the codebook starts. Default: a fifth of all."""
     commitment_weight: float = 0.25
     """Pulls latents to their codes."""
-    variants: tuple[Literal["plain", "quantized"], ...] = ("plain", "quantized")
+    kl_weight: float | None = None
+    """Weight of the KL-VAE's divergence. Default: that of the training script."""
+    variants: tuple[Variant, ...] = ("plain", "vq", "kl", "stock_vq", "stock_kl")
     """Which to train."""
     judge_seeds: tuple[int, ...] = (0, 1, 2)
     """One judge each."""
@@ -60,34 +76,55 @@ class Config:
 
 def main(config: Config) -> None:
     split_file = config.split_file or config.output_dir / SPLIT
-    data = load_spectrograms(config.data, split_file=split_file, resolution=config.resolution)
-    judges = [
-        train_judge(
-            data.train.pixels,
-            data.train.users,
-            len(data.id2label),
-            seed=seed,
-            train_images=config.judge_train_images,
-        )
-        for seed in config.judge_seeds
-    ]
-    real = [accuracy(judge, data.test.pixels, data.test.users) for judge in judges]
-    results: dict[str, Any] = {"real_accuracy": mean_interval(real)._asdict()}
+    data = load_spectrograms(config.data, split_file=split_file, resolution=config.resolution, window_s=config.window_s)
+    judges = train_judges(data, config.judge_seeds, config.judge_train_images)
+    results: dict[str, Any] = {}
     for name in config.variants:
-        quantize = name == "quantized"
         folder = config.output_dir / name
-        facts = train(config, folder, split_file, quantize)
-        vqvae = VQModel.from_pretrained(folder / MODEL)
-        results[name] = judge_model(vqvae, data.test, quantize, judges, real) | {"seconds": facts["seconds"]}
-    if {"plain", "quantized"} <= results.keys():
-        results["psnr_lost_db"] = results["plain"]["psnr_db"] - results["quantized"]["psnr_db"]
-    path = config.output_dir / "first_stage.json"
-    path.write_text(json.dumps(results | provenance(), indent=1))
-    print(json.dumps(results, indent=1))
+        model, seconds = trained(config, data, name, folder, split_file)
+        scores = measure(model, data.test, data.id2label, judges, quantize=name != "plain").scores
+        del scores["error_spectrum"]
+        parameters = sum(p.numel() for p in model.parameters())
+        told = {"seconds": seconds, "parameters": parameters, "verdict": verdict(scores, len(data.id2label))}
+        results[name] = scores | told
+        facts = {"variants": results, "images": {"train": len(data.train), "test": len(data.test)}}
+        (config.output_dir / "first_stage.json").write_text(json.dumps(facts | provenance(), indent=1))
+    print("\n".join(table(results)))
 
 
-def train(config: Config, folder: Path, split_file: Path, quantize: bool) -> dict[str, Any]:
-    preset = train_vq_vae.PRESETS["cpu"]
+def trained(
+    config: Config, data: SpectrogramData, name: Variant, folder: Path, split_file: Path
+) -> tuple[FirstStageModel, float]:
+    """The model of a variant, and the seconds that its training took."""
+    if name.startswith("stock"):
+        if not (folder / "seconds.json").is_file():
+            train_stock(config, data, name, folder)
+        kind = AutoencoderKL if name == "stock_kl" else VQModel
+        return kind.from_pretrained(folder / MODEL), json.loads((folder / "seconds.json").read_text())
+    shared = {
+        "data": DataConfig(data=config.data, split_file=split_file, resolution=config.resolution),
+        "block_out_channels": config.block_out_channels,
+    }
+    if name == "kl":
+        weight = train_kl_vae.PRESETS["cpu"].kl_weight if config.kl_weight is None else config.kl_weight
+        settings = replace(_preset(train_kl_vae.PRESETS["cpu"], config, folder), **shared, kl_weight=weight)
+        train_kl_vae.main(settings)
+    else:
+        after = config.train_images // 5 if config.quantize_after is None else config.quantize_after
+        settings = replace(
+            _preset(train_vq_vae.PRESETS["cpu"], config, folder),
+            **shared,
+            num_vq_embeddings=config.num_vq_embeddings,
+            quantize_after=after,
+            commitment_weight=config.commitment_weight,
+            quantize=name == "vq",
+        )
+        train_vq_vae.main(settings)
+    stage = load_first_stage(folder)
+    return stage.vqvae, stage.facts["seconds"]
+
+
+def _preset(preset: Any, config: Config, folder: Path) -> Any:
     run = replace(
         preset.run,
         output_dir=folder,
@@ -95,36 +132,74 @@ def train(config: Config, folder: Path, split_file: Path, quantize: bool) -> dic
         validation_every=config.train_images // 10,
         resume_from_checkpoint="latest",
     )
-    settings = replace(
-        preset,
-        data=DataConfig(data=config.data, split_file=split_file, resolution=config.resolution),
-        run=run,
-        block_out_channels=config.block_out_channels,
-        num_vq_embeddings=config.num_vq_embeddings,
-        quantize_after=config.train_images // 5 if config.quantize_after is None else config.quantize_after,
-        commitment_weight=config.commitment_weight,
-        quantize=quantize,
-    )
-    train_vq_vae.main(settings)
-    return json.loads((folder / "facts.json").read_text())
+    return replace(preset, run=run)
 
 
-@torch.no_grad()
-def judge_model(
-    vqvae: VQModel, images: Spectrograms, quantize: bool, judges: list[Any], real: list[float]
-) -> dict[str, Any]:
-    latents = encode(vqvae, images.pixels)
-    back = decode(vqvae, latents, quantize=quantize)
-    kept = [accuracy(judge, back, images.users) / before for judge, before in zip(judges, real, strict=True)]
-    scores: dict[str, Any] = {
-        "psnr_db": psnr(to_model(back), to_model(images.pixels)),
-        "accuracy_kept": mean_interval(kept)._asdict(),
+def train_stock(config: Config, data: SpectrogramData, name: Variant, folder: Path) -> None:
+    """Train a stock class in a plain loop and save it."""
+    started = time.perf_counter()
+    torch.manual_seed(0)
+    preset: FirstStageConfig = train_vq_vae.PRESETS["cpu"]
+    levels, channels = len(config.block_out_channels), data.train.pixels.shape[1]
+    settings: dict[str, Any] = {
+        "in_channels": channels,
+        "out_channels": channels,
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "block_out_channels": config.block_out_channels,
+        "latent_channels": preset.latent_channels,
+        "norm_num_groups": math.gcd(STOCK_GROUPS, *config.block_out_channels),
     }
-    if quantize:
-        codes = nearest_codes(latents, vqvae.quantize.embedding.weight)
-        counts = torch.bincount(codes.flatten(), minlength=len(vqvae.quantize.embedding.weight))
-        scores |= codebook_usage(counts)._asdict()
-    return scores
+    model: FirstStageModel
+    if name == "stock_kl":
+        model = AutoencoderKL(**settings)
+    else:
+        model = VQModel(**settings, num_vq_embeddings=config.num_vq_embeddings)
+    size, rate = preset.run.train_batch_size, preset.run.learning_rate
+    optimizer = torch.optim.AdamW(model.parameters(), rate)
+    steps = config.train_images // size
+    generator = torch.Generator().manual_seed(0)
+    for step in trange(steps, desc=name, unit="step"):
+        chosen = torch.randint(len(data.train), (size,), generator=generator)
+        loss = stock_loss(model, to_model(data.train.pixels[chosen]))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(
+                step, peak=rate, warmup_steps=min(WARMUP_STEPS, steps), total_steps=steps, shape="cosine"
+            )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), preset.run.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    model.save_pretrained(folder / MODEL)
+    (folder / "seconds.json").write_text(json.dumps(time.perf_counter() - started))
+
+
+def stock_loss(model: FirstStageModel, images: torch.Tensor) -> torch.Tensor:
+    """Squared error and what the class itself adds to it."""
+    if isinstance(model, AutoencoderKL):
+        posterior = posterior_of(model, images)
+        own = STOCK_KL_WEIGHT * posterior.kl().mean()
+        return F.mse_loss(decoded(model, posterior.sample(), quantize=False), images) + own
+    output: Any = model(images)
+    return F.mse_loss(output.sample, images) + output.commit_loss.mean()
+
+
+def table(results: dict[str, Any]) -> list[str]:
+    """The numbers as a Markdown table."""
+    lines = [
+        "| | PSNR | SSIM | PSNR, latents 10 % off | accuracy kept | codes in use, perplexity | good enough |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, scores in results.items():
+        book, kept = scores["codebook"], scores["accuracy"]["kept"]
+        codes = f"{book['use']:.0%}, {book['perplexity']:.0f} of {book['size']}" if book else ""
+        ends = "" if kept["low"] is None else f" ({kept['low']:.1%} to {kept['high']:.1%})"
+        lines.append(
+            f"| {name} | {scores['psnr_db']['mean']:.2f} dB | {scores['ssim']['mean']:.4f} | "
+            f"{scores['noisy_latents_psnr_db']:.2f} dB | {kept['mean']:.1%}{ends} | {codes} | "
+            f"{'yes' if scores['verdict']['good_enough'] else 'no'} |"
+        )
+    return lines
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from echoform_train import train_depth_ae, train_ldm, train_vq_vae
+from echoform_train import train_depth_ae, train_kl_vae, train_ldm, train_vq_vae
 from echoform_train.config import DataConfig, RunConfig
 from echoform_train.depth.config import DepthDataConfig
 
@@ -44,6 +44,18 @@ def tiny_vq_vae(data: Path, output_dir: Path, **settings: Any) -> train_vq_vae.C
         mid_block_attention=False,
         num_vq_embeddings=16,
         quantize_after=64,
+    )
+    return replace(config, **settings)
+
+
+def tiny_kl_vae(data: Path, output_dir: Path, **settings: Any) -> train_kl_vae.Config:
+    """f4, 8x8 latents of 4 channels, averages that follow within some steps."""
+    config = train_kl_vae.Config(
+        data=DataConfig(data=str(data)),
+        run=tiny_run(output_dir),
+        block_out_channels=(8, 16, 16),
+        mid_block_attention=False,
+        ema_decay=0.8,
     )
     return replace(config, **settings)
 
@@ -99,6 +111,8 @@ def train_tiny(kind: str, data: Path, first_stage: Path, output_dir: Path, *, ba
     run = tiny_run(output_dir, max_train_images=96, train_batch_size=batch_size, validation_every=48)
     if kind == "ldm":
         train_ldm.main(tiny_ldm(data, first_stage, output_dir, run=run, dropout=0.0))
+    elif kind == "kl-vae":
+        train_kl_vae.main(tiny_kl_vae(data, output_dir, run=run))
     else:
         train_vq_vae.main(tiny_vq_vae(data, output_dir, run=run))
 

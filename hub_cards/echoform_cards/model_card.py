@@ -7,20 +7,22 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from echoform_cards.augmentation import MEMBERS, augmentation_rows
 from echoform_cards.facts import complete
 from echoform_cards.rendering import render
 from echoform_cards.scores import Metric, eval_results, score_table
 
 TASK = "unconditional-image-generation"
-TAGS = ["echoform", "radar", "micro-doppler", "spectrogram", "gait", "latent-diffusion", "vq-vae", "data-augmentation"]
+TAGS = ["echoform", "radar", "micro-doppler", "spectrogram", "gait", "latent-diffusion", "data-augmentation"]
 
 REQUIRED = ("name", "users")
-OPTIONAL = ("repo", "license", "conditions", "sample_sheet", "sample_sheet_after", "scores", "stages")
+OPTIONAL = ("repo", "license", "first_stage", "conditions", "sample_sheet", "sample_sheet_after", "scores", "stages")
 GROUPS = {
     "image": ("height", "width", "channels", "colormap", "colormap_residual"),
     "axes": (),  # these travel with the data, whose owner may have written more than we know
     "data": ("name", "hub_id", "people", "images", "split", "gap_windows"),
     "sampling": ("scheduler", "num_inference_steps", "guidance_scale"),
+    "augmentation": MEMBERS,
 }
 AXES = ("window_s", "hop_s", "doppler_min_hz", "doppler_max_hz", "db_min", "db_max", "carrier_hz")
 
@@ -83,6 +85,7 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
             - `conditions`: {name: list of its values}, in the order of their ids.
             - `repo`: str, the Hub id that the snippet loads; without it the snippet loads the folder of the card.
             - `license`: str, a licence identifier of the Hub, such as "cc-by-4.0".
+            - `first_stage`: str, what makes latents of spectrograms, such as "VQ-VAE".
             - `sample_sheet`: str, path inside the repository of a picture with one row of images a person;
               `sample_sheet_after`, images seen by the training when it was drawn.
             - `image`: `height`, `width` in pixels; `channels` that the model sees, 1 or 3; `colormap`, the name of the
@@ -99,6 +102,8 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
               it was taken over; `interval_over`, what that is, such as "seeds"; `floor`, the same number of real
               against real images; `baselines`, {another way to do it: the same number of it}}. Shares are in 0..1. An
               interval is printed where both of its ends are known.
+            - `augmentation`: what `echoform_cards.augmentation.augmentation_rows` takes: whether training a classifier
+              on generated images too helped.
 
     Returns:
         The card. Its metadata hold a `model-index` only where the facts hold scores and the data's name.
@@ -117,12 +122,13 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
         library_name="diffusers",
         pipeline_tag=TASK,
         license=facts["license"],
-        tags=TAGS,
+        tags=TAGS + ([facts["first_stage"].lower()] if facts["first_stage"] else []),
         datasets=[data["hub_id"]] if data["hub_id"] else None,
         model_name=facts["name"] if results else None,
         eval_results=results,
     )
     shown = {
+        "augmentation_rows": augmentation_rows(facts["augmentation"]) if facts["augmentation"]["verdict"] else [],
         "score_table": score_table(facts["scores"], METRICS),
         "other_axes": {name: value for name, value in axes.items() if name not in AXES},
     }

@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from echoform.conv_autoencoder import ConvAutoencoder
     from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
+    from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
     from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
     from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
     from echoform.semantic_encoder import SemanticEncoder, create_semantic_encoder
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "ConvAutoencoder",
+    "ConvAutoencoderPipeline",
     "DepthAutoencoder",
     "DepthAutoencoderPipeline",
     "DepthEncoder",
@@ -24,6 +28,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "ConvAutoencoder": "echoform.conv_autoencoder",
+    "ConvAutoencoderPipeline": "echoform.pipeline_conv_autoencoder",
     "DepthAutoencoder": "echoform.depth_autoencoder",
     "DepthAutoencoderPipeline": "echoform.pipeline_depth_autoencoder",
     "DepthEncoder": "echoform.depth_autoencoder",

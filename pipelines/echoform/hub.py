@@ -10,7 +10,8 @@ import re
 import shlex
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
 from huggingface_hub.utils import httpx
+
+from echoform.code_files import versions_of
 
 CARD = "README.md"
 PRINTED = "echoform_printed"
@@ -66,10 +69,10 @@ def push_folder(
 ) -> str:
     """Upload an exported folder in one commit; the same content again makes none.
 
-    What travels is listed at `travelling_files`. Nothing is deleted from a model's repository, so that a variant can
-    stand beside the other weights; of a data set the tables that the folder does not hold are. A card that a person
-    edited keeps their text: see `merge_card`. What may pass (a busy server, a lost connection, somebody else's commit
-    in between) is tried again after waits that double.
+    What travels is listed at `travelling_files`. From a model's repository nothing is deleted but other versions of the
+    code that is pushed, so that a variant can stand beside the other weights; from a data set the tables that the
+    folder does not hold are. A card that a person edited keeps their text: see `merge_card`. What may pass (a busy
+    server, a lost connection, somebody else's commit in between) is tried again after waits that double.
 
     Args:
         folder: What `save_pretrained` or a training wrote.
@@ -105,10 +108,8 @@ def push_folder(
         ]
         if Path(CARD) in files:
             operations.append(CommitOperationAdd(CARD, _merged_card(api, folder, full_id, head, repo_type)))
-        if repo_type == "dataset":
-            there = [Path(sibling.rfilename) for sibling in head.siblings or []]
-            gone = [path for path in there if path.suffix == ".parquet" and path not in files]
-            operations += [CommitOperationDelete(path.as_posix()) for path in gone]
+        there = [sibling.rfilename for sibling in head.siblings or []]
+        operations += [CommitOperationDelete(path) for path in _replaced(there, files, repo_type)]
         try:
             commit = api.create_commit(
                 full_id,
@@ -139,6 +140,7 @@ def check_access(
     *,
     private: bool | None = None,
     token: str | None = None,
+    repo_type: Literal["model", "dataset"] = "model",
     attempts: int = 3,
     first_wait_s: float = 2.0,
 ) -> str:
@@ -148,6 +150,7 @@ def check_access(
         repo_id: As of `push_folder`, and so are the others.
         private: See there.
         token: See there.
+        repo_type: See there.
         attempts: See there.
         first_wait_s: See there.
 
@@ -167,7 +170,7 @@ def check_access(
             raise _Refused(f"the token is of {who['name']}, who cannot write under {namespace}/")
         if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
             raise _Refused("the token may only read; make one that may write")
-        return _ready_repository(api, repo_id, private, "model")
+        return _ready_repository(api, repo_id, private, repo_type)
 
     try:
         return _insist(attempt, attempts, first_wait_s)
@@ -266,6 +269,15 @@ def _files_of_data(folder: Path) -> list[Path]:
     if not found:
         raise FileNotFoundError(f"{folder} holds nothing of a data set: no {', '.join(_DATA)}")
     return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))
+
+
+def _replaced(there: Sequence[str], files: Sequence[Path], repo_type: str) -> list[str]:
+    """What of a repository a push deletes: tables of the data before, or other versions of the code that is pushed."""
+    patterns = ["*.parquet"]
+    if repo_type == "model":
+        patterns = [pattern for path in files if path.suffix == ".py" for pattern in versions_of(path)]
+    old = [path for path in there if any(fnmatchcase(path, pattern) for pattern in patterns)]
+    return [path for path in old if Path(path) not in files]
 
 
 def _ready_repository(api: HfApi, repo_id: str, private: bool | None, repo_type: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -406,10 +406,12 @@ class DepthAutoencoderPipeline(DiffusionPipeline):
         """Read model_index.json; see `_dict_from_json_file` for what becomes of the code that it names."""
         loaded = super().load_config(*args, **kwargs)
         index = loaded[0] if isinstance(loaded, tuple) else loaded
-        package = cls.__module__.rpartition(".")[0]
+        package, _, own = cls.__module__.rpartition(".")
         for name, entry in index.items():
             if isinstance(entry, list) and not name.startswith("_") and str(entry[0]).isidentifier():
-                home = f"{package}.{entry[0]}".lstrip(".")
+                # Beside the installed class models have their plain names, beside one that travelled the full ones.
+                stem = plain_stem(entry[0]) if plain_stem(own) == own else entry[0]
+                home = f"{package}.{stem}".lstrip(".")
                 if find_spec(home) is not None:
                     import_module(home)  # diffusers looks for it among the modules that are already imported
                     entry[0] = home
@@ -428,8 +430,7 @@ class DepthAutoencoderPipeline(DiffusionPipeline):
         """Write model_index.json together with the code that it names, so that the folder loads without echoform."""
         folder = Path(save_directory)
         for component, module in {".": type(self).__module__, **self._modules_of_ours()}.items():
-            (folder / component).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(sys.modules[module].__file__), folder / component / f"{_stem(module)}.py")
+            copy_code(Path(str(sys.modules[module].__file__)), folder / component)
         for path in folder.glob("*/config.json"):
             config = json.loads(path.read_text(encoding="utf-8"))
             if config.pop("_name_or_path", None) is not None:  # a path of this machine
@@ -515,6 +516,9 @@ class DepthAutoencoderPipeline(DiffusionPipeline):
             commit = api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
+                delete_patterns=[
+                    version for code in Path(folder).rglob("*.py") for version in versions_of(code.relative_to(folder))
+                ],
                 commit_message=commit_message or f"Upload {type(self).__name__}",
                 create_pr=create_pr,
                 revision=revision,
@@ -824,4 +828,41 @@ def _check_settings(batch_size: int, output_type: str = "np") -> None:
 
 # Copied from echoform.pipeline_vq_ldm_doppler._stem
 def _stem(module: str) -> str:
-    return module.rpartition(".")[2]
+    file = getattr(sys.modules[module], "__file__", None)
+    return module if file is None else travelling_stem(Path(file))  # a class of an interactive session has no file
+
+
+# Copied from echoform.code_files.plain_stem
+def plain_stem(stem: str) -> str:
+    """Name of a code file, without its suffix and without the hash that `travelling_stem` gives it."""
+    return re.sub(r"_[0-9a-f]{8}\Z", "", stem)
+
+
+# Copied from echoform.code_files.travelling_stem
+def travelling_stem(code: Path) -> str:
+    """Name under which a code file travels: its own and 8 hexadecimal digits of the sha256 of its content.
+
+    diffusers keeps one module a name, for all repositories that a process loads: under one name the version that comes
+    second would take the place of the first, in pipelines that are at work and in what they save.
+    """
+    return f"{plain_stem(code.stem)}_{hashlib.sha256(code.read_bytes()).hexdigest()[:8]}"
+
+
+# Copied from echoform.code_files.versions_of
+def versions_of(code: PurePath) -> list[str]:
+    """Patterns of the names that the versions of a code file have or had: without a hash, and with any."""
+    stem = plain_stem(code.stem)
+    return [code.with_name(f"{name}.py").as_posix() for name in (stem, f"{stem}_{'[0-9a-f]' * 8}")]
+
+
+# Copied from echoform.code_files.copy_code
+def copy_code(code: Path, folder: Path) -> None:
+    """Copy a code file to a folder under its travelling name, in place of the versions of it that lie there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / f"{travelling_stem(code)}.py"
+    if not (copy.exists() and copy.samefile(code)):
+        shutil.copyfile(code, copy)
+    for pattern in versions_of(PurePath(code.name)):
+        for version in folder.glob(pattern):
+            if version != copy and not version.samefile(code):
+                version.unlink()

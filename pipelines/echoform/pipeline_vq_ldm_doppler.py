@@ -1,4 +1,4 @@
-"""The pipeline: new micro-Doppler spectrograms of a chosen person, by diffusion in the latents of a VQ-VAE."""
+"""The pipeline: new micro-Doppler spectrograms of a chosen person, by diffusion in the latents of an autoencoder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, ModelMixin, PNDMScheduler, SchedulerMixin, VQModel
+from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, PNDMScheduler, SchedulerMixin, VQModel
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import HfApi
@@ -49,7 +49,7 @@ class VQLDMDopplerPipelineOutput(BaseOutput):
 class VQLDMDopplerPipeline(DiffusionPipeline):
     """Generate spectrograms of the people it was trained on.
 
-    A U-Net denoises standardised latents, the VQ-VAE decodes them to one scalar channel (or RGB), and the pipeline
+    A U-Net denoises standardised latents, the first stage decodes them to one scalar channel (or RGB), and the pipeline
     paints the scalar with the colours of the training images. H is frequency (row 0 is the highest Doppler), W is time.
 
     Example:
@@ -57,7 +57,8 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         >>> images = pipe(users=["ID_3", 7], num_images_per_user=4, generator=torch.Generator().manual_seed(0)).images
 
     Args:
-        vqvae: First stage, [B, C, H, W] in [-1, 1] to latents and back.
+        vqvae: First stage, [B, C, H, W] in [-1, 1] to latents and back: a `VQModel`, or an `AutoencoderKL`, which as in
+            diffusers' `LDMTextToImagePipeline` goes by the same name.
         unet: `DopplerUNet2DModel`, or a model that is called as it is.
         scheduler: Any of diffusers whose `step` needs no more than prediction, time step and sample.
         id2label: Class id -> name of every user, as {"0": "ID_1", ...}; keys are strings because JSON has no others.
@@ -81,7 +82,7 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vqvae: VQModel,
+        vqvae: VQModel | AutoencoderKL,
         unet: ModelMixin,
         scheduler: SchedulerMixin,
         # diffusers takes arguments without a default for components.
@@ -356,7 +357,9 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
     def encode(self, pictures: Tensor) -> Tensor:
         """Pictures in [-1, 1], float32 [B, C, H, W], to standardised latents, float32 [B, D, h, w]."""
         device = self._execution_device
-        latents = self.vqvae.encode(pictures.to(device, self.vqvae.dtype)).latents.float()
+        encoded = self.vqvae.encode(pictures.to(device, self.vqvae.dtype))
+        # Before quantisation, or the mean: one picture always has the same latents.
+        latents = (encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()).float()
         return (latents - self._per_channel("latent_mean", latents)) / self._per_channel("latent_std", latents)
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -419,10 +422,12 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         """Read model_index.json; see `_dict_from_json_file` for what becomes of the code that it names."""
         loaded = super().load_config(*args, **kwargs)
         index = loaded[0] if isinstance(loaded, tuple) else loaded
-        package = cls.__module__.rpartition(".")[0]
+        package, _, own = cls.__module__.rpartition(".")
         for name, entry in index.items():
             if isinstance(entry, list) and not name.startswith("_") and str(entry[0]).isidentifier():
-                home = f"{package}.{entry[0]}".lstrip(".")
+                # Beside the installed class models have their plain names, beside one that travelled the full ones.
+                stem = plain_stem(entry[0]) if plain_stem(own) == own else entry[0]
+                home = f"{package}.{stem}".lstrip(".")
                 if find_spec(home) is not None:
                     import_module(home)  # diffusers looks for it among the modules that are already imported
                     entry[0] = home
@@ -439,8 +444,7 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         """Write model_index.json together with the code that it names, so that the folder loads without echoform."""
         folder = Path(save_directory)
         for component, module in {".": type(self).__module__, **self._modules_of_ours()}.items():
-            (folder / component).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(sys.modules[module].__file__), folder / component / f"{_stem(module)}.py")
+            copy_code(Path(str(sys.modules[module].__file__)), folder / component)
         for path in folder.glob("*/config.json"):
             config = json.loads(path.read_text(encoding="utf-8"))
             if config.pop("_name_or_path", None) is not None:  # a path of this machine
@@ -524,6 +528,9 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
             commit = api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
+                delete_patterns=[
+                    version for code in Path(folder).rglob("*.py") for version in versions_of(code.relative_to(folder))
+                ],
                 commit_message=commit_message or f"Upload {type(self).__name__}",
                 create_pr=create_pr,
                 revision=revision,
@@ -643,7 +650,9 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
             raise ValueError(f"latent_std must be greater than 0, got {config['latent_std']}")
         if config["colormap"] is not None:
             if vqvae.out_channels != 1:
-                raise ValueError(f"a colormap paints one-channel images, got a VQ-VAE of {vqvae.out_channels} channels")
+                raise ValueError(
+                    f"a colormap paints one-channel images, got a first stage of {vqvae.out_channels} channels"
+                )
             if len(bytes.fromhex(config["colormap"]["rgb_hex"])) != 768:
                 raise ValueError(
                     f"rgb_hex must hold 256 colours of six hex digits, got {len(config['colormap']['rgb_hex'])} digits"
@@ -710,4 +719,41 @@ def _from_array(pixels: np.ndarray | Tensor) -> Tensor:
 
 
 def _stem(module: str) -> str:
-    return module.rpartition(".")[2]
+    file = getattr(sys.modules[module], "__file__", None)
+    return module if file is None else travelling_stem(Path(file))  # a class of an interactive session has no file
+
+
+# Copied from echoform.code_files.plain_stem
+def plain_stem(stem: str) -> str:
+    """Name of a code file, without its suffix and without the hash that `travelling_stem` gives it."""
+    return re.sub(r"_[0-9a-f]{8}\Z", "", stem)
+
+
+# Copied from echoform.code_files.travelling_stem
+def travelling_stem(code: Path) -> str:
+    """Name under which a code file travels: its own and 8 hexadecimal digits of the sha256 of its content.
+
+    diffusers keeps one module a name, for all repositories that a process loads: under one name the version that comes
+    second would take the place of the first, in pipelines that are at work and in what they save.
+    """
+    return f"{plain_stem(code.stem)}_{hashlib.sha256(code.read_bytes()).hexdigest()[:8]}"
+
+
+# Copied from echoform.code_files.versions_of
+def versions_of(code: PurePath) -> list[str]:
+    """Patterns of the names that the versions of a code file have or had: without a hash, and with any."""
+    stem = plain_stem(code.stem)
+    return [code.with_name(f"{name}.py").as_posix() for name in (stem, f"{stem}_{'[0-9a-f]' * 8}")]
+
+
+# Copied from echoform.code_files.copy_code
+def copy_code(code: Path, folder: Path) -> None:
+    """Copy a code file to a folder under its travelling name, in place of the versions of it that lie there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / f"{travelling_stem(code)}.py"
+    if not (copy.exists() and copy.samefile(code)):
+        shutil.copyfile(code, copy)
+    for pattern in versions_of(PurePath(code.name)):
+        for version in folder.glob(pattern):
+            if version != copy and not version.samefile(code):
+                version.unlink()

@@ -17,6 +17,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 ATTENTION_TYPES = ("none", "window", "axial")
+CONDITIONINGS = ("embedding", "cross-attention")
 
 
 def rotate_by_position(features: Tensor) -> Tensor:
@@ -103,8 +104,37 @@ class DopplerAttention(nn.Module):
         return hidden_states + self.to_out(attended.flatten(-2)).permute(0, 3, 1, 2)
 
 
+class LabelAttention(nn.Module):
+    """Every place of a map [B, C, H, W] attends to the learned tokens of user and conditions; added to what comes in.
+
+    Source: the cross-attention of latent diffusion, Rombach et al. 2022 (arXiv:2112.10752), section 3.3.
+    """
+
+    def __init__(self, channels: int, token_channels: int, num_heads: int, norm_num_groups: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.GroupNorm(norm_num_groups, channels)
+        self.to_query = nn.Linear(channels, channels)
+        # No bias: one of the keys would add the same to all scores, which softmax does not see.
+        self.to_key_value = nn.Linear(token_channels, 2 * channels, bias=False)
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, hidden_states: Tensor, tokens: Tensor) -> Tensor:
+        """Map [B, C, H, W] and tokens [B, K, token_channels] to [B, C, H, W]."""
+        sides = hidden_states.shape[-2:]
+        query = self.to_query(self.norm(hidden_states).flatten(2).transpose(1, 2))  # [B, H * W, C]
+        query = query.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, heads, H * W, D]
+        key_value = self.to_key_value(tokens).unflatten(-1, (2, self.num_heads, -1))  # [B, K, 2, heads, D]
+        key, value = key_value.permute(2, 0, 3, 1, 4)  # each [B, heads, K, D]
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(-2)  # [B, H * W, C]
+        return hidden_states + self.to_out(attended).transpose(1, 2).unflatten(-1, sides)
+
+
 class DopplerBlock(nn.Module):
-    """A residual block that sees time step, user and conditions, then attention unless its type is `none`."""
+    """A residual block that sees the embedding, then attention unless its type is `none`.
+
+    With `token_channels` the attention is followed by one to the tokens of user and conditions.
+    """
 
     def __init__(
         self,
@@ -116,6 +146,7 @@ class DopplerBlock(nn.Module):
         window_size: int,
         norm_num_groups: int,
         dropout: float,
+        token_channels: int | None,
     ) -> None:
         super().__init__()
         self.resnet = ResnetBlock2D(
@@ -132,19 +163,26 @@ class DopplerBlock(nn.Module):
             if attention_type == "none"
             else DopplerAttention(out_channels, attention_type, num_heads, window_size, norm_num_groups)
         )
+        self.label_attention = (
+            None
+            if attention_type == "none" or token_channels is None
+            else LabelAttention(out_channels, token_channels, num_heads, norm_num_groups)
+        )
 
-    def forward(self, hidden_states: Tensor, embedding: Tensor) -> Tensor:
-        """[B, in_channels, H, W] and embedding [B, D] to [B, out_channels, H, W]."""
-        return self.attention(self.resnet(hidden_states, embedding))
+    def forward(self, hidden_states: Tensor, embedding: Tensor, tokens: Tensor | None) -> Tensor:
+        """[B, in_channels, H, W], embedding [B, D] and tokens [B, K, token_channels] to [B, out_channels, H, W]."""
+        hidden_states = self.attention(self.resnet(hidden_states, embedding))
+        return hidden_states if self.label_attention is None else self.label_attention(hidden_states, tokens)
 
 
 class DopplerUNet2DModel(ModelMixin, ConfigMixin):
     """U-Net that denoises spectrogram latents [B, C, H, W] (H is frequency, W is time) of a chosen user.
 
-    High-resolution levels attend inside windows, deeper ones along the two axes. Time step, user and any number of
-    further conditions enter every residual block as one summed embedding, which scales and shifts its features. User
-    and conditions have a null row each, learned by dropping labels in training, for classifier-free guidance (Ho and
-    Salimans 2022, arXiv:2207.12598).
+    High-resolution levels attend inside windows, deeper ones along the two axes. The time step enters every residual
+    block as an embedding, which scales and shifts its features. User and any number of further conditions are either
+    added to that embedding, or are learned tokens that every level with attention attends to. User and conditions have
+    a null row each, learned by dropping labels in training, for classifier-free guidance (Ho and Salimans 2022,
+    arXiv:2207.12598).
 
     Args:
         num_users: People it can tell apart; their ids are 0..num_users - 1.
@@ -161,6 +199,9 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
             a group make it a good deal faster.
         dropout: Share of features dropped inside residual blocks while training.
         conditions: Name of each further condition -> how many values it has, such as {"direction": 2}.
+        conditioning: `embedding` or `cross-attention`, how user and conditions enter.
+        label_tokens: Tokens of the user and of each condition under cross-attention. At least 2: attention to a single
+            one is the same everywhere, whatever asks.
 
     Raises:
         ValueError: If sizes, channels, heads or names do not fit together.
@@ -187,6 +228,8 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         norm_num_groups: int = 32,
         dropout: float = 0.0,
         conditions: dict[str, int] | None = None,
+        conditioning: str = "embedding",
+        label_tokens: int = 4,
     ) -> None:
         super().__init__()
         self._check_config()
@@ -197,10 +240,12 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         embedding_channels = 4 * first
         self.time_proj = Timesteps(first, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(first, embedding_channels)
-        self.user_embedding = nn.Embedding(num_users + 1, embedding_channels)
+        attended = conditioning == "cross-attention"
+        label_channels = label_tokens * embedding_channels if attended else embedding_channels
+        self.user_embedding = nn.Embedding(num_users + 1, label_channels)
         # In sorted order, because a config that was saved comes back sorted; a list, because a name may be any string.
         self.condition_embeddings = nn.ModuleList(
-            nn.Embedding(values + 1, embedding_channels) for _, values in sorted((conditions or {}).items())
+            nn.Embedding(values + 1, label_channels) for _, values in sorted((conditions or {}).items())
         )
 
         def block(in_channels: int, out_channels: int, attention_type: str) -> DopplerBlock:
@@ -213,6 +258,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
                 window_size,
                 norm_num_groups,
                 dropout,
+                embedding_channels if attended else None,
             )
 
         self.conv_in = nn.Conv2d(in_channels, first, kernel_size=3, padding=1)
@@ -257,7 +303,10 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def embed_users(self, users: Tensor) -> Tensor:
-        """Learned embedding of user ids int64 [B] in 0..num_users (the last one is null), as [B, D]."""
+        """Learned embedding of user ids int64 [B] in 0..num_users (the last one is null), as [B, D].
+
+        Under cross-attention it is the user's tokens, one after another.
+        """
         return self.user_embedding(users)
 
     def forward(
@@ -287,24 +336,24 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
                 unknown.
         """
         self._check_size(*sample.shape[-2:])
-        embedding = self._embed(sample, timestep, users, conditions or {}, user_embeds)
+        embedding, tokens = self._embed(sample, timestep, users, conditions or {}, user_embeds)
 
         hidden_states = self.conv_in(sample)
         skips = [hidden_states]
         for level, blocks in enumerate(self.down_levels):
             for block in blocks.children():
-                hidden_states = self._run(block, hidden_states, embedding)
+                hidden_states = self._run(block, hidden_states, embedding, tokens)
                 skips.append(hidden_states)
             if level < len(self.downsamplers):
                 hidden_states = self.downsamplers[level](hidden_states)
                 skips.append(hidden_states)
 
         for block in self.middle:
-            hidden_states = self._run(block, hidden_states, embedding)
+            hidden_states = self._run(block, hidden_states, embedding, tokens)
 
         for level, blocks in enumerate(self.up_levels):
             for block in blocks.children():
-                hidden_states = self._run(block, torch.cat([hidden_states, skips.pop()], dim=1), embedding)
+                hidden_states = self._run(block, torch.cat([hidden_states, skips.pop()], dim=1), embedding, tokens)
             if level < len(self.upsamplers):
                 hidden_states = self.upsamplers[level](hidden_states)
 
@@ -318,7 +367,8 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         users: Tensor | None,
         conditions: Mapping[str, Tensor],
         user_embeds: Tensor | None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
+        """Embedding [B, D] of all that scales and shifts, and tokens [B, K, D] of all that is attended to."""
         if users is not None and user_embeds is not None:
             raise ValueError("users and user_embeds exclude each other, got both")
         if unknown := sorted(set(conditions) - set(self.null_conditions)):
@@ -327,20 +377,20 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         batch, device = sample.shape[0], sample.device
         timesteps = torch.as_tensor(timestep, device=device).reshape(-1).expand(batch)
         embedding = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
-        if user_embeds is None:
-            users = torch.full((batch,), self.null_user, device=device) if users is None else users
-            user_embeds = self.user_embedding(users)
-        embedding = embedding + user_embeds
+        users = torch.full((batch,), self.null_user, device=device) if users is None else users
+        labels: list[Tensor] = [self.user_embedding(users) if user_embeds is None else user_embeds]
         for table, (name, null) in zip(self.condition_embeddings, sorted(self.null_conditions.items()), strict=True):
             values = conditions[name] if name in conditions else torch.full((batch,), null, device=device)
-            embedding = embedding + table(values)
-        return embedding
+            labels.append(table(values))
+        if self.config["conditioning"] == "embedding":
+            return embedding + torch.stack(labels).sum(dim=0), None
+        return embedding, torch.cat(labels, dim=1).unflatten(1, (-1, embedding.shape[1]))
 
-    def _run(self, block: nn.Module, hidden_states: Tensor, embedding: Tensor) -> Tensor:
+    def _run(self, block: nn.Module, hidden_states: Tensor, embedding: Tensor, tokens: Tensor | None) -> Tensor:
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             assert self._gradient_checkpointing_func is not None  # set by enable_gradient_checkpointing
-            return self._gradient_checkpointing_func(block, hidden_states, embedding)
-        return block(hidden_states, embedding)
+            return self._gradient_checkpointing_func(block, hidden_states, embedding, tokens)
+        return block(hidden_states, embedding, tokens)
 
     def _check_config(self) -> None:
         config = self.config
@@ -367,6 +417,15 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
                 f"axial attention gives half of the heads to each axis, so their number must be even, "
                 f"got {config['num_attention_heads']}"
             )
+        if config["conditioning"] not in CONDITIONINGS:
+            raise ValueError(f"conditioning must be among {CONDITIONINGS}, got {config['conditioning']!r}")
+        if config["conditioning"] == "cross-attention":
+            if set(config["attention_types"]) == {"none"}:
+                raise ValueError(
+                    f"cross-attention needs a level that attends, got attention_types {config['attention_types']}"
+                )
+            if config["label_tokens"] < 2:
+                raise ValueError(f"label_tokens must be at least 2, got {config['label_tokens']}")
         if config["num_users"] < 1:
             raise ValueError(f"num_users must be at least 1, got {config['num_users']}")
         for name, values in (config["conditions"] or {}).items():

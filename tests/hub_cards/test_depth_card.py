@@ -132,5 +132,6 @@ def test_a_first_stage_card_loads_the_stock_class_and_claims_only_what_it_was_to
     assert "latents: 4 x 16 x 16" in card and "| PSNR of the first stage | 33.3 |" in card
     assert "\n\n\n" not in card
     least = render_first_stage_card({"name": "First stage", "model_class": "AutoencoderKL"})
+    assert "- vq-vae" in card and "- kl-vae" in least and "- vq-vae" not in least
     assert "latent_dist" in snippet_of(least)
     assert "## Numbers" not in least and "## Data" not in least and "\n\n\n" not in least

@@ -58,6 +58,24 @@ FACTS: dict[str, Any] = {
         "frechet": {"mean": 1.234, "low": 1.1, "high": 1.3, "n": 6, "floor": 0.0456},
         "own_score": {"mean": 12.3},
     },
+    "augmentation": {
+        "verdict": "helps",
+        "sentence": "Generated images add 2.3 points at 10 real ones.",
+        "over": "4 draws",
+        "rows": [
+            {
+                "images_a_user": "8 to 10",
+                "real": 0.251,
+                "classical": 0.762,
+                "generated": 0.583,
+                "both": 0.785,
+                "difference": 0.023,
+                "low": 0.004,
+                "high": 0.042,
+            },
+            {"images_a_user": "all", "real": 0.911},
+        ],
+    },
 }
 MINIMAL: dict[str, Any] = {"name": "walkers", "users": ["ID_1", "ID_2"]}
 # What a reader sees of each fact that may be missing.
@@ -101,6 +119,12 @@ SEEN = {
     ("scores", "gan_test", "interval_over"): "| 6 seeds |",
     ("scores", "gan_test", "low"): "(85.0 % to",
     ("scores", "gan_test", "floor"): "| 92.5 % | 6 seeds |",
+    ("augmentation",): "## Did it help?",
+    ("augmentation", "sentence"): "Generated images add 2.3 points at 10 real ones.",
+    ("augmentation", "over"): "95 % interval over 4 draws.",
+    ("augmentation", "rows"): "| 8 to 10 | 25.1 % | 76.2 % | 58.3 % | 78.5 % | +2.3 points (+0.4 to +4.2) |",
+    ("augmentation", "rows", 1): "| all | 91.1 % |  |  |  |  |",
+    ("augmentation", "rows", 0, "low"): "(+0.4 to +4.2)",
 }
 
 
@@ -218,6 +242,9 @@ def test_a_card_without_name_or_people_is_refused(name: str):
         ({"data": {"people": "invented"}}, "people of the data must be simulated or recorded, got 'invented'"),
         ({"stages": [{"minutes": 3.0}]}, "stages of a model card may hold .* got minutes"),
         ({"scores": {"kid": {"value": 3.0}}}, "kid of a model card may hold .* got value"),
+        ({"augmentation": {"verdict": "wins", "rows": []}}, "verdict on augmentation must be .* got 'wins'"),
+        ({"augmentation": {"verdict": "helps", "rows": [{"real": float("nan")}]}}, "must be finite, got real=nan"),
+        ({"augmentation": {"gain": 3.0}}, "augmentation of a model card may hold .* got gain"),
     ],
 )
 def test_a_fact_that_the_card_does_not_know_is_refused(facts: dict[str, Any], message: str):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, VQModel
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, VQModel
 from matplotlib import colormaps
 
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
@@ -47,6 +47,16 @@ def tiny_vqvae(channels: int = 1) -> VQModel:
     ).eval()
 
 
+def tiny_kl() -> AutoencoderKL:
+    torch.manual_seed(1)
+    settings: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "block_out_channels": (8, 8),
+    }
+    return AutoencoderKL(in_channels=1, out_channels=1, norm_num_groups=4, **settings).eval()
+
+
 def tiny_pipeline(**settings: Any) -> VQLDMDopplerPipeline:
     channels = settings.pop("channels", 1)
     defaults: dict[str, Any] = {
@@ -76,6 +86,11 @@ def make_unet() -> Callable[..., DopplerUNet2DModel]:
 @pytest.fixture
 def make_pipeline() -> Callable[..., VQLDMDopplerPipeline]:
     return tiny_pipeline
+
+
+@pytest.fixture
+def kl() -> AutoencoderKL:
+    return tiny_kl()
 
 
 @pytest.fixture

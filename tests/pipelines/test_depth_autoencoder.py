@@ -16,6 +16,8 @@ from echoform.depth_autoencoder import SIZES, AttentionBlock, Downsample, Upsamp
 from echoform.pipeline_depth_autoencoder import encode_units
 from tiny_depth import tiny_autoencoder
 
+BOTTLENECKS = pytest.mark.parametrize("bottleneck", ["map", "cosine"])
+
 
 def images(batch: int = 4, side: int = 32, channels: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
@@ -32,17 +34,19 @@ def awake(**settings: Any) -> DepthAutoencoder:
     return model
 
 
-def test_every_parameter_gets_a_gradient():
-    model = awake(dropout=0.1).train()
+@BOTTLENECKS
+def test_every_parameter_gets_a_gradient(bottleneck: str):
+    model = awake(bottleneck=bottleneck, dropout=0.1).train()
     output = model(*images())
     (output.depth.square().mean() + output.valid_logit.square().mean()).backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().amax() > 0]
     assert without == []
 
 
+@BOTTLENECKS
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_saved_model_comes_back_bit_for_bit(channels: int, tmp_path: Path):
-    model = awake(input_channels=channels, decoder_block_out_channels=(8, 16, 16, 8))
+def test_a_saved_model_comes_back_bit_for_bit(bottleneck: str, channels: int, tmp_path: Path):
+    model = awake(bottleneck=bottleneck, input_channels=channels, decoder_block_out_channels=(8, 16, 16, 8))
     model.save_pretrained(tmp_path / "whole")
     model.encoder.save_pretrained(tmp_path / "encoder")
     loaded = DepthAutoencoder.from_pretrained(tmp_path / "whole")
@@ -56,8 +60,9 @@ def test_a_saved_model_comes_back_bit_for_bit(channels: int, tmp_path: Path):
     assert expected.depth.shape == (4, channels, 32, 32) and expected.valid_logit.shape == (4, 1, 32, 32)
 
 
-def test_an_image_does_not_depend_on_its_batch_and_twice_is_the_same():
-    model = awake()
+@BOTTLENECKS
+def test_an_image_does_not_depend_on_its_batch_and_twice_is_the_same(bottleneck: str):
+    model = awake(bottleneck=bottleneck)
     depth, valid = images()
     together = model.encode(depth, valid)
     outlier = torch.cat([depth[:1], 1e4 * depth[1:]])
@@ -67,8 +72,9 @@ def test_an_image_does_not_depend_on_its_batch_and_twice_is_the_same():
     torch.testing.assert_close(model.decode(together).depth[2:3], model.decode(together[2:3]).depth)
 
 
-def test_what_lies_where_there_is_no_reading_does_not_matter():
-    model = awake()
+@BOTTLENECKS
+def test_what_lies_where_there_is_no_reading_does_not_matter(bottleneck: str):
+    model = awake(bottleneck=bottleneck)
     depth, valid = images()
     for garbage in (7.0, float("nan"), float("inf")):
         assert torch.equal(model.encode(torch.where(valid, depth, garbage), valid), model.encode(depth, valid))
@@ -76,8 +82,9 @@ def test_what_lies_where_there_is_no_reading_does_not_matter():
     assert not torch.equal(model.encode(depth, valid), model.encode(depth))
 
 
-def test_balancing_maps_the_embedding_and_leaves_the_reconstruction(tmp_path: Path):
-    model = awake()
+@BOTTLENECKS
+def test_balancing_maps_the_embedding_and_leaves_the_reconstruction(bottleneck: str, tmp_path: Path):
+    model = awake(bottleneck=bottleneck)
     depth, valid = images()
     latents, expected = model.encode(depth, valid), model(depth, valid)
     centre, mix = torch.randn(16), torch.eye(16) + 0.1 * torch.randn(16, 16)
@@ -117,10 +124,11 @@ def test_attention_is_torch_attention_with_as_many_heads_as_asked_for(num_heads:
     torch.testing.assert_close(block(grid), expected)
 
 
-def test_checkpointed_gradients_are_the_gradients():
+@BOTTLENECKS
+def test_checkpointed_gradients_are_the_gradients(bottleneck: str):
     gradients = []
     for checkpointed in (False, True):
-        model = awake().train()
+        model = awake(bottleneck=bottleneck).train()
         if checkpointed:
             model.enable_gradient_checkpointing()
             assert model.encoder.gradient_checkpointing and model.decoder.gradient_checkpointing
@@ -130,8 +138,9 @@ def test_checkpointed_gradients_are_the_gradients():
         torch.testing.assert_close(plain, recomputed)
 
 
-def test_bfloat16_and_channels_last_change_little():
-    model = awake()
+@BOTTLENECKS
+def test_bfloat16_and_channels_last_change_little(bottleneck: str):
+    model = awake(bottleneck=bottleneck)
     expected = model(*images())
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     torch.testing.assert_close(model(*images()).depth, expected.depth, rtol=1e-3, atol=1e-4)
@@ -168,8 +177,9 @@ def test_named_sizes_take_128_pixels_to_768_numbers_and_back(size: str):
     assert {"small": 5 < millions < 10, "large": 40 < millions < 70}[size]
 
 
-def test_another_side_is_a_model_of_its_own():
-    model = tiny_autoencoder(sample_size=64)
+@BOTTLENECKS
+def test_another_side_is_a_model_of_its_own(bottleneck: str):
+    model = tiny_autoencoder(sample_size=64, bottleneck=bottleneck)
     assert model(*images(side=64)).depth.shape == (4, 1, 64, 64)
 
 
@@ -207,9 +217,10 @@ def test_inputs_that_do_not_fit_are_refused():
         model.encode(torch.zeros(1, 1, 32, 32, dtype=torch.uint16))
 
 
+@BOTTLENECKS
 @pytest.mark.slow
-def test_it_compiles_without_graph_breaks():
-    model = awake()
+def test_it_compiles_without_graph_breaks(bottleneck: str):
+    model = awake(bottleneck=bottleneck)
     expected = model(*images())
     compiled = torch.compile(model, fullgraph=True)
     torch.testing.assert_close(compiled(*images()).depth, expected.depth, rtol=1e-4, atol=1e-5)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from code_names import travelling_name, travelling_stem
 from echoform import DepthAutoencoder, depth_autoencoder, pipeline_depth_autoencoder, transformers_depth_encoder
 from echoform.transformers_depth_encoder import DepthFeatureExtractionPipeline, save_for_transformers
 from hub_server import Hub
@@ -58,7 +59,7 @@ def test_diffusers_auto_model_loads_encoder_and_autoencoder_without_echoform(
     model.save_pretrained(tmp_path / "whole")
     model.encoder.save_pretrained(tmp_path / "lone")
     config = json.loads((tmp_path / "lone/config.json").read_text())
-    assert config["auto_map"] == {"AutoModel": "depth_autoencoder.DepthEncoder"}
+    assert config["auto_map"] == {"AutoModel": f"{travelling_stem(depth_autoencoder)}.DepthEncoder"}
     repo_id = hub.repo_id("encoder")
     model.encoder.push_to_hub(repo_id)
     script = f"""
@@ -89,7 +90,7 @@ assert "echoform" not in sys.modules
     assert "not expected" not in run_alone(STRANGER + script, tmp_path).stderr
     assert (tmp_path / "again/config.json").read_bytes() == (tmp_path / "lone/config.json").read_bytes()
     for folder in ("again", "taken out"):
-        code = (tmp_path / folder / "depth_autoencoder.py").read_bytes()
+        code = (tmp_path / folder / travelling_name(depth_autoencoder)).read_bytes()
         assert code == Path(str(depth_autoencoder.__file__)).read_bytes()
 
 
@@ -99,7 +100,8 @@ def test_a_lone_model_is_pushed_in_one_commit_that_leaves_a_readme_alone(
     repo_id = hub.repo_id("encoder")
     url = model.encoder.push_to_hub(repo_id, private=True)
     files = hub.files(repo_id)
-    assert set(files) == {"README.md", "config.json", "depth_autoencoder.py", "diffusion_pytorch_model.safetensors"}
+    code = travelling_name(depth_autoencoder)
+    assert set(files) == {"README.md", "config.json", code, "diffusion_pytorch_model.safetensors"}
     assert f'AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)' in files["README.md"].decode()
     assert len(hub.commits(repo_id)) == 2 and repo_id in str(url)  # with the Hub's own
     hub.write(repo_id, "README.md", b"by hand")

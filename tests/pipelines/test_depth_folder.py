@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from code_names import travelling_name, travelling_stem
 from echoform import DepthAutoencoderPipeline, depth_autoencoder, pipeline_depth_autoencoder
 from hub_server import Hub
 from strangers import UNINSTALLED, run_alone
@@ -44,12 +45,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_folder_names_and_holds_its_code(folder: Path):
     index = json.loads((folder / "model_index.json").read_text())
-    assert index["_class_name"] == ["pipeline_depth_autoencoder", "DepthAutoencoderPipeline"]
-    assert index["autoencoder"] == ["depth_autoencoder", "DepthAutoencoder"]
+    assert index["_class_name"] == [travelling_stem(pipeline_depth_autoencoder), "DepthAutoencoderPipeline"]
+    assert index["autoencoder"] == [travelling_stem(depth_autoencoder), "DepthAutoencoder"]
     assert index["depth_range_mm"] == {"min": 300.0, "max": 5000.0} and index["units_per_mm"] == 2.0
     copies = {
-        "pipeline_depth_autoencoder.py": pipeline_depth_autoencoder,
-        "autoencoder/depth_autoencoder.py": depth_autoencoder,
+        travelling_name(pipeline_depth_autoencoder): pipeline_depth_autoencoder,
+        f"autoencoder/{travelling_name(depth_autoencoder)}": depth_autoencoder,
     }
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")} == set(copies)
     for copy, module in copies.items():
@@ -88,4 +89,5 @@ def test_the_installed_class_needs_no_trust_and_runs_no_code_of_the_folder(folde
         assert type(pipe) is DepthAutoencoderPipeline
         assert type(pipe.autoencoder).__module__ == "echoform.depth_autoencoder"
     # What is pushed is the code that runs here, not the one of the folder.
-    assert hub.files(repo_id)["autoencoder/depth_autoencoder.py"] == Path(str(depth_autoencoder.__file__)).read_bytes()
+    pushed = hub.files(repo_id)[f"autoencoder/{travelling_name(depth_autoencoder)}"]
+    assert pushed == Path(str(depth_autoencoder.__file__)).read_bytes()

@@ -15,21 +15,21 @@ from huggingface_hub import HfApi, ModelCard
 from PIL import Image
 from safetensors.torch import load
 
-from echoform import VQLDMDopplerPipeline
+from code_names import travelling_name
+from echoform import VQLDMDopplerPipeline, pipeline_vq_ldm_doppler, unet_doppler
 from echoform.hub import PRINTED, PushError, merge_card, push_folder, travelling_files
 from hub_server import Hub
 
-CODE = ("pipeline_vq_ldm_doppler.py", "unet/unet_doppler.py")
+CODE = (travelling_name(pipeline_vq_ldm_doppler), f"unet/{travelling_name(unet_doppler)}")
 TRAVELS = {
     "README.md",
     "facts.json",
     "model_index.json",
-    "pipeline_vq_ldm_doppler.py",
+    *CODE,
     "samples.png",
     "scheduler/scheduler_config.json",
     "unet/config.json",
     "unet/diffusion_pytorch_model.safetensors",
-    "unet/unet_doppler.py",
     "vqvae/config.json",
     "vqvae/diffusion_pytorch_model.safetensors",
 }
@@ -250,7 +250,7 @@ def test_the_pipeline_leaves_a_card_alone(hub: Hub, make_pipeline: Callable[...,
     hub.write(repo_id, "README.md", b"# Mine\n")
     make_pipeline().push_to_hub(repo_id)
     assert hub.files(repo_id)["README.md"] == b"# Mine\n"
-    assert "unet/unet_doppler.py" in hub.files(repo_id)
+    assert set(CODE) <= set(hub.files(repo_id))
 
 
 def test_what_is_loaded_saved_pushed_and_loaded_again_keeps_code_card_and_images(

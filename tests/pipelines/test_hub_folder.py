@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from code_names import travelling_name, travelling_stem
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
 from echoform import pipeline_vq_ldm_doppler as pipeline_file
 from echoform import unet_doppler as unet_file
@@ -32,13 +33,13 @@ def folder(make_pipeline: Callable[..., VQLDMDopplerPipeline], tmp_path: Path) -
 
 def test_the_folder_names_and_holds_its_code(folder: Path):
     index = json.loads((folder / "model_index.json").read_text())
-    assert index["_class_name"] == ["pipeline_vq_ldm_doppler", "VQLDMDopplerPipeline"]
-    assert index["unet"] == ["unet_doppler", "DopplerUNet2DModel"]
+    assert index["_class_name"] == [travelling_stem(pipeline_file), "VQLDMDopplerPipeline"]
+    assert index["unet"] == [travelling_stem(unet_file), "DopplerUNet2DModel"]
     assert index["vqvae"] == ["diffusers", "VQModel"]
     assert index["scheduler"] == ["diffusers", "DPMSolverMultistepScheduler"]
     assert index["id2label"] == {"0": "ID_1", "1": "ID_2", "2": "ID_10"}
-    for copy, module in (("pipeline_vq_ldm_doppler.py", pipeline_file), ("unet/unet_doppler.py", unet_file)):
-        assert (folder / copy).read_bytes() == Path(str(module.__file__)).read_bytes()
+    for place, module in ((folder, pipeline_file), (folder / "unet", unet_file)):
+        assert (place / travelling_name(module)).read_bytes() == Path(str(module.__file__)).read_bytes()
 
 
 def test_it_loads_where_echoform_is_not_installed_and_survives_being_saved_again(
@@ -89,4 +90,5 @@ def test_the_installed_class_needs_no_trust_and_runs_no_code_of_the_folder(folde
     pipe = VQLDMDopplerPipeline.from_pretrained(folder)
     assert type(pipe) is VQLDMDopplerPipeline and type(pipe.unet) is DopplerUNet2DModel
     pipe.save_pretrained(tmp_path / "second")
-    assert (tmp_path / "second/unet/unet_doppler.py").read_bytes() == Path(str(unet_file.__file__)).read_bytes()
+    saved = tmp_path / "second/unet" / travelling_name(unet_file)
+    assert saved.read_bytes() == Path(str(unet_file.__file__)).read_bytes()

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from huggingface_hub import HfApi
 
-from echoform import DepthAutoencoder, DepthAutoencoderPipeline, DopplerUNet2DModel, VQLDMDopplerPipeline
+from code_names import travelling_stem
+from echoform import (
+    DepthAutoencoder,
+    DepthAutoencoderPipeline,
+    DopplerUNet2DModel,
+    VQLDMDopplerPipeline,
+    pipeline_vq_ldm_doppler,
+)
 from hub_server import Hub
 from strangers import UNINSTALLED, run_alone
 
@@ -194,5 +201,5 @@ def test_the_installed_class_loads_revisions_variants_and_dtypes_without_trust_a
     hub.requests.clear()
     told = told_by(OFFLINE, tmp_path, {"repo": repo}, HF_HUB_OFFLINE="1")
     assert told["installed"] == told["half"] == told["stranger"] == [1, 16, 16, 1]
-    assert told["module"] == "diffusers_modules.local.pipeline_vq_ldm_doppler"
+    assert told["module"] == f"diffusers_modules.local.{travelling_stem(pipeline_vq_ldm_doppler)}"
     assert hub.requests == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import (
+    AutoencoderKL,
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
@@ -185,6 +187,35 @@ def test_standardised_latents_are_those_of_the_first_stage(make_pipeline: MakePi
         decoded = pipeline.decode(latents)
     torch.testing.assert_close(latents[:, 1], (raw[:, 1] + 0.2) / 1.5)
     torch.testing.assert_close(decoded, ((reconstructed + 1) / 2).clamp(0, 1))
+
+
+def test_an_autoencoder_kl_serves_as_the_first_stage(make_pipeline: MakePipeline, kl: AutoencoderKL, tmp_path: Path):
+    pipeline = make_pipeline(vqvae=kl)
+    pictures = torch.rand(2, 1, 16, 16) * 2 - 1
+    with torch.no_grad():
+        raw = kl.encode(pictures).latent_dist.mean  # pyright: ignore[reportAttributeAccessIssue]
+        latents, reconstructed = pipeline.encode(pictures), kl(pictures, sample_posterior=False).sample
+    torch.testing.assert_close(latents[:, 1], (raw[:, 1] + 0.2) / 1.5)
+    torch.testing.assert_close(pipeline.decode(latents), ((reconstructed + 1) / 2).clamp(0, 1))
+    pipeline.save_pretrained(tmp_path)
+    loaded = VQLDMDopplerPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert type(loaded.vqvae) is AutoencoderKL
+    settings = {"image": pictures[0] / 2 + 0.5, "num_inference_steps": 3, "output_type": "pt"}
+    made, again = (pipe(["ID_1"], generator=seeded(), **settings).images for pipe in (pipeline, loaded))
+    assert torch.equal(made, again)
+
+
+def test_any_names_of_users_work_with_cross_attention(make_pipeline: MakePipeline, make_unet: Callable[..., Any]):
+    unet = make_unet(num_users=31, conditioning="cross-attention")
+    numbers = make_pipeline(unet=unet, id2label={str(index): str(index + 1) for index in range(31)})
+    words = make_pipeline(unet=unet, id2label={str(index): f"user_{index + 1:02d}" for index in range(31)})
+    settings = {"num_inference_steps": 2, "output_type": "pt"}
+    first = numbers(["31", "1"], generator=[seeded(), seeded()], **settings).images
+    assert torch.equal(first, words(["user_31", 0], generator=[seeded(), seeded()], **settings).images)
+    assert not torch.allclose(first[0], first[1])
+    walk = words.interpolate("user_01", "user_31", 3, generator=seeded(), **settings).images
+    assert walk.shape == (3, 1, 16, 16)
 
 
 def test_painted_pictures_hold_the_scalar_and_come_back_exactly(make_pipeline: MakePipeline, jet: np.ndarray):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echoform import unet_doppler
-from echoform.unet_doppler import DopplerAttention, DopplerUNet2DModel, attend, rotate_by_position
+from echoform.unet_doppler import (
+    CONDITIONINGS,
+    DopplerAttention,
+    DopplerUNet2DModel,
+    LabelAttention,
+    attend,
+    rotate_by_position,
+)
 
 MakeUNet = Callable[..., DopplerUNet2DModel]
 
@@ -24,6 +33,12 @@ def inputs(unet: DopplerUNet2DModel, batch: int = 4, seed: int = 0) -> dict[str,
         "users": torch.arange(batch) % (unet.null_user + 1),
         "conditions": {name: torch.arange(batch) % (null + 1) for name, null in unet.null_conditions.items()},
     }
+
+
+@pytest.fixture(params=CONDITIONINGS)
+def make_either(make_unet: MakeUNet, request: pytest.FixtureRequest) -> MakeUNet:
+    """Makes denoisers of each way for users and conditions to enter."""
+    return partial(make_unet, conditioning=request.param)
 
 
 def bare_attention(attention_type: str, window_size: int = 4, num_heads: int = 4) -> DopplerAttention:
@@ -42,8 +57,8 @@ def tokens_that_matter(attention: DopplerAttention, row: int, column: int, side:
     return grid.grad[0].abs().amax(dim=0) > 0
 
 
-def test_every_parameter_gets_a_gradient(make_unet: MakeUNet):
-    unet = make_unet(num_users=3, conditions={"direction": 3})
+def test_every_parameter_gets_a_gradient(make_either: MakeUNet):
+    unet = make_either(num_users=3, conditions={"direction": 3})
     unet(**inputs(unet)).sample.square().mean().backward()
     assert unet.user_embedding.weight.grad is not None
     without = [name for name, p in unet.named_parameters() if p.grad is None or not p.grad.abs().amax() > 0]
@@ -51,9 +66,9 @@ def test_every_parameter_gets_a_gradient(make_unet: MakeUNet):
     assert bool((unet.user_embedding.weight.grad.abs().amax(dim=1) > 0).all())
 
 
-def test_a_saved_model_comes_back_bit_for_bit(make_unet: MakeUNet, tmp_path: Path):
+def test_a_saved_model_comes_back_bit_for_bit(make_either: MakeUNet, tmp_path: Path):
     # Not in alphabetical order and of unlike sizes: a config comes back sorted.
-    unet = make_unet(conditions={"type": 5, "direction": 2, "a.b": 3})
+    unet = make_either(conditions={"type": 5, "direction": 2, "a.b": 3})
     unet.save_pretrained(tmp_path)
     loaded = DopplerUNet2DModel.from_pretrained(tmp_path)
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in unet.state_dict().items())
@@ -108,18 +123,72 @@ def test_attention_on_the_cpu_is_torch_attention():
     torch.testing.assert_close(attend(qkv), F.scaled_dot_product_attention(query, key, value).transpose(1, 2))
 
 
+def test_attention_to_labels_is_torch_attention_to_their_tokens():
+    torch.manual_seed(0)
+    attention = LabelAttention(16, token_channels=12, num_heads=4, norm_num_groups=4)
+    attention.norm = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    reference = nn.MultiheadAttention(16, 4, batch_first=True, kdim=12, vdim=12)
+    key, value = attention.to_key_value.weight.chunk(2)
+    reference.load_state_dict(
+        {
+            "q_proj_weight": attention.to_query.weight,
+            "k_proj_weight": key,
+            "v_proj_weight": value,
+            "in_proj_bias": torch.cat([attention.to_query.bias, torch.zeros(32)]),
+            "out_proj.weight": attention.to_out.weight,
+            "out_proj.bias": attention.to_out.bias,
+        }
+    )
+    grid, labels = torch.randn(2, 16, 6, 8), torch.randn(2, 5, 12)
+    tokens = grid.flatten(2).transpose(1, 2)
+    expected = grid + reference(tokens, labels, labels)[0].transpose(1, 2).unflatten(2, (6, 8))
+    torch.testing.assert_close(attention(grid, labels), expected)
+
+
+def test_places_of_the_map_look_at_different_tokens_of_one_user():
+    # Attention to a single token would add the same everywhere, and its queries and keys would learn nothing.
+    torch.manual_seed(0)
+    attention = LabelAttention(16, token_channels=12, num_heads=4, norm_num_groups=4)
+    grid, labels = torch.randn(1, 16, 6, 8), torch.randn(1, 4, 12)
+    several, one = (attention(grid, tokens) - grid for tokens in (labels, labels[:, :1]))
+    assert several.std(dim=(2, 3)).mean() > 0.05 * several.abs().mean()
+    torch.testing.assert_close(one, one[..., :1, :1].expand_as(one))
+
+
+def test_with_cross_attention_users_enter_by_attention_alone(make_unet: MakeUNet):
+    unet = make_unet(conditioning="cross-attention", label_tokens=3)
+    assert unet.user_embedding.weight.shape == (4, 3 * 4 * 16)
+    for module in unet.modules():
+        if isinstance(module, LabelAttention):
+            nn.init.zeros_(module.to_out.weight)
+    known = inputs(unet)
+    users = known.pop("users")
+    assert isinstance(users, Tensor)
+    assert torch.equal(unet(**known, users=users).sample, unet(**known, users=users.flip(0)).sample)
+
+
+def test_a_denoiser_saved_before_there_was_a_choice_adds_embeddings(make_unet: MakeUNet, tmp_path: Path):
+    unet = make_unet()
+    unet.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["conditioning"], config["label_tokens"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = DopplerUNet2DModel.from_pretrained(tmp_path)
+    assert torch.equal(unet(**inputs(unet)).sample, loaded(**inputs(unet)).sample)
+
+
 def test_rotated_dot_products_depend_on_distance_alone():
-    query, key = torch.randn(2, 12, dtype=torch.float64)
+    query, key = torch.randn(2, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     queries = rotate_by_position(query.expand(1, 6, 7, 12))[0]
     keys = rotate_by_position(key.expand(1, 6, 7, 12))[0]
     assert torch.allclose(queries.norm(dim=-1), query.norm())
-    torch.testing.assert_close(queries[1, 2] @ keys[3, 5], queries[2, 1] @ keys[4, 4])
+    torch.testing.assert_close(queries[1, 2] @ keys[3, 5], queries[2, 1] @ keys[4, 4], rtol=1e-4, atol=1e-5)
     assert not torch.isclose(queries[1, 2] @ keys[3, 5], queries[1, 2] @ keys[3, 4])
     assert not torch.isclose(queries[1, 2] @ keys[3, 5], queries[1, 2] @ keys[2, 5])
 
 
-def test_no_user_is_a_class_of_its_own(make_unet: MakeUNet):
-    unet = make_unet()
+def test_no_user_is_a_class_of_its_own(make_either: MakeUNet):
+    unet = make_either()
     one = {name: value for name, value in inputs(unet, batch=1).items() if name in ("sample", "timestep")}
     nobody = unet(**one).sample
     assert unet.user_embedding.num_embeddings == 3 + 1
@@ -132,8 +201,8 @@ def test_no_user_is_a_class_of_its_own(make_unet: MakeUNet):
     assert touched.tolist() == [False, False, False, True]
 
 
-def test_a_condition_left_out_is_null(make_unet: MakeUNet):
-    unet = make_unet()
+def test_a_condition_left_out_is_null(make_either: MakeUNet):
+    unet = make_either()
     known = inputs(unet)
     conditions = known.pop("conditions")
     assert isinstance(conditions, dict)
@@ -143,8 +212,8 @@ def test_a_condition_left_out_is_null(make_unet: MakeUNet):
     assert not torch.allclose(left_out, unet(**known, conditions=conditions | {"direction": null - 1}).sample)
 
 
-def test_embeddings_of_users_stand_for_the_users(make_unet: MakeUNet):
-    unet = make_unet()
+def test_embeddings_of_users_stand_for_the_users(make_either: MakeUNet):
+    unet = make_either()
     known = inputs(unet)
     users = known.pop("users")
     assert isinstance(users, Tensor)
@@ -152,8 +221,8 @@ def test_embeddings_of_users_stand_for_the_users(make_unet: MakeUNet):
     assert torch.equal(by_embedding, unet(**known, users=users).sample)
 
 
-def test_an_image_does_not_depend_on_its_batch(make_unet: MakeUNet):
-    unet = make_unet()
+def test_an_image_does_not_depend_on_its_batch(make_either: MakeUNet):
+    unet = make_either()
     together = inputs(unet)
     conditions = together.pop("conditions")
     assert isinstance(conditions, dict)
@@ -164,10 +233,10 @@ def test_an_image_does_not_depend_on_its_batch(make_unet: MakeUNet):
     )
 
 
-def test_checkpointed_gradients_are_the_gradients(make_unet: MakeUNet):
+def test_checkpointed_gradients_are_the_gradients(make_either: MakeUNet):
     gradients = []
     for checkpointed in (False, True):
-        unet = make_unet().train()
+        unet = make_either().train()
         if checkpointed:
             unet.enable_gradient_checkpointing()
         unet(**inputs(unet)).sample.square().mean().backward()
@@ -202,6 +271,12 @@ def test_oblong_latents_and_other_sizes_pass_through(make_unet: MakeUNet):
         ({"num_attention_heads": 8}, r"divisible by 4 \* num_attention_heads \(32\), got 16"),
         ({"num_attention_heads": 1}, "must be even, got 1"),
         ({"num_users": 0}, "at least 1, got 0"),
+        ({"conditioning": "film"}, "must be among .*, got 'film'"),
+        (
+            {"conditioning": "cross-attention", "attention_types": ("none", "none")},
+            "needs a level that attends, got attention_types",
+        ),
+        ({"conditioning": "cross-attention", "label_tokens": 1}, "label_tokens must be at least 2, got 1"),
         ({"conditions": {"direction": 0}}, "'direction' must have at least one value, got 0"),
     ],
 )

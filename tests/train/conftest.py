@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from echoform_train import simulate, train_depth_ae, train_ldm, train_vq_vae
-from tiny import tiny_depth_ae, tiny_ldm, tiny_vq_vae, write_depth_images
+from echoform_train import simulate, train_depth_ae, train_kl_vae, train_ldm, train_vq_vae
+from tiny import tiny_depth_ae, tiny_kl_vae, tiny_ldm, tiny_vq_vae, write_depth_images
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +25,22 @@ def first_stage(walkers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A first stage trained for a moment."""
     folder = tmp_path_factory.mktemp("first_stage") / "vq"
     train_vq_vae.main(tiny_vq_vae(walkers, folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kl_first_stage(walkers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A first stage without a codebook, trained for a moment."""
+    folder = tmp_path_factory.mktemp("first_stage") / "kl"
+    train_kl_vae.main(tiny_kl_vae(walkers, folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kl_second_stage(walkers: Path, kl_first_stage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second stage on that one whose users and conditions are attended to."""
+    folder = tmp_path_factory.mktemp("second_stage") / "kl"
+    train_ldm.main(tiny_ldm(walkers, kl_first_stage, folder, conditioning="cross-attention"))
     return folder
 
 

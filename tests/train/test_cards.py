@@ -123,13 +123,13 @@ def depth_models(folder: Path) -> tuple[Path, Path]:
 
 
 def test_every_cards_snippet_runs_in_a_fresh_process_against_the_pushed_repository(
-    pipeline, first_stage, tmp_path, hub
+    pipeline, first_stage, kl_first_stage, tmp_path, hub
 ):
     depth = np.random.default_rng(0).integers(300, 5000, (40, 60)).astype(np.uint16)
     Image.fromarray(depth).save(tmp_path / "depth.png")
     write_card(pipeline, sampling={"num_inference_steps": 2, "guidance_scale": 1.0})
     depth_folder, encoder = depth_models(tmp_path / "depth")
-    folders = {"ldm": pipeline, "first": first_stage, "depth": depth_folder, "encoder": encoder}
+    folders = {"ldm": pipeline, "first": first_stage, "kl": kl_first_stage, "depth": depth_folder, "encoder": encoder}
     script = [f"import os\nos.chdir({str(tmp_path)!r})"]
     for name, folder in folders.items():
         repo = hub.repo_id(name)
@@ -139,7 +139,7 @@ def test_every_cards_snippet_runs_in_a_fresh_process_against_the_pushed_reposito
         assert f'"{repo}"' in card and "facts.json" in files
         ModelCard(card).validate()
         script.append(snippet_of(card))
-    script += ["assert len(images) == 1 and reconstruction.shape == images.shape"]  # of the first stage
+    script += ["assert len(images) == 1 and reconstruction.shape == images.shape"]  # of the first stages
     script += ["assert output.latents.shape == embeddings.shape == (1, 16)"]  # of the pipeline and of its encoder
     (tmp_path / "snippets.py").write_text("\n".join(script))
     run_python(["-I", str(tmp_path / "snippets.py")])

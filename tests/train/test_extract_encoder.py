@@ -6,6 +6,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel
 
+from code_names import travelling_name
+from echoform import depth_autoencoder
 from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform.semantic_encoder import SemanticEncoder
@@ -35,7 +37,8 @@ def test_the_encoder_of_a_training_stands_alone_with_the_same_embeddings(source,
     cli.main(["extract-encoder", str(depth_ae / source), "--output", str(tmp_path / "encoder"), "--verify"])
     assert "bit-equal" in capsys.readouterr().out
     files = {path.name for path in (tmp_path / "encoder").iterdir()}
-    assert {"diffusion_pytorch_model.safetensors", "config.json", "depth_autoencoder.py", "README.md"} <= files
+    code = travelling_name(depth_autoencoder)
+    assert {"diffusion_pytorch_model.safetensors", "config.json", code, "README.md"} <= files
     loaded = DepthEncoder.from_pretrained(tmp_path / "encoder")
     assert torch.equal(embedding_of(loaded.eval()), expected)
     facts = DepthAutoencoderPipeline.from_pretrained(depth_ae / "pipeline").config

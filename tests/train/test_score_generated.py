@@ -40,7 +40,8 @@ def draw(count: int, seed: int) -> tuple[Tensor, Tensor]:
 def part(count: int, seed: int) -> Spectrograms:
     pixels, users = draw(count, seed)
     files = tuple(f"{seed}/{k}.png" for k in range(count))
-    return Spectrograms(pixels=pixels, users=users, conditions={}, files=files, recordings=(None,) * count)
+    unknown = (None,) * count
+    return Spectrograms(pixels=pixels, users=users, conditions={}, files=files, recordings=unknown, starts_s=unknown)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from echoform.depth_autoencoder import DepthAutoencoder
+from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train import cli, train_depth_ae
 from echoform_train.depth.augment import Augmentation
+from echoform_train.depth.baselines import DCT, filled
 from echoform_train.depth.config import load_depth_data
 from echoform_train.depth.evaluation import Scale, reconstruct
+from echoform_train.depth.metrics import image_sums, psnr_db
 from echoform_train.run import read_log
 from echoform_train.schedules import learning_rate_at
 from tiny import run_processes, run_python, tiny_depth_ae, tiny_run
@@ -169,10 +171,12 @@ def test_every_optimizer_learns_with_the_rate_of_its_steps(optimizer, shapes, tm
         assert rows[8 * step] == pytest.approx(expected)
 
 
-def test_training_with_every_option_moves_every_parameter(shapes, tmp_path):
+@pytest.mark.parametrize("bottleneck", ["map", "cosine"])
+def test_training_with_every_option_moves_every_parameter(bottleneck, shapes, tmp_path):
     config = tiny_depth_ae(
         shapes,
         tmp_path,
+        bottleneck=bottleneck,
         run=tiny_run(tmp_path, max_train_images=48, report_to="tensorboard"),
         weights=train_depth_ae.Weights(latent_weight=0.01, covariance_weight=0.1, contrastive_weight=0.1),
         augmentation=Augmentation(augment_flip=True, augment_tilt_deg=10.0),
@@ -192,6 +196,34 @@ def test_training_with_every_option_moves_every_parameter(shapes, tmp_path):
         tracked = {event.step: event.value for event in events.Scalars(name)}
         logged = {line["seen"]: line[name] for line in read_log(tmp_path) if name in line}
         assert tracked == pytest.approx(logged)
+
+
+def test_a_cosine_bottleneck_is_better_than_the_transform_it_starts_from(shapes, tmp_path):
+    config = tiny_depth_ae(shapes, tmp_path, bottleneck="cosine", run=tiny_run(tmp_path, max_train_images=280))
+    train_depth_ae.main(config)
+    assert sum(losses(tmp_path)[-6:]) < 0.7 * sum(losses(tmp_path)[:6])
+    data = load_depth_data(config.data, tmp_path / "split.json", 0)
+    scale = Scale(data.depth_range_mm, data.units_per_mm)
+    transform = DCT(32, 16)
+    depth, valid = scale.to_model(data.validation.units)
+    made = transform.decode(transform.encode(filled(depth, valid)))
+    by_transform = psnr_db(
+        image_sums(scale.to_mm(torch.from_numpy(made)[:, None]), scale.to_mm(depth), valid), scale.peak_mm
+    )
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts["bottleneck"] == "cosine"
+    assert facts["validation"]["psnr_db"] > by_transform
+    # What travels is balanced, and still makes the same images.
+    pipeline = DepthAutoencoderPipeline.from_pretrained(tmp_path / "pipeline")
+    travelled = reconstruct(pipeline.autoencoder, data.validation.units, scale).sums(scale)
+    assert psnr_db(travelled, scale.peak_mm) == pytest.approx(facts["validation"]["psnr_db"], abs=0.01)
+    assert not torch.equal(pipeline.autoencoder.encoder.mix, torch.eye(16))
+    cli.main(["score", "depth-ae", str(tmp_path / "pipeline"), "--data", str(shapes)])
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert 0 < scores["methods"]["untrained"]["knn"]["mean"] <= 1
+    output = tmp_path / "encoder"
+    cli.main(["extract-encoder", str(tmp_path), "--output", str(output)])
+    assert DepthEncoder.from_pretrained(output).config["bottleneck"] == "cosine"
 
 
 def test_rooms_need_no_files(tmp_path):
@@ -228,8 +260,9 @@ def test_settings_that_contradict_one_another_are_refused(settings, message, sha
         train_depth_ae.main(tiny_depth_ae(shapes, tmp_path, **settings))
 
 
+@pytest.mark.parametrize("bottleneck", ["map", "cosine"])
 @pytest.mark.parametrize(("name", "least", "most"), [("cpu", 5e6, 10e6), ("large", 30e6, 80e6)])
-def test_presets_have_the_sizes_that_they_promise(name, least, most):
+def test_presets_have_the_sizes_that_they_promise(name, least, most, bottleneck):
     with torch.device("meta"):
-        model = train_depth_ae.build_model(train_depth_ae.PRESETS[name], 128)
+        model = train_depth_ae.build_model(replace(train_depth_ae.PRESETS[name], bottleneck=bottleneck), 128)
     assert least <= sum(parameter.numel() for parameter in model.parameters()) <= most

@@ -78,7 +78,9 @@ def test_every_objective_and_schedule_learns_and_samples(settings, walkers, firs
     assert images.std() > 0
 
 
-def test_every_parameter_moves_in_training(walkers, first_stage, second_stage):
+@pytest.mark.parametrize("trained_in", ["second_stage", "kl_second_stage"])
+def test_every_parameter_moves_in_training(trained_in, request):
+    second_stage = request.getfixturevalue(trained_in)
     torch.manual_seed(0)
     settings = json.loads((second_stage / "unet" / "config.json").read_text())
     start = DopplerUNet2DModel(**{name: value for name, value in settings.items() if name[0] != "_"}).state_dict()
@@ -188,7 +190,7 @@ train_tiny(sys.argv[1], *map(Path, sys.argv[2:5]), batch_size=int(sys.argv[5]))
 """
 
 
-@pytest.mark.parametrize("kind", ["vq-vae", "ldm"])
+@pytest.mark.parametrize("kind", ["vq-vae", "ldm", pytest.param("kl-vae", marks=pytest.mark.slow)])
 def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(kind, walkers, first_stage, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(PROCESSES)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from echoform_train import train_vq_vae
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.first_stage import decode, encode, load_first_stage
+from echoform_train.reconstruction import latent_shape
 from echoform_train.run import read_log
 from echoform_train.schedules import learning_rate_at
 from tiny import tiny_run, tiny_vq_vae
@@ -98,7 +99,7 @@ def test_the_number_of_layers_sets_the_size_of_the_latents(walkers, tmp_path):
     config = tiny_vq_vae(walkers, tmp_path)
     for layers, side in ((2, 16), (3, 8), (4, 4)):
         model = train_vq_vae.build_model(replace(config, n_layers=layers), channels=1)
-        assert train_vq_vae.latent_shape(model, 1, 32) == (4, side, side)
+        assert latent_shape(model, 1, 32) == (4, side, side)
 
 
 def test_an_adversarial_run_resumes_with_its_discriminator(walkers, tmp_path):

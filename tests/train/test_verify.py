@@ -17,7 +17,14 @@ from diffusers import AutoencoderKL, DDIMScheduler, VQModel
 from safetensors.torch import load_file, save_file
 
 import echoform
-from echoform import DepthAutoencoder, DepthAutoencoderPipeline, VQLDMDopplerPipeline
+from code_names import travelling_name
+from echoform import (
+    DepthAutoencoder,
+    DepthAutoencoderPipeline,
+    VQLDMDopplerPipeline,
+    pipeline_vq_ldm_doppler,
+    unet_doppler,
+)
 from echoform.transformers_depth_encoder import DepthEncoderConfig, DepthEncoderModel
 from echoform_train import cli
 from echoform_train.fingerprint import (
@@ -36,7 +43,8 @@ from echoform_train.safe_folder import check_folder
 from echoform_train.verify import read_fingerprint, verify
 from hub_server import Hub
 
-UNET_CODE = "unet/unet_doppler.py"
+PIPELINE_CODE = travelling_name(pipeline_vq_ldm_doppler)
+UNET_CODE = f"unet/{travelling_name(unet_doppler)}"
 UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -94,7 +102,7 @@ def test_a_repository_is_verified_at_one_commit_through_the_door_of_strangers(
     out = capsys.readouterr().out
     assert out.startswith(f"verified: {repo} at {sha}, ")
     assert out.count("\n") == 1
-    assert f"code of echoform {echoform.__version__} (pipeline_vq_ldm_doppler.py, unet/unet_doppler.py)" in out
+    assert f"code of echoform {echoform.__version__} ({PIPELINE_CODE}, {UNET_CODE})" in out
     assert "weights in safetensors (2)" in out
 
     hub.requests.clear()
@@ -172,6 +180,11 @@ def own_code(folder: Path, marker: Path) -> None:
     index_entry("unet", ["mine", "DopplerUNet2DModel"])(folder, marker)
 
 
+def another_name(folder: Path, _: Path) -> None:
+    (folder / UNET_CODE).rename(folder / "unet/unet_doppler_00000000.py")
+    index_entry("unet", ["unet_doppler_00000000", "DopplerUNet2DModel"])(folder, _)
+
+
 def auto_map(reference: str) -> Callable[[Path, Path], None]:
     return lambda folder, _: edit_json(
         folder / "vqvae/config.json", lambda config: config.update(auto_map={"AutoModel": reference})
@@ -209,8 +222,8 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "a path outside": (outside, 'got ["../../outside", "DopplerUNet2DModel"]'),
     "an absolute path": (index_entry("_class_name", ["/tmp/evil", "Evil"]), 'got ["/tmp/evil", "Evil"]'),
     "another class of our file": (
-        index_entry("_class_name", ["pipeline_vq_ldm_doppler", "Evil"]),
-        "pipeline_vq_ldm_doppler.py holds no class Evil",
+        index_entry("_class_name", [PIPELINE_CODE.removesuffix(".py"), "Evil"]),
+        f"{PIPELINE_CODE} holds no class Evil",
     ),
     "an import from outside": (
         lambda folder, _: (folder / UNET_CODE).write_text(
@@ -232,6 +245,10 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "changed code": (
         lambda folder, marker: with_trap(folder / UNET_CODE, marker),
         f"{UNET_CODE} is not the code of a released echoform",
+    ),
+    "the name of another version": (
+        another_name,
+        f"unet/unet_doppler_00000000.py must be named {UNET_CODE.rpartition('/')[2]}, after its sha256",
     ),
     "one byte of the code": (one_byte, f"{UNET_CODE} is not the code of a released echoform"),
     "a shell script": (
@@ -279,7 +296,7 @@ def test_the_traps_would_have_sprung(folder: Path, tmp_path: Path):
 def test_the_installed_class_runs_nothing_of_a_hostile_folder(folder: Path, tmp_path: Path):
     marker = tmp_path / "it-ran"
     with_trap(folder / UNET_CODE, marker)
-    with_trap(folder / "pipeline_vq_ldm_doppler.py", marker)
+    with_trap(folder / PIPELINE_CODE, marker)
     VQLDMDopplerPipeline.from_pretrained(folder)
     extra_code(folder, marker)
     with pytest.raises(ValueError, match="trust_remote_code"):

@@ -14,12 +14,24 @@ VERBS = {
     "prepare": ("prepare", "look at a folder of spectrograms and split it, before anything trains"),
     "prepare-depth": ("prepare_depth", "look at a folder of 16-bit depth images and split it"),
     "train vq-vae": ("train_vq_vae", "train the first stage: spectrograms to small latents"),
+    "train kl-vae": ("train_kl_vae", "train a first stage without a codebook: spectrograms to small latents"),
     "train ldm": ("train_ldm", "train the user-conditioned diffusion of the latents and export the pipeline"),
     "train depth-ae": ("train_depth_ae", "train the depth autoencoder: uint16 images to 768 numbers and back"),
+    "train conv-ae": ("train_conv_ae", "train a convolutional autoencoder (SegNet family) on any pictures"),
+    "augment": ("augment", "generate training data, and measure whether it helps a classifier: the whole study"),
+    "generate --decoder-only": (
+        "generate_decoder",
+        "decode random latents and walks between them with a convolutional autoencoder",
+    ),
     "generate": ("generate", "make spectrograms of chosen users with an exported pipeline"),
     "encode": ("encode", "embed a folder of depth images, and find the nearest to one of them"),
     "extract-encoder": ("extract_encoder", "save the encoder of a trained depth autoencoder on its own"),
     "score generated": ("score_generated", "judge generated spectrograms against held-out real ones"),
+    "score first-stage": (
+        "score_first_stage",
+        "measure reconstructions of a first stage on held-out images: is it good enough?",
+    ),
+    "score conv-ae": ("score_conv_ae", "measure reconstructions of a convolutional autoencoder on held-out pictures"),
     "score depth-ae": (
         "score_depth_ae",
         "measure reconstruction and embedding of a depth autoencoder, beside baselines",
@@ -35,13 +47,14 @@ VERBS = {
 def main(argv: list[str] | None = None) -> None:
     """Run one verb; a user's error is one sentence on stderr and exit status 1."""
     args = sys.argv[1:] if argv is None else argv
-    verb = next((name for name in VERBS if args[: len(name.split())] == name.split()), None)
-    if verb is None:
+    found = next((found for name in VERBS if (found := _match(name, args)) is not None), None)
+    if found is None:
         wanted = [word for word in args if not word.startswith("-")]
         print(_usage(), file=sys.stderr if wanted or not args else sys.stdout)
         sys.exit(2 if wanted or not args else 0)
+    verb, flags = found
     module = import_module(f"echoform_train.{VERBS[verb][0]}")
-    config = parse(module, args[len(verb.split()) :], prog=f"echoform {verb}")
+    config = parse(module, flags, prog=f"echoform {verb}")
     from echoform.hub import PushError  # a third of a second, which `echoform --help` does not need
 
     try:
@@ -52,6 +65,16 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print(f"\nechoform {verb}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _match(verb: str, args: list[str]) -> tuple[str, list[str]] | None:
+    """The verb and what follows it, if the arguments begin with its words; a flag in its name may stand anywhere."""
+    words = [word for word in verb.split() if not word.startswith("--")]
+    chosen = [word for word in verb.split() if word.startswith("--")]
+    rest = args[len(words) :]
+    if args[: len(words)] != words or any(flag not in rest for flag in chosen):
+        return None
+    return verb, [arg for arg in rest if arg not in chosen]
 
 
 def parse(module: ModuleType, args: list[str], prog: str) -> Any:

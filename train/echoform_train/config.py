@@ -36,6 +36,26 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishConfig:
+    """Where a data set that was looked at goes on the Hub."""
+
+    push_to_hub: str | None = None
+    """Data set on the Hub, user/name, to which the images go as they are, with the split and what is known of them, in
+    one commit."""
+    private: bool | None = None
+    """Whether a new data set is seen by its owner alone. Default: as the account says."""
+    revision: str | None = None
+    """Branch of the Hub to push to. Default: main."""
+    license: str | None = None
+    """Licence of the data, as the Hub names it, such as cc-by-4.0."""
+
+    def __post_init__(self) -> None:
+        for name in ("private", "revision", "license"):
+            if getattr(self, name) is not None and self.push_to_hub is None:
+                raise ValueError(f"--{name} is for the Hub: it must go with --push-to-hub")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How to train: lengths are counted in images seen, over all processes."""
 
@@ -115,7 +135,7 @@ def make_preset(
 
 
 # What may differ between a run and its continuation: where things lie, how long, how often, and what is only looked at.
-_FREE = ("preset", "data", "run", "first_stage", "guidance_scale", "sample_every")
+_FREE = ("preset", "data", "run", "first_stage", "initial_pipeline", "guidance_scale", "sample_every")
 
 
 def fixed_settings(config: Any) -> dict[str, Any]:

@@ -7,27 +7,29 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from diffusers import SchedulerMixin, VQModel
+from diffusers import SchedulerMixin
 from torch import Tensor
 
 from echoform.hub import CARD, merge_card
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
+from echoform_cards.conv_card import render_conv_card
 from echoform_cards.depth_card import render_depth_card
 from echoform_cards.first_stage_card import render_first_stage_card
 from echoform_cards.model_card import render_model_card
 from echoform_train.data.colormap import lookup_table
 from echoform_train.data.hub import is_hub_id, parse_hub_id
 from echoform_train.data.spectrograms import SpectrogramData
-from echoform_train.first_stage import FACTS
+from echoform_train.first_stage import FACTS, FirstStageModel
 
 SHEETS = "samples"
 """Beside a pipeline: generated pictures, never somebody's data."""
 SAMPLE_SHEET = "samples.png"
+_FIRST_STAGES = {"vq-vae": "VQ-VAE", "kl-vae": "KL-VAE"}
 
 
 def build_pipeline(
-    vqvae: VQModel,
+    vqvae: FirstStageModel,
     unet: DopplerUNet2DModel,
     scheduler: SchedulerMixin,
     data: SpectrogramData,
@@ -69,6 +71,7 @@ def write_card(
     repo: str | None = None,
     hub_dataset: str | None = None,
     license: str | None = None,
+    augmentation: dict[str, Any] | None = None,
 ) -> None:
     """Write README.md of an exported model from its facts and from what is said here.
 
@@ -86,6 +89,7 @@ def write_card(
         repo: Hub id that the card's snippet loads; None: the folder itself.
         hub_dataset: Hub id of the data; None: that which the training read from the Hub, if it did.
         license: Licence identifier of the Hub.
+        augmentation: What `echoform augment` found, as `echoform_cards.augmentation` takes it.
 
     Raises:
         FileNotFoundError: If the folder holds no exported model, or nothing tells of its training.
@@ -95,7 +99,14 @@ def write_card(
     if facts_file is None:
         raise FileNotFoundError(f"{folder} holds no {FACTS}, without which there is nothing to put on a card")
     facts = json.loads(facts_file.read_text())
-    given = {"scores": scores, "sampling": sampling, "people": people, "hub_dataset": hub_dataset, "license": license}
+    given = {
+        "scores": scores,
+        "sampling": sampling,
+        "people": people,
+        "hub_dataset": hub_dataset,
+        "license": license,
+        "augmentation": augmentation,
+    }
     said = facts.get("card", {}) | {name: value for name, value in given.items() if value is not None}
     sheets = sorted((folder.parent / SHEETS).glob("images-*.png"))
     if sheets and (folder / "model_index.json").is_file():
@@ -105,6 +116,8 @@ def write_card(
         (folder / FACTS).write_text(json.dumps(facts | {"card": said}, indent=1))
     if model_class in ("DepthAutoencoderPipeline", "DepthEncoder"):
         card = render_depth_card(_depth_facts(folder, facts, said, repo))
+    elif model_class == "ConvAutoencoderPipeline":
+        card = render_conv_card(_conv_facts(folder, facts, said, repo))
     elif model_class in ("VQModel", "AutoencoderKL"):
         card = render_first_stage_card(_first_stage_facts(model_class, facts, said, repo))
     else:
@@ -135,9 +148,11 @@ def _spectrogram_facts(folder: Path, facts: dict[str, Any], said: dict[str, Any]
         "image": _image_facts(data) | {"colormap_residual": data["colormap_residual"] if data["colormap"] else None},
         "axes": index["axes"],
         "data": _data_facts(data, said),
-        "stages": [_stage("VQ-VAE", first_stage), _stage("Latent diffusion", facts)],
+        "first_stage": _FIRST_STAGES[first_stage["kind"]],
+        "stages": [_stage(_FIRST_STAGES[first_stage["kind"]], first_stage), _stage("Latent diffusion", facts)],
         "sampling": said.get("sampling"),
         "scores": _first_stage_scores(first_stage) | said.get("scores", {}),
+        "augmentation": said.get("augmentation"),
     }
 
 
@@ -177,6 +192,26 @@ def _depth_facts(folder: Path, facts: dict[str, Any], said: dict[str, Any], repo
         **_sheet_facts(folder, said),
         "data": _data_facts(facts["data"], said),
         "stages": [_stage("Depth autoencoder", facts)],
+        "scores": said.get("scores"),
+    }
+
+
+def _conv_facts(folder: Path, facts: dict[str, Any], said: dict[str, Any], repo: str | None) -> dict[str, Any]:
+    model = json.loads((folder / "autoencoder" / "config.json").read_text())
+    size, kind = model["sample_size"], "Variational autoencoder" if model["variational"] else "Autoencoder"
+    return {
+        "name": f"{kind} of pictures of {size} pixels",
+        "latent_shape": facts["latent_shape"],
+        "repo": repo,
+        "license": said.get("license"),
+        "parameters": facts["parameters"],
+        "backbone": facts["backbone"],
+        "torchvision_weights": facts["torchvision_weights"],
+        **{name: model[name] for name in ("upsampling", "output_activation", "data_range", "variational")},
+        **_sheet_facts(folder, said),
+        "image": {"height": size, "width": size, "channels": model["in_channels"]},
+        "data": _data_facts(facts["data"], said),
+        "stages": [_stage("Convolutional autoencoder", facts)],
         "scores": said.get("scores"),
     }
 

@@ -31,6 +31,7 @@ AVX-512, torch 2.6 and 2.15, diffusers 0.41 and 0.42; another seed, scheduler or
 
 _HOMES = {
     "VQLDMDopplerPipeline": "echoform",
+    "ConvAutoencoderPipeline": "echoform",
     "DepthAutoencoderPipeline": "echoform",
     "DepthAutoencoder": "echoform",
     "DepthEncoder": "echoform",
@@ -74,8 +75,9 @@ def seeded_outputs(
     """At most 1,024 numbers of each output of a pipeline or model, in float32 on the CPU.
 
     Of `VQLDMDopplerPipeline` the denoised latents and the image of the first user. The others know neither seed nor
-    steps: of the depth pipeline the embedding and the reconstruction of a synthetic image, of a depth model its
-    embedding, of a first stage its latents and what it makes of them.
+    steps: of the depth pipeline the embedding and the reconstruction of a synthetic image, of a convolutional
+    autoencoder the latents of another and what they make with the places of the maxima and without, of a depth model
+    its embedding, of a first stage its latents and what it makes of them.
     """
     name = type(loaded).__name__  # two loads make two classes
     outputs: dict[str, Any]
@@ -85,6 +87,8 @@ def seeded_outputs(
         loaded.set_progress_bar_config(disable=True)
         made = loaded(synthetic_depth(loaded.config["depth_range_mm"], loaded.config["units_per_mm"]))
         outputs = {"embedding": made.latents, "depth": np.stack(made.depth)}
+    elif name == "ConvAutoencoderPipeline":
+        outputs = _convolutional(loaded)
     elif _HOMES[name] == "diffusers":
         outputs = _first_stage(loaded)
     else:
@@ -175,6 +179,17 @@ def _spectrogram(pipeline: Any, seed: int, num_inference_steps: int, guidance_sc
         callback_on_step_end=keep,
     ).images
     return {"latents": last["latents"], "image": images}
+
+
+def _convolutional(pipeline: Any) -> dict[str, Any]:
+    config = pipeline.autoencoder.config
+    shape = (1, config.in_channels, config.sample_size, config.sample_size)
+    # Noise: where a picture is flat, a rounding error would decide where its maxima stand.
+    pixels = torch.from_numpy(np.random.default_rng(0).random(shape, dtype=np.float32))
+    pipeline.set_progress_bar_config(disable=True)
+    made = pipeline(pixels, output_type="np")
+    alone = pipeline.decode(made.latents, output_type="np").images
+    return {"latents": made.latents, "image": made.images, "alone": alone}
 
 
 @torch.no_grad()

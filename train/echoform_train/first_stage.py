@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from diffusers import VQModel
-from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers import AutoencoderKL, VQModel
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.autoencoders.vq_model import VQEncoderOutput
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
 from echoform_train.config import DataConfig
@@ -18,24 +20,44 @@ from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms,
 FACTS = "facts.json"
 SPLIT = "split.json"
 MODEL = "vqvae"
+"""Folder of the model, whichever of the two it is; it has the name of the pipeline's component."""
+
+FirstStageModel = VQModel | AutoencoderKL
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """Output of `echoform train vq-vae`."""
+    """Output of `echoform train vq-vae` or `echoform train kl-vae`."""
 
     folder: Path
-    vqvae: VQModel
+    vqvae: FirstStageModel
     facts: dict[str, Any]
 
-    def check_data(self, data: SpectrogramData) -> None:
-        """Make sure that the data are of the kind that the first stage was trained on.
+    @property
+    def quantized(self) -> bool:
+        """Whether a codebook stands between encoder and decoder."""
+        return isinstance(self.vqvae, VQModel) and self.facts["quantized"]
+
+    def check_pipeline(self) -> None:
+        """Make sure that a pipeline decodes as the first stage learned to.
+
+        Raises:
+            ValueError: If it is a VQ-VAE without its codebook, through which every pipeline decodes.
+        """
+        if isinstance(self.vqvae, VQModel) and not self.quantized:
+            raise ValueError(
+                f"a second stage needs a first stage with its codebook, that in {self.folder} was trained with "
+                "--no-quantize; `echoform train kl-vae` is one that needs no codebook"
+            )
+
+    def check_data(self, data: SpectrogramData, *, same_users: bool = True) -> None:
+        """Make sure that the data are of the kind, and by default of the people, that the first stage was trained on.
 
         Raises:
             ValueError: If resolution, channels, colour map or users differ.
         """
         ours, theirs = data_facts(data), self.facts["data"]
-        for name in ("resolution", "channels", "colormap", "users"):
+        for name in ("resolution", "channels", "colormap", *(["users"] if same_users else [])):
             if ours[name] != theirs[name]:
                 raise ValueError(
                     f"the first stage in {self.folder} was trained with {name} {theirs[name]}, "
@@ -44,16 +66,23 @@ class FirstStage:
 
 
 def load_first_stage(folder: Path) -> FirstStage:
-    """Read the output folder of `echoform train vq-vae`.
+    """Read the output folder of `echoform train vq-vae` or `echoform train kl-vae`.
 
     Raises:
         FileNotFoundError: If the folder holds no finished first stage.
+        ValueError: If the model in it is none.
     """
     for name in (FACTS, MODEL):
         if not (folder / name).exists():
-            raise FileNotFoundError(f"{folder} holds no {name}; is it the output of `echoform train vq-vae`?")
-    vqvae = VQModel.from_pretrained(folder / MODEL)
-    return FirstStage(folder, vqvae.requires_grad_(False), json.loads((folder / FACTS).read_text()))
+            raise FileNotFoundError(
+                f"{folder} holds no {name}; is it the output of `echoform train vq-vae` or `echoform train kl-vae`?"
+            )
+    kinds = {kind.__name__: kind for kind in (VQModel, AutoencoderKL)}
+    name = json.loads((folder / MODEL / "config.json").read_text())["_class_name"]
+    if name not in kinds:
+        raise ValueError(f"a first stage must be a {' or an '.join(kinds)}, got {name} in {folder / MODEL}")
+    model = kinds[name].from_pretrained(folder / MODEL).requires_grad_(False)
+    return FirstStage(folder, model, json.loads((folder / FACTS).read_text()))
 
 
 def load_data(config: DataConfig, split_file: Path, resolution: int | None, seed: int) -> SpectrogramData:
@@ -85,23 +114,38 @@ def data_facts(data: SpectrogramData) -> dict[str, Any]:
     }
 
 
+def latents_of(model: FirstStageModel, images: Tensor) -> Tensor:
+    """Images [B, C, H, W] in model range to latents float32 [B, D, h, w], with gradients.
+
+    Of a `VQModel` those before quantisation, of an `AutoencoderKL` the mean of its distribution.
+    """
+    if isinstance(model, VQModel):
+        return cast(VQEncoderOutput, model.encode(images)).latents.float()
+    return posterior_of(model, images).mode().float()
+
+
+def posterior_of(vae: AutoencoderKL, images: Tensor) -> DiagonalGaussianDistribution:
+    """The distribution of the latents [B, D, h, w] of images [B, C, H, W] in model range, with gradients."""
+    return cast(AutoencoderKLOutput, vae.encode(images)).latent_dist
+
+
 @torch.no_grad()
-def encode(vqvae: VQModel, pixels: Tensor, batch_size: int = 16) -> Tensor:
-    """Pixels uint8 [N, C, H, W] to latents before quantisation, float32 [N, D, h, w] on the CPU."""
-    device = next(vqvae.parameters()).device
-    return torch.cat(
-        [vqvae.encode(to_model(part).to(device)).latents.float().cpu() for part in pixels.split(batch_size)]
-    )
+def encode(model: FirstStageModel, pixels: Tensor, batch_size: int = 16) -> Tensor:
+    """Pixels uint8 [N, C, H, W] to latents as of `latents_of`, float32 [N, D, h, w] on the CPU."""
+    device = next(model.parameters()).device
+    return torch.cat([latents_of(model, to_model(part).to(device)).cpu() for part in pixels.split(batch_size)])
 
 
-def decoded(vqvae: VQModel, latents: Tensor, quantize: bool) -> Tensor:
-    """Latents [B, D, h, w] to images [B, C, H, W], both in model range, with gradients."""
-    return cast(DecoderOutput, vqvae.decode(latents, force_not_quantize=not quantize)).sample
+def decoded(model: FirstStageModel, latents: Tensor, quantize: bool) -> Tensor:
+    """Latents [B, D, h, w] to images [B, C, H, W], both in model range, with gradients; `quantize` is for a VQModel."""
+    if isinstance(model, VQModel):
+        return cast(DecoderOutput, model.decode(latents, force_not_quantize=not quantize)).sample
+    return cast(DecoderOutput, model.decode(cast(torch.FloatTensor, latents))).sample
 
 
 @torch.no_grad()
-def decode(vqvae: VQModel, latents: Tensor, batch_size: int = 16, quantize: bool = True) -> Tensor:
+def decode(model: FirstStageModel, latents: Tensor, batch_size: int = 16, quantize: bool = True) -> Tensor:
     """Latents float32 [N, D, h, w] to pixels uint8 [N, C, H, W] on the CPU."""
-    device = next(vqvae.parameters()).device
+    device = next(model.parameters()).device
     parts = (part.to(device) for part in latents.split(batch_size))
-    return torch.cat([to_pixels(decoded(vqvae, part, quantize)).cpu() for part in parts])
+    return torch.cat([to_pixels(decoded(model, part, quantize)).cpu() for part in parts])

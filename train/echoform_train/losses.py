@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.error import URLError
 
 import torch
@@ -26,6 +27,21 @@ def spectral_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
     return F.l1_loss(torch.log1p(amplitudes[0]), torch.log1p(amplitudes[1]))
 
 
+def share_limit(part: Tensor, others: Tensor, max_share: float) -> Tensor:
+    """Factor in (0, 1] by which a part of a loss stays at or below `max_share` of the whole.
+
+    Args:
+        part: Scalar, not negative.
+        others: Sum of the other parts, scalar, not negative.
+        max_share: In (0, 1]; 1 sets no limit.
+
+    Returns:
+        Scalar f without a gradient, the largest with f part <= max_share (f part + others).
+    """
+    allowed, needed = max_share * others.detach(), (1 - max_share) * part.detach()
+    return torch.where(needed > allowed, allowed / needed, torch.ones_like(needed))
+
+
 class PerceptualLoss(nn.Module):
     """LPIPS distance (Zhang et al., CVPR 2018) of images with one or three channels.
 
@@ -46,9 +62,20 @@ class PerceptualLoss(nn.Module):
             ) from error
         self.requires_grad_(False).eval()
 
+    def distances(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Distance of each pair of float [B, 1 or 3, H, W] images in [-1, 1], [B]."""
+        return self.distance(as_rgb(reconstruction), as_rgb(target)).flatten()
+
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Mean distance of float [B, 1 or 3, H, W] images in [-1, 1]."""
-        return self.distance(as_rgb(reconstruction), as_rgb(target)).mean()
+        """Mean of `distances`."""
+        return self.distances(reconstruction, target).mean()
+
+
+def perceptual_weights() -> Path:
+    """Where torchvision keeps AlexNet, which `PerceptualLoss` downloads where the file is missing."""
+    from torchvision.models import AlexNet_Weights
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / AlexNet_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
 
 
 class PatchDiscriminator(nn.Module):

@@ -42,6 +42,15 @@ class Manifold(NamedTuple):
     """Share of real points whose neighbourhood holds any generated one, 0..1."""
 
 
+class Nearest(NamedTuple):
+    """Two neighbours of each image, the nearer one first."""
+
+    distance: Tensor
+    """Euclidean, float64 [N, 2], in the unit of the images."""
+    place: Tensor
+    """Among the training images, int64 [N, 2]."""
+
+
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Squared Fréchet distance of the normal distributions fitted to two sets of features.
 
@@ -122,17 +131,23 @@ def memorised_share(images: Tensor, training: Tensor, ratio: float = 1 / 3, chun
     Returns:
         0..1.
     """
+    distance = nearest_two(images, training, chunk).distance
+    return int((distance[:, 0] < ratio * distance[:, 1]).sum()) / len(images)
+
+
+def nearest_two(images: Tensor, training: Tensor, chunk: int = 256) -> Nearest:
+    """The two training images that each image is nearest to; arguments and errors as of `memorised_share`."""
     if images.shape[1:] != training.shape[1:] or len(images) == 0 or len(training) < 2:
         raise ValueError(
             "images and at least two training images of one shape are needed, "
             f"got {list(images.shape)} and {list(training.shape)}"
         )
     known = training.flatten(1).double()
-    copies = 0
-    for part in images.flatten(1).double().split(chunk):
-        nearest = torch.cdist(part, known, compute_mode="donot_use_mm_for_euclid_dist").topk(2, largest=False).values
-        copies += int((nearest[:, 0] < ratio * nearest[:, 1]).sum())
-    return copies / len(images)
+    found = [
+        torch.cdist(part, known, compute_mode="donot_use_mm_for_euclid_dist").topk(2, largest=False)
+        for part in images.flatten(1).double().split(chunk)
+    ]
+    return Nearest(torch.cat([each.values for each in found]), torch.cat([each.indices for each in found]))
 
 
 def mean_pairwise_distance(points: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from typing import Annotated
 import torch
 import tyro
 
+from echoform_train.config import PublishConfig
 from echoform_train.data.image_check import find_suspicious
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
@@ -24,7 +25,7 @@ _SIDES = ("train", "validation", "test", "left_out")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(PublishConfig):
     """Show what a folder of spectrograms holds: users, sizes, colour map, suspicious files and the split.
 
     With --from-iq the spectrograms are made first, from recordings of complex samples or FMCW cubes.
@@ -46,21 +47,11 @@ class Config:
     """List and skip files that cannot be used instead of stopping."""
     seed: int = 0
     """Seed that draws the recordings of each side."""
-    push_to_hub: str | None = None
-    """Data set on the Hub, user/name, to which the images go with the split and the axes, in one commit."""
-    private: bool | None = None
-    """Whether a new data set is seen by its owner alone. Default: as the account says."""
-    revision: str | None = None
-    """Branch of the Hub to push to. Default: main."""
-    license: str | None = None
-    """Licence of the data, as the Hub names it, such as cc-by-4.0."""
     iq: Annotated[IqConfig, tyro.conf.arg(name="")] = field(default_factory=IqConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.iq.check()
-        for name in ("private", "revision", "license"):
-            if getattr(self, name) is not None and self.push_to_hub is None:
-                raise ValueError(f"--{name} is for the Hub: it must go with --push-to-hub")
 
 
 def main(config: Config) -> None:

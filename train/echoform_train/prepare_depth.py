@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import tyro
 
+from echoform_train.config import PublishConfig
 from echoform_train.depth.config import DepthDataConfig, load_depth_data
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.publish import publish_depth
@@ -16,25 +17,12 @@ _SIDES = ("train", "validation", "test", "left_out")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(PublishConfig):
     """Show what a folder of depth images holds: classes, range, skipped files and the split."""
 
     data: tyro.conf.OmitArgPrefixes[DepthDataConfig]
     seed: int = 0
     """Seed that draws the recordings of each side."""
-    push_to_hub: str | None = None
-    """Data set on the Hub, user/name, to which the files go with the split, every value as it is, in one commit."""
-    private: bool | None = None
-    """Whether a new data set is seen by its owner alone. Default: as the account says."""
-    revision: str | None = None
-    """Branch of the Hub to push to. Default: main."""
-    license: str | None = None
-    """Licence of the data, as the Hub names it, such as cc-by-4.0."""
-
-    def __post_init__(self) -> None:
-        for name in ("private", "revision", "license"):
-            if getattr(self, name) is not None and self.push_to_hub is None:
-                raise ValueError(f"--{name} is for the Hub: it must go with --push-to-hub")
 
 
 def main(config: Config) -> None:

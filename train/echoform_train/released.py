@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import echoform
+from echoform.code_files import plain_stem
 from echoform_train.fingerprint import sha256_of
 
 TABLE = Path(__file__).with_name("released_code.json")
@@ -29,21 +30,24 @@ def release_of(code: Mapping[str, str], releases: Releases) -> str:
     """The newest known release that all code files come from.
 
     Args:
-        code: sha256 of each file by its path in the repository.
+        code: sha256 of each file by its path in the repository; the file's name may end in the first digits of it.
         releases: What is known; the newest first.
 
     Raises:
-        ValueError: If a file is of no release, or the files are not all of one.
+        ValueError: If a file is of no release, or has the name of another version, or the files are not all of one.
     """
     origins = {}
     for path, digest in code.items():
-        name = path.rpartition("/")[2]
-        origins[path] = [version for version, files in releases.items() if files.get(name) == digest]
+        stem = PurePosixPath(path).stem
+        plain = plain_stem(stem)
+        origins[path] = [version for version, files in releases.items() if files.get(f"{plain}.py") == digest]
         if not origins[path]:
             raise ValueError(
                 f"{path} is not the code of a released echoform (known: {', '.join(releases)}); it was changed, or "
                 "is newer than this echoform"
             )
+        if stem not in (plain, named := f"{plain}_{digest[:8]}"):
+            raise ValueError(f"{path} must be named {named}.py, after its sha256")
     for version in releases:
         if all(version in versions for versions in origins.values()):
             return version

@@ -52,26 +52,30 @@ def write_report(facts: Mapping[str, Any], path: Path) -> None:
     )  # fmt: skip
     if missing := [name for name in needed if name not in facts]:
         raise ValueError(f"a report needs {', '.join(needed)}; the facts lack {', '.join(missing)}")
-    folder = Path(__file__).parent / "templates"
+    scores = facts["scores"]
+    page = page_environment().get_template(TEMPLATE).render(
+        **{name: facts[name] for name in needed},
+        verdict=verdict(scores),
+        chance=1 / scores["settings"]["users"],
+        score_rows=score_rows(scores["scores"]),
+        stage_rows=[_stage_row(stage) for stage in facts["stages"]],
+        charts=[chart for stage in facts["stages"] for chart in _charts(stage)],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+def page_environment() -> Environment:
+    """The templates of all pages, whose text is escaped, with the filters data_uri, duration and percent."""
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"data_uri": data_uri, "duration": duration, "percent": percent}
-    scores = facts["scores"]
-    page = environment.get_template(TEMPLATE).render(
-        **{name: facts[name] for name in needed},
-        verdict=verdict(scores),
-        chance=1 / scores["settings"]["users"],
-        score_rows=_score_rows(scores["scores"]),
-        stage_rows=[_stage_row(stage) for stage in facts["stages"]],
-        charts=[chart for stage in facts["stages"] for chart in _charts(stage)],
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    return environment
 
 
 def verdict(scores: Mapping[str, Any]) -> str:
@@ -81,6 +85,24 @@ def verdict(scores: Mapping[str, Any]) -> str:
         f"A judge trained on real spectrograms only names the asked person in {percent(made['mean'])} of generated "
         f"ones, and the right person in {percent(real['mean'])} of held-out real ones."
     )
+
+
+def score_rows(scores: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Of the "scores" of `score_generated.score`, as text: label, value, interval, over and floor of each."""
+    rows = []
+    for name, label in LABELS.items():
+        entry = scores[name]
+        show = percent if name in SHARES else "{:.3g}".format
+        rows.append(
+            {
+                "label": label,
+                "value": show(entry["mean"]),
+                "interval": _interval(name, entry),
+                "over": f"{entry['n']} {entry['interval_over']}" if entry["interval_over"] else "one seed",
+                "floor": "–" if entry["floor"] is None else show(entry["floor"]),
+            }
+        )
+    return rows
 
 
 def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], *, logarithmic: bool) -> str:
@@ -114,12 +136,12 @@ def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], *, logarithmi
         )
 
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{Markup.escape(", ".join(lines))}">']
-    for tick in _decade_ticks(low, high) if logarithmic else _ticks(low, high):
+    for tick in _decade_ticks(low, high) if logarithmic else ticks(low, high):
         y = place(0, tick)[1]
         label = f"{10**tick if logarithmic else tick:.3g}"
         parts.append(f'<line class="grid" x1="{margin["left"]}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{margin["left"] - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
-    for tick in _ticks(0, last_x):
+    for tick in ticks(0, last_x):
         x = place(tick, low)[0]
         anchor = "end" if x > right - 20 else "middle"
         parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{_thousands(tick)}</text>')
@@ -130,6 +152,14 @@ def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], *, logarithmi
         parts.append(f'<polyline class="line-{number}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>')
         parts += [f'<circle class="line-{number}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in places[-1:]]
     return "".join([*parts, "</svg>"])
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round values inside low..high, at most some five steps apart."""
+    raw = (high - low) / most
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = next(magnitude * factor for factor in (1, 2, 5, 10) if magnitude * factor >= raw)
+    return [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def data_uri(image: Image.Image) -> str:
@@ -152,23 +182,6 @@ def duration(seconds: float) -> str:
 def percent(share: float) -> str:
     """A share 0..1 in percent, with a space that does not break."""
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-
-
-def _score_rows(scores: Mapping[str, Any]) -> list[dict[str, str]]:
-    rows = []
-    for name, label in LABELS.items():
-        entry = scores[name]
-        show = percent if name in SHARES else "{:.3g}".format
-        rows.append(
-            {
-                "label": label,
-                "value": show(entry["mean"]),
-                "interval": _interval(name, entry),
-                "over": f"{entry['n']} {entry['interval_over']}" if entry["interval_over"] else "one seed",
-                "floor": "–" if entry["floor"] is None else show(entry["floor"]),
-            }
-        )
-    return rows
 
 
 def _interval(name: str, entry: Mapping[str, Any]) -> str:
@@ -201,22 +214,14 @@ def _charts(stage: Mapping[str, Any]) -> list[dict[str, Any]]:
     return charts
 
 
-def _ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round values inside low..high, at most some five steps apart."""
-    raw = (high - low) / most
-    magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(magnitude * factor for factor in (1, 2, 5, 10) if magnitude * factor >= raw)
-    return [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
 def _decade_ticks(low: float, high: float) -> list[float]:
     """Logarithms, inside low..high, of powers of ten, with 2 and 5 times those, or of finer round values."""
     if high - low < 1:
-        return [math.log10(value) for value in _ticks(10**low, 10**high)]
+        return [math.log10(value) for value in ticks(10**low, 10**high)]
     factors = (1,) if high - low > 3 else (1, 2, 5)
     decades = range(math.floor(low), math.ceil(high) + 1)
-    ticks = [decade + math.log10(factor) for decade in decades for factor in factors]
-    return [tick for tick in ticks if low <= tick <= high]
+    values = [decade + math.log10(factor) for decade in decades for factor in factors]
+    return [value for value in values if low <= value <= high]
 
 
 def _thousands(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from echoform_train.seeds import mix_seed
 
 LOG = "log.jsonl"
 CHECKPOINTS = "checkpoints"
+RATE_FACTOR = "rate_factor"
+"""Of a group of an optimizer's parameters: how many times the learning rate it learns with."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +149,20 @@ class Run:
 
     # Optimizer ----------------------------------------------------------------------------------------------------
 
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer of the settings over the trainable parameters; biases and norms are not decayed."""
-        trained = [p for p in model.parameters() if p.requires_grad]
+    def optimizer(self, model: nn.Module, faster: Mapping[str, float] | None = None) -> torch.optim.Optimizer:
+        """The optimizer of the settings over the trainable parameters; biases and norms are not decayed.
+
+        Args:
+            model: What learns.
+            faster: By the name of a parameter, how many times the learning rate it learns with; it is not decayed.
+        """
+        faster = faster or {}
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        usual = [p for name, p in trained.items() if name not in faster]
         groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.config.adam_weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in usual if p.ndim > 1], "weight_decay": self.config.adam_weight_decay},
+            {"params": [p for p in usual if p.ndim <= 1], "weight_decay": 0.0},
+            *({"params": [trained[name]], "weight_decay": 0.0, RATE_FACTOR: factor} for name, factor in faster.items()),
         ]
         rate = self.config.learning_rate
         if self.config.optimizer == "sgd":
@@ -166,7 +177,7 @@ class Run:
             return
         self.accelerator.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = self.learning_rate * group.get(RATE_FACTOR, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -11,7 +11,7 @@ import tyro
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from echoform.depth_autoencoder import SIZES, DepthAutoencoder
+from echoform.depth_autoencoder import COSINE_SIZES, SIZES, DepthAutoencoder
 from echoform.pipeline_depth_autoencoder import encode_units
 from echoform_train.averaging import averaged, ema_tensors, restore_ema
 from echoform_train.config import RunConfig, fixed_settings, make_preset
@@ -32,6 +32,7 @@ from echoform_train.push import check_before_training, push_after_training
 from echoform_train.run import Draw, Run
 
 SHEET_IMAGES = 12
+BALANCE_POWERS = {"map": 0.5, "cosine": 0.25}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +44,25 @@ class Config:
     data: tyro.conf.OmitArgPrefixes[DepthDataConfig]
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
+    bottleneck: Literal["map", "cosine"] = "map"
+    """What the embedding is: a learned map of the image, or coefficients of a cosine transform between U-Nets."""
+    size: Literal["small", "large"] = "small"
+    """Widths, blocks and attention of the bottleneck's model, where the next three do not say."""
     latent_dim: int = 768
     """Numbers of the embedding."""
-    block_out_channels: tuple[int, ...] = tuple(SIZES["small"]["block_out_channels"])
+    block_out_channels: tuple[int, ...] | None = None
     """Width of each of the four stages."""
-    layers_per_block: tuple[int, ...] = tuple(SIZES["small"]["layers_per_block"])
+    layers_per_block: tuple[int, ...] | None = None
     """Residual blocks of each stage."""
-    attention: tuple[bool, ...] = (False, True, True, False)
+    attention: tuple[bool, ...] | None = None
     """Which stages attend."""
     num_attention_heads: int = 4
     """Heads of each attention."""
     dropout: float = 0.0
     """Dropout inside the residual blocks."""
-    balance_power: float = 0.5
-    """How far the embedding's principal components are brought to one size after training: 0 leaves them, 1 whitens."""
+    balance_power: float | None = None
+    """How far the embedding's principal components are brought to one size after training: 0 leaves them, 1 whitens.
+    Default: 0.5 of a map, 0.25 of cosine coefficients, which are nearer to it as they are."""
 
     weights: tyro.conf.OmitArgPrefixes[Weights] = field(default_factory=Weights)
     augmentation: tyro.conf.OmitArgPrefixes[Augmentation] = field(default_factory=Augmentation)
@@ -84,7 +90,7 @@ PRESETS = {
         sample_every=25_000,
     ),
     "small": make_preset(Config, "small", {**_GPU_RUN, "learning_rate": 1e-3}, DepthDataConfig),
-    "large": make_preset(Config, "large", {**_GPU_RUN, "learning_rate": 5e-4}, DepthDataConfig, **SIZES["large"]),
+    "large": make_preset(Config, "large", {**_GPU_RUN, "learning_rate": 5e-4}, DepthDataConfig, size="large"),
 }
 
 
@@ -159,7 +165,8 @@ def train(config: Config, data: DepthData) -> dict[str, Any]:
         (output_dir / FACTS).write_text(json.dumps(facts, indent=1))
         best = DepthAutoencoder.from_pretrained(output_dir / BEST)
         latents = embed(best, data.train.units, Scale(data.depth_range_mm, data.units_per_mm))
-        best.balance(*balancing_map(latents, config.balance_power))
+        power = BALANCE_POWERS[config.bottleneck] if config.balance_power is None else config.balance_power
+        best.balance(*balancing_map(latents, power))
         export_pipeline(build_pipeline(best, data), facts, output_dir / PIPELINE)
     run.accelerator.print(
         f"best after {facts['best_after']} images: "
@@ -173,14 +180,14 @@ def train(config: Config, data: DepthData) -> dict[str, Any]:
 
 def build_model(config: Config, sample_size: int) -> DepthAutoencoder:
     """The autoencoder of the settings for images of `sample_size` pixels a side."""
+    shape = {name: getattr(config, name) for name in ("block_out_channels", "layers_per_block", "attention")}
+    of_size = {"map": SIZES, "cosine": COSINE_SIZES}[config.bottleneck][config.size]
     return DepthAutoencoder(
         sample_size=sample_size,
         latent_dim=config.latent_dim,
-        block_out_channels=config.block_out_channels,
-        layers_per_block=config.layers_per_block,
-        attention=config.attention,
         num_attention_heads=config.num_attention_heads,
         dropout=config.dropout,
+        **(of_size | {name: value for name, value in shape.items() if value is not None}),
     )
 
 
@@ -263,6 +270,7 @@ def _facts(config: Config, run: Run, data: DepthData, autoencoder: DepthAutoenco
         "preset": config.preset,
         "parameters": _count(autoencoder),
         "encoder_parameters": _count(autoencoder.encoder),
+        "bottleneck": config.bottleneck,
         "latent_dim": config.latent_dim,
         "loss": asdict(config.weights),
         "augmentation": asdict(config.augmentation),

@@ -26,6 +26,7 @@ from echoform_train.processes import summed
 from echoform_train.provenance import provenance
 from echoform_train.push import check_before_training, push_after_training
 from echoform_train.run import Draw, Run
+from echoform_train.transfer import USERS, adopt, latent_statistics, load_source
 
 PIPELINE = "pipeline"
 BEST = "unet"
@@ -39,7 +40,9 @@ class Config:
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
     """Settings to start from; every other flag overrides them."""
     first_stage: Path = tyro.MISSING
-    """Output folder of the first stage."""
+    """Output folder of `echoform train vq-vae` or `echoform train kl-vae`."""
+    initial_pipeline: Path | None = None
+    """Exported pipeline of other people, with the same first stage, to start from instead of random weights."""
     data: tyro.conf.OmitArgPrefixes[DataConfig]
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
@@ -55,6 +58,8 @@ class Config:
     """Side of an attention window, in latent pixels."""
     dropout: float = 0.1
     """Dropout inside the residual blocks."""
+    conditioning: Literal["embedding", "cross-attention"] = "embedding"
+    """How users and conditions enter: added to the time step's embedding, or as learned tokens that are attended to."""
 
     objective: Literal["v-prediction", "flow-matching"] = "v-prediction"
     """What the network learns to predict."""
@@ -66,6 +71,9 @@ class Config:
     """Share of samples whose user (and, apart from it, each condition) is replaced by its null class."""
     ema_decay: float = 0.999
     """Decay of the averaged weights at each optimizer step; the averaged ones are validated and exported."""
+    user_rate_factor: float = 1.0
+    """How many times the learning rate the users' embeddings learn with; some 50 with --initial-pipeline, where
+    everything else is nearly in place."""
     guidance_scale: float = 1.5
     """Guidance of the sample sheets."""
     sample_every: int = 50_000
@@ -131,22 +139,28 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str,
     """Train on the latents of `data`, export the pipeline and return the facts of the run.
 
     Raises:
-        ValueError: If the data are not what the first stage was trained on.
+        ValueError: If the data are not what the first stage was trained on, it lacks its codebook, or the pipeline to
+            start from is of another kind.
         FloatingPointError: If the loss stops being finite.
         PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
     """
-    stage.check_data(data)
+    stage.check_data(data, same_users=config.initial_pipeline is None)
+    stage.check_pipeline()
     run = Run(config.run, len(data.train), fixed_settings(config))
     if run.is_main:
         check_before_training(config.run)
     vqvae = stage.vqvae.to(run.device)
     latents = encode(vqvae, data.train.pixels)
-    mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+    source = None if config.initial_pipeline is None else load_source(config.initial_pipeline, vqvae)
+    measured = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+    mean, std = measured if source is None else latent_statistics(source)
     training = _standardised(latents, data.train, mean, std)
     held_out = _standardised(encode(vqvae, data.validation.pixels), data.validation, mean, std)
 
     torch.manual_seed(config.run.seed)
     unet = build_unet(config, data, latents.shape)
+    if source is not None:
+        adopt(unet, source, data)
     if config.run.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     unet.to(run.device, memory_format=run.memory_format)
@@ -155,7 +169,8 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str,
         f"U-Net of {_count(unet) / 1e6:.1f} M parameters on latents {'x'.join(map(str, latents.shape[1:]))}, "
         f"{len(data.train)} images of {len(data.id2label)} users"
     )
-    model, optimizer = run.accelerator.prepare(unet, run.optimizer(unet))
+    faster = {} if config.user_rate_factor == 1 else {f"{USERS}.weight": config.user_rate_factor}
+    model, optimizer = run.accelerator.prepare(unet, run.optimizer(unet, faster))
     resumed = run.resume({"optimizer": optimizer})
     if resumed is not None:
         unet.load_state_dict(resumed["unet"])
@@ -221,6 +236,7 @@ def build_unet(config: Config, data: SpectrogramData, latent_shape: torch.Size) 
         dropout=config.dropout,
         num_users=len(data.id2label),
         conditions={name: len(labels) for name, labels in data.condition_labels.items()},
+        conditioning=config.conditioning,
     )
 
 

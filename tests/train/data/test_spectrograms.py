@@ -118,6 +118,16 @@ def test_selecting_keeps_everything_in_step(two_users):
     assert len(train.select([])) == 0
 
 
+def test_starts_are_those_of_the_file_names_and_follow_a_selection(tmp_path, write_picture):
+    for name in ("walk_t00000", "walk_t00150", "walk_t00300", "other"):
+        for user in ("ID_1", "ID_2"):
+            write_picture(tmp_path / "train" / user / f"{name}.png")
+    train = load_spectrograms(tmp_path).train
+    expected = {"walk_t00000": 0.0, "walk_t00150": 1.5, "walk_t00300": 3.0, "other": None}
+    for part in (train, train.select([5, 2, 0])):
+        assert part.starts_s == tuple(expected[Path(file).stem] for file in part.files)
+
+
 def test_the_split_travels_in_its_file(two_users, tmp_path, write_picture):
     split_file = tmp_path / "split.json"
     first = load_spectrograms(two_users, split_file=split_file, gap_windows=1)

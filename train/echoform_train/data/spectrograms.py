@@ -28,6 +28,8 @@ class Spectrograms:
     """int64 [N] of each condition, keys of its `condition_labels`."""
     files: tuple[str, ...]
     recordings: tuple[str | None, ...]
+    starts_s: tuple[float | None, ...]
+    """Start of each window in its recording, seconds; None where it is unknown."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -41,6 +43,7 @@ class Spectrograms:
             conditions={name: values[places] for name, values in self.conditions.items()},
             files=tuple(self.files[place] for place in places.tolist()),
             recordings=tuple(self.recordings[place] for place in places.tolist()),
+            starts_s=tuple(self.starts_s[place] for place in places.tolist()),
         )
 
 
@@ -181,4 +184,5 @@ def _in_memory(read: SourceImages, condition_names: tuple[str, ...]) -> Spectrog
         conditions={name: column(name) for name in condition_names},
         files=tuple(read.dataset["file"][:]),
         recordings=tuple(read.dataset["recording"][:]),
+        starts_s=tuple(read.dataset["start_s"][:]),
     )

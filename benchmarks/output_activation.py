@@ -1,0 +1,146 @@
+"""What the output activation of a convolutional autoencoder does to brightness and detail: none beside sigmoid.
+
+    python benchmarks/output_activation.py DATA OUTPUT_DIR [--resolution 64] [--train-images 8000] [--seeds 0 1 2] ...
+
+DATA is a folder of `echoform simulate`; its painted pictures are taken as RGB. For every seed both networks see the
+same images in the same order, start from the same weights and are scored on the test part of the same split, as by
+`echoform score conv-ae`. Writes OUTPUT_DIR/output_activation.json and output_activation.png.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from echoform.conv_autoencoder import ConvAutoencoder
+from echoform_train import train_conv_ae
+from echoform_train.conv.evaluation import evaluating, passed
+from echoform_train.conv.export import BEST
+from echoform_train.data.images import ImageData, ImageDataConfig, load_image_data
+from echoform_train.first_stage import SPLIT
+from echoform_train.image_quality import brightness_each
+from echoform_train.metrics import mean_interval
+from echoform_train.provenance import provenance
+from echoform_train.score_conv_ae import LABELS, score
+
+Activation = Literal["none", "sigmoid"]
+ACTIVATIONS: tuple[Activation, ...] = ("none", "sigmoid")
+SHOWN = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to train and measure."""
+
+    data: tyro.conf.Positional[str]
+    """Folder of spectrograms."""
+    output_dir: tyro.conf.Positional[Path]
+    """Folder for the trainings, the JSON file and the picture."""
+    resolution: int = 64
+    """Height and width, in pixels."""
+    train_images: int = 8_000
+    """Images that each network sees."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of weights and order; at least two, for an interval."""
+    width_factor: float = 0.125
+    """Share of VGG's channels."""
+    upsampling: Literal["unpool", "transpose"] = "unpool"
+    """unpool tells the decoder where maxima stood; transpose decodes from the latents alone."""
+
+
+def main(config: Config) -> None:
+    split_file = config.output_dir / SPLIT
+    settings: dict[str, Any] = {"resolution": config.resolution, "color": "rgb"}
+    source = ImageDataConfig(data=config.data, split_file=split_file, **settings)
+    data = load_image_data(source, split_file, 0, **settings)
+    rows = []
+    for seed in config.seeds:
+        for activation in ACTIVATIONS:
+            folder = config.output_dir / f"{activation}-{seed}"
+            facts = train(config, source, data, folder, activation, seed)
+            model = ConvAutoencoder.from_pretrained(folder / BEST)
+            measured = score(model, data)[0]
+            values = {name: entry["mean"] for name, entry in measured["methods"]["model"].items()}
+            rows.append({"activation": activation, "seed": seed, "seconds": facts["seconds"]} | values)
+    table = {
+        activation: {
+            name: mean_interval([row[name] for row in rows if row["activation"] == activation])._asdict()
+            for name in LABELS
+        }
+        for activation in ACTIVATIONS
+    }
+    differences = {
+        name: mean_interval(
+            [rows[place + 1][name] - rows[place][name] for place in range(0, len(rows), len(ACTIVATIONS))]
+        )._asdict()
+        for name in LABELS
+    }
+    facts = {"rows": rows, "table": table, "sigmoid_less_none": differences, "test_images": len(data.test)}
+    (config.output_dir / "output_activation.json").write_text(json.dumps(facts | provenance(), indent=1))
+    draw(config, data)
+    print(json.dumps({"table": table, "sigmoid_less_none": differences}, indent=1))
+
+
+def train(
+    config: Config, source: ImageDataConfig, data: ImageData, folder: Path, activation: Activation, seed: int
+) -> dict[str, Any]:
+    preset = train_conv_ae.PRESETS["cpu"]
+    run = replace(
+        preset.run,
+        output_dir=folder,
+        seed=seed,
+        max_train_images=config.train_images,
+        validation_every=config.train_images // 10,
+        early_stopping_patience=0,
+        checkpoints_total_limit=1,
+        mixed_precision="no",
+        report_to="none",
+        resume_from_checkpoint="latest",
+    )
+    settings = replace(
+        preset,
+        data=source,
+        run=run,
+        backbone="vgg13",
+        width_factor=config.width_factor,
+        upsampling=config.upsampling,
+        output_activation=activation,
+        sample_every=config.train_images,
+    )
+    return train_conv_ae.train(settings, data)
+
+
+def draw(config: Config, data: ImageData) -> None:
+    """Test images, spread evenly, above what the networks of the first seed make of them, with their brightness."""
+    shown = torch.linspace(0, len(data.test) - 1, SHOWN).round().long()
+    pixels = data.test.pixels[shown]
+    rows = {"input": pixels.float() / 255}
+    for activation in ACTIVATIONS:
+        model = ConvAutoencoder.from_pretrained(config.output_dir / f"{activation}-{config.seeds[0]}" / BEST)
+        with evaluating(model):
+            rows[activation] = torch.cat([model.to_unit(each.made) for each in passed(model, pixels)])
+    figure = Figure(figsize=(1.5 * SHOWN + 0.5, 1.75 * len(rows)), layout="constrained")
+    for row, (name, images) in zip(figure.subplots(len(rows), SHOWN), rows.items(), strict=True):
+        for axis, image, brightness in zip(row, images, _steps(images), strict=True):
+            axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.set_title(f"{brightness:.0f}", fontsize=8)
+        row[0].set_ylabel(name)
+    figure.suptitle("Mean brightness of each picture, of 255", fontsize=9)
+    FigureCanvasAgg(figure).print_png(config.output_dir / "output_activation.png")
+
+
+def _steps(images: Tensor) -> list[float]:
+    return (255 * brightness_each(images)).tolist()
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

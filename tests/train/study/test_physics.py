@@ -1,0 +1,139 @@
+"""What passes for a walk: real walks do, pictures that no walker can make do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import Tensor
+from torch.nn import functional as F
+
+from echoform_train.radar.gait_features import gait_features, to_level
+from echoform_train.study.physics import (
+    Limit,
+    judge_features,
+    learn_headings,
+    learn_limits,
+    pass_rate,
+    possible,
+    wasserstein,
+)
+from walking import Walks, simulate_walks
+
+
+@pytest.fixture(scope="module")
+def walks() -> Walks:
+    return simulate_walks(5, 8, 64)
+
+
+@pytest.fixture(scope="module")
+def level(walks: Walks) -> Tensor:
+    return to_level(walks.pixels[64])
+
+
+@pytest.fixture(scope="module")
+def features(walks: Walks, level: Tensor) -> dict[str, np.ndarray]:
+    return gait_features(level, walks.axes)
+
+
+@pytest.fixture(scope="module")
+def held_out(walks: Walks) -> np.ndarray:
+    return np.array([name.endswith(("r05", "r06", "r07", "r08")) for name in walks.recordings])
+
+
+@pytest.fixture(scope="module")
+def limits(features: dict[str, np.ndarray], held_out: np.ndarray) -> dict[str, Limit]:
+    return learn_limits({name: values[~held_out] for name, values in features.items()})
+
+
+def stretched(level: Tensor, height: float = 1.0, width: float = 1.0) -> Tensor:
+    """The middle of pictures stretched in Doppler and time; what comes from outside is dark."""
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, 64) / height, torch.linspace(-1, 1, 64) / width, indexing="ij")
+    grid = torch.stack([columns, rows], dim=-1).expand(len(level), -1, -1, -1)
+    return F.grid_sample(level[:, None], grid, align_corners=True)[:, 0].clamp(0, 1)
+
+
+def test_held_out_recordings_of_the_same_people_pass(features, held_out, limits):
+    assert pass_rate({name: values[held_out] for name, values in features.items()}, limits) >= 0.97
+
+
+def test_walks_rolled_in_time_pass_as_well(walks, level, held_out, limits):
+    assert pass_rate(gait_features(level[torch.from_numpy(held_out)].roll(29, dims=2), walks.axes), limits) >= 0.97
+
+
+@pytest.mark.parametrize(
+    "what", ["noise", "still lines", "shuffled columns", "twice the Doppler", "half the Doppler", "half the time"]
+)
+def test_what_no_walker_can_make_fails(what, walks, level, held_out, limits):
+    generator = torch.Generator().manual_seed(0)
+    real = level[torch.from_numpy(held_out)]
+    pictures = {
+        "noise": torch.rand(real.shape, generator=generator),
+        "still lines": real.mean(dim=2, keepdim=True).expand_as(real),
+        "shuffled columns": torch.stack([image[:, torch.randperm(64, generator=generator)] for image in real]),
+        "twice the Doppler": stretched(real, height=2),
+        "half the Doppler": stretched(real, height=0.5),
+        "half the time": stretched(real, width=2),
+    }[what]
+    assert pass_rate(gait_features(pictures, walks.axes), limits) <= 0.05
+
+
+def test_a_walk_upside_down_fails_only_where_its_way_is_known(walks, level, features, held_out, limits):
+    headings = learn_headings(
+        {name: values[~held_out] for name, values in features.items()}, walks.directions[~held_out]
+    )
+    assert headings == {0: 1.0, 1: -1.0}
+    expected = np.array([headings[value] for value in walks.directions[held_out].tolist()])
+    real = level[torch.from_numpy(held_out)]
+    upside_down = gait_features(real.flip(1), walks.axes)
+    assert pass_rate(upside_down, limits) >= 0.97
+    assert pass_rate(upside_down, limits, expected) == 0
+    assert pass_rate(gait_features(real, walks.axes), limits, expected) >= 0.97
+    assert np.isnan(learn_headings(features, torch.zeros(len(level), dtype=torch.int64))[0])
+
+
+def test_limits_are_no_wider_than_walking(limits):
+    assert limits["torso_speed_mps"].high <= 2.1
+    assert limits["cadence_hz"].low >= 1.0
+    assert limits["cadence_hz"].high <= 2.6
+
+
+def test_what_real_pictures_cannot_show_is_not_asked_of_others(features, limits):
+    dark = dict.fromkeys(features, np.array([np.nan])) | {"rhythm": np.array([0.0])}
+    assert judge_features(dark, limits)["torso_speed_mps"].all()  # half of real walks show no clear still line
+    assert not judge_features(dark, limits)["cadence_hz"].any()
+    assert not possible(dark, limits).any()
+    unknown = features | {"torso_speed_mps": np.full_like(features["torso_speed_mps"], np.nan)}
+    assert "torso_speed_mps" not in learn_limits(unknown)
+
+
+def test_wasserstein_distance_of_shifted_normals_is_their_shift():
+    rng = np.random.default_rng(0)
+    real = {"rhythm": rng.normal(0, 1, 4000), "heading": np.ones(4000)}
+    made = {"rhythm": rng.normal(1.5, 1, 4000), "heading": np.ones(4000)}
+    drift = wasserstein(real, made, [None] * 4000, seed=0)
+    assert set(drift) == {"rhythm"}
+    assert drift["rhythm"].distance == pytest.approx(1.5, abs=0.05)
+    # The distance is the integral of |F1 - F2|, and F1 - F2 is normal of variance 2 F (1 - F) / n in large samples.
+    at = np.linspace(-6, 6, 2001)
+    spread = np.trapezoid(np.sqrt(norm.cdf(at) * norm.sf(at)), at)
+    assert drift["rhythm"].floor == pytest.approx(np.sqrt(2 / np.pi) * np.sqrt(2 / 2000) * spread, rel=0.5)
+
+
+def test_recordings_are_halved_whole():
+    """Two recordings of one value each: the floor is the distance of the two values."""
+    real = {"rhythm": np.repeat([0.0, 1.0], 10)}
+    drift = wasserstein(real, {"rhythm": np.full(10, 0.5)}, ["a"] * 10 + ["b"] * 10, seed=0)
+    assert drift["rhythm"] == pytest.approx((0.5, 1.0))
+
+
+def test_what_has_no_answer_is_refused(features, limits):
+    with pytest.raises(ValueError, match="at least 5 real pictures, got 3"):
+        learn_limits({name: values[:3] for name, values in features.items()})
+    with pytest.raises(ValueError, match="in which a torso can be seen, there are none"):
+        learn_limits({name: np.full(9, np.nan) for name in features})
+    with pytest.raises(ValueError, match=r"features must hold .*, cadence_hz, walk_ratio_ms are missing"):
+        possible({name: values for name, values in features.items() if name != "cadence_hz"}, limits)
+    with pytest.raises(ValueError, match=r"at least two recordings .* got 1 for 4"):
+        wasserstein({"rhythm": np.zeros(4)}, {"rhythm": np.zeros(4)}, ["a"] * 4, seed=0)

@@ -1,0 +1,337 @@
+"""The page of a study says what its report.json says, and asks for nothing from anywhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from echoform_cards.model_card import render_model_card
+from echoform_train.data.colormap import paint
+from echoform_train.score_generated import LABELS
+from echoform_train.study.charts import accuracy_chart, confusion_chart, difference_chart, histogram_chart
+from echoform_train.study.report import card_facts, write_page
+
+USERS = [f"ID_{number}" for number in range(1, 9)]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = re.sub(r"\s+", " ", self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def point(mean: float, half: float | None = 0.012) -> dict[str, float | None]:
+    return {"mean": mean, "low": None if half is None else mean - half, "high": None if half is None else mean + half}
+
+
+def arm(mean: float) -> dict[str, Any]:
+    return {"all": point(mean), "ResNet": point(mean + 0.01), "column transformer": point(mean - 0.01)}
+
+
+def size(name: str, means: tuple[float, float, float, float], difference: float, **more: Any) -> dict[str, Any]:
+    arms = dict(zip(("real", "classical", "generated", "both"), map(arm, means), strict=True))
+    return {
+        "size": name,
+        "images_a_user": name,
+        "images": 80,
+        "best_classical": "time roll",
+        "drawn": 1200,
+        "kept": 800,
+        "reasons": {"not recognised": 380, "near-duplicate": 20},
+        "difference": {"all": point(difference, 0.008), "ResNet": point(difference + 0.004, 0.01)},
+        **arms,
+        **more,
+    }
+
+
+def made_up_scores(shift: float) -> dict[str, Any]:
+    entry = {"low": None, "high": None, "n": 3, "interval_over": None, "floor": 0.9}
+    scores = {name: entry | {"mean": 0.8 + shift, "low": 0.78 + shift, "high": 0.82 + shift} for name in LABELS}
+    return {"scores": scores | {"real_to_real": entry | {"mean": 0.9, "floor": None}}}
+
+
+def made_up_report() -> dict[str, Any]:
+    """Numbers that nobody measured, of people who do not exist."""
+    rng = np.random.default_rng(0)
+    tables = {}
+    for name, right in (("best classical", 15), ("classical + generated", 17)):
+        table = rng.integers(0, 2, (8, 8)) + right * np.eye(8, dtype=np.int64)
+        tables[name] = table.tolist()
+    return {
+        "title": "Did it help? Invented <walkers>",
+        "subject": "A study of 8 people who do not exist, 64x64 pixels, split by recording.",
+        "notes": ["50 real images of each person were asked for; nobody has more than 38, which is what all is."],
+        "verdict": {
+            "word": "helps",
+            "sentence": "Generated spectrograms help: they add 2.3 points (+1.5 to +3.1).",
+            "difference": 0.023,
+            "low": 0.015,
+            "high": 0.031,
+            "n": 5,
+        },
+        "over": "5 seeds of the classifiers",
+        "chance": 1 / 8,
+        "sizes": [
+            size("5", (0.21, 0.712, 0.534, 0.731), 0.019),
+            size("10", (0.251, 0.871, 0.733, 0.894), 0.023),
+            size("20", (0.55, 0.9, 0.86, 0.89), -0.01),
+            size("30 to 38", (0.8, 0.92, 0.9, 0.921), 0.001, size="all", images=290),
+        ],
+        "arms": {
+            name: {"5": point(0.5), "10": point(0.6), "20": point(0.7), "all": point(0.9, None)}
+            for name in ("real", "time roll", "gain", "noise floor", "SpecAugment", "re-cropping", "all classical")
+        },
+        "conditions": [
+            {
+                "condition": "normal, backpack",
+                "real": point(0.4),
+                "classical": point(0.5),
+                "generated": None,
+                "both": None,
+            }
+        ],
+        "confusion": {"size": "10", "family": "ResNet", "labels": USERS, "tables": tables},
+        "suspicious": [{"user": user, "ratio": 0.31 + 0.05 * place} for place, user in enumerate(USERS[:4])],
+        "memorised": {"generated": 0.004, "real": 0.006},
+        "physics": {
+            "generated": 0.982,
+            "real": 0.991,
+            "features": {
+                "torso speed": {
+                    "unit": "m/s",
+                    "real": rng.normal(1.2, 0.2, 200).tolist(),
+                    "generated": rng.normal(1.25, 0.25, 300).tolist(),
+                    "distance": 0.061,
+                    "floor": 0.02,
+                },
+                "cadence": {
+                    "unit": "steps/s",
+                    "real": rng.normal(1.9, 0.1, 200).tolist(),
+                    "generated": rng.normal(1.9, 0.12, 300).tolist(),
+                    "distance": 0.0123,
+                    "floor": None,
+                },
+                "asymmetry": {"unit": "", "real": [], "generated": [0.1], "distance": None, "floor": None},
+            },
+        },
+        "scores": {"drawn": made_up_scores(0.0), "kept": made_up_scores(0.03)},
+        "axes": {"window_s": 3.0, "doppler_min_hz": -1000.0, "doppler_max_hz": 1000.0},
+        "dataset": "The data set in dataset holds 290 real and 800 generated images for training.",
+        "cost": {
+            "seconds": 3210.0,
+            "cpu_seconds": 6300.5,
+            "stages": [
+                {"name": "generator-10", "seconds": 250.0, "cpu_seconds": 490.0, "summary": "1.2 M parameters"},
+                {"name": "gain", "seconds": 900.0, "cpu_seconds": 890.0, "summary": "240 classifiers"},
+            ],
+        },
+        "provenance": {
+            "machine": "2 cores of a test",
+            "commit": None,
+            "versions": {"torch": "0.0"},
+            "command": "echoform augment walkers study",
+        },
+    }
+
+
+def stripes(seed: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:64, :64] / 64
+    level = np.exp(-(((rows - 0.5 - 0.2 * np.sin(12 * columns + seed)) / 0.08) ** 2)) + 0.05 * rng.random((64, 64))
+    return Image.fromarray(paint((255 * level.clip(0, 1)).astype(np.uint8), "jet"))
+
+
+def made_up_pictures() -> dict[str, Any]:
+    return {
+        "gallery": [
+            {"user": user, "real": [stripes(k) for k in range(4)], "generated": [stripes(k) for k in range(4, 8)]}
+            for user in USERS
+        ],
+        "suspicious": [[stripes(k), stripes(k), stripes(k + 1)] for k in range(4)],
+    }
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Page:
+    path = tmp_path_factory.mktemp("study") / "new" / "report.html"
+    write_page(json.loads(json.dumps(made_up_report())), made_up_pictures(), path)
+    return Page(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Generated spectrograms help They add 2.3 points (+1.5 to +3.1).",
+        "Intervals are of 95 %, over 5 seeds of the classifiers.",
+        "nobody has more than 38",
+        "10+2.3 (+1.5 to +3.1) 25.1 %87.1 %73.3 %89.4 %",
+        "30 to 38+0.1 (-0.7 to +0.9) 80.0 %92.0 %90.0 %92.1 %",
+        "Chance is 12.5 %",
+        "normal, backpack40.0 % ± 1.250.0 % ± 1.2––",
+        "0.4 % of the kept images are, and 0.6 % of held-out real ones",
+        "98.2 % of drawn images are possible for a walker, and 99.1 % of held-out real ones",
+        "Wasserstein distance 0.061 m/s, of real to real 0.02",
+        "not recognised (380), near-duplicate (20)",
+        "all 290 training images",
+        "53 min 30 s in all, 1 h 45 min of processor time",
+        "generator-104 min 10 s8 min 10 s1.2 M parameters",
+        "echoform augment walkers study",
+        "The data set in dataset holds 290 real and 800 generated images",
+        "ID_1: 0.31 of the second",
+    ],
+)
+def test_the_page_says_what_the_report_says(page: Page, words: str):
+    assert words in page.text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_verdict_stands_before_every_number(page: Page):
+    text = page.text[page.text.index("A study of 8 people") :]
+    assert text.index("spectrograms help") < min(text.index(words) for words in ("Accuracy", "%", "Real and generated"))
+
+
+def test_scores_of_drawn_and_kept_images_stand_side_by_side_with_their_floor(page: Page):
+    text = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    row = text[text.index("GAN-train: judge trained on generated") :][:160]
+    assert "80.0 %78.0 to 82.0 %83.0 %81.0 to 85.0 %90.0 %" in row
+
+
+def test_the_page_asks_for_nothing_from_anywhere(page: Page):
+    assert not {"script", "iframe", "object", "embed", "link"} & {
+        tag for tag, attributes in page.tags if attributes.get("rel") != "icon"
+    }
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
+    assert "url(" not in page.text and "@import" not in page.text
+
+
+def test_names_are_shown_as_text_and_never_as_markup(page: Page):
+    assert "Invented <walkers>" in page.text
+    assert "walkers" not in {tag for tag, _ in page.tags}
+
+
+def test_every_picture_says_what_it_shows(page: Page):
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) == 8 * 8 + 4 * 3
+    assert all(attributes.get("alt") for attributes in pictures)
+
+
+def test_a_study_without_confusion_physics_or_copies_has_a_page_too(tmp_path):
+    report = made_up_report() | {"confusion": None, "physics": None, "suspicious": [], "conditions": [], "axes": None}
+    report["scores"] = {"drawn": report["scores"]["drawn"]}
+    report["sizes"] = report["sizes"][:1]
+    report["sizes"][0] |= {"generated": None, "both": None, "difference": None, "best_classical": None, "reasons": {}}
+    write_page(report, {"gallery": made_up_pictures()["gallery"], "suspicious": []}, tmp_path / "report.html")
+    text = Page(tmp_path / "report.html").text
+    for absent in ("Who is taken for whom", "Physics", "suspicious", "Across conditions", "None"):
+        assert absent not in text
+
+
+@pytest.mark.parametrize("word", ["no measurable effect", "hurts"])
+def test_other_verdicts_are_said_as_plainly(tmp_path, word):
+    report = made_up_report()
+    report["verdict"] |= {"word": word, "sentence": f"Generated spectrograms: {word}."}
+    write_page(report, made_up_pictures(), tmp_path / "report.html")
+    assert f"Generated spectrograms {word.capitalize()}." in Page(tmp_path / "report.html").text
+
+
+def test_a_missing_fact_is_named(tmp_path):
+    report = made_up_report()
+    del report["cost"]
+    with pytest.raises(ValueError, match="the report lacks cost"):
+        write_page(report, made_up_pictures(), tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_model_card_says_the_same_numbers_as_the_page():
+    card = render_model_card({"name": "walkers", "users": USERS, "augmentation": card_facts(made_up_report())})
+    assert "Generated spectrograms help: they add 2.3 points (+1.5 to +3.1)." in card
+    assert "| 10 | 25.1 % | 87.1 % | 73.3 % | 89.4 % | +2.3 points (+1.5 to +3.1) |" in card
+
+
+def _shapes(svg: str, tag: str, kind: str) -> list[dict[str, str]]:
+    return [shape.attrib for shape in ElementTree.fromstring(svg).iter(tag) if kind in shape.attrib.get("class", "")]
+
+
+def test_dots_and_bars_of_the_curves_stand_at_their_values():
+    svg = accuracy_chart(["5", "10"], {"real": [(0.2, 0.1, 0.3), (0.4, 0.35, 0.45)], "both": [None, (0.6, None, None)]})
+    texts = {text.text: text.attrib for text in ElementTree.fromstring(svg).iter("text")}
+    at_20, at_40 = (float(texts[label]["y"]) - 4 for label in ("20", "40"))
+    dots = _shapes(svg, "circle", "line-0")
+    assert [float(dot["cy"]) for dot in dots] == pytest.approx([at_20, at_40], abs=0.2)
+    bars = _shapes(svg, "line", "line-0 bar")
+    per_point = (at_20 - at_40) / 20
+    assert float(bars[0]["y1"]) == pytest.approx(at_20 + 10 * per_point, abs=0.2)  # 10 %
+    assert float(bars[1]["y2"]) == pytest.approx(at_40 - 5 * per_point, abs=0.2)  # 45 %
+    assert len(_shapes(svg, "circle", "line-1")) == 1 and not _shapes(svg, "line", "line-1 bar")
+
+
+def test_a_difference_above_zero_stands_above_the_line_of_zero():
+    svg = difference_chart(["5", "10"], {"together": [(0.02, 0.01, 0.03), (-0.01, -0.02, 0.0)]})
+    zero = float(_shapes(svg, "line", "zero")[0]["y1"])
+    above, below = (float(dot["cy"]) for dot in _shapes(svg, "circle", "line-0"))
+    assert above < zero < below
+    assert zero - above == pytest.approx(2 * (below - zero), abs=0.3)
+    assert float(_shapes(svg, "line", "line-0 bar")[1]["y2"]) == pytest.approx(zero, abs=0.2)
+
+
+def test_a_chart_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one measured point"):
+        accuracy_chart(["5"], {"real": [None]})
+    with pytest.raises(ValueError, match="generated has none"):
+        histogram_chart({"real": [1.0], "generated": [float("nan")]}, "Hz")
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.5, 1.0])
+def test_accuracies_at_the_ends_of_the_scale_stay_inside_the_frame(mean):
+    svg = accuracy_chart(["5"], {"real": [(mean, mean - 0.01, mean + 0.01)]})
+    for dot in _shapes(svg, "circle", "line-0"):
+        assert 0 < float(dot["cy"]) < 250
+
+
+def test_areas_of_two_histograms_are_equal_whatever_the_number_of_values():
+    rng = np.random.default_rng(0)
+    svg = histogram_chart({"real": rng.normal(0, 1, 50).tolist(), "generated": rng.normal(1, 2, 5000).tolist()}, "Hz")
+    areas = []
+    for number in (0, 1):
+        corners = _shapes(svg, "polygon", f"area-{number}")[0]["points"].split()
+        x, y = np.array([corner.split(",") for corner in corners], dtype=float).T
+        areas.append(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)  # shoelace formula
+    assert areas[0] == pytest.approx(areas[1], rel=0.01)
+
+
+def test_cells_of_confusion_stand_in_the_row_of_the_person_and_say_the_share():
+    svg = confusion_chart([[3, 1], [0, 4]], ["Ann", "Bob"])
+    right, wrong = _shapes(svg, "rect", "right"), _shapes(svg, "rect", "wrong")
+    assert (len(right), len(wrong)) == (2, 1)
+    assert float(wrong[0]["x"]) > float(right[0]["x"]) and wrong[0]["y"] == right[0]["y"]
+    assert "Ann taken for Bob: 25 %" in svg
+    with pytest.raises(ValueError, match="must be 3x3"):
+        confusion_chart([[3, 1], [0, 4]], ["Ann", "Bob", "Cleo"])
+
+
+def test_the_report_is_not_changed_by_being_shown(tmp_path):
+    report = made_up_report()
+    before = copy.deepcopy(report)
+    write_page(report, made_up_pictures(), tmp_path / "report.html")
+    assert report == before

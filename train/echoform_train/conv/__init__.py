@@ -1,0 +1,1 @@
+"""Convolutional autoencoders of pictures: their start from VGG, their export and their measuring."""
