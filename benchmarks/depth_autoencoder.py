@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet50
 
 from echoform import DepthAutoencoder
-from echoform.depth_autoencoder import SIZES
+from echoform.depth_autoencoder import COSINE_SIZES, SIZES
 from echoform_train.provenance import provenance
 
 
@@ -83,7 +83,8 @@ def main(config: Config) -> None:
     depth = torch.rand(config.batch_size, 1, config.sample_size, config.sample_size) * 2 - 1
     valid = (torch.rand_like(depth) > 0.1).float()
     models: dict[str, nn.Module] = {"resnet50": ResNetAutoencoder(config.sample_size)}
-    for name, settings in SIZES.items():
+    cosine = {f"cosine {name}": settings for name, settings in COSINE_SIZES.items()}
+    for name, settings in {**SIZES, **cosine}.items():
         models[name] = DepthAutoencoder(sample_size=config.sample_size, **settings)
     results: dict[str, dict[str, Any]] = {}
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """What the output activation of a convolutional autoencoder does to brightness and detail: none beside sigmoid.
 
-    python benchmarks/output_activation.py DATA OUTPUT_DIR [--resolution 64] [--train-images 8000] [--seeds 0 1 2] ...
+    python benchmarks/output_activation.py DATA OUTPUT_DIR [--resolution 64] [--train-images 6000] [--seeds 0 1 2] ...
 
 DATA is a folder of `echoform simulate`; its painted pictures are taken as RGB. For every seed both networks see the
 same images in the same order, start from the same weights and are scored on the test part of the same split, as by
@@ -46,11 +46,11 @@ class Config:
     """Folder for the trainings, the JSON file and the picture."""
     resolution: int = 64
     """Height and width, in pixels."""
-    train_images: int = 8_000
+    train_images: int = 6_000
     """Images that each network sees."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of weights and order; at least two, for an interval."""
-    width_factor: float = 0.125
+    width_factor: float = 0.25
     """Share of VGG's channels."""
     upsampling: Literal["unpool", "transpose"] = "unpool"
     """unpool tells the decoder where maxima stood; transpose decodes from the latents alone."""
@@ -98,7 +98,7 @@ def train(
         output_dir=folder,
         seed=seed,
         max_train_images=config.train_images,
-        validation_every=config.train_images // 10,
+        validation_every=config.train_images // 5,
         early_stopping_patience=0,
         checkpoints_total_limit=1,
         mixed_precision="no",

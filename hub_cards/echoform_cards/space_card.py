@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from huggingface_hub import SpaceCardData
+from huggingface_hub import SpaceCard, SpaceCardData
 
 from echoform_cards.facts import complete
 from echoform_cards.rendering import front_matter
@@ -64,6 +64,22 @@ def render_space_readme(facts: Mapping[str, Any], body: str) -> str:
             _check(name, repo, re.fullmatch(r"[\w.-]+/[\w.-]+", repo), "ids of the Hub, as user/name")
     metadata = SpaceCardData(**{name: value for name, value in facts.items() if value is not None})
     return f"{front_matter(metadata, ORDER)}\n{body}"
+
+
+def update_space_readme(readme: str, *, models: Sequence[str], datasets: Sequence[str] = ()) -> str:
+    """A Space's README with the models and data sets that it shows in its front matter; all else stays.
+
+    Args:
+        readme: Markdown with a YAML block, as `render_space_readme` makes it.
+        models: Hub ids; none takes the entry away.
+        datasets: The same of data sets.
+
+    Raises:
+        ValueError: As of `render_space_readme`.
+    """
+    card = SpaceCard(readme)
+    facts = card.data.to_dict() | {"models": list(models) or None, "datasets": list(datasets) or None}
+    return render_space_readme(facts, card.text.lstrip("\n"))
 
 
 def _check(name: str, value: Any, holds: Any, rule: str) -> None:

@@ -77,7 +77,7 @@ class DepthEncoderModel(PreTrainedModel):
 
         Returns:
             `pooler_output`, the embedding, float [B, latent_dim]; and `last_hidden_state`, the features it is made
-            from, float [B, places, width], rows of the map outermost.
+            from, float [B, places, width], rows of the map outermost (with the cosine bottleneck, the prepared image).
 
         Raises:
             ValueError: If dtype or shapes do not fit the model.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from huggingface_hub import SpaceCard
 
-from echoform_cards.space_card import COLORS, ORDER, render_space_readme
+from echoform_cards.space_card import COLORS, ORDER, render_space_readme, update_space_readme
 from hub_server import Hub
 
 README = Path(__file__).parents[2] / "space_app" / "README.md"
@@ -42,6 +42,16 @@ def test_the_hub_library_reads_the_front_matter(hub: Hub):
     assert card.data.to_dict() == FACTS | {"sdk": "gradio"}
     assert card.text == "\nWhat it does.\n"
     card.validate()
+
+
+def test_models_and_data_sets_are_named_and_nothing_else_changes():
+    readme = README.read_text(encoding="utf-8")
+    updated = SpaceCard(update_space_readme(readme, models=["someone/walkers"], datasets=["someone/steps"]))
+    committed = SpaceCard(readme)
+    named = {"models": ["someone/walkers"], "datasets": ["someone/steps"]}
+    assert updated.data.to_dict() == committed.data.to_dict() | named
+    assert updated.text == committed.text
+    assert "models" not in SpaceCard(update_space_readme(str(updated), models=[])).data.to_dict()
 
 
 @pytest.mark.parametrize(

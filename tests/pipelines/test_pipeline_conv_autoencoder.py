@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from PIL import Image
 
-from echoform import ConvAutoencoderPipeline
+from echoform import ConvAutoencoderPipeline, VQLDMDopplerPipeline
 from hub_server import Hub
 from strangers import UNINSTALLED, run_alone
 from tiny_conv import tiny_conv_autoencoder, tiny_conv_pipeline
@@ -177,6 +178,14 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path):
 def test_facts_that_do_not_fit_the_model_are_refused(facts: Any, reason: str):
     with pytest.raises(ValueError, match=reason):
         ConvAutoencoderPipeline(tiny_conv_autoencoder(), **facts)
+
+
+def test_it_is_saved_loaded_and_pushed_by_the_code_of_the_others():
+    """That what is copied is equal is tested for every file that travels; this is that all of it is there."""
+    shared = {name for name in vars(VQLDMDopplerPipeline) if hasattr(DiffusionPipeline, name)}
+    shared = {name for name in shared if not name.startswith(("__", "_callback"))} - {"model_cpu_offload_seq"}
+    assert {"from_pretrained", "load_config", "save_config", "push_to_hub", "to_json_string"} <= shared
+    assert shared <= set(vars(ConvAutoencoderPipeline))
 
 
 STRANGER = f"""{UNINSTALLED}

@@ -202,11 +202,14 @@ def test_one_generator_a_size_is_trained_on_the_images_of_that_size_alone(walker
     report = report_of(config)
     assert [(size["size"], size["images_a_user"], size["images"]) for size in report["sizes"]] == [
         ("3", "3", 9),
-        ("all", "8", 24),
+        ("all", "8 (all)", 24),
     ]
     assert "50 real images of each person were asked for" in report["notes"][0]
     assert [row["condition"] for row in report["conditions"]] == ["away -> towards"]
-    # Of 3 images a user the trainings knew 9, in 2 versions each; the card tells it.
+    # Of 3 images a user the trainings knew 9, in 2 versions each.
     facts = json.loads((tmp_path / "out/stages/generator-3/ldm/pipeline/facts.json").read_text())
     assert facts["data"]["images"]["validation"] == 9
+    assert "- train: 24 images" in (tmp_path / "out/pipeline/README.md").read_text()
+    given_back = replace(config, pipeline=str(tmp_path / "out/pipeline"), split_file=tmp_path / "out/split.json")
+    assert augment.plan(replace(given_back, push_to_hub=None))[0].pipeline == tmp_path / "out/pipeline"
     assert len(load_spectrograms(repo).train) == 24 + 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from echoform.hub import CARD, check_access, travelling_files
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.export import write_card
-from echoform_train.first_stage import FACTS
+from echoform_train.first_stage import FACTS, data_facts
 from echoform_train.study.assembly import assemble, draw_pictures
 from echoform_train.study.dataset import images_to_add
 from echoform_train.study.generator import GeneratorConfig
@@ -213,9 +214,13 @@ def _export_pipeline(config: Config, study: Study, source: Path, report: dict[st
         if path.name != CARD or not (folder / CARD).is_file():  # there somebody may have written a word
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, folder / path)
-    if not (folder / FACTS).is_file():
+    facts_file = folder / FACTS
+    if not facts_file.is_file():
         print(f"{config.pipeline} holds no {FACTS}: nothing is known of its training, so that no card is written")
         return
+    if study.pipeline is None:  # it was trained on copies of each image, which are no further images
+        of_real = data_facts(replace(study.data, train=study.largest.images))
+        write_json(facts_file, json.loads(facts_file.read_text()) | {"data": of_real})
     write_card(
         folder,
         report["scores"]["drawn"]["scores"],

@@ -301,11 +301,7 @@ def keep(
 
 def finish(run: Run) -> dict[str, Any]:
     """Complete the facts of the run, push where the settings ask for it, and return the facts."""
-    run.close()
-    path = run.config.output_dir / FACTS
-    facts = json.loads(path.read_text()) | {"images_seen": run.seen, "seconds": run.elapsed_s}
-    if run.is_main:
-        path.write_text(json.dumps(facts, indent=1))
+    facts = run.finish(run.config.output_dir / FACTS)
     run.accelerator.print(
         f"best after {facts['best_after']} images: "
         + ", ".join(f"{name} {value:.4g}" for name, value in facts["validation"].items())

@@ -53,7 +53,8 @@ def write_report(facts: Mapping[str, Any], path: Path) -> None:
     if missing := [name for name in needed if name not in facts]:
         raise ValueError(f"a report needs {', '.join(needed)}; the facts lack {', '.join(missing)}")
     scores = facts["scores"]
-    page = page_environment().get_template(TEMPLATE).render(
+    template = page_environment().get_template(TEMPLATE)
+    page = template.render(
         **{name: facts[name] for name in needed},
         verdict=verdict(scores),
         chance=1 / scores["settings"]["users"],

@@ -302,6 +302,18 @@ class Run:
         """Seconds of training so far, those before a resume counted in."""
         return self.seconds + time.perf_counter() - self._started
 
+    def finish(self, facts_file: Path) -> dict[str, Any]:
+        """Close the run; the facts that the training wrote, with how long it was, which are written back.
+
+        Every process has read them before the main one writes.
+        """
+        facts = json.loads(facts_file.read_text()) | {"images_seen": self.seen, "seconds": self.elapsed_s}
+        self.accelerator.wait_for_everyone()
+        self.close()
+        if self.is_main:
+            facts_file.write_text(json.dumps(facts, indent=1))
+        return facts
+
     def close(self) -> None:
         """End the progress bar and the trackers."""
         if self._bar is not None:

@@ -81,7 +81,7 @@ PRESETS = {
     "cpu": make_preset(
         Config,
         "cpu",
-        {"max_train_images": 20_000, "train_batch_size": 8, "learning_rate": 1e-3, "validation_every": 2_000},
+        {"max_train_images": 20_000, "train_batch_size": 8, "learning_rate": 3e-3, "validation_every": 2_000},
         partial(ImageDataConfig, resolution=128),
         backbone="vgg13",
         width_factor=0.25,
@@ -173,16 +173,14 @@ def train(config: Config, data: ImageData) -> dict[str, Any]:
             save_sheets(autoencoder, data, run)
         if run.due(config.run.checkpointing_every) or run.done:
             run.save({"optimizer": optimizer}, {"autoencoder": autoencoder.state_dict()})
-    run.close()
     return _finish(config, run, data)
 
 
 def _finish(config: Config, run: Run, data: ImageData) -> dict[str, Any]:
     """Export the best model, and push it where that was asked for."""
     output_dir = config.run.output_dir
-    facts = json.loads((output_dir / FACTS).read_text()) | {"images_seen": run.seen, "seconds": run.elapsed_s}
+    facts = run.finish(output_dir / FACTS)
     if run.is_main:
-        (output_dir / FACTS).write_text(json.dumps(facts, indent=1))
         pipeline = build_pipeline(ConvAutoencoder.from_pretrained(output_dir / BEST), data.train)
         export_pipeline(pipeline, facts, output_dir / PIPELINE)
     run.accelerator.print(

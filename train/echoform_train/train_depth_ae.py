@@ -159,10 +159,8 @@ def train(config: Config, data: DepthData) -> dict[str, Any]:
                 save_reconstructions(autoencoder, data, run)
         if run.due(config.run.checkpointing_every) or run.done:
             run.save({"optimizer": optimizer}, {"autoencoder": autoencoder.state_dict(), "ema": ema_tensors(ema)})
-    run.close()
-    facts = json.loads((output_dir / FACTS).read_text()) | {"images_seen": run.seen, "seconds": run.elapsed_s}
+    facts = run.finish(output_dir / FACTS)
     if run.is_main:
-        (output_dir / FACTS).write_text(json.dumps(facts, indent=1))
         best = DepthAutoencoder.from_pretrained(output_dir / BEST)
         latents = embed(best, data.train.units, Scale(data.depth_range_mm, data.units_per_mm))
         power = BALANCE_POWERS[config.bottleneck] if config.balance_power is None else config.balance_power

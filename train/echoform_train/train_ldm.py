@@ -206,10 +206,8 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str,
                 sample_sheet(pipeline, config, output_dir / "samples" / f"images-{run.seen:09d}.png")
         if run.due(config.run.checkpointing_every) or run.done:
             run.save({"optimizer": optimizer}, {"unet": unet.state_dict(), "ema": ema_tensors(ema)})
-    run.close()
-    facts = json.loads((output_dir / FACTS).read_text()) | {"images_seen": run.seen, "seconds": run.elapsed_s}
+    facts = run.finish(output_dir / FACTS)
     if run.is_main:
-        (output_dir / FACTS).write_text(json.dumps(facts, indent=1))
         best = DopplerUNet2DModel.from_pretrained(output_dir / BEST)
         export_pipeline(build_pipeline(vqvae, best, objective.sampler(), data, mean, std), facts, output_dir / PIPELINE)
     run.accelerator.print(

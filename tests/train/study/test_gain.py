@@ -209,7 +209,7 @@ def test_one_good_size_among_many_does_not_make_the_verdict():
 def test_a_size_that_gets_worse_is_named_even_where_the_whole_gets_better():
     found = verdict(rows_with({5: [0.08, 0.09, 0.10], 10: [0.05, 0.06, 0.07], None: [-0.02, -0.021, -0.019]}))
     assert found["word"] == "helps"
-    assert found["sentence"].endswith("They make it worse at all (-2.0 points) images a user.")
+    assert found["sentence"].endswith("With so many real images a user they make it worse: all (-2.0 points).")
 
 
 def test_without_an_effect_one_verdict_in_twenty_is_wrong():

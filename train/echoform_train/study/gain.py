@@ -299,7 +299,7 @@ def _sentence(word: Word, pooled: Difference, alone: Sequence[SizeDifference]) -
     worse = [one for one in alone if one["high"] < 0]
     if worse and len(alone) > 1:
         listed = [f"{name_of_size(one['images_a_user'])} ({100 * one['difference']:+.1f} points)" for one in worse]
-        said += f" They make it worse at {_enumeration(listed)} images a user."
+        said += f" With so many real images a user they make it worse: {_enumeration(listed)}."
     return said
 
 

@@ -46,9 +46,9 @@ class StudyConfig:
     """Share of generated images in a batch of the arms that have some."""
     keep_share: float = 0.7
     """Share of the drawn images that are kept, those that a classifier of the same real images recognises best."""
-    max_duplicate: float = 0.97
+    max_duplicate: float = 0.99
     """Largest likeness (correlation, over all rolls in time) to a training image or to an image kept before; windows of
-    one recording that overlap by two thirds reach 0.9 to 0.99."""
+    one recording that overlap by two thirds reach 0.9 to 0.99, windows of two recordings of a person 0.96."""
     judge_seeds: tuple[int, ...] = (0, 1, 2)
     """Each seed trains judges that score the generator of the largest size."""
     judge_train_images: int = 12_000
@@ -206,10 +206,11 @@ def plan_tasks(data: SpectrogramData, config: StudyConfig, seed: int) -> tuple[l
 
 
 def images_a_user(tasks: Sequence[Task]) -> str:
-    """How many images of a user these draws of one size really hold: "10", or "7 to 10"."""
+    """How many images of a user these draws of one size really hold: "10", "7 to 10", or "24 (all)"."""
     counts = torch.cat([torch.bincount(task.images.users) for task in tasks])
     least, most = int(counts[counts > 0].min()), int(counts.max())
-    return str(least) if least == most else f"{least} to {most}"
+    text = str(least) if least == most else f"{least} to {most}"
+    return text if tasks[0].n is not None else f"{text} (all)"
 
 
 def check_held_out(data: SpectrogramData, images_a_user: Mapping[int, int]) -> None:

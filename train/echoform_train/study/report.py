@@ -70,7 +70,8 @@ def write_page(report: Mapping[str, Any], pictures: Mapping[str, Any], path: Pat
     sizes = report["sizes"]
     families = [name for name in sizes[0]["real"] if name != "all"]
     gallery = pictures["gallery"]
-    page = page_environment().get_template(TEMPLATE).render(
+    template = page_environment().get_template(TEMPLATE)
+    page = template.render(
         **{name: report[name] for name in _SHOWN},
         headline=headline,
         sentence=f"{rest[:1].upper()}{rest[1:]}",
@@ -158,7 +159,7 @@ def _histograms(physics: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
             continue
         text = ""
         if found["distance"] is not None:
-            text = f"Wasserstein distance {found['distance']:.3g} {found['unit']}"
+            text = f"Wasserstein distance {found['distance']:.3g} {found['unit']}".rstrip()
             text += f", of real to real {found['floor']:.3g}" if found["floor"] is not None else ""
         svg = histogram_chart(sets, f"{name}, {found['unit']}" if found["unit"] else name)
         yield {"title": name, "svg": svg, "names": list(sets), "text": text}

@@ -1,0 +1,227 @@
+"""The tab that turns 16-bit depth images into embeddings and back, in millimetres, and finds the nearest."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from functools import cache
+from io import BytesIO
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from generate import Shown, picture_gallery
+from loading import load, on_gpu, pipeline
+from pictures import depth_bar, frame, paint, signed_bar
+from PIL import Image
+from probe import READ_PIXELS, probe
+from visitors import download_path, open_upload, open_uploads, refusal, told_to_the_visitor
+
+FORMATS = ("PNG", "TIFF")
+SUFFIXES = [".png", ".tif", ".tiff"]
+NEAREST = 3
+NUM_SCENES = 6
+SCENE_PX = 128
+HEADINGS = ["file", "RMSE in mm", "MAE in mm", "validity IoU", "readings out of range", "nearest image"]
+
+
+def draw_scene(seed: int, side: int, low_mm: float, high_mm: float) -> np.ndarray:
+    """Depth of a ball before a slanted wall, uint16 millimetres [side, side]; 0 where a corner has no reading."""
+    rng = np.random.default_rng(seed)
+    rows, columns = (np.mgrid[:side, :side] + 0.5) / side - 0.5
+    reach = high_mm - low_mm
+    wall_mm = low_mm + reach * (0.6 + 0.3 * rng.random() * columns)
+    row, column = rng.uniform(-0.2, 0.2, 2)
+    radius = rng.uniform(0.15, 0.3)
+    bulge = np.sqrt(np.maximum(0, radius**2 - (rows - row) ** 2 - (columns - column) ** 2))
+    ball_mm = low_mm + reach * (rng.uniform(0.3, 0.4) - 0.4 * bulge)
+    depth_mm = np.where(bulge > 0, ball_mm, wall_mm)
+    depth_mm[rows + columns < -0.85] = 0
+    return depth_mm.round().astype(np.uint16)
+
+
+@cache
+def scenes(first: int = 0, count: int = NUM_SCENES) -> tuple[tuple[str, Image.Image], ...]:
+    """Simulated scenes in the loaded model's range and units, and their names: something to be near to."""
+    config = load("depth").config
+    span, units_per_mm = config["depth_range_mm"], config["units_per_mm"]
+    far_mm = min(span["max"], 65535 / units_per_mm)
+    return tuple(
+        (
+            f"scene_{seed}.png",
+            Image.fromarray((draw_scene(seed, SCENE_PX, span["min"], far_mm) * units_per_mm).astype(np.uint16)),
+        )
+        for seed in range(first, first + count)
+    )
+
+
+def read_depth(pipe: Any, name: str, picture: Image.Image) -> np.ndarray:
+    """Depth of one image as float [H, W] in mm, 0 where there is no reading or one out of the model's range.
+
+    Raises:
+        gradio.Error: If it is no depth image, or nothing of it lies in the model's range.
+    """
+    try:
+        depth_mm = pipe.read(picture) / pipe.config["units_per_mm"]
+    except ValueError as error:
+        raise refusal(f"{name}: {error}") from error
+    low, high = pipe.config["depth_range_mm"]["min"], pipe.config["depth_range_mm"]["max"]
+    inside = np.where((depth_mm >= low) & (depth_mm <= high), depth_mm, 0)
+    if not inside.any():
+        found = f"its depths are {depth_mm.min():g} to {depth_mm.max():g} mm" if depth_mm.any() else "it has no reading"
+        raise refusal(f"{name} must hold depths from {low:g} to {high:g} mm, as the model knows them, but {found}.")
+    return inside
+
+
+def comparison(name: str, before_mm: np.ndarray, after_mm: np.ndarray, rmse_mm: float) -> Shown:
+    """Depth before and after in one scale, and the signed error, each with a colour bar in mm."""
+    known, said = before_mm > 0, after_mm > 0
+    low, high = float(before_mm[known].min()), float(before_mm[known].max())
+    bar = depth_bar(low, max(high, low + 1))
+    error_mm, both = after_mm - before_mm, known & said
+    reach = float(np.quantile(np.abs(error_mm[both]), 0.99)) if both.any() else 1.0
+    difference = signed_bar(max(1.0, math.ceil(reach)), "mm")
+    return [
+        (frame(paint(before_mm, bar, known), bar=bar), name),
+        (frame(paint(after_mm, bar, said), bar=bar), "reconstruction"),
+        (frame(paint(error_mm, difference, both), bar=difference), f"RMSE {rmse_mm:.1f} mm"),
+    ]
+
+
+def nearest(latents: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each embedding [N, D] the NEAREST most similar others [M, D] but itself (others begin with it).
+
+    Returns:
+        Cosines float [N, NEAREST] and places int64 [N, NEAREST], the most similar first.
+    """
+    rows, columns = (torch.nn.functional.normalize(one.float()) for one in (latents, others))
+    cosines = rows @ columns.T
+    cosines[torch.arange(len(rows)), torch.arange(len(rows))] = -2  # itself
+    return cosines.topk(min(NEAREST, len(others) - 1), dim=1)
+
+
+@on_gpu
+def embed(files: list[str]) -> tuple[Shown, list[list[Any]], Shown, str, str, str]:
+    """Encode and decode 16-bit depth images, and find which are alike.
+
+    Args:
+        files: PNG or TIFF, 16-bit greyscale (or floating point TIFF) in the model's units; at most 16.
+
+    Returns:
+        Each image with its reconstruction and error in mm; a row of numbers for each; the images nearest to the first
+        one, among the others and simulated scenes; embeddings, float32 [N, D], as .npy; the reconstructions as 16-bit
+        PNG in a ZIP; and the first image as HTML whose pixels say their depth.
+    """
+    return look_at(pipeline("depth"), open_uploads(files, FORMATS))
+
+
+def look_at(pipe: Any, images: list[tuple[str, Image.Image]]) -> tuple[Shown, list[list[Any]], Shown, str, str, str]:
+    """What `embed` gives of opened images and their names."""
+    before = [read_depth(pipe, name, picture) for name, picture in images]
+    with told_to_the_visitor():
+        output = pipe([picture for _, picture in images], batch_size=4)
+        around = pipe.encode([picture for _, picture in scenes()])
+    units_per_mm = pipe.config["units_per_mm"]
+    cosines, places = nearest(output.latents, torch.cat([output.latents, around]))
+    gallery = [*images, *scenes()]
+    shown, rows = [], []
+    for number, (name, _) in enumerate(images):
+        shown += comparison(name, before[number], output.depth[number] / units_per_mm, output.rmse_mm[number])
+        errors = [round(float(one[number]), 3) for one in (output.rmse_mm, output.mae_mm, output.validity_iou)]
+        rows.append([name, *errors, output.out_of_range[number], gallery[int(places[number, 0])][0]])
+    alike = [
+        (show_depth(pipe, gallery[int(place)][1]), f"{gallery[int(place)][0]}, cosine {float(cosine):.4f}")
+        for place, cosine in zip(places[0], cosines[0], strict=True)
+    ]
+    path = download_path("embeddings.npy")
+    np.save(path, output.latents.numpy())
+    archive = pack([name for name, _ in images], output.depth)
+    return shown, rows, alike, str(path), archive, probe(images[0][0], before[0], output.depth[0] / units_per_mm)
+
+
+def show_depth(pipe: Any, picture: Image.Image) -> Image.Image:
+    """A depth image in colours of its own span, with a colour bar in mm."""
+    depth_mm = pipe.read(picture) / pipe.config["units_per_mm"]
+    known = depth_mm > 0
+    low, high = (float(depth_mm[known].min()), float(depth_mm[known].max())) if known.any() else (0.0, 1.0)
+    bar = depth_bar(low, max(high, low + 1))
+    return frame(paint(depth_mm, bar, known), bar=bar)
+
+
+def pack(names: list[str], depth: list[np.ndarray]) -> str:
+    """Path of a ZIP with depth images, uint16 [H, W], as 16-bit PNG."""
+    path = download_path("reconstructions.zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, (name, one) in enumerate(zip(names, depth, strict=True)):
+            png = BytesIO()
+            Image.fromarray(one).save(png, "PNG")
+            archive.writestr(f"{number:02d}_{name.rpartition('.')[0]}.png", png.getvalue())
+    return str(path)
+
+
+@on_gpu
+def interpolate(first: str, last: str, steps: int) -> Shown:
+    """Walk from one depth image to another along the line between their embeddings.
+
+    Args:
+        first: PNG or TIFF, 16-bit greyscale in the model's units.
+        last: The same, of the same size.
+        steps: Images with both ends, 2 to 9.
+
+    Returns:
+        The decoded images, each with a colour bar in mm.
+    """
+    if first is None or last is None:
+        raise refusal("Drop in two depth images.")
+    pipe = pipeline("depth")
+    ends = [open_upload(path, FORMATS) for path in (first, last)]
+    for name, picture in zip(("The first image", "The last image"), ends, strict=True):
+        read_depth(pipe, name, picture)
+    with told_to_the_visitor():
+        walk = pipe.interpolate(*ends, steps=steps, output_type="pil").depth
+    return [
+        (show_depth(pipe, one), f"{100 * number / (steps - 1):.0f} % of the way") for number, one in enumerate(walk)
+    ]
+
+
+def tab(pipe: Any) -> None:
+    """Files on the left, what the model makes of them on the right; filled with simulated scenes."""
+    span, drawn = pipe.config["depth_range_mm"], scenes(first=NUM_SCENES, count=2)
+    paths = [download_path(name) for name, _ in drawn]
+    for path, (_, picture) in zip(paths, drawn, strict=True):
+        picture.save(path)
+    shown, rows, alike, numbers, rebuilt, readable = look_at(pipe, list(drawn))
+    gr.Markdown(
+        f"Depth images of {span['min']:g} to {span['max']:g} mm, {pipe.config['units_per_mm']:g} units in a mm; "
+        "all 16 bits arrive. Grey is no reading. The scenes below are simulated."
+    )
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            files = gr.File(
+                [str(path) for path in paths],
+                file_count="multiple",
+                file_types=SUFFIXES,
+                label="Depth images, 16-bit PNG or TIFF",
+                height=160,
+            )
+            button = gr.Button("Encode and reconstruct", variant="primary")
+            npy = gr.DownloadButton("Embeddings (.npy)", value=numbers)
+            archive = gr.DownloadButton("Reconstructions (16-bit PNG, ZIP)", value=rebuilt)
+            ends = [
+                gr.File(str(path), file_types=SUFFIXES, label=label, height=100)
+                for path, label in zip(paths, ("From", "To"), strict=True)
+            ]
+            steps = gr.Slider(2, 9, value=5, step=1, precision=0, label="Images of the walk")
+            walk = gr.Button("Interpolate")
+        with gr.Column(scale=2, min_width=300):
+            compared = picture_gallery(shown, "As it came, reconstructed, and the error")
+            pointed = gr.HTML(readable, js_on_load=READ_PIXELS, label="The first image", padding=True)
+            table = gr.Dataframe(rows, headers=HEADINGS, interactive=False, wrap=True)
+            near = picture_gallery(alike, "Nearest to the first image")
+            strip = picture_gallery(None, "From one to the other")
+    together: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
+    outputs = [compared, table, near, npy, archive, pointed]
+    button.click(embed, files, outputs, api_name="embed", show_progress_on=compared, **together)
+    files.upload(embed, files, outputs, api_visibility="private", show_progress_on=compared, **together)
+    walk.click(interpolate, [*ends, steps], strip, api_name="interpolate_depth", **together)

@@ -1,0 +1,243 @@
+"""The tab that draws spectrograms of chosen people, one after the other, with everything to draw them again."""
+
+from __future__ import annotations
+
+import json
+import random
+import zipfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from loading import loading_lines, on_gpu, pipeline, source
+from pictures import Axis, Bar, frame
+from PIL import Image
+from visitors import download_path, refusal, told_to_the_visitor
+
+MAX_IMAGES = 16
+EXAMPLE_STEPS = 8
+LAST_SEED = 2**32 - 1
+Shown = list[tuple[Image.Image, str]]
+
+
+def labels(names: dict[str, str]) -> list[str]:
+    """Labels in the order of their class ids; the keys are ids as JSON writes them."""
+    return [names[index] for index in sorted(names, key=int)]
+
+
+def condition_choices(pipe: Any) -> list[str]:
+    """Every value of every condition as "name=value"."""
+    conditions = pipe.config["condition_labels"] or {}
+    return [f"{name}={value}" for name, values in conditions.items() for value in labels(values)]
+
+
+def parse_conditions(chosen: list[str]) -> dict[str, str]:
+    """Turn ["name=value", ...] into {name: value}.
+
+    Raises:
+        ValueError: If one condition is asked for twice.
+    """
+    pairs = [choice.split("=", 1) for choice in chosen]
+    conditions = dict(pairs)
+    if len(conditions) < len(pairs):
+        raise ValueError(f"a picture has one value of each condition, got {', '.join(chosen)}")
+    return conditions
+
+
+def with_axes(pipe: Any, picture: Image.Image) -> Image.Image:
+    """A spectrogram with seconds, hertz and decibels, as far as the model knows them."""
+    axes, colormap = pipe.config["axes"] or {}, pipe.config["colormap"]
+    x = Axis(0, axes["window_s"], "s") if "window_s" in axes else None
+    y = None
+    if {"doppler_min_hz", "doppler_max_hz"} <= axes.keys():
+        y = Axis(axes["doppler_min_hz"], axes["doppler_max_hz"], "Hz")
+    bar = None
+    if colormap is not None:
+        level = (
+            Axis(axes["db_min"], axes["db_max"], "dB") if {"db_min", "db_max"} <= axes.keys() else Axis(0, 1, "level")
+        )
+        bar = Bar(level, np.frombuffer(bytes.fromhex(colormap["rgb_hex"]), np.uint8).reshape(256, 3))
+    return frame(picture, x, y, bar)
+
+
+def snippet(
+    users: list[str], conditions: dict[str, str], num_images_per_user: int, steps: int, guidance: float, seed: int
+) -> str:
+    """Python that makes the same pictures outside the Space."""
+    seeds = f"range({seed}, {seed + len(users) * num_images_per_user})"
+    arguments = [
+        f"users={json.dumps(users, ensure_ascii=False)}",
+        f"num_images_per_user={num_images_per_user}",
+        f"conditions={json.dumps(conditions, ensure_ascii=False)}" if conditions else "",
+        f"num_inference_steps={steps}",
+        f"guidance_scale={guidance}",
+        f"generator=[torch.Generator().manual_seed(seed) for seed in {seeds}]",
+        "batch_size=1",
+    ]
+    call = "".join(f"    {argument},\n" for argument in arguments if argument)
+    return f"import torch\n{loading_lines('doppler')}images = pipe(\n{call}).images\n"
+
+
+def archive(pictures: list[Image.Image], rows: list[dict[str, Any]], code: str) -> str:
+    """Path of a ZIP with the pictures as training data (one pixel a pixel), metadata.jsonl and the code."""
+    path = download_path("spectrograms.zip")
+    with zipfile.ZipFile(path, "w") as pack:
+        for picture, row in zip(pictures, rows, strict=True):
+            png = BytesIO()
+            picture.save(png, "PNG")
+            pack.writestr(row["file_name"], png.getvalue())
+        pack.writestr("metadata.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        pack.writestr("again.py", code)
+    return str(path)
+
+
+def draw(
+    pipe: Any,
+    users: list[str],
+    conditions: dict[str, str],
+    steps: int,
+    guidance: float,
+    seed: int,
+    on_step: Callable[[int, int], None],
+) -> Iterator[tuple[Image.Image, dict[str, Any]]]:
+    """One picture and its row of metadata for each entry of users; picture k has the seed `seed` + k."""
+    place = source("doppler")
+    assert place is not None  # else there would be no pipeline
+    for number, user in enumerate(users):
+
+        def after_step(_pipe: Any, step: int, _timestep: int, tensors: dict, number: int = number) -> dict:
+            on_step(number, step)
+            return tensors
+
+        made = pipe(
+            users=[user],
+            conditions=conditions or None,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=[torch.Generator().manual_seed(seed + number)],
+            batch_size=1,
+            callback_on_step_end=after_step,
+        )
+        row = {
+            "file_name": f"{number:02d}.png",
+            "user": user,
+            **conditions,
+            "seed": seed + number,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "repo": place.repo,
+            "revision": place.revision,
+            "generated": True,
+        }
+        yield made.images[0], row
+
+
+@on_gpu
+def generate(
+    users: list[str],
+    num_images_per_user: int,
+    conditions: list[str],
+    steps: int,
+    guidance: float,
+    seed: int,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by its default
+) -> Iterator[tuple[Shown, str | None, str]]:
+    """Make spectrograms of chosen people; each picture is shown when it is made.
+
+    Args:
+        users: Labels of the people, one or more.
+        num_images_per_user: Pictures of each person; at most 16 pictures in all.
+        conditions: Values such as "condition=backpack", at most one of each condition; what is not named is left open.
+        steps: Steps of the sampler; more are slower and not much better beyond 8.
+        guidance: How strongly the pictures follow the person; 1 is the plain model, beyond 3 diversity is lost.
+        seed: The same seed makes the same pictures.
+
+    Returns:
+        Pictures with axes, a ZIP with the plain pictures and their metadata, and the Python that makes them again.
+    """
+    if not users:
+        raise refusal("Choose at least one person.")
+    total = len(users) * num_images_per_user
+    if total > MAX_IMAGES:
+        raise refusal(f"At most {MAX_IMAGES} pictures at once, got {total}.")
+    with told_to_the_visitor():
+        values = parse_conditions(conditions)
+        code = snippet(users, values, num_images_per_user, steps, guidance, seed)
+        pipe, shown, pictures, rows = pipeline("doppler"), [], [], []
+        everyone = [user for user in users for _ in range(num_images_per_user)]
+
+        def report(number: int, step: int) -> None:
+            progress((number * steps + step + 1, total * steps), unit="steps")
+
+        for picture, row in draw(pipe, everyone, values, steps, guidance, seed, report):
+            pictures.append(picture)
+            rows.append(row)
+            shown.append((with_axes(pipe, picture), caption(row)))
+            yield shown, None, code
+        yield shown, archive(pictures, rows, code), code
+
+
+def caption(row: dict[str, Any]) -> str:
+    """What stands under a picture."""
+    return f"{row['user']}, seed {row['seed']}"
+
+
+def dice() -> int:
+    """A seed that nobody chose."""
+    return random.randint(0, LAST_SEED)
+
+
+def draw_examples(pipe: Any) -> list[tuple[Image.Image, dict[str, Any]]]:
+    """A picture of each of the first two people, so that the page is never empty."""
+    people = labels(pipe.config["id2label"])[:2]
+    return list(draw(pipe, people, {}, EXAMPLE_STEPS, 1.5, 0, lambda number, step: None))
+
+
+def sampler_controls() -> tuple[gr.Slider, gr.Slider, gr.Number]:
+    """Steps, guidance and seed with its dice, as several tabs have them."""
+    steps = gr.Slider(2, 50, value=EXAMPLE_STEPS, step=1, precision=0, label="Steps")
+    guidance = gr.Slider(1.0, 3.0, value=1.5, step=0.1, label="Guidance")
+    with gr.Row(equal_height=True):
+        seed = gr.Number(value=0, precision=0, minimum=0, maximum=LAST_SEED, label="Seed", min_width=120)
+        roll = gr.Button("🎲 Another seed", min_width=120)
+    roll.click(dice, outputs=seed, api_visibility="private", queue=False, show_progress="hidden")
+    return steps, guidance, seed
+
+
+def picture_gallery(value: Shown | None, label: str) -> gr.Gallery:
+    """Pictures side by side, as many as there is room for."""
+    return gr.Gallery(
+        value, format="png", object_fit="contain", label=label, show_label=bool(label), elem_classes="pictures"
+    )
+
+
+def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
+    """Controls on the left, pictures on the right; under one another on a phone."""
+    people, choices = labels(pipe.config["id2label"]), condition_choices(pipe)
+    again = snippet(people[:2], {}, 1, EXAMPLE_STEPS, 1.5, 0)
+    pictures, rows = [picture for picture, _ in examples], [row for _, row in examples]
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            users = gr.Dropdown(people, value=people[:2], multiselect=True, label="People")
+            count = gr.Slider(1, MAX_IMAGES, value=1, step=1, precision=0, label="Pictures of each")
+            conditions = gr.Dropdown(
+                choices, value=[], multiselect=True, label="Conditions (none: any)", visible=bool(choices)
+            )
+            steps, guidance, seed = sampler_controls()
+            button = gr.Button("Generate", variant="primary")
+        with gr.Column(scale=2, min_width=300):
+            gallery = picture_gallery([(with_axes(pipe, picture), caption(row)) for picture, row in examples], "")
+            pack = gr.DownloadButton("Download pictures and metadata (ZIP)", value=archive(pictures, rows, again))
+            code = gr.Code(again, language="python", label="The same pictures in Python", interactive=False)
+    button.click(
+        generate,
+        [users, count, conditions, steps, guidance, seed],
+        [gallery, pack, code],
+        show_progress_on=gallery,
+        api_name="generate",
+        concurrency_limit=1,
+        concurrency_id="model",
+    )

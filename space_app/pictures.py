@@ -1,0 +1,114 @@
+"""Numbers as pictures: values in colours, with a colour bar and axes that carry their units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+SHOWN_PX = 288
+"""About this long is the longer side of a small picture when it is shown, in whole multiples of its pixels."""
+PICTURE_AT = (56, 24)
+"""Left and top of the picture inside its frame."""
+_RIGHT, _BOTTOM, _BAR = 14, 30, 84
+_INK, _NOTHING = (40, 40, 48), (150, 150, 150)
+# Of viridis by Smith and van der Walt (public domain), and of a blue-white-red.
+_DEPTH = ("440154", "482878", "3e4a89", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725")
+_SIGNED = ("2166ac", "67a9cf", "f7f7f7", "ef8a62", "b2182b")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values at the two ends of a side."""
+
+    low: float
+    high: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What the colours stand for: `colors` uint8 [256, 3] from the low to the high end of the axis."""
+
+    axis: Axis
+    colors: np.ndarray
+
+
+def depth_bar(low_mm: float, high_mm: float) -> Bar:
+    """Near is dark, far is light."""
+    return Bar(Axis(low_mm, high_mm, "mm"), _table(_DEPTH))
+
+
+def signed_bar(reach: float, unit: str) -> Bar:
+    """Blue below 0, red above, from -reach to reach."""
+    return Bar(Axis(-reach, reach, unit), _table(_SIGNED))
+
+
+def paint(values: np.ndarray, bar: Bar, known: np.ndarray | None = None) -> Image.Image:
+    """Colours of values [H, W]; beyond the ends of the bar they stay at its ends, where not `known` they are grey."""
+    share = (values - bar.axis.low) / (bar.axis.high - bar.axis.low)
+    colors = bar.colors[(255 * np.clip(share, 0, 1)).round().astype(int)]
+    if known is not None:
+        colors = np.where(known[..., None], colors, np.array(_NOTHING, np.uint8))
+    return Image.fromarray(colors.astype(np.uint8))
+
+
+def frame(picture: Image.Image, x: Axis | None = None, y: Axis | None = None, bar: Bar | None = None) -> Image.Image:
+    """A picture on white, its pixels enlarged as they are, with axes (y upwards) and colour bar; at PICTURE_AT."""
+    factor = max(1, round(SHOWN_PX / max(picture.size)))
+    stride = math.ceil(max(picture.size) / (2 * SHOWN_PX))  # a large one is thinned out
+    shown = Image.fromarray(np.asarray(picture)[::stride, ::stride])
+    shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
+    left, top = PICTURE_AT
+    width = left + shown.width + (_BAR if bar else _RIGHT)
+    page = Image.new("RGB", (width, top + shown.height + _BOTTOM), "white")
+    page.paste(shown, PICTURE_AT)
+    draw = ImageDraw.Draw(page)
+    if x is not None:
+        _draw_x(draw, x, left, top + shown.height, shown.width)
+    if y is not None:
+        _draw_y(draw, y, left - 1, top, shown.height, outwards=-1)
+    if bar is not None:
+        at = left + shown.width + 10
+        strip = Image.fromarray(bar.colors[::-1, None].repeat(12, axis=1))
+        page.paste(strip.resize((12, shown.height), Image.Resampling.NEAREST), (at, top))
+        _draw_y(draw, bar.axis, at + 12, top, shown.height, outwards=1)
+    return page
+
+
+def ticks(low: float, high: float, at_most: int = 5) -> list[float]:
+    """Round numbers between two values, some `at_most` of them."""
+    power = 10.0 ** math.floor(math.log10((high - low) / at_most))
+    step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= at_most)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def _draw_x(draw: ImageDraw.ImageDraw, axis: Axis, left: int, bottom: int, length: int) -> None:
+    for value in ticks(axis.low, axis.high):
+        at = left + round((value - axis.low) / (axis.high - axis.low) * (length - 1))
+        draw.line([(at, bottom), (at, bottom + 4)], fill=_INK)
+        unit = f" {axis.unit}" if value == ticks(axis.low, axis.high)[-1] else ""
+        draw.text((at, bottom + 6), f"{value:g}{unit}", fill=_INK, font=_font(), anchor="ma")
+
+
+def _draw_y(draw: ImageDraw.ImageDraw, axis: Axis, at: int, top: int, length: int, outwards: int) -> None:
+    for value in ticks(axis.low, axis.high):
+        row = top + round((axis.high - value) / (axis.high - axis.low) * (length - 1))
+        draw.line([(at, row), (at + 4 * outwards, row)], fill=_INK)
+        draw.text(
+            (at + 7 * outwards, row), f"{value:g}", fill=_INK, font=_font(), anchor="lm" if outwards > 0 else "rm"
+        )
+    draw.text((at + 7 * outwards, 3), axis.unit, fill=_INK, font=_font(), anchor="la" if outwards > 0 else "ra")
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(13)
+
+
+def _table(stops: tuple[str, ...]) -> np.ndarray:
+    colors = np.array([list(bytes.fromhex(stop)) for stop in stops], float)
+    places = np.linspace(0, len(stops) - 1, 256)
+    return np.stack([np.interp(places, range(len(stops)), channel) for channel in colors.T], 1).round().astype(np.uint8)

@@ -1,0 +1,59 @@
+"""A depth image whose pixels can be read in mm by pointing at them, as HTML without a request to the server."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from io import BytesIO
+
+import numpy as np
+from pictures import depth_bar, paint
+
+LONGEST_PX = 256
+"""A larger image is thinned out, since its values travel with the page."""
+HINT = "Point at a pixel to read it."
+# `element` is what gradio calls the component; one listener serves whatever is shown in it later.
+READ_PIXELS = """
+function read(event) {
+  const picture = event.target.closest('img[data-before]');
+  if (!picture) return;
+  const {rows, columns, stride, before, after} = picture.dataset;
+  const box = picture.getBoundingClientRect();
+  const place = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
+  const row = place((event.clientY - box.top) / box.height, +rows);
+  const column = place((event.clientX - box.left) / box.width, +columns);
+  const at = 2 * (row * columns + column);
+  const value = (text) => { const bytes = atob(text); return bytes.charCodeAt(at) + 256 * bytes.charCodeAt(at + 1); };
+  const said = (mm) => mm ? mm + ' mm' : 'no reading';
+  const [was, is] = [value(before), value(after)];
+  const error = was && is ? ', error ' + (is - was) + ' mm' : '';
+  picture.parentElement.querySelector('figcaption').textContent =
+    'row ' + row * stride + ', column ' + column * stride + ': ' + said(was) + ', reconstruction ' + said(is) + error;
+}
+element.addEventListener('pointermove', read);
+element.addEventListener('pointerdown', read);
+"""
+
+
+def probe(name: str, before_mm: np.ndarray, after_mm: np.ndarray) -> str:
+    """One image [H, W] in mm, 0 where there is no reading, with its reconstruction's values behind the pixels."""
+    stride = math.ceil(max(before_mm.shape) / LONGEST_PX)
+    before, after = (one[::stride, ::stride].round().clip(0, 65535).astype("<u2") for one in (before_mm, after_mm))
+    known = before > 0
+    low = float(before[known].min())
+    png = BytesIO()
+    paint(before.astype(float), depth_bar(low, max(float(before.max()), low + 1)), known).save(png, "PNG")
+    values = {"before": before, "after": after}
+    data = " ".join(f'data-{key}="{_base64(one.tobytes())}"' for key, one in values.items())
+    return (
+        '<figure style="margin: 0; max-width: 24rem">'
+        f'<img alt="{html.escape(name)}" src="data:image/png;base64,{_base64(png.getvalue())}" {data} '
+        f'data-rows="{before.shape[0]}" data-columns="{before.shape[1]}" data-stride="{stride}" '
+        'style="width: 100%; image-rendering: pixelated; cursor: crosshair; touch-action: none">'
+        f"<figcaption>{HINT}</figcaption></figure>"
+    )
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,230 @@
+"""The Space as a visitor meets it: its own process, no echoform, pipelines that it loads from the tests' Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, VQModel
+from gradio_client import Client
+from matplotlib import colormaps
+
+from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
+from echoform.hub import push_folder
+from echoform_cards.model_card import render_model_card
+from hub_server import Hub
+from tiny_depth import tiny_depth_pipeline
+
+SPACE = Path(__file__).parents[2] / "space_app"
+START_S = 240
+# What `pip uninstall echoform` would leave behind, and a machine whose network ends at itself, for the app alone.
+STRANGER = """\
+import importlib.abc, socket, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("echoform", "echoform_train", "echoform_cards"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+connect = socket.socket.connect
+
+def connect_at_home(self, address):
+    if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        print("left loopback:", address, file=sys.stderr, flush=True)
+        raise ConnectionRefusedError(address)
+    return connect(self, address)
+
+socket.socket.connect = connect_at_home
+"""
+AUGMENTATION = {
+    "verdict": "helps",
+    "sentence": "Generated images help: +3.0 points.",
+    "over": "5 seeds",
+    "rows": [
+        {"images_a_user": size, "real": real, "classical": real + 0.1, "generated": real + 0.05, "both": real + 0.13}
+        | {"difference": 0.03, "low": 0.01, "high": 0.05}
+        for size, real in (("5", 0.4), ("20", 0.6), ("all", 0.8))
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def table() -> np.ndarray:
+    """The colours of the tiny model, uint8 [256, 3]."""
+    return (np.asarray(colormaps["jet"](range(256)))[:, :3] * 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def doppler_folder(tmp_path_factory: pytest.TempPathFactory, table: np.ndarray) -> Path:
+    """A tiny untrained pipeline, 16x16 pictures of three people in two conditions, with a card of made-up numbers."""
+    torch.manual_seed(0)
+    vqvae = VQModel(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        block_out_channels=(8, 8),
+        latent_channels=4,
+        num_vq_embeddings=16,
+        vq_embed_dim=4,
+        norm_num_groups=4,
+    )
+    unet = DopplerUNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        attention_types=("window", "axial"),
+        window_size=4,
+        num_attention_heads=2,
+        norm_num_groups=4,
+        num_users=3,
+        conditions={"condition": 2},
+    )
+    pipe = VQLDMDopplerPipeline(
+        vqvae=vqvae,
+        unet=unet,
+        scheduler=DPMSolverMultistepScheduler(prediction_type="v_prediction", timestep_spacing="trailing"),
+        id2label={"0": "ID_1", "1": "ID_2", "2": "ID_10"},
+        condition_labels={"condition": {"0": "normal", "1": "backpack"}},
+        latent_mean={str(channel): 0.0 for channel in range(4)},
+        latent_std={str(channel): 1.0 for channel in range(4)},
+        colormap={"name": "jet", "rgb_hex": table.tobytes().hex()},
+        axes={
+            "window_s": 3.0,
+            "hop_s": 1.0,
+            "doppler_min_hz": -2000.0,
+            "doppler_max_hz": 2000.0,
+            "db_min": -60.0,
+            "db_max": 0.0,
+            "carrier_hz": 7.7e10,
+        },
+    )
+    folder = tmp_path_factory.mktemp("doppler") / "walkers"
+    pipe.save_pretrained(folder)
+    (folder / "facts.json").write_text(json.dumps({"card": {"augmentation": AUGMENTATION}}))
+    card = render_model_card({"name": "Walkers", "users": ["ID_1", "ID_2", "ID_10"], "augmentation": AUGMENTATION})
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def depth_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny untrained depth pipeline: 32x32 pixels to 16 numbers, 300 to 5000 mm."""
+    folder = tmp_path_factory.mktemp("depth") / "rooms"
+    tiny_depth_pipeline().save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlibrary_name: diffusers\n---\n# Rooms\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of a machine that has neither echoform nor anything cached, nor a network beyond the tests' Hub."""
+    home = tmp_path_factory.mktemp("stranger")
+    (home / "sitecustomize.py").write_text(STRANGER)
+    return {
+        **os.environ,
+        "PYTHONPATH": str(home),
+        "HF_HOME": str(home / "hf"),
+        "HF_MODULES_CACHE": str(home / "modules"),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": str(home / "gradio"),
+    }
+
+
+@pytest.fixture(scope="session")
+def on_the_hub(hub_of_the_session: Hub, doppler_folder: Path, depth_folder: Path) -> dict[str, str]:
+    """Variables that name both pipelines on the tests' Hub, one of them pinned to its commit."""
+    doppler, depth = hub_of_the_session.repo_id("walkers"), hub_of_the_session.repo_id("rooms")
+    push_folder(doppler_folder, doppler)
+    push_folder(depth_folder, depth)
+    return {
+        "ECHOFORM_DOPPLER_REPO": doppler,
+        "ECHOFORM_DOPPLER_REVISION": hub_of_the_session.commits(doppler)[0].sha,
+        "ECHOFORM_DEPTH_REPO": depth,
+    }
+
+
+@contextmanager
+def running(folder: Path, environment: dict[str, str], log: Path) -> Iterator[str]:
+    """The app of a folder in a process of its own; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with log.open("w") as output:
+        app = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=folder,
+            env=environment | {"GRADIO_SERVER_PORT": str(port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + START_S
+        while not answers(url):
+            assert app.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, f"no answer after {START_S} s\n{log.read_text()}"
+            time.sleep(0.2)
+        yield url
+    finally:
+        app.terminate()
+        app.wait(timeout=30)
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def serve() -> Callable[[Path, dict[str, str], Path], AbstractContextManager[str]]:
+    """For a test that needs an app of its own: see `running`."""
+    return running
+
+
+@pytest.fixture(scope="session")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the app wrote to its console."""
+    return tmp_path_factory.mktemp("log") / "app.log"
+
+
+@pytest.fixture(scope="session")
+def address(on_the_hub: dict[str, str], stranger: dict[str, str], log: Path) -> Iterator[str]:
+    """The running app with both pipelines."""
+    with running(SPACE, stranger | on_the_hub, log) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def client(address: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """A visitor with a program."""
+    return Client(address, verbose=False, download_files=tmp_path_factory.mktemp("downloads"), analytics_enabled=False)
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a module of the Space by its name, as app.py does, and forgets all of them afterwards."""
+    monkeypatch.syspath_prepend(SPACE)
+    names = [path.stem for path in SPACE.glob("*.py")]
+
+    def fresh(name: str) -> Any:
+        return __import__(name)
+
+    yield fresh
+    for name in names:
+        sys.modules.pop(name, None)

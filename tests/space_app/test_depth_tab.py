@@ -1,0 +1,166 @@
+"""The depth tab, called as a program would, against the installed pipeline; and files that mean no good."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zipfile
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from echoform import DepthAutoencoderPipeline
+
+
+@pytest.fixture(scope="module")
+def pipe(depth_folder: Path) -> DepthAutoencoderPipeline:
+    return DepthAutoencoderPipeline.from_pretrained(depth_folder)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two depth images whose low bytes matter, PNG and TIFF, one not square."""
+    folder, rng = tmp_path_factory.mktemp("depth-images"), np.random.default_rng(0)
+    paths = [folder / "a.png", folder / "b.tiff"]
+    for path, shape in zip(paths, ((32, 32), (24, 40)), strict=True):
+        depth_mm = 1500 + rng.integers(0, 1000, shape)
+        depth_mm[:4, :4] = 0
+        Image.fromarray(depth_mm.astype(np.uint16)).save(path)
+    return paths
+
+
+def embed(client: Client, paths: list[Path]) -> Any:
+    return client.predict([handle_file(str(path)) for path in paths], api_name="/embed")
+
+
+def test_all_sixteen_bits_reach_the_model_and_come_back(
+    client: Client, pipe: DepthAutoencoderPipeline, files: list[Path]
+):
+    shown, table, near, npy, rebuilt, _ = embed(client, files)
+    expected = pipe(files, batch_size=4)
+    np.testing.assert_array_equal(np.load(npy), expected.latents.numpy())
+    for row, rmse_mm, mae_mm in zip(table["data"], expected.rmse_mm, expected.mae_mm, strict=True):
+        assert row[1:3] == [round(rmse_mm, 3), round(mae_mm, 3)]
+    with zipfile.ZipFile(rebuilt) as pack:
+        assert pack.namelist() == ["00_a.png", "01_b.png"]
+        for name, depth in zip(pack.namelist(), expected.depth, strict=True):
+            image = Image.open(BytesIO(pack.read(name)))
+            assert image.mode == "I;16"
+            np.testing.assert_array_equal(np.asarray(image), depth)
+    assert [one["caption"] for one in shown][:2] == ["a.png", "reconstruction"]
+    assert shown[2]["caption"] == f"RMSE {expected.rmse_mm[0]:.1f} mm"
+    assert len(near) == 3
+
+
+def test_the_nearest_image_of_a_copy_is_the_copy(client: Client, files: list[Path], tmp_path: Path):
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(files[0].read_bytes())
+    _, table, near, *_ = embed(client, [files[0], files[1], copy])
+    assert table["data"][0][5] == "copy.png" and table["data"][2][5] == "a.png"
+    assert near[0]["caption"] == "copy.png, cosine 1.0000"
+
+
+def test_a_walk_between_two_images_has_as_many_images_as_asked(client: Client, files: list[Path]):
+    ends = [handle_file(str(files[0]))] * 2
+    walk = client.predict(*ends, 3, api_name="/interpolate_depth")
+    assert [one["caption"] for one in walk] == ["0 % of the way", "50 % of the way", "100 % of the way"]
+    with pytest.raises(AppError, match="images must be of one size"):
+        client.predict(*(handle_file(str(path)) for path in files), 3, api_name="/interpolate_depth")
+
+
+def test_a_tiff_of_floating_point_takes_nan_as_no_reading(client: Client, tmp_path: Path):
+    depth_mm = np.full((32, 32), 1234.0, np.float32)
+    depth_mm[:16] = np.nan
+    Image.fromarray(depth_mm).save(tmp_path / "half.tiff")
+    assert embed(client, [tmp_path / "half.tiff"])[1]["data"][0][4] == 0
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG whose header promises that many 16-bit pixels and which holds none."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
+    packed = chunk(b"IDAT", zlib.compress(b"\0" * 10))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + packed + chunk(b"IEND", b"")
+
+
+def hostile(folder: Path, kind: str) -> Path:
+    """A file that is not what its name says, or worse."""
+    path, ramp = folder / f"{kind}.png", np.arange(1024, dtype=np.uint16).reshape(32, 32) + 1000
+    if kind == "eight_bits":
+        Image.fromarray((ramp // 8).astype(np.uint8)).save(path)
+    elif kind == "photo":
+        Image.new("RGB", (32, 32), "red").save(path)
+    elif kind == "truncated":
+        whole = BytesIO()
+        Image.fromarray(np.random.default_rng(0).integers(0, 60000, (64, 64)).astype(np.uint16)).save(whole, "PNG")
+        path.write_bytes(whole.getvalue()[:4000])
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as pack:
+            pack.writestr("../../escaped.txt", b"0" * 10**6)
+    elif kind in ("huge", "bomb"):
+        path.write_bytes(png_of(*((5000, 4000) if kind == "huge" else (60000, 60000))))
+    elif kind == "polyglot":
+        Image.new("L", (8, 8)).save(path, "GIF")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    else:
+        path = folder / f"{kind}.tiff"
+        values = {"nan": np.nan, "inf": np.inf, "metres": 1.5, "negative": -5.0}
+        if kind == "frames":
+            Image.fromarray(ramp).save(path, save_all=True, append_images=[Image.fromarray(ramp)])
+        else:
+            Image.fromarray(np.full((32, 32), values[kind], np.float32)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("eight_bits", "eight_bits.png: depth must be 16-bit greyscale, it is of mode L; 8 bits hold no millimetres"),
+        ("photo", "photo.png: depth must be 16-bit greyscale, it is of mode RGB; depth has one number a pixel"),
+        ("truncated", "truncated.png is damaged, or no picture of the format PNG or TIFF"),
+        ("zip", "zip.png is damaged, or no picture"),
+        ("polyglot", "polyglot.png is damaged, or no picture"),
+        ("empty", "empty.png is damaged, or no picture"),
+        ("huge", "A picture may have 4,194,304 pixels, huge.png has 5000 x 4000"),
+        ("bomb", "A picture may have 4,194,304 pixels, bomb.png has"),
+        ("frames", "A file must hold one picture, frames.tiff holds 2"),
+        ("nan", "nan.tiff must hold depths from 300 to 5000 mm, as the model knows them, but it has no reading"),
+        ("inf", "inf.tiff: depth must be finite"),
+        ("metres", "metres.tiff must hold depths from 300 to 5000 mm, .* its depths are 0 to 2 mm|are 2 to 2 mm"),
+        ("negative", "negative.tiff: depth must not be negative"),
+    ],
+)
+def test_a_file_that_is_no_depth_image_is_refused_in_one_sentence_and_the_app_lives_on(
+    client: Client, files: list[Path], tmp_path: Path, kind: str, message: str
+):
+    with pytest.raises(AppError) as told:
+        embed(client, [hostile(tmp_path, kind)])
+    assert re.search(message, str(told.value)), told.value
+    assert str(tmp_path) not in str(told.value) and "gradio" not in str(told.value)
+    assert len(embed(client, files[:1])[1]["data"]) == 1
+
+
+def test_too_many_or_too_large_or_wrongly_named_files_are_refused(client: Client, files: list[Path], tmp_path: Path):
+    with pytest.raises(AppError, match="At most 16 files at once, got 17"):
+        embed(client, [files[0]] * 17)
+    with pytest.raises(AppError, match="at least one file"):
+        embed(client, [])
+    wrong = tmp_path / "depth.exe"
+    wrong.write_bytes(files[0].read_bytes())
+    with pytest.raises(AppError, match="Invalid file type"):
+        embed(client, [wrong])
+    large = tmp_path / "large.png"
+    large.write_bytes(files[0].read_bytes() + b"\0" * (21 * 2**20))
+    with pytest.raises(Exception, match="size"):  # the client's own error for status 413
+        embed(client, [large])

@@ -1,0 +1,87 @@
+"""What the Space draws, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import colormaps
+from PIL import Image
+
+
+def test_ticks_are_round_numbers_inside_the_span(module: Any):
+    pictures = module("pictures")
+    assert pictures.ticks(-2000, 2000) == [-2000, -1000, 0, 1000, 2000]
+    assert pictures.ticks(0, 3) == [0, 1, 2, 3]
+    assert pictures.ticks(0.0, 0.3) == [0.0, 0.1, 0.2, 0.3]
+    assert pictures.ticks(312.5, 4987) == [1000, 2000, 3000, 4000]
+
+
+def test_depth_has_the_colours_of_viridis(module: Any):
+    bar = module("pictures").depth_bar(0, 1000)
+    viridis = np.asarray(colormaps["viridis"](range(256)))[:, :3] * 255
+    assert np.abs(bar.colors - viridis).max() < 6
+
+
+def test_a_signed_error_is_white_at_nothing_and_grey_where_it_is_not_known(module: Any):
+    pictures = module("pictures")
+    values, known = np.array([[-9.0, 0.0, 9.0, 0.0]]), np.array([[True, True, True, False]])
+    low, middle, high, unknown = np.asarray(pictures.paint(values, pictures.signed_bar(9, "mm"), known))[0].tolist()
+    assert low == [0x21, 0x66, 0xAC] and high == [0xB2, 0x18, 0x2B]
+    assert min(middle) >= 245
+    assert unknown == [150, 150, 150]
+
+
+@pytest.mark.parametrize("side", [16, 128, 256, 1500])
+def test_a_frame_holds_the_pixels_as_they_are_and_never_grows_beyond_a_screen(module: Any, side: int):
+    pictures = module("pictures")
+    noise = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    axis = pictures.Axis(0, 1, "s")
+    framed = np.asarray(pictures.frame(Image.fromarray(noise), axis, axis, pictures.depth_bar(0, 1)))
+    left, top = pictures.PICTURE_AT
+    stride, factor = max(1, -(-side // 576)), max(1, round(288 / side))
+    shown = noise[::stride, ::stride].repeat(factor, axis=0).repeat(factor, axis=1)
+    np.testing.assert_array_equal(framed[top : top + len(shown), left : left + len(shown)], shown)
+    assert max(framed.shape) < 800
+
+
+def test_the_parts_of_a_card_that_were_measured_are_found_in_a_fixed_order(module: Any):
+    card = "---\nx: 1\n---\n# A\n\n## Use\n\nno\n\n## Memorisation\n\n3 %\n\n## Did it help?\n\nYes.\n"
+    assert module("report").sections(card) == "## Did it help?\n\nYes.\n\n## Memorisation\n\n3 %"
+    assert module("report").sections("# Only a title\n") == ""
+
+
+def test_a_curve_has_a_line_for_what_was_measured_and_none_for_what_was_not(module: Any):
+    rows = [
+        {"images_a_user": "5 <b>", "real": 0.25, "both": None},
+        {"images_a_user": "all", "real": 0.75, "both": None},
+    ]
+    drawn = module("report").augmentation_curve(rows)
+    assert drawn.count("<polyline") == 1 and "classical" not in drawn
+    # 320 high with 14 above and 44 below: a quarter of the 262 between lies at 14 + 262 * 3 / 4.
+    assert ",210.5 " in drawn and ",79.5" in drawn
+    assert "5 &lt;b&gt;" in drawn
+    assert module("report").augmentation_curve([]) == ""
+
+
+def test_scenes_are_depth_images_in_the_range_that_they_are_drawn_for(module: Any):
+    scene = module("depth").draw_scene(0, 64, 300, 5000)
+    readings = scene[scene > 0]
+    assert scene.dtype == np.uint16
+    assert readings.min() >= 300 and readings.max() <= 5000 and len(np.unique(readings)) > 100
+    assert (scene == 0).any()
+    assert (module("depth").draw_scene(1, 64, 300, 5000) != scene).any()
+
+
+def test_the_values_behind_a_readable_image_are_its_millimetres(module: Any):
+    before, after = np.array([[0.0, 1234.4], [4999.6, 300.0]]), np.array([[1.0, 2.0], [3.0, 65535.0]])
+    shown = module("probe").probe('a"<b>.png', before, after)
+    values = {
+        name: np.frombuffer(base64.b64decode(re.search(f'data-{name}="([^"]*)"', shown)[1]), "<u2")  # pyright: ignore
+        for name in ("before", "after")
+    }
+    assert values["before"].tolist() == [0, 1234, 5000, 300] and values["after"].tolist() == [1, 2, 3, 65535]
+    assert "<b>" not in shown

@@ -1,0 +1,88 @@
+"""`echoform space`: a Space pushed to the tests' Hub, pulled from it and started by a stranger."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import SpaceCard, snapshot_download
+
+from echoform.hub import PushError
+from echoform_train import space
+from hub_server import Hub
+
+SPACE = Path(__file__).parents[2] / "space_app"
+READY = "import app; print([tab.label for tab in app.build().blocks.values() if type(tab).__name__ == 'Tab'])"
+
+
+@pytest.fixture
+def models(on_the_hub: dict[str, str]) -> dict[str, tuple[str, str | None]]:
+    return {"doppler": (on_the_hub["ECHOFORM_DOPPLER_REPO"], None), "depth": (on_the_hub["ECHOFORM_DEPTH_REPO"], None)}
+
+
+def test_a_pushed_space_holds_the_app_and_its_models_at_the_commits_of_that_day(
+    hub: Hub, models: dict[str, tuple[str, str | None]]
+):
+    repo = hub.repo_id("demo")
+    assert space.push_space(models, repo) == f"{hub.url}/spaces/{repo}"
+    files = hub.files(repo, kind="spaces")
+    pinned = json.loads(files["models.json"])
+    assert pinned == {kind: {"repo": name, "revision": hub.commits(name)[0].sha} for kind, (name, _) in models.items()}
+    assert set(files) == {path.name for path in SPACE.glob("*.*")} | {"models.json"}
+    assert files["app.py"] == (SPACE / "app.py").read_bytes()
+    card: Any = SpaceCard(files["README.md"].decode()).data
+    assert (card.sdk, card.models) == ("gradio", [name for name, _ in models.values()])
+
+
+def test_the_same_push_again_makes_no_commit_and_keeps_a_persons_text(
+    hub: Hub, models: dict[str, tuple[str, str | None]]
+):
+    repo = hub.repo_id("demo")
+    space.push_space(models, repo)
+    space.push_space(models, repo)
+    assert len(hub.commits(repo, kind="spaces")) == 2  # the Hub's own, and one of ours
+    head = SpaceCard(hub.files(repo, kind="spaces")["README.md"].decode())
+    head.text = "\nMine.\n"
+    hub.write(repo, "README.md", str(head).encode(), kind="spaces")
+    space.push_space(models, repo)
+    assert hub.files(repo, kind="spaces")["README.md"].decode().endswith("\nMine.\n")
+
+
+@pytest.mark.slow
+def test_a_space_pulled_from_the_hub_starts_where_echoform_is_not_installed(
+    hub: Hub, models: dict[str, tuple[str, str | None]], stranger: dict[str, str], tmp_path: Path
+):
+    repo = hub.repo_id("demo")
+    space.push_space(models, repo)
+    folder = snapshot_download(repo, repo_type="space", local_dir=tmp_path / "space")
+    done = subprocess.run([sys.executable, "-c", READY], cwd=folder, env=stranger, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "['Generate', 'Vary', 'Did it help?', 'Depth']"
+
+
+def test_what_cannot_be_shown_is_one_sentence(
+    hub: Hub, models: dict[str, tuple[str, str | None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in space._variables():
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match="name one with --doppler or --depth"):
+        space.named_models(space.Config())
+    with pytest.raises(ValueError, match=r"got the folder .*; `echoform push` puts it there first"):
+        space.push_space({"depth": (str(tmp_path), None)}, hub.repo_id("demo"))
+    with pytest.raises(ValueError, match="got nobody/nothing, which is not there"):
+        space.push_space({"depth": ("nobody/nothing", None)}, hub.repo_id("demo"))
+    hub.fail("/commit/", times=9, status=403, message="You may not")
+    with pytest.raises(PushError, match=r"nothing was pushed .*You may not"):
+        space.push_space(models, hub.repo_id("demo"))
+
+
+def test_settings_come_before_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ECHOFORM_DEPTH_REPO", "a/b")
+    monkeypatch.setenv("ECHOFORM_DEPTH_REVISION", "v1")
+    monkeypatch.delenv("ECHOFORM_DOPPLER_REPO", raising=False)
+    assert space.named_models(space.Config()) == {"depth": ("a/b", "v1")}
+    assert space.named_models(space.Config(depth="c/d")) == {"depth": ("c/d", None)}
