@@ -22,7 +22,8 @@ did.
 CSS = """
 .pictures .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)) }
 .pictures .grid-wrap { height: auto; min-height: 0; max-height: none }
-.report table { display: block; overflow-x: auto }
+.report table { display: block; overflow-x: auto; border: 0 }
+.report :is(td, th) { min-width: 5rem; overflow-wrap: normal; word-break: normal }
 """
 
 

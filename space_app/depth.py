@@ -131,7 +131,7 @@ def look_at(pipe: Any, images: list[tuple[str, Image.Image]]) -> tuple[Shown, li
         errors = [round(float(one[number]), 3) for one in (output.rmse_mm, output.mae_mm, output.validity_iou)]
         rows.append([name, *errors, output.out_of_range[number], gallery[int(places[number, 0])][0]])
     alike = [
-        (show_depth(pipe, gallery[int(place)][1]), f"{gallery[int(place)][0]}, cosine {float(cosine):.4f}")
+        (show_depth(pipe, gallery[int(place)][1]), f"{float(cosine):.4f}, {gallery[int(place)][0]}")
         for place, cosine in zip(places[0], cosines[0], strict=True)
     ]
     path = download_path("embeddings.npy")
@@ -193,8 +193,8 @@ def tab(pipe: Any) -> None:
         picture.save(path)
     shown, rows, alike, numbers, rebuilt, readable = look_at(pipe, list(drawn))
     gr.Markdown(
-        f"Depth images of {span['min']:g} to {span['max']:g} mm, {pipe.config['units_per_mm']:g} units in a mm; "
-        "all 16 bits arrive. Grey is no reading. The scenes below are simulated."
+        f"Depth images of {span['min']:g} to {span['max']:g} mm, {pipe.config['units_per_mm']:g} units of the file "
+        "to a mm; all 16 bits arrive. Grey is no reading. The scenes below are simulated."
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -218,7 +218,7 @@ def tab(pipe: Any) -> None:
             compared = picture_gallery(shown, "As it came, reconstructed, and the error")
             pointed = gr.HTML(readable, js_on_load=READ_PIXELS, label="The first image", padding=True)
             table = gr.Dataframe(rows, headers=HEADINGS, interactive=False, wrap=True)
-            near = picture_gallery(alike, "Nearest to the first image")
+            near = picture_gallery(alike, "Nearest to the first image, and the cosine of the angle to it")
             strip = picture_gallery(None, "From one to the other")
     together: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
     outputs = [compared, table, near, npy, archive, pointed]

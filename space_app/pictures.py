@@ -15,7 +15,10 @@ PICTURE_AT = (56, 24)
 _RIGHT, _BOTTOM, _BAR = 14, 30, 84
 _INK, _NOTHING = (40, 40, 48), (150, 150, 150)
 # Of viridis by Smith and van der Walt (public domain), and of a blue-white-red.
-_DEPTH = ("440154", "482878", "3e4a89", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725")
+_DEPTH = (
+    *("440154", "482173", "433e85", "38598c", "2d708e", "25858e"),
+    *("1e9b8a", "2ab07f", "50c46a", "86d549", "c2df23", "fde725"),
+)
 _SIGNED = ("2166ac", "67a9cf", "f7f7f7", "ef8a62", "b2182b")
 
 

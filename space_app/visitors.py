@@ -45,9 +45,11 @@ def open_upload(path: str | Path, formats: tuple[str, ...]) -> Image.Image:
         formats: Names of PIL, such as ("PNG", "TIFF"); no other decoder is tried.
 
     Raises:
-        gradio.Error: If it is too large, of another format, several pictures, truncated or no picture.
+        gradio.Error: If it is deleted by now, too large, of another format, several pictures, truncated or no picture.
     """
     path = Path(path)
+    if not path.is_file():
+        raise refusal(f"{path.name} was deleted, as every upload is after an hour; drop it in again.")
     if (size := path.stat().st_size) > MAX_FILE_BYTES:
         raise refusal(f"A file may have {MAX_FILE_BYTES >> 20} MB, {path.name} has {size / 2**20:.0f} MB.")
     try:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +15,10 @@ import pytest
 from echoform_train import augment
 from echoform_train.cli import parse
 from echoform_train.data.spectrograms import load_spectrograms
+from echoform_train.study import judging
 from echoform_train.study.generator import GeneratorConfig
 from echoform_train.study.plan import StudyConfig
+from echoform_train.study.stages import write_json
 
 TINY = StudyConfig(
     seeds=2, classifier_train_images=64, judge_seeds=(0, 1), judge_train_images=640, keep_share=0.5, max_duplicate=1.0
@@ -99,30 +97,27 @@ def test_started_again_it_makes_nothing_twice_and_finds_the_same_numbers(finishe
     assert all(path.stat().st_mtime_ns == before[path] for path in kept)
 
 
-def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
-    """Press Ctrl-C, once a condition is met, in the process that runs the tests."""
+def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C, in the process that runs the tests, once so many accuracies are on disk."""
 
-    def watch() -> None:
-        while not condition():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+    def write_and_interrupt(path: Path, value: Any) -> None:
+        write_json(path, value)
+        if path.name == judging.ROWS and len(value) == count:
+            signal.raise_signal(signal.SIGINT)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
+    monkeypatch.setattr(judging, "write_json", write_and_interrupt)
 
 
 def test_interrupted_in_the_middle_of_a_stage_it_goes_on_and_finds_the_same_numbers(
-    finished, walkers, first_stage, second_stage, tmp_path, capsys
+    finished, walkers, first_stage, second_stage, tmp_path, capsys, monkeypatch
 ):
     config = given(walkers, first_stage, second_stage, tmp_path / "out")
     rows = config.output_dir / "stages" / "gain-all" / "rows.json"
-    watcher = interrupt_when(lambda: rows.is_file() and len(json.loads(rows.read_text())) >= 5)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(5, patch)
         augment.main(config)
-    watcher.join()
     there = json.loads(rows.read_text())
-    assert 5 <= len(there) < len(report_of(finished)["rows"])
+    assert 5 == len(there) < len(report_of(finished)["rows"])
     assert not (config.output_dir / "report.json").exists()
     augment.main(config)
     assert "gain-all goes on after" in capsys.readouterr().out

@@ -36,6 +36,7 @@ VERBS = {
         "score_depth_ae",
         "measure reconstruction and embedding of a depth autoencoder, beside baselines",
     ),
+    "space": ("space", "show pipelines in the browser, on this machine or as a Space of the Hub"),
     "push": ("push", "upload an exported folder to the Hub in one commit"),
     "verify": (
         "verify",
