@@ -12,6 +12,7 @@ import torch
 import tyro
 
 from echoform.hub import CARD, check_access, travelling_files
+from echoform_train.config import PublishConfig
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.export import write_card
@@ -39,7 +40,7 @@ PER_USER = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(PublishConfig):
     """Train a generator on the training part, generate, choose, judge, and write the augmented data set and one page.
 
     For each number of real images a user, a generator and classifiers are trained on those images alone, and what
@@ -81,23 +82,13 @@ class Config:
     generator: Annotated[GeneratorConfig, tyro.conf.arg(name="")] = field(default_factory=GeneratorConfig)
     people: Literal["simulated", "recorded"] | None = None
     """Whose gait it is, for the cards; where it is not said, they warn as for recorded people."""
-    push_to_hub: str | None = None
-    """Data set on the Hub, user/name, to which the augmented data set goes in one commit."""
-    private: bool | None = None
-    """Whether a new data set is seen by its owner alone. Default: as the account says."""
-    revision: str | None = None
-    """Branch of the Hub to push to. Default: main."""
-    license: str | None = None
-    """Licence of the data, as the Hub names it, such as cc-by-4.0."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.per_user is not None and self.balance_to is not None:
             raise ValueError(
                 f"one of --per-user and --balance-to must be given, not both, got {self.per_user} and {self.balance_to}"
             )
-        for name in ("private", "revision", "license"):
-            if getattr(self, name) is not None and self.push_to_hub is None:
-                raise ValueError(f"--{name} is for the Hub: it must go with --push-to-hub")
 
 
 PRESETS = {
