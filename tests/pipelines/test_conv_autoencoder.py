@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from typing import Any
 
 import pytest
@@ -86,6 +87,8 @@ def test_weights_of_another_width_or_out_of_reach_are_refused_in_one_sentence(mo
     with torch.device("meta"):
         model = ConvAutoencoder(**BACKBONES["vgg13"])
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    # urllib keeps the opener of its first call, with the proxies of that time, for the whole process.
+    monkeypatch.setattr(urllib.request, "_opener", None)
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with pytest.raises(FileNotFoundError, match=r"vgg13_bn weights are not in the cache .*--no-torchvision-weights"):

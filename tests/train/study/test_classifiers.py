@@ -154,7 +154,8 @@ def test_people_known_from_generated_images_alone_are_learnt():
     generated = lines(30, seed=3)
     alone = train_classifier("ResNet", pixels[first], users[first], 3, **settings)
     both = train_classifier("ResNet", pixels[first], users[first], 3, extra=generated, **settings)
-    assert accuracy(alone, *lines(60, seed=1)) < 0.4
+    # Whom nobody showed it is named by luck at best: one half of two thirds, and the third that it knows.
+    assert accuracy(alone, *lines(60, seed=1)) < 0.7
     assert accuracy(both, *lines(60, seed=1)) > 0.9
 
 
