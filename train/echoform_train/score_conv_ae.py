@@ -24,11 +24,11 @@ from echoform_train.data.images import ImageData, Images, ImageSourceConfig, ima
 from echoform_train.data.spectrograms import to_pixels
 from echoform_train.depth.metrics import resampled
 from echoform_train.export import write_card
-from echoform_train.first_stage import SPLIT
 from echoform_train.image_quality import brightness_each, detail_each, ssim_each
 from echoform_train.metrics import Interval
 from echoform_train.pictures import save_sheet
 from echoform_train.provenance import provenance
+from echoform_train.scoring import scoring_paths
 
 SCORES = "scores.json"
 SHOWN = 4
@@ -73,16 +73,7 @@ class Config:
 def main(config: Config) -> None:
     """Score, print the table, write the JSON file and the pictures, and renew the card."""
     folder = Path(config.pipeline)
-    local = folder.is_dir()
-    if config.output is None and not local:
-        raise ValueError(f"--output says where the scores go, {config.pipeline} is no folder to put them beside")
-    output = config.output or folder.parent / "scores"
-    split_file = config.data.split_file or (folder.parent / SPLIT if local else None)
-    if split_file is None or (config.data.split_file is None and not split_file.is_file()):
-        raise FileNotFoundError(
-            f"no split of the training lies beside {config.pipeline}; --split-file names it, or a new file where the "
-            "data are others"
-        )
+    output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file)
     pipeline = ConvAutoencoderPipeline.from_pretrained(config.pipeline)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     model = pipeline.to(device).autoencoder
@@ -97,7 +88,7 @@ def main(config: Config) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / SCORES).write_text(json.dumps(scores | provenance(), indent=1) + "\n")
     draw(model, data.test, methods["model"], output)
-    if local and config.card:
+    if folder.is_dir() and config.card:
         write_card(folder, scores=card_scores(scores))
     print("\n".join(describe(scores)))
     print(f"Written to {output}")

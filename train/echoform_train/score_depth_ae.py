@@ -40,8 +40,8 @@ from echoform_train.depth.pictures import (
 )
 from echoform_train.depth.probes import Embedded, knn_probe, linear_probe
 from echoform_train.export import write_card
-from echoform_train.first_stage import SPLIT
 from echoform_train.provenance import provenance
+from echoform_train.scoring import scoring_paths
 
 SCORES = "scores.json"
 BLOCK = 10
@@ -93,16 +93,7 @@ class Config:
 def main(config: Config) -> None:
     """Score, print the table, write the JSON file and the pictures, and renew the card."""
     folder = Path(config.pipeline)
-    local = folder.is_dir()
-    if config.output is None and not local:
-        raise ValueError(f"--output says where the scores go, {config.pipeline} is no folder to put them beside")
-    output = config.output or folder.parent / "scores"
-    split_file = config.data.split_file or (folder.parent / SPLIT if local else None)
-    if split_file is None or (config.data.split_file is None and not split_file.is_file()):
-        raise FileNotFoundError(
-            f"no split of the training lies beside {config.pipeline}; --split-file names it, or a new file where the "
-            "data are others"
-        )
+    output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file)
     pipeline = DepthAutoencoderPipeline.from_pretrained(config.pipeline)
     pipeline.set_progress_bar_config(disable=True)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
@@ -120,7 +111,7 @@ def main(config: Config) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / SCORES).write_text(json.dumps(scores | provenance(), indent=1) + "\n")
     draw(pipeline, data, scores, kept, output)
-    if local and config.card:
+    if folder.is_dir() and config.card:
         write_card(folder, scores=card_scores(scores))
     print("\n".join(describe(scores)))
     print(f"Written to {output}")
