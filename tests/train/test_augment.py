@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from echoform_train import augment
 from echoform_train.cli import parse
@@ -32,6 +33,7 @@ def given(walkers: Path, first_stage: Path, second_stage: Path, output_dir: Path
         "pipeline": str(second_stage / "pipeline"),
         "split_file": first_stage / "split.json",
         "per_user": 4,
+        "workers": 1,
         "study": TINY,
         "generator": SAMPLING,
     }
@@ -112,7 +114,7 @@ def test_interrupted_in_the_middle_of_a_stage_it_goes_on_and_finds_the_same_numb
     finished, walkers, first_stage, second_stage, tmp_path, capsys, monkeypatch
 ):
     config = given(walkers, first_stage, second_stage, tmp_path / "out")
-    rows = config.output_dir / "stages" / "gain-all" / "rows.json"
+    rows = config.output_dir / "stages" / "classical-all" / "rows.json"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         interrupt_after(5, patch)
         augment.main(config)
@@ -120,7 +122,7 @@ def test_interrupted_in_the_middle_of_a_stage_it_goes_on_and_finds_the_same_numb
     assert 5 == len(there) < len(report_of(finished)["rows"])
     assert not (config.output_dir / "report.json").exists()
     augment.main(config)
-    assert "gain-all goes on after" in capsys.readouterr().out
+    assert "classical-all goes on after" in capsys.readouterr().out
     assert json.loads(rows.read_text())[: len(there)] == there
     assert numbers_of(report_of(config)) == numbers_of(report_of(finished))
 
@@ -180,6 +182,23 @@ def test_every_preset_is_a_study_that_flags_can_change():
             augment, ["walkers", "out", "--preset", preset, "--sizes", "5", "all", "--copies", "3"], "augment"
         )
         assert (config.preset, config.study.sizes, config.generator.copies) == (preset, ("5", "all"), 3)
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_numbers_that_one_finds(finished, tmp_path, capfd):
+    config = replace(finished, output_dir=tmp_path / "out", workers=2)
+    alone = replace(config, output_dir=tmp_path / "alone", workers=1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the two have
+    try:
+        augment.main(alone)
+    finally:
+        torch.set_num_threads(threads)
+    capfd.readouterr()
+    augment.main(config)
+    printed = capfd.readouterr().out
+    assert "classical-all begins" in printed and "classical-all: " in printed
+    assert numbers_of(report_of(config)) == numbers_of(report_of(alone))
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.export import write_card
 from echoform_train.first_stage import FACTS, data_facts
+from echoform_train.side_by_side import cores
 from echoform_train.study.assembly import assemble, draw_pictures
 from echoform_train.study.dataset import images_to_add
 from echoform_train.study.generator import GeneratorConfig
@@ -78,6 +79,9 @@ class Config(PublishConfig):
     """Seed of the split, of the images chosen at each size, and of the generators."""
     device: str = "auto"
     """Where classifiers and judges are trained; auto: on the GPU, if there is one."""
+    workers: int | None = None
+    """Processes that train side by side, each on one core. Default: one a core; with a GPU 1, which trains one after
+    another. In one process, sums may be rounded in another order than in several, so that the last digits differ."""
     study: Annotated[StudyConfig, tyro.conf.arg(name="")] = field(default_factory=StudyConfig)
     generator: Annotated[GeneratorConfig, tyro.conf.arg(name="")] = field(default_factory=GeneratorConfig)
     people: Literal["simulated", "recorded"] | None = None
@@ -85,6 +89,8 @@ class Config(PublishConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {self.workers}")
         if self.per_user is not None and self.balance_to is not None:
             raise ValueError(
                 f"one of --per-user and --balance-to must be given, not both, got {self.per_user} and {self.balance_to}"
@@ -181,6 +187,7 @@ def plan(config: Config) -> tuple[Study, list[str]]:
     )
     for note in [*notes, *left_out]:
         print(note)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     study = Study(
         data=data,
         tasks=tasks,
@@ -190,7 +197,8 @@ def plan(config: Config) -> tuple[Study, list[str]]:
         images_a_user=images_a_user,
         add=add,
         window_s=config.window_s,
-        device=("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device,
+        device=device,
+        workers=config.workers or (cores() if device == "cpu" else 1),
         seed=config.seed,
     )
     return study, notes + left_out

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from echoform_train.radar.recordings import Recording
 from echoform_train.radar.returns import Radar
 from echoform_train.radar.stft import FloatArray
 from echoform_train.radar.walks import Route
+from echoform_train.side_by_side import cores
 from echoform_train.simulated_recordings import CapturedWalk, SimulatedWalk, captured_walks, simulated_walks
 
 CARRIERS_GHZ = (77, 60, 24)
@@ -188,13 +188,6 @@ def simulate(config: Config) -> Path:
 
         write_sheet(folder, config.sheet_path)
     return folder
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cut_windows(config: Config, recording: Recording) -> Iterator[tuple[float, float, FloatArray]]:

@@ -68,6 +68,7 @@ def assemble(study: Study, results: Results, notes: Sequence[str]) -> dict[str, 
         "cost": {
             "seconds": sum(stage.seconds for stage in results.stages),
             "cpu_seconds": sum(stage.cpu_seconds for stage in results.stages),
+            "workers": study.workers,
             "stages": [
                 {name: getattr(stage, name) for name in ("name", "seconds", "cpu_seconds")}
                 | {"summary": stage.facts["summary"]}

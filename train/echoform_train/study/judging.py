@@ -23,7 +23,7 @@ from echoform_train.study.findings import gait_findings, nearest_training
 from echoform_train.study.gain import GainSettings, measure
 from echoform_train.study.pairs import BEST, BOTH, Row, best_classical, name_of_size
 from echoform_train.study.plan import Study, Task, count_comparable
-from echoform_train.study.stages import Stages, content_hash, write_json
+from echoform_train.study.stages import Stage, Stages, content_hash, write_json
 
 ROWS, GAIT = "rows.json", "gait.json"
 SCREENING_SEEDS = 2
@@ -43,15 +43,40 @@ def _to_measure(study: Study, chosen: Chosen) -> Sample:
     return pixels[places], users[places]
 
 
+def measure_classical(study: Study, tasks: Sequence[Task], stages: Stages) -> Stage:
+    """Classifiers of real images alone at one size, or on one other condition; goes on where it was interrupted.
+
+    No generator has a part in this, so that another one changes nothing of it.
+    """
+    return _measure(study, "classical", tasks, {}, [], {}, stages)
+
+
 def measure_gain(
+    study: Study, tasks: Sequence[Task], chosen: dict[str, Chosen], keys: dict[str, str], stages: Stages
+) -> list[Row]:
+    """Classifiers of all arms at one size, or on one other condition; goes on where it was interrupted."""
+    classical = measure_classical(study, tasks, stages)
+    generated = {
+        (task.n, task.draw): _to_measure(study, chosen[task.name]) for task in tasks if has_images(chosen, task)
+    }
+    inputs = {
+        "classifiers of real images": classical.key,
+        "generated images": [keys.get(task.name) for task in tasks],
+        "extra_share": study.config.extra_share,
+    }
+    return _read_rows(_measure(study, "gain", tasks, generated, _read_rows(classical.folder), inputs, stages).folder)
+
+
+def _measure(
     study: Study,
     name: str,
     tasks: Sequence[Task],
-    chosen: dict[str, Chosen],
-    keys: dict[str, str],
+    generated: dict[tuple[int | None, int], Sample],
+    known: list[Row],
+    inputs: dict[str, Any],
     stages: Stages,
-) -> list[Row]:
-    """Classifiers of all arms at one size, or on one other condition; goes on where it was interrupted."""
+) -> Stage:
+    """Rows of classifiers, those that are known first."""
     settings = GainSettings(
         sizes=(tasks[0].n,),
         seeds=tuple(range(study.config.seeds)),
@@ -67,23 +92,22 @@ def measure_gain(
         rows = measure(
             data,
             {(task.n, task.draw): task.places for task in tasks},
-            {(task.n, task.draw): _to_measure(study, chosen[task.name]) for task in tasks if has_images(chosen, task)},
+            generated,
             settings,
-            done=_read_rows(folder),
+            done=_read_rows(folder) or known,
             save=lambda rows: write_json(folder / ROWS, rows),
             condition=condition,
         )
         write_json(folder / ROWS, rows)
         return {"summary": f"{len(rows)} accuracies on {len(data.test)} held-out images"}
 
-    inputs = {
+    inputs = inputs | {
         "real images": hash_of_parts(data),
         "chosen images": [task.places.tolist() for task in tasks],
-        "generated images": [keys.get(task.name) for task in tasks],
-        "settings": asdict(settings),
+        "settings": {key: value for key, value in asdict(settings).items() if key != "extra_share"},
         "condition": condition,
     }
-    return _read_rows(stages.run(name, inputs, make).folder)
+    return stages.run(f"{name}-{tasks[0].name}", inputs, make)
 
 
 def has_images(chosen: dict[str, Chosen], task: Task) -> bool:

@@ -103,12 +103,20 @@ class Study:
     """Of those, the ones for the data set."""
     window_s: float | None
     device: str
+    workers: int
+    """Processes that make stages side by side."""
     seed: int
 
     @property
     def sizes(self) -> list[int | None]:
         """Images a user at which it is measured, small ones first."""
         return list(dict.fromkeys(task.n for task in self.tasks if task.condition is None))
+
+    @property
+    def measured_together(self) -> list[list[Task]]:
+        """Tasks whose classifiers make one table: the draws of each size, and then each other condition."""
+        by_size = [[task for task in self.tasks if task.n == n and task.condition is None] for n in self.sizes]
+        return by_size + [[task] for task in self.tasks if task.condition is not None]
 
     @property
     def largest(self) -> Task:
@@ -127,9 +135,8 @@ class Study:
     def total_stages(self) -> int:
         """How many there will be."""
         generated = sum(map(self.has_generator, self.tasks))
-        conditions = sum(task.condition is not None for task in self.tasks)
         of_each = 1 if self.pipeline else 2
-        return self.is_pretrained + generated * of_each + len(self.sizes) + conditions + 4
+        return self.is_pretrained + generated * of_each + 2 * len(self.measured_together) + 4
 
 
 def parse_sizes(sizes: Sequence[str]) -> list[int | None]:

@@ -55,7 +55,8 @@ def write_page(report: Mapping[str, Any], pictures: Mapping[str, Any], path: Pat
               "generated": lists of numbers, "distance", "floor": Wasserstein distances, or None}}} or None.
             - "scores": {"drawn": what `score_generated.score` returns, "kept": the same of those kept, if any}.
             - "axes": axes.json of the data or None; "dataset": a sentence on the data set that was written.
-            - "cost": {"seconds", "cpu_seconds", "stages": a list of {"name", "seconds", "cpu_seconds", "summary"}}.
+            - "cost": {"seconds" and "cpu_seconds" of all stages together, "workers" that made them, "stages": a list of
+              {"name", "seconds", "cpu_seconds", "summary"}}.
             - "provenance": what `provenance()` returns.
         pictures: "gallery", a list of {"user", "real", "generated"}, each a list of PIL images; and "suspicious", lists
             of three PIL images: generated, nearest and second nearest training image.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.first_stage import FACTS
 from echoform_train.seeds import mix_seed
+from echoform_train.side_by_side import side_by_side
 from echoform_train.study.choosing import Chosen, choose_images
 from echoform_train.study.generator import pretrain, train_generator
 from echoform_train.study.judging import (
@@ -19,10 +22,11 @@ from echoform_train.study.judging import (
     judge_physics,
     judge_scores,
     make_dataset,
+    measure_classical,
     measure_gain,
     show_confusion,
 )
-from echoform_train.study.pairs import Row, name_of_size
+from echoform_train.study.pairs import Row
 from echoform_train.study.plan import Study, Task
 from echoform_train.study.stages import Stage, Stages, content_hash, folder_hash
 
@@ -51,32 +55,26 @@ def run_study(study: Study, root: Path, dataset: Path) -> Results:
         dataset: Folder of the augmented data set.
     """
     stages = Stages(root, study.total_stages())
-    pipelines: dict[str, Path] = {}
-    chosen: dict[str, Chosen] = {}
-    keys: dict[str, str] = {}
     pretrained = _pretrained(study, stages) if study.is_pretrained else None
-    for task in study.tasks:
-        if study.has_generator(task):
-            pipelines[task.name], key = _pipeline(study, task, stages, pretrained)
-            stage = _choose(study, task, pipelines[task.name], key, stages)
-            chosen[task.name], keys[task.name] = Chosen.load(stage.folder), stage.key
+    with_generator = [task for task in study.tasks if study.has_generator(task)]
+    generators = [partial(_generate, study, pretrained, task) for task in with_generator]
+    _ahead(study, root, [*generators, *(partial(measure_classical, study, tasks) for tasks in study.measured_together)])
+    made = {task.name: generate(stages) for task, generate in zip(with_generator, generators, strict=True)}
+    chosen, keys = {name: one.chosen for name, one in made.items()}, {name: one.key for name, one in made.items()}
     if not any(has_images(chosen, task) for task in study.tasks if task.condition is None):
         raise ValueError("a study needs images that are new: every one that was drawn repeats a training image")
-    rows: list[Row] = []
-    for n in study.sizes:
-        tasks = [task for task in study.tasks if task.n == n and task.condition is None]
-        rows += measure_gain(study, f"gain-{name_of_size(n)}", tasks, chosen, keys, stages)
-    for task in study.tasks:
-        if task.condition is not None:
-            rows += measure_gain(study, f"gain-{task.name}", [task], chosen, keys, stages)
     largest = chosen[study.largest.name], keys[study.largest.name]
+    judged = partial(judge_scores, study, *largest)
+    gains = [partial(measure_gain, study, tasks, chosen, keys) for tasks in study.measured_together]
+    _ahead(study, root, [judged, *gains])
+    rows = [row for gain in gains for row in gain(stages)]
     confusion = show_confusion(study, rows, chosen, keys, stages)
-    scores = judge_scores(study, *largest, stages)
+    scores = judged(stages)
     physics = judge_physics(study, *largest, stages)
     counts = make_dataset(study, *largest, physics, stages, dataset)
     return Results(
         chosen=chosen,
-        pipelines=pipelines,
+        pipelines={name: one.pipeline for name, one in made.items()},
         rows=rows,
         confusion=confusion,
         scores=scores,
@@ -84,6 +82,34 @@ def run_study(study: Study, root: Path, dataset: Path) -> Results:
         dataset=counts,
         stages=stages.done,
     )
+
+
+def _ahead(study: Study, root: Path, makers: Sequence[Callable[[Stages], object]]) -> None:
+    """Make stages side by side, where more than one process may; who goes through them in order finds them made."""
+    if study.workers > 1:
+        side_by_side([partial(_alone, root, make) for make in makers], study.workers)
+
+
+def _alone(root: Path, make: Callable[[Stages], object]) -> None:
+    """Make some stages of a study in a process that makes no others."""
+    make(Stages(root, total=None))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The generator of a task, and what was chosen of its images."""
+
+    pipeline: Path
+    chosen: Chosen
+    key: str
+    """Of the stage that chose."""
+
+
+def _generate(study: Study, pretrained: Stage | None, task: Task, stages: Stages) -> _Made:
+    """The generator of a task, trained or given, and the choice of its images."""
+    pipeline, key = _pipeline(study, task, stages, pretrained)
+    stage = _choose(study, task, pipeline, key, stages)
+    return _Made(pipeline, Chosen.load(stage.folder), stage.key)
 
 
 def _pretrained(study: Study, stages: Stages) -> Stage:

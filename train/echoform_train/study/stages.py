@@ -51,10 +51,11 @@ class Stages:
 
     Args:
         root: Folder of the stages.
-        total: How many there will be, for the lines that are printed.
+        total: How many there will be, for the lines that are printed. None in one process of several that make stages:
+            it numbers none, and is silent about those that it finds made.
     """
 
-    def __init__(self, root: Path, total: int) -> None:
+    def __init__(self, root: Path, total: int | None) -> None:
         self.root, self.total = root, total
         self.done: list[Stage] = []
 
@@ -84,12 +85,13 @@ class Stages:
         state = _read_state(state_file)
         hashes = {key: _hash_of(value) for key, value in (dict(inputs) | {"version": echoform.__version__}).items()}
         key = _hash_of([name, hashes])
-        where = f"[{len(self.done) + 1}/{self.total}] {name}"
+        where = name if self.total is None else f"[{len(self.done) + 1}/{self.total}] {name}"
         if state is None and filled.is_dir() and any(filled.iterdir()):
             raise ValueError(f"a stage must begin with an empty folder, {filled} holds what no earlier study made")
         if state is not None and state["key"] == key and state["finished"] and _is_whole(filled, state["files"]):
             stage = Stage(name=name, folder=filled, skipped=True, **_public(state))
-            print(f"{where}: {stage.facts['summary']} (made before in {duration(stage.seconds)})", flush=True)
+            if self.total is not None:
+                print(f"{where}: {stage.facts['summary']} (made before in {duration(stage.seconds)})", flush=True)
             self.done.append(stage)
             return stage
         if state is not None and (state["key"] != key or state["finished"]):
