@@ -5,13 +5,16 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
+import hardware  # before all that imports torch
+
+# isort: split
 import depth
 import generate
 import gradio as gr
 import report
 import vary
 from loading import load, pipeline, source, variable
-from visitors import DELETE_CACHE_S, MAX_FILE_BYTES, MAX_WAITING
+from visitors import DELETE_CACHE_S, MAX_FILE_BYTES
 
 INTRODUCTION = """\
 # echoform
@@ -22,8 +25,14 @@ did.
 CSS = """
 .pictures .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)) }
 .pictures .grid-wrap { height: auto; min-height: 0; max-height: none }
-.report table { display: block; overflow-x: auto; border: 0 }
-.report :is(td, th) { min-width: 5rem; overflow-wrap: normal; word-break: normal }
+.pictures:has(> label) .grid-wrap { padding-top: 2.5rem }
+.pictures .thumbnail-item.thumbnail-lg { display: flex; flex-direction: column; aspect-ratio: auto; height: auto }
+.pictures .thumbnail-item.thumbnail-lg img { height: auto }
+.pictures .thumbnail-item.thumbnail-lg .caption-label { position: static; max-width: 100%; border: 0 }
+.readable { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: 1rem }
+.report table { display: block; overflow-x: auto; border: 0; margin: 0 }
+.report :is(td, th) { min-width: 5rem; padding: 0.4rem 0.6rem; overflow-wrap: normal; word-break: normal }
+.report td:not(:first-child) { white-space: nowrap }
 """
 
 
@@ -75,11 +84,12 @@ def build() -> gr.Blocks:
             if doppler_pipe is None:
                 with gr.Tab("Spectrograms"):
                     gr.Markdown(f"No spectrogram pipeline is named here; `{variable('doppler')}` would name one.")
-    return page.queue(max_size=MAX_WAITING)
+    return page.queue(max_size=hardware.max_waiting())
 
 
 def main() -> None:
     """Load the pipelines, make the examples, and serve the page."""
+    hardware.use_granted_cores()
     page = build()
     for kind in ("doppler", "depth"):
         if source(kind) is not None:

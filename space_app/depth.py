@@ -12,18 +12,23 @@ import gradio as gr
 import numpy as np
 import torch
 from generate import Shown, picture_gallery
-from loading import load, on_gpu, pipeline
-from pictures import depth_bar, frame, paint, signed_bar
+from hardware import model_queue, on_gpu
+from loading import load, pipeline
+from pictures import SHOWN_PX, Bar, depth_bar, frame, paint, signed_bar
 from PIL import Image
-from probe import READ_PIXELS, probe
-from visitors import download_path, open_upload, open_uploads, refusal, told_to_the_visitor
+from probe import READ_PIXELS, probes
+from visitors import download_path, open_upload, open_uploads, refusal, several_files, told_to_the_visitor
 
 FORMATS = ("PNG", "TIFF")
 SUFFIXES = [".png", ".tif", ".tiff"]
 NEAREST = 3
 NUM_SCENES = 6
 SCENE_PX = 128
+BETWEEN = 4
+"""Frames of an animation for one of the strip."""
+FRAME_MS = 100
 HEADINGS = ["file", "RMSE in mm", "MAE in mm", "validity IoU", "readings out of range", "nearest image"]
+COLUMN_PX = [160, 120, 120, 120, 200, 160]
 
 
 def draw_scene(seed: int, side: int, low_mm: float, high_mm: float) -> np.ndarray:
@@ -111,7 +116,7 @@ def embed(files: list[str]) -> tuple[Shown, list[list[Any]], Shown, str, str, st
     Returns:
         Each image with its reconstruction and error in mm; a row of numbers for each; the images nearest to the first
         one, among the others and simulated scenes; embeddings, float32 [N, D], as .npy; the reconstructions as 16-bit
-        PNG in a ZIP; and the first image as HTML whose pixels say their depth.
+        PNG in a ZIP; and the images as HTML whose pixels say their depth and error.
     """
     return look_at(pipeline("depth"), open_uploads(files, FORMATS))
 
@@ -125,28 +130,39 @@ def look_at(pipe: Any, images: list[tuple[str, Image.Image]]) -> tuple[Shown, li
     units_per_mm = pipe.config["units_per_mm"]
     cosines, places = nearest(output.latents, torch.cat([output.latents, around]))
     gallery = [*images, *scenes()]
+    after = [one / units_per_mm for one in output.depth]
     shown, rows = [], []
     for number, (name, _) in enumerate(images):
-        shown += comparison(name, before[number], output.depth[number] / units_per_mm, output.rmse_mm[number])
+        shown += comparison(name, before[number], after[number], output.rmse_mm[number])
         errors = [round(float(one[number]), 3) for one in (output.rmse_mm, output.mae_mm, output.validity_iou)]
         rows.append([name, *errors, output.out_of_range[number], gallery[int(places[number, 0])][0]])
     alike = [
-        (show_depth(pipe, gallery[int(place)][1]), f"{float(cosine):.4f}, {gallery[int(place)][0]}")
+        (show_depth(pipe, gallery[int(place)][1]), f"{gallery[int(place)][0]}, cosine {float(cosine):.4f}")
         for place, cosine in zip(places[0], cosines[0], strict=True)
     ]
     path = download_path("embeddings.npy")
     np.save(path, output.latents.numpy())
-    archive = pack([name for name, _ in images], output.depth)
-    return shown, rows, alike, str(path), archive, probe(images[0][0], before[0], output.depth[0] / units_per_mm)
+    names = [name for name, _ in images]
+    readable = probes(zip(names, before, after, strict=True))
+    return shown, rows, alike, str(path), pack(names, output.depth), readable
 
 
 def show_depth(pipe: Any, picture: Image.Image) -> Image.Image:
     """A depth image in colours of its own span, with a colour bar in mm."""
     depth_mm = pipe.read(picture) / pipe.config["units_per_mm"]
-    known = depth_mm > 0
-    low, high = (float(depth_mm[known].min()), float(depth_mm[known].max())) if known.any() else (0.0, 1.0)
-    bar = depth_bar(low, max(high, low + 1))
-    return frame(paint(depth_mm, bar, known), bar=bar)
+    return show_mm(depth_mm, span_of(depth_mm))
+
+
+def span_of(depth_mm: np.ndarray) -> Bar:
+    """Colours for all readings of an array in mm, 0 where there is none."""
+    known = depth_mm[depth_mm > 0]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    return depth_bar(low, max(high, low + 1))
+
+
+def show_mm(depth_mm: np.ndarray, bar: Bar) -> Image.Image:
+    """Depth [H, W] in mm, 0 where there is no reading, in the colours of a bar beside it."""
+    return frame(paint(depth_mm, bar, depth_mm > 0), bar=bar)
 
 
 def pack(names: list[str], depth: list[np.ndarray]) -> str:
@@ -161,7 +177,7 @@ def pack(names: list[str], depth: list[np.ndarray]) -> str:
 
 
 @on_gpu
-def interpolate(first: str, last: str, steps: int) -> Shown:
+def interpolate_depth(first: str, last: str, steps: int) -> tuple[Shown, str]:
     """Walk from one depth image to another along the line between their embeddings.
 
     Args:
@@ -170,7 +186,8 @@ def interpolate(first: str, last: str, steps: int) -> Shown:
         steps: Images with both ends, 2 to 9.
 
     Returns:
-        The decoded images, each with a colour bar in mm.
+        The decoded images, all in one colour scale in mm; and the way there and back as an animated WebP with frames
+        in between.
     """
     if first is None or last is None:
         raise refusal("Drop in two depth images.")
@@ -178,11 +195,27 @@ def interpolate(first: str, last: str, steps: int) -> Shown:
     ends = [open_upload(path, FORMATS) for path in (first, last)]
     for name, picture in zip(("The first image", "The last image"), ends, strict=True):
         read_depth(pipe, name, picture)
+    if ends[0].size != ends[1].size:
+        one, other = (f"{picture.width} x {picture.height}" for picture in ends)
+        raise refusal(f"The two images must be of one size, got {one} and {other}.")
+    stride = math.ceil(max(ends[0].size) / (2 * SHOWN_PX))  # no larger than it is shown
     with told_to_the_visitor():
-        walk = pipe.interpolate(*ends, steps=steps, output_type="pil").depth
-    return [
-        (show_depth(pipe, one), f"{100 * number / (steps - 1):.0f} % of the way") for number, one in enumerate(walk)
-    ]
+        size = ends[0].height // stride, ends[0].width // stride
+        walk = pipe.interpolate(*ends, steps=BETWEEN * (steps - 1) + 1, size=size).depth
+    depth_mm = np.stack(walk) / pipe.config["units_per_mm"]
+    frames = [show_mm(one, span_of(depth_mm)) for one in depth_mm]
+    strip = [(one, f"{100 * number / (steps - 1):.0f} % of the way") for number, one in enumerate(frames[::BETWEEN])]
+    return strip, animation(frames)
+
+
+def animation(frames: list[Image.Image]) -> str:
+    """Path of a WebP that shows frames there and back, exact in every pixel."""
+    path = download_path("from_one_to_the_other.webp")
+    there_and_back = [*frames[1:], *frames[-2:0:-1]]
+    frames[0].save(
+        path, save_all=True, append_images=there_and_back, duration=FRAME_MS, loop=0, lossless=True, quality=0, method=0
+    )
+    return str(path)
 
 
 def tab(pipe: Any) -> None:
@@ -193,18 +226,12 @@ def tab(pipe: Any) -> None:
         picture.save(path)
     shown, rows, alike, numbers, rebuilt, readable = look_at(pipe, list(drawn))
     gr.Markdown(
-        f"Depth images of {span['min']:g} to {span['max']:g} mm, {pipe.config['units_per_mm']:g} units of the file "
-        "to a mm; all 16 bits arrive. Grey is no reading. The scenes below are simulated."
+        f"Depth images of {span['min']:g} to {span['max']:g} mm; 1 mm is {pipe.config['units_per_mm']:g} in the file, "
+        "and all 16 bits arrive. Grey is no reading. The scenes below are simulated."
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            files = gr.File(
-                [str(path) for path in paths],
-                file_count="multiple",
-                file_types=SUFFIXES,
-                label="Depth images, 16-bit PNG or TIFF",
-                height=160,
-            )
+            files = several_files([str(path) for path in paths], SUFFIXES, "16-bit PNG or TIFF")
             button = gr.Button("Encode and reconstruct", variant="primary")
             npy = gr.DownloadButton("Embeddings (.npy)", value=numbers)
             archive = gr.DownloadButton("Reconstructions (16-bit PNG, ZIP)", value=rebuilt)
@@ -215,13 +242,16 @@ def tab(pipe: Any) -> None:
             steps = gr.Slider(2, 9, value=5, step=1, precision=0, label="Images of the walk")
             walk = gr.Button("Interpolate")
         with gr.Column(scale=2, min_width=300):
-            compared = picture_gallery(shown, "As it came, reconstructed, and the error")
-            pointed = gr.HTML(readable, js_on_load=READ_PIXELS, label="The first image", padding=True)
-            table = gr.Dataframe(rows, headers=HEADINGS, interactive=False, wrap=True)
-            near = picture_gallery(alike, "Nearest to the first image, and the cosine of the angle to it")
+            compared = picture_gallery(shown, "As it came, rebuilt, and the error")
+            pointed = gr.HTML(readable, js_on_load=READ_PIXELS, label="Values under the pointer", padding=True)
+            table = gr.Dataframe(rows, headers=HEADINGS, interactive=False, column_widths=COLUMN_PX)
+            near = picture_gallery(alike, "Nearest to the first image")
             strip = picture_gallery(None, "From one to the other")
-    together: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
+            moving = gr.Image(
+                label="There and back", type="filepath", interactive=False, buttons=["download", "fullscreen"]
+            )
+    together = model_queue()
     outputs = [compared, table, near, npy, archive, pointed]
     button.click(embed, files, outputs, api_name="embed", show_progress_on=compared, **together)
     files.upload(embed, files, outputs, api_visibility="private", show_progress_on=compared, **together)
-    walk.click(interpolate, [*ends, steps], strip, api_name="interpolate_depth", **together)
+    walk.click(interpolate_depth, [*ends, steps], [strip, moving], api_name="interpolate_depth", **together)

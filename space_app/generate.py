@@ -12,7 +12,8 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import torch
-from loading import loading_lines, on_gpu, pipeline, source
+from hardware import model_queue, on_gpu
+from loading import loading_lines, pipeline, source
 from pictures import Axis, Bar, frame
 from PIL import Image
 from visitors import download_path, refusal, told_to_the_visitor
@@ -238,6 +239,5 @@ def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
         [gallery, pack, code],
         show_progress_on=gallery,
         api_name="generate",
-        concurrency_limit=1,
-        concurrency_id="model",
+        **model_queue(),
     )

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-try:
-    import spaces  # pyright: ignore[reportMissingImports]  before torch, whose CUDA it takes over on ZeroGPU
-except ModuleNotFoundError:
-    spaces = None
-
-import torch
 from diffusers import DiffusionPipeline
+from hardware import device
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 Kind = Literal["doppler", "depth"]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 PINNED = Path(__file__).with_name("models.json")
 """Beside the app where `echoform space --push` wrote it: {kind: {"repo": ..., "revision": ...}}."""
@@ -35,11 +28,6 @@ class Source:
     """Hub id or local folder."""
     revision: str | None
     """Commit, branch or tag of the Hub; None is the newest."""
-
-
-def on_gpu(function: Function) -> Function:
-    """Run a function on the GPU that ZeroGPU lends for a request; elsewhere it stays as it is."""
-    return function if spaces is None else spaces.GPU(function)
 
 
 def variable(kind: Kind) -> str:
@@ -68,7 +56,7 @@ def load(kind: Kind) -> Any:
 
 def pipeline(kind: Kind) -> Any:
     """The loaded pipeline, on the GPU where there is one, for what a tab does with it."""
-    return load(kind).to("cuda" if torch.cuda.is_available() else "cpu")
+    return load(kind).to(device())
 
 
 def companion(kind: Kind, name: str) -> str | None:

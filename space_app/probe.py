@@ -1,10 +1,11 @@
-"""A depth image whose pixels can be read in mm by pointing at them, as HTML without a request to the server."""
+"""Depth images whose pixels can be read in mm by pointing at them, as HTML without a request to the server."""
 
 from __future__ import annotations
 
 import base64
 import html
 import math
+from collections.abc import Iterable
 from io import BytesIO
 
 import numpy as np
@@ -28,12 +29,17 @@ function read(event) {
   const said = (mm) => mm ? mm + ' mm' : 'no reading';
   const [was, is] = [value(before), value(after)];
   const error = was && is ? ', error ' + (is - was) + ' mm' : '';
-  picture.parentElement.querySelector('figcaption').textContent =
+  picture.parentElement.querySelector('span').textContent =
     'row ' + row * stride + ', column ' + column * stride + ': ' + said(was) + ', reconstruction ' + said(is) + error;
 }
 element.addEventListener('pointermove', read);
 element.addEventListener('pointerdown', read);
 """
+
+
+def probes(images: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> str:
+    """Images as of `probe`, side by side."""
+    return f'<div class="readable">{"".join(probe(*image) for image in images)}</div>'
 
 
 def probe(name: str, before_mm: np.ndarray, after_mm: np.ndarray) -> str:
@@ -47,11 +53,11 @@ def probe(name: str, before_mm: np.ndarray, after_mm: np.ndarray) -> str:
     values = {"before": before, "after": after}
     data = " ".join(f'data-{key}="{_base64(one.tobytes())}"' for key, one in values.items())
     return (
-        '<figure style="margin: 0; max-width: 24rem">'
+        '<figure style="margin: 0">'
         f'<img alt="{html.escape(name)}" src="data:image/png;base64,{_base64(png.getvalue())}" {data} '
         f'data-rows="{before.shape[0]}" data-columns="{before.shape[1]}" data-stride="{stride}" '
         'style="width: 100%; image-rendering: pixelated; cursor: crosshair; touch-action: none">'
-        f"<figcaption>{HINT}</figcaption></figure>"
+        f"<figcaption><b>{html.escape(name)}</b><br><span>{HINT}</span></figcaption></figure>"
     )
 
 

@@ -18,7 +18,7 @@ CURVES = {
     "generated": ("real + generated", "#d97706"),
     "both": ("classical + generated", "#059669"),
 }
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 640, 320, 56, 14, 14, 44
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 440, 320, 56, 14, 14, 44
 
 
 def sections(card: str, wanted: Sequence[str] = SECTIONS) -> str:
@@ -63,12 +63,12 @@ def augmentation_curve(rows: Sequence[dict[str, Any]]) -> str:
     )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Accuracy on held-out recordings" '
-        f'style="width: 100%; max-width: 46rem; font-size: 13px" fill="currentColor">{"".join(parts)}</svg>'
+        f'style="width: 100%; max-width: 36rem; font-size: 13px" fill="currentColor">{"".join(parts)}</svg>'
         f"<p>{legend}</p>"
     )
 
 
-def report(kind: Kind) -> tuple[str, str]:
+def measured(kind: Kind) -> tuple[str, str]:
     """The curve of a model as SVG and its report as Markdown; both from the files beside its weights."""
     place = source(kind)
     assert place is not None  # else there is no such tab
@@ -82,18 +82,18 @@ def report(kind: Kind) -> tuple[str, str]:
     return augmentation_curve(found.get("rows") or []), words
 
 
-def read_report() -> str:
+def report() -> str:
     """What was measured of the loaded spectrogram model: whether augmentation helped, scores with floors, memorisation.
 
     Returns:
         Markdown, from the model's own card.
     """
-    return report("doppler")[1]
+    return measured("doppler")[1]
 
 
 def tab() -> None:
     """The curve, then the words; the same for every visitor, so they are made once."""
-    curve, words = report("doppler")
+    curve, words = measured("doppler")
     gr.HTML(curve, visible=bool(curve), padding=True)
     gr.Markdown(words, elem_classes="report")
-    gr.api(read_report, api_name="report", queue=False)
+    gr.api(report, api_name="report", queue=False)

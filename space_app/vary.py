@@ -8,7 +8,8 @@ from typing import Any
 import gradio as gr
 import torch
 from generate import Shown, labels, picture_gallery, sampler_controls, with_axes
-from loading import on_gpu, pipeline
+from hardware import model_queue, on_gpu
+from loading import pipeline
 from pictures import frame, paint, signed_bar
 from PIL import Image
 from visitors import download_path, open_upload, refusal, told_to_the_visitor
@@ -157,7 +158,7 @@ def tab(pipe: Any, examples: list[Image.Image]) -> None:
     examples[0].save(path)
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            file = gr.File(str(path), file_types=SUFFIXES, label="Spectrogram, PNG or JPEG without axes", height=120)
+            file = gr.File(str(path), file_types=SUFFIXES, label="PNG or JPEG without axes", height=120)
             user = gr.Dropdown(people, value=people[-1], label="Person")
             strength = gr.Slider(0.05, 1.0, value=0.6, step=0.05, label="Strength (1 forgets the picture)")
             count = gr.Slider(1, MAX_VARIATIONS, value=3, step=1, precision=0, label="Pictures")
@@ -170,8 +171,8 @@ def tab(pipe: Any, examples: list[Image.Image]) -> None:
             shown, words = rebuild(pipe, pipe.preprocess(examples[0], 1))
             rebuilt = picture_gallery(shown, "Through the first stage")
             said = gr.Markdown(words)
-            made = picture_gallery(None, "Variations, or from person to person")
-    together: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
+            made = picture_gallery(None, "Varied, or from one to the other")
+    together = model_queue()
     look.click(reconstruct, file, [rebuilt, said], api_name="reconstruct", **together)
     file.upload(reconstruct, file, [rebuilt, said], api_visibility="private", **together)
     make.click(vary, [file, user, count, strength, steps, guidance, seed], made, api_name="vary", **together)

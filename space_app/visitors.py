@@ -16,9 +16,21 @@ from PIL import Image
 MAX_FILE_BYTES = 20 * 2**20
 MAX_PIXELS = 2048 * 2048
 MAX_FILES = 16
-MAX_WAITING = 20
 DELETE_CACHE_S = (600, 3600)
 """Every ten minutes files that are older than an hour are deleted."""
+_STRING = {"type": "string"}
+FILES = {
+    "title": "ListFiles",
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "path": {**_STRING, "description": "https address, or what /gradio_api/upload answered"},
+            "meta": {"type": "object", "properties": {"_type": {**_STRING, "enum": ["gradio.FileData"]}}},
+        },
+        "required": ["path", "meta"],
+    },
+}
 
 
 def refusal(message: str) -> gr.Error:
@@ -58,8 +70,8 @@ def open_upload(path: str | Path, formats: tuple[str, ...]) -> Image.Image:
                 raise refusal(
                     f"A picture may have {MAX_PIXELS:,} pixels, {path.name} has {image.width} x {image.height}."
                 )
-            if (frames := getattr(image, "n_frames", 1)) != 1:
-                raise refusal(f"A file must hold one picture, {path.name} holds {frames}.")
+            if holds_several(image):
+                raise refusal(f"A file must hold one picture, {path.name} holds several.")
             image.load()
             return image
     except gr.Error:  # a ValueError too
@@ -68,6 +80,15 @@ def open_upload(path: str | Path, formats: tuple[str, ...]) -> Image.Image:
         raise refusal(f"A picture may have {MAX_PIXELS:,} pixels, {path.name} has many more.") from error
     except (OSError, EOFError, SyntaxError, ValueError, struct.error) as error:  # what PIL raises on broken files
         raise refusal(f"{path.name} is damaged, or no picture of the format {' or '.join(formats)}.") from error
+
+
+def holds_several(image: Image.Image) -> bool:
+    """Whether there is a second picture; counting them could take minutes in a file that was made for it."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def open_uploads(paths: list[str] | None, formats: tuple[str, ...]) -> list[tuple[str, Image.Image]]:
@@ -81,6 +102,17 @@ def open_uploads(paths: list[str] | None, formats: tuple[str, ...]) -> list[tupl
     if len(paths) > MAX_FILES:
         raise refusal(f"At most {MAX_FILES} files at once, got {len(paths)}.")
     return [(Path(path).name, open_upload(path, formats)) for path in paths]
+
+
+def several_files(value: list[str], file_types: list[str], label: str) -> gr.File:
+    """A place for files, described so that an agent can fill it.
+
+    Gradio's own description of several files refers to a definition that it leaves out of its tools, where every call
+    then fails; and it turns no list of addresses into files.
+    """
+    files = gr.File(value, file_count="multiple", file_types=file_types, label=label, height=160)
+    files.api_info = lambda: FILES
+    return files
 
 
 def download_path(name: str) -> Path:

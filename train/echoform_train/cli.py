@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         print(_usage(), file=sys.stderr if wanted or not args else sys.stdout)
         sys.exit(2 if wanted or not args else 0)
     verb, flags = found
-    module = import_module(f"echoform_train.{VERBS[verb][0]}")
+    module = _load(VERBS[verb][0])
     config = parse(module, flags, prog=f"echoform {verb}")
     from echoform.hub import PushError  # a third of a second, which `echoform --help` does not need
 
@@ -66,6 +67,17 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print(f"\nechoform {verb}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _load(name: str) -> ModuleType:
+    """Import the module of a verb without collecting garbage meanwhile, which takes a sixth of the time for nothing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module(f"echoform_train.{name}")
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _match(verb: str, args: list[str]) -> tuple[str, list[str]] | None:

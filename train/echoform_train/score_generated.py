@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,7 @@ def score(
     judge_train_images: int = 24_000,
     device: torch.device | str = "cpu",
     seeds: Sequence[int] = (0, 1, 2),
+    judges: Mapping[int, Judge] | None = None,
 ) -> dict[str, Any]:
     """Compare generated images with the held-out real ones of `data.test`.
 
@@ -132,6 +133,7 @@ def score(
         judge_train_images: Images that each judge sees.
         device: Where judges are trained.
         seeds: Of the judges.
+        judges: Those of `data.train` by seed, where there are some already, such as for other samples. Default: trained.
 
     Returns:
         JSON-able: "scores", by the names of LABELS, each {"mean", "low", "high", "n", "interval_over", "floor"}, where
@@ -147,14 +149,16 @@ def score(
     _check(data, generated, seeds)
     pairs = [(seeds[i % len(seeds)], i % len(generated)) for i in range(max(len(seeds), len(generated)))]
     num_users = len(data.id2label)
-    with tqdm(total=len(seeds) + len(pairs), desc="judges", unit="judge") as bar:
+    judges = {} if judges is None else dict(judges)
+    missing = [seed for seed in seeds if seed not in judges]
+    with tqdm(total=len(missing) + len(pairs), desc="judges", unit="judge") as bar:
 
         def trained(pixels: Tensor, users: Tensor, seed: int) -> Judge:
             judge = train_judge(pixels, users, num_users, seed=seed, train_images=judge_train_images, device=device)
             bar.update()
             return judge
 
-        judges = {seed: trained(data.train.pixels, data.train.users, seed) for seed in seeds}
+        judges |= {seed: trained(data.train.pixels, data.train.users, seed) for seed in missing}
         results = [
             _compare(data, generated[place], judges[seed], trained(*generated[place], seed), number)
             for number, (seed, place) in enumerate(pairs)

@@ -56,7 +56,8 @@ class ColumnGRU(nn.Module):
         """Logits float [B, num_users] of pictures [B, C, H, W] in [-1, 1]."""
         columns = shrink(image).flatten(1, 2)  # [B, C H, W]
         steps = F.relu(self.norm(self.embed(columns))).float().transpose(1, 2)  # [B, W / 2, width]
-        states, _ = self.body(steps)
+        with torch.autocast(image.device.type, enabled=False):  # it would cast the weights anew in every step of time
+            states, _ = self.body(steps)
         # The root has no slope at zero; without the floor, a state that is constant in time would give NaN.
         deviation = (states.var(1) + 1e-6).sqrt()
         return self.head(self.dropout(torch.cat([states.mean(1), deviation], dim=1)))
@@ -210,7 +211,7 @@ def _adamw(model: nn.Module, family: Family) -> torch.optim.AdamW:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": family.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=family.peak_rate)
+    return torch.optim.AdamW(groups, lr=family.peak_rate, fused=True)
 
 
 def _check_extra(extra: Sample, extra_share: float, pixels: Tensor, num_users: int) -> None:
