@@ -27,7 +27,7 @@ CSS = """
 .pictures .grid-wrap { height: auto; min-height: 0; max-height: none }
 .pictures:has(> label) .grid-wrap { padding-top: 2.5rem }
 .pictures .thumbnail-item.thumbnail-lg { display: flex; flex-direction: column; aspect-ratio: auto; height: auto }
-.pictures .thumbnail-item.thumbnail-lg img { height: auto }
+.pictures .thumbnail-item.thumbnail-lg img { height: auto; min-height: 8rem }
 .pictures .thumbnail-item.thumbnail-lg .caption-label { position: static; max-width: 100%; border: 0 }
 .readable { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: 1rem }
 .report table { display: block; overflow-x: auto; border: 0; margin: 0 }

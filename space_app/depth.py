@@ -27,8 +27,8 @@ SCENE_PX = 128
 BETWEEN = 4
 """Frames of an animation for one of the strip."""
 FRAME_MS = 100
-HEADINGS = ["file", "RMSE in mm", "MAE in mm", "validity IoU", "readings out of range", "nearest image"]
-COLUMN_PX = [160, 120, 120, 120, 200, 160]
+HEADINGS = ["file", "RMSE in mm", "MAE in mm", "validity IoU", "out of range", "nearest image"]
+COLUMN_PX: list[str | int] = [150, 110, 110, 120, 120, 150]
 
 
 def draw_scene(seed: int, side: int, low_mm: float, high_mm: float) -> np.ndarray:

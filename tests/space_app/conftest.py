@@ -19,16 +19,18 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, VQModel
 from gradio_client import Client
+from huggingface_hub import snapshot_download
 from matplotlib import colormaps
 
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
 from echoform.hub import push_folder
 from echoform_cards.model_card import render_model_card
+from echoform_train.space import push_space
 from hub_server import Hub
 from tiny_depth import tiny_depth_pipeline
 
 SPACE = Path(__file__).parents[2] / "space_app"
-START_S = 240
+START_S = 900
 # What `pip uninstall echoform` would leave behind, and a machine whose network ends at itself, for the app alone.
 STRANGER = """\
 import importlib.abc, socket, sys
@@ -135,7 +137,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("stranger")
     (home / "sitecustomize.py").write_text(STRANGER)
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("ECHOFORM_")},
         "PYTHONPATH": str(home),
         "HF_HOME": str(home / "hf"),
         "HF_MODULES_CACHE": str(home / "modules"),
@@ -204,9 +206,22 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def address(on_the_hub: dict[str, str], stranger: dict[str, str], log: Path) -> Iterator[str]:
-    """The running app with both pipelines."""
-    with running(SPACE, stranger | on_the_hub, log) as url:
+def pulled(on_the_hub: dict[str, str], hub_of_the_session: Hub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the Hub would run: the Space with both pipelines, pushed to the tests' Hub and pulled from it."""
+    models = {
+        kind.lower(): (on_the_hub[f"ECHOFORM_{kind}_REPO"], on_the_hub.get(f"ECHOFORM_{kind}_REVISION"))
+        for kind in ("DOPPLER", "DEPTH")
+    }
+    repo = hub_of_the_session.repo_id("space")
+    push_space(models, repo)
+    folder = tmp_path_factory.mktemp("pulled")
+    return Path(snapshot_download(repo, repo_type="space", local_dir=folder / "space"))
+
+
+@pytest.fixture(scope="session")
+def address(pulled: Path, stranger: dict[str, str], log: Path) -> Iterator[str]:
+    """The running app of a Space that names its models itself."""
+    with running(pulled, stranger, log) as url:
         yield url
 
 

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -64,14 +65,17 @@ def test_the_nearest_image_of_a_copy_is_the_copy(client: Client, files: list[Pat
     copy.write_bytes(files[0].read_bytes())
     _, table, near, *_ = embed(client, [files[0], files[1], copy])
     assert table["data"][0][5] == "copy.png" and table["data"][2][5] == "a.png"
-    assert near[0]["caption"] == "1.0000, copy.png"
+    assert near[0]["caption"] == "copy.png, cosine 1.0000"
 
 
-def test_a_walk_between_two_images_has_as_many_images_as_asked(client: Client, files: list[Path]):
-    ends = [handle_file(str(files[0]))] * 2
-    walk = client.predict(*ends, 3, api_name="/interpolate_depth")
+def test_a_walk_between_two_images_has_as_many_images_as_asked(client: Client, files: list[Path], tmp_path: Path):
+    Image.fromarray(np.asarray(Image.open(files[0]))[::-1].copy()).save(tmp_path / "turned.png")
+    ends = [handle_file(str(path)) for path in (files[0], tmp_path / "turned.png")]
+    walk, moving = client.predict(*ends, 3, api_name="/interpolate_depth")
     assert [one["caption"] for one in walk] == ["0 % of the way", "50 % of the way", "100 % of the way"]
-    with pytest.raises(AppError, match="images must be of one size"):
+    with Image.open(moving) as frames:
+        assert (frames.format, getattr(frames, "n_frames", 1)) == ("WEBP", 16)  # 9 there, 7 back
+    with pytest.raises(AppError, match=r"images must be of one size, got 32 x 32 and 40 x 24"):
         client.predict(*(handle_file(str(path)) for path in files), 3, api_name="/interpolate_depth")
 
 
@@ -109,6 +113,10 @@ def hostile(folder: Path, kind: str) -> Path:
             pack.writestr("../../escaped.txt", b"0" * 10**6)
     elif kind in ("huge", "bomb"):
         path.write_bytes(png_of(*((5000, 4000) if kind == "huge" else (60000, 60000))))
+    elif kind == "huge_tiff":
+        tags = [(256, 4, 1, 60000), (257, 4, 1, 60000), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8)]
+        entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4)
     elif kind == "polyglot":
         Image.new("L", (8, 8)).save(path, "GIF")
     elif kind == "empty":
@@ -134,7 +142,8 @@ def hostile(folder: Path, kind: str) -> Path:
         ("empty", "empty.png is damaged, or no picture"),
         ("huge", "A picture may have 4,194,304 pixels, huge.png has 5000 x 4000"),
         ("bomb", "A picture may have 4,194,304 pixels, bomb.png has"),
-        ("frames", "A file must hold one picture, frames.tiff holds 2"),
+        ("huge_tiff", "A picture may have 4,194,304 pixels, huge_tiff.png has"),
+        ("frames", "A file must hold one picture, frames.tiff holds several"),
         ("nan", "nan.tiff must hold depths from 300 to 5000 mm, as the model knows them, but it has no reading"),
         ("inf", "inf.tiff: depth must be finite"),
         ("metres", "metres.tiff must hold depths from 300 to 5000 mm, .* but its depths are 2 to 2 mm"),
@@ -163,6 +172,35 @@ def test_too_many_or_too_large_or_wrongly_named_files_are_refused(client: Client
     large.write_bytes(files[0].read_bytes() + b"\0" * (21 * 2**20))
     with pytest.raises(Exception, match="size"):  # the client's own error for status 413
         embed(client, [large])
+
+
+def test_a_png_with_a_zip_behind_it_is_the_png_and_nothing_is_unpacked(
+    client: Client, pipe: DepthAutoencoderPipeline, files: list[Path], tmp_path: Path
+):
+    pack = BytesIO()
+    with zipfile.ZipFile(pack, "w") as archive:
+        archive.writestr("../../../escaped.txt", b"0" * 10**6)
+    (tmp_path / "a.png").write_bytes(files[0].read_bytes() + pack.getvalue())
+    np.testing.assert_array_equal(np.load(embed(client, [tmp_path / "a.png"])[3]), pipe.encode([files[0]]).numpy())
+
+
+def test_a_tiff_of_a_hundred_thousand_pictures_is_refused_at_once(client: Client, tmp_path: Path):
+    width_height = struct.pack("<HHII", 256, 4, 1, 1) + struct.pack("<HHII", 257, 4, 1, 1)
+    size = 2 + len(width_height) + 4
+    one_after_the_other = (
+        struct.pack("<H", 2) + width_height + struct.pack("<I", 8 + size * number) for number in range(1, 100_001)
+    )
+    (tmp_path / "many.tiff").write_bytes(b"II*\0" + struct.pack("<I", 8) + b"".join(one_after_the_other))
+    with pytest.raises(AppError, match=r"many.tiff holds several|many.tiff is damaged"):
+        embed(client, [tmp_path / "many.tiff"])
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../../../etc/passwd", "app.py"])
+def test_a_request_cannot_name_a_file_of_the_machine(client: Client, path: str):
+    named = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    asked = httpx.post(f"{client.src.rstrip('/')}/gradio_api/call/embed", json={"data": [[named]]}).json()
+    stream = httpx.get(f"{client.src.rstrip('/')}/gradio_api/call/embed/{asked['event_id']}", timeout=60).text
+    assert stream.startswith("event: error") and "root:" not in stream
 
 
 def test_after_all_that_was_refused_the_app_lives_on(client: Client, files: list[Path]):

@@ -86,7 +86,8 @@ def test_the_values_behind_a_readable_image_are_its_millimetres(module: Any):
         for name in ("before", "after")
     }
     assert values["before"].tolist() == [0, 1234, 5000, 300] and values["after"].tolist() == [1, 2, 3, 65535]
-    assert "<b>" not in shown
+    assert "<b>.png" not in shown and "&lt;b&gt;.png" in shown
+    assert module("probe").probes([("a", before, after)] * 3).count("<figure") == 3
 
 
 def test_an_upload_that_was_deleted_meanwhile_is_asked_for_again(module: Any, tmp_path: Path):

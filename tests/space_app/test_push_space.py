@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import SpaceCard, snapshot_download
+from huggingface_hub import SpaceCard
 
 from echoform.hub import PushError
 from echoform_train import space
 from hub_server import Hub
 
 SPACE = Path(__file__).parents[2] / "space_app"
-READY = "import app; print([tab.label for tab in app.build().blocks.values() if type(tab).__name__ == 'Tab'])"
 
 
 @pytest.fixture
@@ -52,16 +50,18 @@ def test_the_same_push_again_makes_no_commit_and_keeps_a_persons_text(
     assert hub.files(repo, kind="spaces")["README.md"].decode().endswith("\nMine.\n")
 
 
-@pytest.mark.slow
-def test_a_space_pulled_from_the_hub_starts_where_echoform_is_not_installed(
-    hub: Hub, models: dict[str, tuple[str, str | None]], stranger: dict[str, str], tmp_path: Path
-):
-    repo = hub.repo_id("demo")
-    space.push_space(models, repo)
-    folder = snapshot_download(repo, repo_type="space", local_dir=tmp_path / "space")
-    done = subprocess.run([sys.executable, "-c", READY], cwd=folder, env=stranger, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "['Generate', 'Vary', 'Did it help?', 'Depth']"
+def test_a_wheel_brings_the_app_along_where_echoform_looks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
+    settings = tomllib.loads((SPACE.parent / "pyproject.toml").read_text())
+    included = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]["space_app"]
+    source, installed = space.HOMES
+    assert source == SPACE and installed.parts[-2:] == Path(included).parts
+    shutil.copytree(SPACE, tmp_path / "space_app", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(space, "HOMES", (tmp_path / "nowhere", tmp_path / "space_app"))
+    assert {path.name for path in space.space_files()} == {path.name for path in SPACE.glob("*.*")}
+    monkeypatch.setattr(space, "HOMES", (tmp_path / "nowhere", tmp_path / "neither"))
+    with pytest.raises(FileNotFoundError, match=r"nowhere nor .*neither holds app.py"):
+        space.space_files()
 
 
 def test_what_cannot_be_shown_is_one_sentence(

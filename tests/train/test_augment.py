@@ -21,8 +21,15 @@ from echoform_train.study.generator import GeneratorConfig
 from echoform_train.study.plan import StudyConfig
 from echoform_train.study.stages import write_json
 
+# A generator that was trained for a moment makes no walks.
 TINY = StudyConfig(
-    seeds=2, classifier_train_images=64, judge_seeds=(0, 1), judge_train_images=640, keep_share=0.5, max_duplicate=1.0
+    only_walks=False,
+    seeds=2,
+    classifier_train_images=64,
+    judge_seeds=(0, 1),
+    judge_train_images=640,
+    keep_share=0.5,
+    max_duplicate=1.0,
 )
 SAMPLING = GeneratorConfig(num_inference_steps=2)
 

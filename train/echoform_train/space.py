@@ -22,7 +22,8 @@ from echoform_cards.space_card import update_space_readme
 PINNED = "models.json"
 """Beside the app: {kind: {"repo": Hub id, "revision": commit}}, where the environment names nothing."""
 KINDS = ("doppler", "depth")
-HOME = Path(__file__).parents[2] / "space_app"
+HOMES = (Path(__file__).parents[2] / "space_app", Path(__file__).with_name("space_app"))
+"""Where the app lies: in echoform's source, or inside an installed wheel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +101,10 @@ def space_files() -> list[Path]:
     Raises:
         FileNotFoundError: If echoform was installed without them.
     """
-    files = sorted(path for path in HOME.glob("*") if path.suffix in (".py", ".txt", ".md"))
-    if not any(path.name == "app.py" for path in files):
-        raise FileNotFoundError(f"{HOME} holds no app.py; the Space lies in echoform's source, install it from there")
-    return files
+    home = next((home for home in HOMES if (home / "app.py").is_file()), None)
+    if home is None:
+        raise FileNotFoundError(f"neither {HOMES[0]} nor {HOMES[1]} holds app.py; install echoform again")
+    return sorted(path for path in home.iterdir() if path.suffix in (".py", ".txt", ".md"))
 
 
 def push_space(

@@ -76,7 +76,8 @@ def test_each_image_comes_again_from_its_seed_and_what_was_asked_alone(few, pipe
     made = alone(
         [rows[4]["user"]],
         conditions=rows[4]["conditions"],
-        guidance_scale=1.0,
+        guidance_scale=SETTINGS.guidance_scale,
+        num_inference_steps=SETTINGS.num_inference_steps,
         generator=[torch.Generator().manual_seed(rows[4]["seed"])],
         output_type="pt",
     ).images

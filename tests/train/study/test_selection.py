@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from echoform_train.study.selection import COPY_OF_KEPT, COPY_OF_REAL, KEPT, LESS_AGREED, agree, likeness, select
+from echoform_train.study.selection import (
+    COPY_OF_KEPT,
+    COPY_OF_REAL,
+    KEPT,
+    LESS_AGREED,
+    NO_WALK,
+    agree,
+    likeness,
+    select,
+)
 
 
 class Brightness(nn.Module):
@@ -58,7 +67,11 @@ def test_the_most_agreed_on_half_of_each_user_is_kept():
     assert chosen.places[:2].tolist() == [0, 1]  # the darkest two
     assert [int((users[chosen.places] == user).sum()) for user in (0, 1)] == [2, 1]
     assert chosen.reasons[2:4] == (LESS_AGREED, LESS_AGREED)
-    assert chosen.counts() == {KEPT: 3, COPY_OF_REAL: 0, COPY_OF_KEPT: 0, LESS_AGREED: 3}
+    assert chosen.counts() == {KEPT: 3, NO_WALK: 0, COPY_OF_REAL: 0, COPY_OF_KEPT: 0, LESS_AGREED: 3}
+    walks = torch.tensor([False, True, True, True, True, True])
+    walking = select((pixels, users), (pictures(2, 77), torch.tensor([0, 1])), scorer=SCORER, walks=walks)
+    assert walking.places[:2].tolist() == [1, 2]  # the next two
+    assert walking.reasons[0] == NO_WALK
 
 
 def test_copies_of_training_pictures_and_of_kept_ones_are_dropped():
@@ -94,5 +107,7 @@ def test_what_cannot_be_meant_is_refused():
         agree(SCORER, sample[0], torch.tensor([0, 5]))
     with pytest.raises(ValueError, match="the scorer must be in eval mode"):
         select(sample, sample, scorer=Brightness())
+    with pytest.raises(ValueError, match=r"walks must be bool \[2\], got torch.int64 \[2\]"):
+        select(sample, sample, scorer=SCORER, walks=torch.tensor([1, 0]))
     with pytest.raises(ValueError, match="generated pictures must be uint8"):
         select((sample[0].float(), sample[1]), sample, scorer=SCORER)

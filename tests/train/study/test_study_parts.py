@@ -25,6 +25,7 @@ from echoform_train.study.findings import (
 )
 from echoform_train.study.generator import GeneratorConfig
 from echoform_train.study.plan import StudyConfig, images_a_user, parse_sizes, plan_tasks
+from echoform_train.study.selection import NO_WALK
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,7 @@ def chosen(data, second_stage, tmp_path_factory) -> Chosen:
         tmp_path_factory.mktemp("chosen"),
         keep_share=0.5,
         max_duplicate=1.0,
+        only_walks=False,
         scorer_train_images=64,
         seed=3,
         device="cpu",
@@ -117,6 +119,18 @@ def test_as_many_images_are_kept_as_were_wanted_and_the_rest_has_a_reason(chosen
     assert sum(why_not_kept(chosen).values()) == 11
 
 
+def test_what_no_walker_can_have_made_is_kept_only_if_asked_for(chosen, data, second_stage, tmp_path):
+    pipeline, sampling = second_stage / "pipeline", GeneratorConfig(num_inference_steps=2)
+    settings = {"keep_share": 0.5, "max_duplicate": 1.0, "scorer_train_images": 64, "seed": 3, "device": "cpu"}
+    wanted = {0: 3, 1: 3, 2: 1}
+    walks = choose_images(data.train, data, pipeline, sampling, wanted, tmp_path, only_walks=True, **settings)
+    assert why_not_kept(walks)[NO_WALK] > 0
+    assert torch.equal(walks.drawn[0][:18], chosen.drawn[0])
+    judged = gait_findings(data, walks.drawn, walks.kept, [row["conditions"] for row in walks.rows], seed=0)
+    # The limits are those of the same training images.
+    assert [judged["possible"]["drawn"][place] for place in walks.kept.tolist()] == [1] * len(walks.kept)
+
+
 def test_what_was_chosen_survives_the_disk_bit_by_bit(chosen, tmp_path):
     chosen.save(tmp_path)
     back = Chosen.load(tmp_path)
@@ -127,7 +141,14 @@ def test_what_was_chosen_survives_the_disk_bit_by_bit(chosen, tmp_path):
 
 
 def test_a_generator_that_repeats_itself_is_asked_three_times_and_then_gives_fewer(data, second_stage, tmp_path):
-    settings = {"keep_share": 1.0, "max_duplicate": 0.5, "scorer_train_images": 64, "seed": 0, "device": "cpu"}
+    settings = {
+        "keep_share": 1.0,
+        "max_duplicate": 0.5,
+        "only_walks": False,
+        "scorer_train_images": 64,
+        "seed": 0,
+        "device": "cpu",
+    }
     pipeline, sampling = second_stage / "pipeline", GeneratorConfig(num_inference_steps=2)
     few = choose_images(data.train, data, pipeline, sampling, dict.fromkeys(range(3), 2), tmp_path, **settings)
     assert len(few.drawn[1]) == ROUNDS * 3 * 2
@@ -220,10 +241,11 @@ def test_a_copy_is_the_most_suspicious_of_all_and_counts_as_copied(data):
 def test_real_walks_are_possible_and_noise_is_not(data):
     noise = torch.randint(256, (6, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     conditions = [dict.fromkeys(data.condition_labels, 0)] * 6
-    of_noise = gait_findings(data, (noise, torch.zeros(6, dtype=torch.int64)), conditions, seed=0)
+    of_noise = gait_findings(data, (noise, torch.zeros(6, dtype=torch.int64)), torch.arange(6), conditions, seed=0)
     same = [{name: int(values[k]) for name, values in data.train.conditions.items()} for k in range(len(data.train))]
-    of_walks = gait_findings(data, (data.train.pixels, data.train.users), same, seed=0)
+    of_walks = gait_findings(data, (data.train.pixels, data.train.users), torch.tensor([3]), same, seed=0)
     assert of_walks["generated"] > 0.8 > of_noise["generated"]
+    assert of_walks["kept"] == of_walks["possible"]["drawn"][3]
     assert of_walks["possible"]["drawn"] == of_walks["possible"]["train"]
     assert len(of_walks["possible"]["test"]) == len(data.test)
     assert {"torso speed", "cadence"} <= set(of_walks["features"])
@@ -232,6 +254,6 @@ def test_real_walks_are_possible_and_noise_is_not(data):
 def test_images_without_a_torso_are_said_to_be_unreadable(data):
     blank = replace(data.train, pixels=torch.zeros_like(data.train.pixels))
     found = gait_findings(
-        replace(data, train=blank), (blank.pixels[:2], blank.users[:2]), [{"direction": 0}] * 2, seed=0
+        replace(data, train=blank), (blank.pixels[:2], blank.users[:2]), torch.arange(2), [{"direction": 0}] * 2, seed=0
     )
     assert "torso" in found["why_not"]

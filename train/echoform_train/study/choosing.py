@@ -1,4 +1,4 @@
-"""Images drawn from a generator and those of them that are kept, as a classifier of the same few real images says."""
+"""Images drawn from a generator and those of them that are kept, as the same few real images say."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from echoform_train.seeds import mix_seed
 from echoform_train.study.classifiers import BATCH_SIZE
 from echoform_train.study.dataset import first_of_each_user
 from echoform_train.study.generator import GeneratorConfig, draw_sample
-from echoform_train.study.selection import KEPT, agree, select
+from echoform_train.study.selection import KEPT, Selection, agree, select
 from echoform_train.study.stages import write_json, write_tensors
+from echoform_train.study.walks import Walks
 
 ROUNDS = 3
 """How often is drawn, where near-duplicates leave too few."""
@@ -84,14 +85,16 @@ def choose_images(
     *,
     keep_share: float,
     max_duplicate: float,
+    only_walks: bool,
     scorer_train_images: int,
     seed: int,
     device: str,
 ) -> Chosen:
     """Draw from a generator until enough images of each user are kept, at most three times.
 
-    The scorer is a ResNet of another width and another seed than the classifiers that measure the gain, trained on
-    `images` alone.
+    Kept are images that can show a walk, by what `images` tell of walking, and of those the ones that a scorer agrees
+    with most: a ResNet of another width and another seed than the classifiers that measure the gain, trained on the
+    same images.
 
     Args:
         images: The real images that the generator saw.
@@ -102,6 +105,7 @@ def choose_images(
         folder: Keeps what was drawn, so that nothing is drawn again after an interruption.
         keep_share: Share of a user's drawn images to keep, above 0 and at most 1.
         max_duplicate: Largest likeness of a kept image to a training image or another kept one.
+        only_walks: Leave out what no walker can have made.
         scorer_train_images: Images that the scorer sees in training.
         seed: Of noise and scorer.
         device: Where the scorer is trained.
@@ -116,9 +120,15 @@ def choose_images(
         device=device,
     )
     real = images.pixels, images.users
+    walks = _walks_of(images, data) if only_walks else None
+
+    def chosen_of(drawn: Sample, rows: list[dict[str, Any]]) -> Selection:
+        possible = None if walks is None else _possible(walks, drawn[0], rows)
+        return select(drawn, real, scorer=scorer, keep_share=keep_share, max_duplicate=max_duplicate, walks=possible)
+
     a_round = math.ceil(max(max(wanted.values()), 1) / keep_share)
     drawn, rows = _drawn(folder / "drawn-0", pipeline, images, a_round, settings, mix_seed(seed, 1, 0))
-    selection = select(drawn, real, scorer=scorer, keep_share=keep_share, max_duplicate=max_duplicate)
+    selection = chosen_of(drawn, rows)
     for number in range(1, ROUNDS):
         counts = torch.bincount(drawn[1][selection.places], minlength=len(data.id2label))
         if all(int(counts[user]) >= count for user, count in wanted.items()):
@@ -127,7 +137,7 @@ def choose_images(
             folder / f"drawn-{number}", pipeline, images, a_round, settings, mix_seed(seed, 1, number)
         )
         drawn, rows = (torch.cat([drawn[0], more[0]]), torch.cat([drawn[1], more[1]])), rows + its_rows
-        selection = select(drawn, real, scorer=scorer, keep_share=keep_share, max_duplicate=max_duplicate)
+        selection = chosen_of(drawn, rows)
     kept = selection.places[first_of_each_user(drawn[1][selection.places], wanted)]
     reasons = list(selection.reasons)
     for place in set(selection.places.tolist()) - set(kept.tolist()):
@@ -148,6 +158,21 @@ def why_not_kept(chosen: Chosen) -> dict[str, int]:
     """How many of the drawn images were left for each reason."""
     given = [reason for reason in chosen.reasons if reason != KEPT]
     return {reason: given.count(reason) for reason in dict.fromkeys(given)}
+
+
+def _walks_of(images: Spectrograms, data: SpectrogramData) -> Walks | None:
+    """What these few images tell of walking, or None where gait cannot be read from them."""
+    try:
+        return Walks.learn(images, data.axes)
+    except ValueError as error:
+        print(f"images are chosen without regard to gait: {error}", flush=True)
+        return None
+
+
+def _possible(walks: Walks, pixels: Tensor, rows: list[dict[str, Any]]) -> Tensor:
+    """Which drawn images a walker can have made, bool [N]."""
+    asked = {name: torch.tensor([row["conditions"][name] for row in rows]) for name in walks.headings}
+    return torch.from_numpy(walks.possible(walks.features(pixels), asked))
 
 
 def _drawn(

@@ -14,7 +14,6 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_m
 from echoform_train.generated_images import Sample
 from echoform_train.judge import shrink
 from echoform_train.metrics import Interval, Nearest, nearest_two
-from echoform_train.radar.gait_features import gait_features, middle_of, to_level
 from echoform_train.study.classical import REAL
 from echoform_train.study.gain import paired_difference
 from echoform_train.study.pairs import (
@@ -27,7 +26,8 @@ from echoform_train.study.pairs import (
     best_classical,
     name_of_size,
 )
-from echoform_train.study.physics import learn_headings, learn_limits, possible, wasserstein
+from echoform_train.study.physics import wasserstein
+from echoform_train.study.walks import Walks
 
 SHOWN = {"real": REAL, "classical": BEST, "generated": GENERATED, "both": BOTH}
 """The four arms of a page by their names in report.json."""
@@ -117,7 +117,7 @@ def most_suspicious(
 
 
 def gait_findings(
-    data: SpectrogramData, drawn: Sample, conditions: Sequence[Mapping[str, int]], *, seed: int
+    data: SpectrogramData, drawn: Sample, kept: Tensor, conditions: Sequence[Mapping[str, int]], *, seed: int
 ) -> dict[str, Any]:
     """Gait of drawn images beside that of held-out real ones.
 
@@ -127,43 +127,33 @@ def gait_findings(
     Args:
         data: The real images.
         drawn: Pixels uint8 [N, C, H, W] and users int64 [N].
+        kept: Places of the images that were kept of those, int64 [M].
         conditions: Values asked for, of each drawn image.
         seed: Of the halves that the floors are taken over.
 
     Returns:
-        JSON-able: "generated" and "real": shares possible for a walker, the latter of the test images; "possible": 0 or
-        1 for each image of "train", "validation", "test" and "drawn"; "features": by title, as `report.write_page`
-        takes them. "why_not": None, or why gait cannot be read from these images, and then nothing else.
+        JSON-able: "generated", "kept" and "real": shares possible for a walker, the last of the test images (None of
+        no images); "possible": 0 or 1 for each image of "train", "validation", "test" and "drawn"; "features": by
+        title, as `report.write_page` takes them. "why_not": None, or why gait cannot be read from these images, and
+        then nothing else.
     """
-    level = {split: to_level(getattr(data, split).pixels) for split in SPLITS} | {"drawn": to_level(drawn[0])}
-    middle = middle_of(level["train"])
-    features = {part: gait_features(pictures, data.axes, middle=middle) for part, pictures in level.items()}
     try:
-        limits = learn_limits(features["train"])
+        walks = Walks.learn(data.train, data.axes)
     except ValueError as error:
         return {"why_not": str(error)}
+    features = {split: walks.features(getattr(data, split).pixels) for split in SPLITS}
+    features["drawn"] = walks.features(drawn[0])
     asked = {split: getattr(data, split).conditions for split in SPLITS}
     asked["drawn"] = {name: torch.tensor([values[name] for values in conditions]) for name in data.condition_labels}
-    learned = {name: learn_headings(features["train"], data.train.conditions[name]) for name in data.condition_labels}
-    passed = {
-        part: possible(features[part], limits, _headings(learned, asked[part], len(level[part]))) for part in level
-    }
+    passed = {part: walks.possible(features[part], asked[part]) for part in features}
     return {
         "why_not": None,
         "generated": float(passed["drawn"].mean()),
+        "kept": float(passed["drawn"][kept.numpy()].mean()) if len(kept) else None,
         "real": float(passed["test"].mean()),
         "possible": {part: passes.astype(int).tolist() for part, passes in passed.items()},
         "features": _features(features["test"], features["drawn"], data.test.recordings, seed),
     }
-
-
-def _headings(learned: Mapping[str, Mapping[int, float]], conditions: Mapping[str, Tensor], count: int) -> np.ndarray:
-    """Where each image is to head, as the first condition that tells it says; NaN where none does."""
-    heading = np.full(count, np.nan)
-    for name, headings in learned.items():
-        of_condition = np.array([headings.get(value, np.nan) for value in conditions[name].tolist()])
-        heading = np.where(np.isnan(heading), of_condition, heading)
-    return heading
 
 
 def _features(

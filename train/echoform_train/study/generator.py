@@ -59,8 +59,8 @@ class GeneratorConfig:
     """Length of the second stage's training on simulated walkers, images seen."""
     guidance_scale: float = 1.0
     """Pull of the samples towards their user and conditions; 1 is none."""
-    num_inference_steps: int = 8
-    """Steps of the sampler."""
+    num_inference_steps: int = 16
+    """Steps of the sampler; with 8, more images have steps too irregular for a walk's."""
 
     def __post_init__(self) -> None:
         lengths = ("vq_train_images", "ldm_train_images", "pretrain_vq_images", "pretrain_ldm_images")

@@ -206,12 +206,14 @@ def judge_physics(study: Study, chosen: Chosen, key: str, stages: Stages) -> dic
     """How the gait of what was drawn compares with that of held-out real images."""
 
     def make(folder: Path) -> dict[str, Any]:
-        found = gait_findings(study.data, chosen.drawn, [row["conditions"] for row in chosen.rows], seed=study.seed)
+        found = gait_findings(
+            study.data, chosen.drawn, chosen.kept, [row["conditions"] for row in chosen.rows], seed=study.seed
+        )
         write_json(folder / GAIT, found)
         if found["why_not"] is not None:
             return {"summary": f"not judged: {found['why_not']}"}
-        shares = [f"{100 * found[part]:.1f} %" for part in ("generated", "real")]
-        return {"summary": f"{shares[0]} possible for a walker, of real ones {shares[1]}"}
+        drawn, real = (f"{100 * found[part]:.1f} %" for part in ("generated", "real"))
+        return {"summary": f"{drawn} of what was drawn possible for a walker, {real} of real ones"}
 
     inputs = {"real images": hash_of_parts(study.data), "generated images": key, "axes": study.data.axes}
     stage = stages.run("physics", inputs | {"seed": study.seed}, make)

@@ -49,6 +49,8 @@ class StudyConfig:
     max_duplicate: float = 0.99
     """Largest likeness (correlation, over all rolls in time) to a training image or to an image kept before; windows of
     one recording that overlap by two thirds reach 0.9 to 0.99, windows of two recordings of a person 0.96."""
+    only_walks: bool = True
+    """Keep only images that a walker can have made, by what the same real images tell of walking."""
     judge_seeds: tuple[int, ...] = (0, 1, 2)
     """Each seed trains judges that score the generator of the largest size."""
     judge_train_images: int = 12_000

@@ -51,7 +51,7 @@ def write_page(report: Mapping[str, Any], pictures: Mapping[str, Any], path: Pat
             - "confusion": {"size", "family", "labels", "tables": {arm: table}} or None.
             - "suspicious": a list of {"user", "ratio", ...} as pictures["suspicious"]; "memorised": {"generated",
               "real"}: shares of images nearer than a third of the second nearest.
-            - "physics": {"generated", "real": share possible for a walker, "features": {name: {"unit", "real",
+            - "physics": {"generated", "kept", "real": share possible for a walker, "features": {name: {"unit", "real",
               "generated": lists of numbers, "distance", "floor": Wasserstein distances, or None}}} or None.
             - "scores": {"drawn": what `score_generated.score` returns, "kept": the same of those kept, if any}.
             - "axes": axes.json of the data or None; "dataset": a sentence on the data set that was written.

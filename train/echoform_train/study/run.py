@@ -62,7 +62,10 @@ def run_study(study: Study, root: Path, dataset: Path) -> Results:
     made = {task.name: generate(stages) for task, generate in zip(with_generator, generators, strict=True)}
     chosen, keys = {name: one.chosen for name, one in made.items()}, {name: one.key for name, one in made.items()}
     if not any(has_images(chosen, task) for task in study.tasks if task.condition is None):
-        raise ValueError("a study needs images that are new: every one that was drawn repeats a training image")
+        raise ValueError(
+            "a study needs walks that are new: every image that was drawn repeats a training image, or is none that a "
+            "walker can have made (--no-only-walks keeps those)"
+        )
     largest = chosen[study.largest.name], keys[study.largest.name]
     judged = partial(judge_scores, study, *largest)
     gains = [partial(measure_gain, study, tasks, chosen, keys) for tasks in study.measured_together]
@@ -175,6 +178,7 @@ def _choose(study: Study, task: Task, pipeline: Path, key: str, stages: Stages) 
             folder,
             keep_share=study.config.keep_share,
             max_duplicate=study.config.max_duplicate,
+            only_walks=study.config.only_walks,
             scorer_train_images=study.config.classifier_train_images,
             seed=mix_seed(study.seed, task.draw, 1),
             device=study.device,
@@ -190,6 +194,7 @@ def _choose(study: Study, task: Task, pipeline: Path, key: str, stages: Stages) 
         "number of images": wanted,
         "keep_share": study.config.keep_share,
         "max_duplicate": study.config.max_duplicate,
+        "only_walks": study.config.only_walks,
         "classifier_train_images": study.config.classifier_train_images,
         "seed": [study.seed, task.draw],
     }

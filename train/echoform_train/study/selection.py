@@ -1,4 +1,4 @@
-"""Which generated pictures to keep: those that an independent classifier agrees with, and no near-duplicates."""
+"""Which generated pictures to keep: walks that an independent classifier agrees with, and no near-duplicates."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ COMPARED_SIDE = 32
 """Pixels a side at which pictures are compared; noise is averaged out."""
 
 KEPT = ""
+NO_WALK = "no walker can have made it"
 COPY_OF_REAL = "near-duplicate of a training image"
 COPY_OF_KEPT = "near-duplicate of a kept image"
 LESS_AGREED = "less agreed on than those kept"
+REASONS = (KEPT, NO_WALK, COPY_OF_REAL, COPY_OF_KEPT, LESS_AGREED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Selection:
 
     def counts(self) -> dict[str, int]:
         """Number of pictures for each reason, those kept under KEPT."""
-        return {reason: self.reasons.count(reason) for reason in (KEPT, COPY_OF_REAL, COPY_OF_KEPT, LESS_AGREED)}
+        return {reason: self.reasons.count(reason) for reason in REASONS}
 
 
 def select(
@@ -45,13 +47,14 @@ def select(
     scorer: nn.Module,
     keep_share: float = 0.5,
     max_duplicate: float = 0.99,
+    walks: Tensor | None = None,
     batch_size: int = 256,
 ) -> Selection:
     """Choose generated pictures, user by user, so that the balance of the users stays.
 
-    Of each user, the pictures are taken in the order of the scorer's agreement, those that are too like a training
-    picture of that user or one taken before left out, until `keep_share` of them are taken. Fewer are kept where too
-    many are alike.
+    Of each user, the pictures are taken in the order of the scorer's agreement, those that are no walk or too like a
+    training picture of that user or one taken before left out, until `keep_share` of them are taken. Fewer are kept
+    where too many are left out.
 
     Args:
         generated: Pixels uint8 [N, C, H, W] and users int64 [N].
@@ -61,6 +64,7 @@ def select(
         keep_share: Share of each user's pictures to keep, above 0 and at most 1.
         max_duplicate: Largest likeness of two pictures, see `likeness`. Of simulated walkers, the nearest picture of
             another recording of the same person reaches 0.96, and 0.99 in one of a hundred.
+        walks: Which pictures a walker can have made, bool [N]; None takes all for walks.
         batch_size: Pictures that the scorer sees at a time.
 
     Raises:
@@ -68,6 +72,8 @@ def select(
             the scorer.
     """
     _check(generated, real, keep_share, max_duplicate)
+    if walks is not None and (walks.dtype != torch.bool or len(walks) != len(generated[1])):
+        raise ValueError(f"walks must be bool [{len(generated[1])}], got {walks.dtype} {list(walks.shape)}")
     if scorer.training:
         raise ValueError("the scorer must be in eval mode, so that the same pictures are always chosen")
     pixels, users = generated
@@ -88,7 +94,9 @@ def select(
             if len(taken) == wanted:
                 break
             index = int(mine[place])
-            if nearest_real[index] > max_duplicate:
+            if walks is not None and not walks[index]:
+                reasons[index] = NO_WALK
+            elif nearest_real[index] > max_duplicate:
                 reasons[index] = COPY_OF_REAL
             elif taken and float(among[place, taken].max()) > max_duplicate:
                 reasons[index] = COPY_OF_KEPT

@@ -1,0 +1,123 @@
+"""Timing for benchmarks: calls that take turns, so that whatever else the machine does falls on all of them."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from echoform_train.provenance import provenance
+
+Maker = Callable[[], Callable[[], Any]]
+"""Builds what is to be timed and gives the call that is."""
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
+def measure(makers: Mapping[str, Maker], repeats: int) -> dict[str, dict[str, Any]]:
+    """Build each call, call it once as warm-up, then time all of them in turns.
+
+    Args:
+        makers: By name.
+        repeats: Timings of each.
+
+    Returns:
+        By name: medians `wall_s` and `cpu_s` (of all threads), `wall_s_each`, `gflop` of the convolutions, matrix
+        products and attentions of one call, and `peak_mib`, what building and the first call needed on top of what
+        was there (on a GPU what torch allocated; None where the system does not tell).
+    """
+    calls: dict[str, Callable[[], Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
+    for name, make in makers.items():
+        before = _reset_peak()
+        calls[name] = make()
+        counter = FlopCounterMode(display=False)
+        with counter:
+            calls[name]()
+        peak = _peak()
+        mib = None if peak is None or before is None else (peak - before) / 2**20
+        results[name] = {"gflop": counter.get_total_flops() / 1e9, "peak_mib": mib}
+    seconds = in_turns(calls, repeats)
+    for name, each in seconds.items():
+        results[name] |= {
+            "wall_s": statistics.median(wall_s for wall_s, _ in each),
+            "cpu_s": statistics.median(cpu_s for _, cpu_s in each),
+            "wall_s_each": [wall_s for wall_s, _ in each],
+        }
+    return results
+
+
+def in_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds by the clock and on the processors, (wall_s, cpu_s), of each of `repeats` rounds of all calls."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            _synchronize()
+            wall_s, cpu_s = time.perf_counter(), time.process_time()
+            call()
+            _synchronize()
+            seconds[name].append((time.perf_counter() - wall_s, time.process_time() - cpu_s))
+    return seconds
+
+
+def gemm_gflop_per_s(dtype: torch.dtype, repeats: int = 5) -> float:
+    """The most that a square matrix product reaches here: billions of operations a second of the fastest repeat.
+
+    On a CPU the seconds are those on the processors, shared by the threads, which other processes do not lengthen.
+    """
+    device, side = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 2048)
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    product = {"product": lambda: a @ b}
+    in_turns(product, 1)
+    each = in_turns(product, repeats)["product"]
+    fastest_s = min(wall_s if device == "cuda" else cpu_s / torch.get_num_threads() for wall_s, cpu_s in each)
+    return 2 * side**3 / fastest_s / 1e9
+
+
+def write_results(path: Path, facts: Mapping[str, Any]) -> None:
+    """Write facts with where they came from, threads and the load of the machine (others' processes count in it)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    where = {"threads": torch.get_num_threads(), "load_average": load, "cores": os.cpu_count()}
+    path.write_text(json.dumps({**facts, **where, **provenance()}, indent=1) + "\n")
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _reset_peak() -> int | None:
+    """Forget the peak of memory so far; bytes in use now."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    if not _CLEAR_REFS.exists():
+        return None
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)  # what earlier calls freed would else be used again, unseen
+    _CLEAR_REFS.write_text("5")
+    return _status_bytes("VmRSS")
+
+
+def _peak() -> int | None:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return _status_bytes("VmHWM") if _STATUS.exists() else None
+
+
+def _status_bytes(name: str) -> int:
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return 1024 * int(lines[name].split()[0])

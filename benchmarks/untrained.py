@@ -1,0 +1,68 @@
+"""Data of noise and models with random weights, for benchmarks of cost: what they cost does not depend on either."""
+
+from __future__ import annotations
+
+import torch
+
+from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+from echoform.unet_doppler import DopplerUNet2DModel
+from echoform_train import train_ldm, train_vq_vae
+from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
+from echoform_train.data.split import Split
+from echoform_train.export import build_pipeline
+from echoform_train.objective import make_objective
+from echoform_train.reconstruction import latent_shape
+
+
+def noise_data(resolution: int, users: int, train_images: int, held_out_images: int = 16) -> SpectrogramData:
+    """One-channel noise of `users` people, painted in jet, in three parts."""
+    counts = {"train": train_images, "validation": held_out_images, "test": held_out_images}
+    parts = {side: _noise(side, count, resolution, users) for side, count in counts.items()}
+    names = {side: images.files for side, images in parts.items()}
+    return SpectrogramData(
+        **parts,
+        left_out=_noise("left_out", 0, resolution, users),
+        split=Split(**names, left_out=(), how="by recording", gap_windows=2, seed=0),
+        id2label={user: f"ID_{user + 1}" for user in range(users)},
+        condition_labels={},
+        colormap="jet",
+        colormap_residual=0.0,
+        axes=None,
+        native_size=(resolution, resolution),
+        source="noise",
+        skipped=(),
+        other_files=(),
+    )
+
+
+def untrained_unet(
+    config: train_ldm.Config, data: SpectrogramData, latents: tuple[int, int, int]
+) -> DopplerUNet2DModel:
+    """The denoiser of a training script's settings for latents (D, h, w)."""
+    return train_ldm.build_unet(config, data, torch.Size((len(data.train), *latents)))
+
+
+def untrained_pipeline(preset: str, data: SpectrogramData) -> VQLDMDopplerPipeline:
+    """What both trainings with a preset would export."""
+    stage, ldm = train_vq_vae.PRESETS[preset], train_ldm.PRESETS[preset]
+    _, channels, resolution, _ = data.train.pixels.shape
+    vqvae = train_vq_vae.build_model(stage, channels)
+    shape = latent_shape(vqvae, channels, resolution)
+    unet = untrained_unet(ldm, data, shape)
+    sampler = make_objective(ldm.objective, ldm.beta_schedule, ldm.snr_gamma).sampler()
+    pipeline = build_pipeline(vqvae.eval(), unet.eval(), sampler, data, torch.zeros(shape[0]), torch.ones(shape[0]))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _noise(side: str, count: int, resolution: int, users: int) -> Spectrograms:
+    generator = torch.Generator().manual_seed(0)
+    unknown = (None,) * count
+    return Spectrograms(
+        pixels=torch.randint(256, (count, 1, resolution, resolution), generator=generator, dtype=torch.uint8),
+        users=torch.arange(count) % users,
+        conditions={},
+        files=tuple(f"{side}/{number}.png" for number in range(count)),
+        recordings=unknown,
+        starts_s=unknown,
+    )
