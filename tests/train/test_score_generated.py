@@ -96,6 +96,13 @@ def test_scores_name_every_label_and_are_plain_json_with_intervals_around_the_me
     assert list(again["users"]) == list(USERS.values())
 
 
+def test_judges_that_were_there_already_give_the_scores_that_new_ones_give(data):
+    judge = train_judge(data.train.pixels, data.train.users, len(USERS), seed=0, train_images=2560)
+    sample = draw(60, 4)
+    again = score(data, [sample], judge_train_images=2560, seeds=(0,), judges={0: judge})
+    assert again == scored(data, sample)
+
+
 def test_copies_of_training_images_are_found_out_though_they_look_perfect(data):
     noise = torch.randint(-2, 3, data.train.pixels.shape, generator=torch.Generator().manual_seed(0))
     copies = (data.train.pixels.int() + noise).clamp(0, 255).to(torch.uint8)

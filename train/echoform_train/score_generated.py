@@ -133,7 +133,7 @@ def score(
         judge_train_images: Images that each judge sees.
         device: Where judges are trained.
         seeds: Of the judges.
-        judges: Those of `data.train` by seed, where there are some already, such as for other samples. Default: trained.
+        judges: Those trained on `data.train` by seed, where there are some already, from the score of other samples.
 
     Returns:
         JSON-able: "scores", by the names of LABELS, each {"mean", "low", "high", "n", "interval_over", "floor"}, where
