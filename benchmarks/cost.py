@@ -1,0 +1,182 @@
+"""Whether cost grows linearly: three sizes each of training data, images, users and steps.
+
+    python benchmarks/cost.py OUTPUT_JSON [--preset cpu] [--resolution 64] [--repeats 3] [--threads 2] ...
+
+Trainings of both stages go twice over 1, 2 and 4 times `--train-images` pictures, validation, checkpoints and export
+included. Generation is that of the whole pipeline: 1, 2 and 4 times `--images` of one user, of 1, 2 and 4 times as many
+users with as many images each, and with 1, 2 and 4 times `--steps`. A line is laid through the medians of each; beside
+what one more unit costs stand what zero units would cost (a step more does not decode again) and how far the middle
+size lies off the line between the ends. Pictures are noise, weights random, sizes take turns. Writes OUTPUT_JSON.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from in_turns import in_turns, write_results
+from untrained import noise_data, untrained_pipeline
+
+from echoform_train import train_ldm, train_vq_vae
+from echoform_train.config import DataConfig
+from echoform_train.first_stage import load_first_stage
+
+TIMES = (1, 2, 4)
+EPOCHS = 2
+HELD_OUT = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The smallest size of each."""
+
+    output: tyro.conf.Positional[Path]
+    """JSON file to write."""
+    preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
+    """Of both training scripts."""
+    resolution: int = 64
+    """Height and width, in pixels."""
+    train_images: int = 192
+    """Pictures to train on, a multiple of the batch of both stages."""
+    images: int = 32
+    """Images to generate; a multiple of the batch."""
+    users: int = 4
+    """Users to generate 8 images each of."""
+    steps: int = 4
+    """Denoising steps."""
+    batch_size: int = 16
+    """Images at once in generation."""
+    repeats: int = 3
+    """Timings of each size."""
+    threads: int = 2
+    """Of torch, on a CPU."""
+
+
+def main(config: Config) -> None:
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(0)
+    facts: dict[str, Any] = {"preset": config.preset, "resolution": config.resolution, "epochs": EPOCHS, "series": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for series in (generation(config), trainings(config, Path(folder))):
+            for name, calls in series.items():
+                facts["series"][name] = measured(calls, config.repeats)
+                write_results(config.output, facts)
+    print("\n".join(describe(facts)))
+
+
+def generation(config: Config) -> dict[str, dict[int, Callable[[], Any]]]:
+    """By what grows, calls by size."""
+    pipeline = untrained_pipeline(config.preset, noise_data(config.resolution, TIMES[-1] * config.users, 16))
+    if torch.cuda.is_available():
+        pipeline.to("cuda")
+
+    def call(users: int, images: int, steps: int) -> Callable[[], Any]:
+        return lambda: pipeline(
+            users=list(range(users)),
+            num_images_per_user=images,
+            guidance_scale=1.0,
+            num_inference_steps=steps,
+            batch_size=config.batch_size,
+        )
+
+    return {
+        "images": {n * config.images: call(1, n * config.images, 8) for n in TIMES},
+        "users": {n * config.users: call(n * config.users, 8, 8) for n in TIMES},
+        "steps": {n * config.steps: call(1, config.batch_size, n * config.steps) for n in TIMES},
+    }
+
+
+def trainings(config: Config, folder: Path) -> dict[str, dict[int, Callable[[], Any]]]:
+    """By stage, calls by pictures of training; the first stage of the second is the first one that was trained."""
+    number = itertools.count()
+    stage_folder = folder / "first-stage"
+    train_first_stage(config, config.train_images, stage_folder)
+
+    def first(images: int) -> None:
+        train_first_stage(config, images, folder / str(next(number)))
+
+    def second(images: int) -> None:
+        preset = train_ldm.PRESETS[config.preset]
+        settings = replace(
+            _settings(preset, config, images, folder / str(next(number))),
+            first_stage=stage_folder,
+            sample_every=EPOCHS * images,
+        )
+        train_ldm.train(settings, _data(config, images), load_first_stage(stage_folder))
+
+    return {
+        "pictures of the first stage's training": {n * config.train_images: _of(first, n, config) for n in TIMES},
+        "pictures of the second stage's training": {n * config.train_images: _of(second, n, config) for n in TIMES},
+    }
+
+
+def train_first_stage(config: Config, images: int, folder: Path) -> None:
+    """Two epochs, the codebook from half of the first on."""
+    settings = _settings(train_vq_vae.PRESETS[config.preset], config, images, folder)
+    settings = replace(settings, quantize_after=images // 2, lpips_weight=0.0)
+    train_vq_vae.train(settings, _data(config, images))
+
+
+def measured(calls: Mapping[int, Callable[[], Any]], repeats: int) -> dict[str, Any]:
+    """Medians by size and the line through them; one call of the smallest size goes before as warm-up."""
+    sizes = sorted(calls)
+    calls[sizes[0]]()
+    each = in_turns({str(size): calls[size] for size in sizes}, repeats)
+    result: dict[str, Any] = {"sizes": sizes}
+    for place, key in enumerate(("wall_s", "cpu_s")):
+        medians = [statistics.median(pair[place] for pair in each[str(size)]) for size in sizes]
+        fit = statistics.linear_regression(sizes, medians)
+        between = medians[0] + (medians[2] - medians[0]) * (sizes[1] - sizes[0]) / (sizes[2] - sizes[0])
+        result[key] = {
+            "medians": medians,
+            "a_unit": fit.slope,
+            "at_zero": fit.intercept,
+            "middle_off_the_line": medians[1] / between - 1,
+        }
+    return result
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """The table in Markdown, of CPU time."""
+    lines = ["| | sizes | CPU seconds | one more | at zero | middle off the line |", "|---|---|---|---|---|---|"]
+    for name, result in facts["series"].items():
+        cpu, sizes = result["cpu_s"], ", ".join(map(str, result["sizes"]))
+        seconds = ", ".join(f"{value:.3g}" for value in cpu["medians"])
+        lines.append(
+            f"| {name} | {sizes} | {seconds} | {1000 * cpu['a_unit']:.3g} ms "
+            f"| {cpu['at_zero']:.2g} s | {100 * cpu['middle_off_the_line']:+.1f} % |"
+        )
+    return lines
+
+
+def _of(train: Callable[[int], None], times: int, config: Config) -> Callable[[], None]:
+    return partial(train, times * config.train_images)
+
+
+def _data(config: Config, images: int) -> Any:
+    return noise_data(config.resolution, config.users, images, HELD_OUT)
+
+
+def _settings(preset: Any, config: Config, images: int, folder: Path) -> Any:
+    run = replace(
+        preset.run,
+        output_dir=folder,
+        max_train_images=EPOCHS * images,
+        validation_every=EPOCHS * images,
+        checkpointing_every=EPOCHS * images,
+        report_to="none",
+    )
+    data = DataConfig(data="noise", resolution=config.resolution)
+    return replace(preset, data=data, run=run)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

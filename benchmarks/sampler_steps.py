@@ -1,0 +1,255 @@
+"""What fewer denoising steps cost in quality: one trained pipeline with several samplers and numbers of steps.
+
+    python benchmarks/sampler_steps.py PIPELINE DATA SPLIT_FILE OUTPUT_DIR [--steps 1 2 4 8 16 50 250] ...
+
+Every row makes the same images from the same noise, as `echoform generate` with other steps would. For every seed all
+rows have the same judge of real images, and a judge of its own that is trained on the row's images; they are scored as
+by `echoform score generated`. `own` is the pipeline's sampler (DPM-Solver++ of order 2 after v-prediction), `own-3` the
+same of order 3; `ddim` and `unipc` are made from its settings, which keeps noise schedule, prediction and trailing time
+steps. Differences from the most steps of `own` are paired by seed. Seconds are those of whole images, decoding
+included, and rows take turns. Writes OUTPUT_DIR/sampler_steps.json; rows that are in it already are not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from diffusers import DDIMScheduler, UniPCMultistepScheduler
+from in_turns import in_turns, write_results
+from torch import Tensor
+
+from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
+from echoform_train.generate import load_pipeline
+from echoform_train.judge import Judge
+from echoform_train.metrics import mean_interval
+from echoform_train.score_first_stage import train_judges
+from echoform_train.score_generated import LABELS, SHARES, score
+from echoform_train.seeds import mix_seed
+
+Sampler = Literal["own", "own-3", "ddim", "unipc"]
+SHOWN = ("frechet", "kid", "gan_test", "gan_train", "precision", "coverage", "diversity_features")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to compare."""
+
+    pipeline: tyro.conf.Positional[Path]
+    """Folder of an exported pipeline."""
+    data: tyro.conf.Positional[str]
+    """What it was trained on."""
+    split_file: tyro.conf.Positional[Path]
+    """Split of that training."""
+    output_dir: tyro.conf.Positional[Path]
+    """Folder for sampler_steps.json."""
+    steps: tuple[int, ...] = (1, 2, 4, 8, 16, 50, 250)
+    """Steps of the pipeline's own sampler; the most of them are the reference."""
+    other_steps: tuple[int, ...] = (2, 4, 8, 16)
+    """Steps of the other samplers."""
+    others: tuple[Sampler, ...] = ("own-3", "ddim", "unipc")
+    """Samplers to put beside the pipeline's own."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One set of images and its judges each; at least two, for an interval."""
+    images_per_user: int = 40
+    """Images of each user, for each seed."""
+    guidance_scale: float = 1.0
+    """Guidance towards the user; 1 is none."""
+    batch_size: int = 20
+    """Images at once."""
+    judge_train_images: int = 24_000
+    """Images that each judge sees."""
+    repeats: int = 3
+    """Timings of a batch of each row."""
+    threads: int = 2
+    """Of torch, on a CPU."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sampler and its number of steps."""
+
+    sampler: Sampler
+    steps: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.sampler} {self.steps}"
+
+
+def main(config: Config) -> None:
+    torch.set_num_threads(config.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pipeline = load_pipeline(str(config.pipeline), torch.float32).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    own = pipeline.scheduler
+    side = pipeline.unet.config.sample_size * 2 ** (len(pipeline.vqvae.config.block_out_channels) - 1)
+    data = load_spectrograms(config.data, split_file=config.split_file, resolution=side)
+    rows = [Row("own", steps) for steps in sorted(config.steps)]
+    rows += [Row(sampler, steps) for sampler in config.others for steps in sorted(config.other_steps)]
+    judges = dict(zip(config.seeds, train_judges(data, config.seeds, config.judge_train_images, device), strict=True))
+    output = config.output_dir / "sampler_steps.json"
+    settings = json.loads(json.dumps({k: v for k, v in asdict(config).items() if k not in FREE}, default=str))
+    values = earlier(output, settings)
+    for row in rows:
+        for seed in config.seeds[len(values.get(row.name, [])) :]:
+            pipeline.scheduler = scheduler_of(own, row.sampler)
+            sample = generated(pipeline, row.steps, seed, config, data)
+            values.setdefault(row.name, []).append(judged(data, sample, judges[seed], seed, config, device))
+            write_results(output, {"settings": settings, "values": values})
+    seconds = time_rows(pipeline, own, rows, config)
+    facts = {"settings": settings, "values": values, "seconds": seconds, "table": table(values, rows, config.steps)}
+    write_results(output, facts)
+    print("\n".join(describe(facts)))
+
+
+FREE = ("output_dir", "steps", "other_steps", "others", "seeds", "repeats", "threads")
+"""Settings that may differ between a run and its continuation."""
+
+
+def earlier(output: Path, settings: dict[str, Any]) -> dict[str, list[dict[str, dict[str, float | None]]]]:
+    """Scores by row, one entry a seed, of a run that was interrupted or went less far.
+
+    Raises:
+        ValueError: If it had other settings.
+    """
+    if not output.is_file():
+        return {}
+    facts = json.loads(output.read_text())
+    if facts["settings"] != settings:
+        raise ValueError(f"{output} is of other settings, {facts['settings']}, got {settings}")
+    return facts["values"]
+
+
+def scheduler_of(own: Any, sampler: Sampler) -> Any:
+    """The pipeline's own sampler or another one of the same noise.
+
+    Raises:
+        ValueError: If the own one is of a kind whose settings the others do not know, such as of flow matching.
+    """
+    if sampler == "own":
+        return own
+    settings = own.config
+    if settings.get("prediction_type") != "v_prediction":
+        raise ValueError(f"{sampler} needs a pipeline of v-prediction, its sampler is {type(own).__name__}")
+    if sampler == "own-3":
+        return type(own).from_config(settings, solver_order=3)
+    return (DDIMScheduler if sampler == "ddim" else UniPCMultistepScheduler).from_config(settings)
+
+
+def generated(pipeline: Any, steps: int, seed: int, config: Config, data: SpectrogramData) -> tuple[Tensor, Tensor]:
+    """Pixels uint8 [N, C, H, W] and users int64 [N] of one seed, from the noise that `echoform generate` takes."""
+    pixels = []
+    for user, label in data.id2label.items():
+        generators = [
+            torch.Generator().manual_seed(mix_seed(seed, user, index)) for index in range(config.images_per_user)
+        ]
+        images = pipeline(
+            users=[label],
+            num_images_per_user=config.images_per_user,
+            guidance_scale=config.guidance_scale,
+            num_inference_steps=steps,
+            generator=generators,
+            batch_size=config.batch_size,
+            output_type="pt",
+        ).images
+        pixels.append((255 * images).round().to(torch.uint8))
+    users = torch.tensor(list(data.id2label)).repeat_interleave(config.images_per_user)
+    return torch.cat(pixels), users
+
+
+def judged(
+    data: SpectrogramData, sample: tuple[Tensor, Tensor], judge: Judge, seed: int, config: Config, device: str
+) -> dict[str, dict[str, float | None]]:
+    """Value and floor of each score of one seed."""
+    scores = score(
+        data,
+        [sample],
+        judge_train_images=config.judge_train_images,
+        device=device,
+        seeds=(seed,),
+        judges={seed: judge},
+    )["scores"]
+    return {name: {"value": scores[name]["mean"], "floor": scores[name]["floor"]} for name in LABELS}
+
+
+def time_rows(pipeline: Any, own: Any, rows: Sequence[Row], config: Config) -> dict[str, dict[str, float]]:
+    """Medians of seconds an image by the clock and on the processors, of batches in turns."""
+
+    def batch(row: Row) -> None:
+        pipeline.scheduler = scheduler_of(own, row.sampler)
+        pipeline(
+            users=[0],
+            num_images_per_user=config.batch_size,
+            guidance_scale=config.guidance_scale,
+            num_inference_steps=row.steps,
+            batch_size=config.batch_size,
+        )
+
+    batch(rows[0])
+    each = in_turns({row.name: lambda row=row: batch(row) for row in rows}, config.repeats)
+    return {
+        name: {
+            key: statistics.median(pair[place] for pair in pairs) / config.batch_size
+            for place, key in enumerate(("wall_s", "cpu_s"))
+        }
+        for name, pairs in each.items()
+    }
+
+
+def table(
+    values: dict[str, list[dict[str, dict[str, float | None]]]], rows: Sequence[Row], steps: Sequence[int]
+) -> dict[str, Any]:
+    """By row and score: mean and 95 % interval over seeds, the floor, and the same of the ratio to the most steps."""
+    reference = values[Row("own", max(steps)).name]
+    result: dict[str, Any] = {}
+    for row in rows:
+        entries = values[row.name]
+        result[row.name] = {}
+        for name in LABELS:
+            mine, theirs = ([entry[name]["value"] for entry in each] for each in (entries, reference))
+            ratios = [a / b for a, b in zip(mine, theirs, strict=True) if a is not None and b]
+            floors = [floor for entry in entries if (floor := entry[name]["floor"]) is not None]
+            result[row.name][name] = {
+                "value": _interval(
+                    [value for value in mine if value is not None], most=1.0 if name in SHARES else None
+                ),
+                "ratio_to_most_steps": _interval(ratios) if len(ratios) == len(mine) else None,
+                "floor": statistics.mean(floors) if floors else None,
+            }
+    return result
+
+
+def _interval(values: list[float], most: float | None = None) -> dict[str, float | None]:
+    if len(values) < 2:
+        return {"mean": values[0], "low": None, "high": None}
+    mean, low, high = mean_interval(values)
+    return {"mean": mean, "low": low, "high": high if most is None else min(high, most)}
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """The table in Markdown: each score, in brackets as a multiple of that of the most steps."""
+    first = next(iter(facts["table"].values()))
+    lines = [f"| sampler, steps | s an image | {' | '.join(LABELS[name].partition(':')[0] for name in SHOWN)} |"]
+    lines.append("|---" * (len(SHOWN) + 2) + "|")
+    for name, scores in facts["table"].items():
+        cells = " | ".join(_cell(scores[score_name]) for score_name in SHOWN)
+        lines.append(f"| {name} | {facts['seconds'][name]['wall_s']:.3f} | {cells} |")
+    floors = " | ".join("" if first[name]["floor"] is None else f"{first[name]['floor']:.3f}" for name in SHOWN)
+    return [*lines, f"| real in its place | | {floors} |"]
+
+
+def _cell(entry: dict[str, Any]) -> str:
+    value, ratio = entry["value"], entry["ratio_to_most_steps"]
+    ends = "" if value["low"] is None else f" ({value['low']:.3f} to {value['high']:.3f})"
+    return f"{value['mean']:.3f}{ends}" + ("" if ratio is None else f", x{ratio['mean']:.2f}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

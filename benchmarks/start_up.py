@@ -1,0 +1,126 @@
+"""How long `echoform generate` of one image from a local folder takes in a fresh process, and what of that is imports.
+
+    python benchmarks/start_up.py OUTPUT_JSON [--pipeline FOLDER] [--repeats 5]
+
+Beside it, in turns, stand processes that only import torch, and only what any pipeline of diffusers needs. Without
+--pipeline it is one of random weights with the preset `cpu`, 64x64. One more process with `python -X importtime` names
+the imports: seconds in the modules of each package. Writes OUTPUT_JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from in_turns import write_results
+from untrained import noise_data, untrained_pipeline
+
+BARE = {
+    "python": "pass",
+    "import torch": "import torch",
+    "import of diffusers' classes": "from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, VQModel",
+    "import echoform_train.generate": "import echoform_train.generate",
+}
+SHOWN = 12
+_LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to start."""
+
+    output: tyro.conf.Positional[Path]
+    """JSON file to write."""
+    pipeline: Path | None = None
+    """Folder of an exported pipeline. Default: one of random weights."""
+    repeats: int = 5
+    """Processes of each kind, after one that warms up the files."""
+
+
+def main(config: Config) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pipeline = config.pipeline
+        if pipeline is None:
+            pipeline = folder / "pipeline"
+            torch.manual_seed(0)
+            untrained_pipeline("cpu", noise_data(64, 8, 16)).save_pretrained(pipeline)
+        commands = {name: ["-c", code] for name, code in BARE.items()}
+        commands["echoform generate --help"] = ["-m", "echoform_train.cli", "generate", "--help"]
+        seconds: dict[str, list[tuple[float, float]]] = {}
+        for turn in range(config.repeats + 1):
+            commands["echoform generate, one image"] = generate(pipeline, folder / str(turn))
+            for kind, command in commands.items():
+                measured = run([], command)[0]
+                if turn > 0:
+                    seconds.setdefault(kind, []).append(measured)
+        errors = run(["-X", "importtime"], generate(pipeline, folder / "named"))[1]
+    processes = {
+        kind: {
+            "wall_s": statistics.median(wall_s for wall_s, _ in each),
+            "cpu_s": statistics.median(cpu_s for _, cpu_s in each),
+            "wall_s_each": [wall_s for wall_s, _ in each],
+        }
+        for kind, each in seconds.items()
+    }
+    facts = {"processes": processes, "imports": imports(errors)}
+    write_results(config.output, facts)
+    print("\n".join(describe(facts)))
+
+
+def generate(pipeline: Path, output_dir: Path) -> list[str]:
+    """Arguments of python that make one image of the first user."""
+    arguments = ["--pipeline", str(pipeline), "--output-dir", str(output_dir), "--users", "ID_1", "--num-images", "1"]
+    return ["-m", "echoform_train.cli", "generate", *arguments]
+
+
+def run(options: list[str], arguments: list[str]) -> tuple[tuple[float, float], str]:
+    """Seconds by the clock and on the processors of a fresh process, and what it wrote on stderr."""
+    wall_s, before = time.perf_counter(), os.times()
+    done = subprocess.run([sys.executable, *options, *arguments], capture_output=True, text=True, check=True)
+    after = os.times()
+    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    return (time.perf_counter() - wall_s, cpu_s), done.stderr
+
+
+def imports(errors: str) -> dict[str, Any]:
+    """Of the lines of `-X importtime`: modules, seconds in all, and seconds and modules of the slowest packages."""
+    own_s: dict[str, float] = {}
+    modules = Counter[str]()
+    for self_us, module in _LINE.findall(errors):
+        package = module.partition(".")[0]
+        own_s[package] = own_s.get(package, 0.0) + int(self_us) / 1e6
+        modules[package] += 1
+    slowest = sorted(own_s, key=own_s.__getitem__, reverse=True)[:SHOWN]
+    return {
+        "modules": modules.total(),
+        "seconds": sum(own_s.values()),
+        "packages": {name: {"seconds": own_s[name], "modules": modules[name]} for name in slowest},
+    }
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """Both tables in Markdown."""
+    lines = ["| a fresh process | by the clock | on the processors |", "|---|---|---|"]
+    for kind, result in facts["processes"].items():
+        lines.append(f"| `{kind}` | {result['wall_s']:.2f} s | {result['cpu_s']:.2f} s |")
+    named = facts["imports"]
+    lines += ["", f"| imports of `generate` | {named['seconds']:.2f} s | {named['modules']} modules |", "|---|---|---|"]
+    for name, entry in named["packages"].items():
+        lines.append(f"| {name} | {entry['seconds']:.2f} s | {entry['modules']} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))
