@@ -106,7 +106,7 @@ def test_started_again_it_makes_nothing_twice_and_finds_the_same_numbers(finishe
 
 
 def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Ctrl-C does, once so many accuracies are on disk; some shells tell their jobs to ignore the signal itself."""
+    """What Ctrl-C does, once so many accuracies are on disk; some shells have jobs ignore the signal itself."""
 
     def write_and_interrupt(path: Path, value: Any) -> None:
         write_json(path, value)
