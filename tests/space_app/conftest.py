@@ -30,7 +30,7 @@ from hub_server import Hub
 from tiny_depth import tiny_depth_pipeline
 
 SPACE = Path(__file__).parents[2] / "space_app"
-START_S = 900
+START_S = 240
 # What `pip uninstall echoform` would leave behind, and a machine whose network ends at itself, for the app alone.
 STRANGER = """\
 import importlib.abc, socket, sys
