@@ -29,7 +29,6 @@ AS_PNG = """image => {
   canvas.getContext('2d').drawImage(image, 0, 0);
   return canvas.toDataURL('image/png').split(',')[1];
 }"""
-LOADED = "image => image.complete && image.naturalWidth > 0"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed, as Debian's package of that name")
 
@@ -105,7 +104,9 @@ def drop(page: Page, label: str, *files: Path) -> None:
 def load(picture: Locator) -> None:
     """Scroll to a picture, which is when the browser asks for it, and wait until it is there."""
     picture.scroll_into_view_if_needed()
-    picture.page.wait_for_function(LOADED, arg=picture.element_handle(), timeout=WAIT_MS)
+    # The page may put another element in its place meanwhile; these look for it anew until it is there.
+    expect(picture).to_have_js_property("complete", True, timeout=WAIT_MS)
+    expect(picture).not_to_have_js_property("naturalWidth", 0, timeout=WAIT_MS)
 
 
 def shown_pixels(picture: Locator) -> np.ndarray:
