@@ -4,9 +4,9 @@
 
 Every row makes the same images from the same noise, as `echoform generate` with other steps would. For every seed all
 rows have the same judge of real images, and a judge of its own that is trained on the row's images; they are scored as
-by `echoform score generated`. `own` is the pipeline's sampler (DPM-Solver++ of order 2 after v-prediction), `own-3` the
-same of order 3; `ddim` and `unipc` are made from its settings, which keeps noise schedule, prediction and trailing time
-steps. Differences from the most steps of `own` are paired by seed. Seconds are those of whole images, decoding
+by `echoform score generated`. `own` is the pipeline's sampler (UniPC of order 2 after v-prediction), `own-3` the same of
+order 3; `ddim`, `dpm` (DPM-Solver++) and `unipc` are made from its settings, which keeps noise schedule, prediction and
+trailing time steps. Differences from the most steps of `own` are paired by seed. Seconds are those of whole images, decoding
 included, and rows take turns. Writes OUTPUT_DIR/sampler_steps.json; rows that are in it already are not repeated.
 """
 
@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from diffusers import DDIMScheduler, UniPCMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from in_turns import in_turns, write_results
 from torch import Tensor
 
@@ -33,7 +33,8 @@ from echoform_train.score_first_stage import train_judges
 from echoform_train.score_generated import LABELS, SHARES, score
 from echoform_train.seeds import mix_seed
 
-Sampler = Literal["own", "own-3", "ddim", "unipc"]
+Sampler = Literal["own", "own-3", "ddim", "dpm", "unipc"]
+OTHERS = {"ddim": DDIMScheduler, "dpm": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
 SHOWN = ("frechet", "kid", "gan_test", "gan_train", "precision", "coverage", "diversity_features")
 
 
@@ -53,7 +54,7 @@ class Config:
     """Steps of the pipeline's own sampler; the most of them are the reference."""
     other_steps: tuple[int, ...] = (2, 4, 8, 16)
     """Steps of the other samplers."""
-    others: tuple[Sampler, ...] = ("own-3", "ddim", "unipc")
+    others: tuple[Sampler, ...] = ("own-3", "ddim", "dpm")
     """Samplers to put beside the pipeline's own."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One set of images and its judges each; at least two, for an interval."""
@@ -140,7 +141,7 @@ def scheduler_of(own: Any, sampler: Sampler) -> Any:
         raise ValueError(f"{sampler} needs a pipeline of v-prediction, its sampler is {type(own).__name__}")
     if sampler == "own-3":
         return type(own).from_config(settings, solver_order=3)
-    return (DDIMScheduler if sampler == "ddim" else UniPCMultistepScheduler).from_config(settings)
+    return OTHERS[sampler].from_config(settings)
 
 
 def generated(pipeline: Any, steps: int, seed: int, config: Config, data: SpectrogramData) -> tuple[Tensor, Tensor]:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 import torch
-from diffusers import (
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    FlowMatchEulerDiscreteScheduler,
-)
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
@@ -56,9 +52,9 @@ class VPrediction:
         target = self.noise.get_velocity(latents, noise, timesteps)
         return noised, timesteps, target, self.weights.to(latents.device)[timesteps]
 
-    def sampler(self) -> DPMSolverMultistepScheduler:
-        """DPM-Solver++ (Lu et al., 2022) over the same noise."""
-        return cast(DPMSolverMultistepScheduler, DPMSolverMultistepScheduler.from_config(self.noise.config))
+    def sampler(self) -> UniPCMultistepScheduler:
+        """UniPC (Zhao et al., 2023) over the same noise: in eight steps nearer to many than DPM-Solver++ or DDIM."""
+        return cast(UniPCMultistepScheduler, UniPCMultistepScheduler.from_config(self.noise.config))
 
 
 class FlowMatching:
