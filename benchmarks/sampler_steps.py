@@ -4,10 +4,11 @@
 
 Every row makes the same images from the same noise, as `echoform generate` with other steps would. For every seed all
 rows have the same judge of real images, and a judge of its own that is trained on the row's images; they are scored as
-by `echoform score generated`. `own` is the pipeline's sampler (UniPC of order 2 after v-prediction), `own-3` the same of
-order 3; `ddim`, `dpm` (DPM-Solver++) and `unipc` are made from its settings, which keeps noise schedule, prediction and
-trailing time steps. Differences from the most steps of `own` are paired by seed. Seconds are those of whole images, decoding
-included, and rows take turns. Writes OUTPUT_DIR/sampler_steps.json; rows that are in it already are not repeated.
+by `echoform score generated`. `own` is the pipeline's sampler (UniPC of order 2 after v-prediction), `own-3` the same
+of order 3; `ddim`, `dpm` (DPM-Solver++) and `unipc` are made from its settings, which keeps noise schedule, prediction
+and trailing time steps; `distilled` are pipelines that `echoform distill` made from this one. Differences from the most
+steps of `own` are paired by seed. Seconds are those of whole images, decoding included, and rows take turns. Writes
+OUTPUT_DIR/sampler_steps.json; rows that are in it already are not repeated.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from echoform_train.score_first_stage import train_judges
 from echoform_train.score_generated import LABELS, SHARES, score
 from echoform_train.seeds import mix_seed
 
-Sampler = Literal["own", "own-3", "ddim", "dpm", "unipc"]
+Sampler = Literal["own", "own-3", "ddim", "dpm", "unipc", "distilled"]
 OTHERS = {"ddim": DDIMScheduler, "dpm": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
 SHOWN = ("frechet", "kid", "gan_test", "gan_train", "precision", "coverage", "diversity_features")
 
@@ -56,6 +57,8 @@ class Config:
     """Steps of the other samplers."""
     others: tuple[Sampler, ...] = ("own-3", "ddim", "dpm")
     """Samplers to put beside the pipeline's own."""
+    distilled: tuple[Path, ...] = ()
+    """Folders of pipelines that were distilled from it."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One set of images and its judges each; at least two, for an interval."""
     images_per_user: int = 40
@@ -87,31 +90,59 @@ class Row:
 def main(config: Config) -> None:
     torch.set_num_threads(config.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pipeline = load_pipeline(str(config.pipeline), torch.float32).to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    own = pipeline.scheduler
+    pipelines = Pipelines(config, device)
+    pipeline = pipelines.teacher
     side = pipeline.unet.config.sample_size * 2 ** (len(pipeline.vqvae.config.block_out_channels) - 1)
     data = load_spectrograms(config.data, split_file=config.split_file, resolution=side)
     rows = [Row("own", steps) for steps in sorted(config.steps)]
     rows += [Row(sampler, steps) for sampler in config.others for steps in sorted(config.other_steps)]
+    rows += [Row("distilled", steps) for steps in sorted(pipelines.students)]
     judges = dict(zip(config.seeds, train_judges(data, config.seeds, config.judge_train_images, device), strict=True))
     output = config.output_dir / "sampler_steps.json"
     settings = json.loads(json.dumps({k: v for k, v in asdict(config).items() if k not in FREE}, default=str))
     values = earlier(output, settings)
     for row in rows:
         for seed in config.seeds[len(values.get(row.name, [])) :]:
-            pipeline.scheduler = scheduler_of(own, row.sampler)
-            sample = generated(pipeline, row.steps, seed, config, data)
+            sample = generated(pipelines.of(row), row.steps, seed, config, data)
             values.setdefault(row.name, []).append(judged(data, sample, judges[seed], seed, config, device))
             write_results(output, {"settings": settings, "values": values})
-    seconds = time_rows(pipeline, own, rows, config)
+    seconds = time_rows(pipelines, rows, config)
     facts = {"settings": settings, "values": values, "seconds": seconds, "table": table(values, rows, config.steps)}
     write_results(output, facts)
     print("\n".join(describe(facts)))
 
 
-FREE = ("output_dir", "steps", "other_steps", "others", "seeds", "repeats", "threads")
+FREE = ("output_dir", "steps", "other_steps", "others", "distilled", "seeds", "repeats", "threads")
 """Settings that may differ between a run and its continuation."""
+
+
+class Pipelines:
+    """What makes the images of a row.
+
+    Args:
+        config: Names the pipeline, and those that were distilled from it.
+        device: Where to compute.
+    """
+
+    def __init__(self, config: Config, device: str) -> None:
+        self.teacher = self._load(config.pipeline, device)
+        self.own = self.teacher.scheduler
+        loaded = [self._load(folder, device) for folder in config.distilled]
+        self.students = {int(student.config["sampling"]["num_inference_steps"]): student for student in loaded}
+        """By number of steps."""
+
+    def of(self, row: Row) -> Any:
+        """The pipeline of a row, with the row's sampler."""
+        if row.sampler == "distilled":
+            return self.students[row.steps]
+        self.teacher.scheduler = scheduler_of(self.own, row.sampler)
+        return self.teacher
+
+    @staticmethod
+    def _load(folder: Path, device: str) -> Any:
+        pipeline = load_pipeline(str(folder), torch.float32).to(device)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
 
 
 def earlier(output: Path, settings: dict[str, Any]) -> dict[str, list[dict[str, dict[str, float | None]]]]:
@@ -180,12 +211,11 @@ def judged(
     return {name: {"value": scores[name]["mean"], "floor": scores[name]["floor"]} for name in LABELS}
 
 
-def time_rows(pipeline: Any, own: Any, rows: Sequence[Row], config: Config) -> dict[str, dict[str, float]]:
+def time_rows(pipelines: Pipelines, rows: Sequence[Row], config: Config) -> dict[str, dict[str, float]]:
     """Medians of seconds an image by the clock and on the processors, of batches in turns."""
 
     def batch(row: Row) -> None:
-        pipeline.scheduler = scheduler_of(own, row.sampler)
-        pipeline(
+        pipelines.of(row)(
             users=[0],
             num_images_per_user=config.batch_size,
             guidance_scale=config.guidance_scale,

@@ -19,7 +19,8 @@ from PIL import Image
 from visitors import download_path, refusal, told_to_the_visitor
 
 MAX_IMAGES = 16
-EXAMPLE_STEPS = 8
+SAMPLING = {"num_inference_steps": 8, "guidance_scale": 1.5}
+"""Of a pipeline that does not say what it was made for."""
 LAST_SEED = 2**32 - 1
 Shown = list[tuple[Image.Image, str]]
 
@@ -194,13 +195,20 @@ def dice() -> int:
 def draw_examples(pipe: Any) -> list[tuple[Image.Image, dict[str, Any]]]:
     """A picture of each of the first two people, so that the page is never empty."""
     people = labels(pipe.config["id2label"])[:2]
-    return list(draw(pipe, people, {}, EXAMPLE_STEPS, 1.5, 0, lambda number, step: None))
+    return list(draw(pipe, people, {}, *sampling_of(pipe), 0, lambda number, step: None))
 
 
-def sampler_controls() -> tuple[gr.Slider, gr.Slider, gr.Number]:
+def sampling_of(pipe: Any) -> tuple[int, float]:
+    """Steps and guidance that a pipeline was made for."""
+    sampling = SAMPLING | (pipe.config.get("sampling") or {})
+    return int(sampling["num_inference_steps"]), float(sampling["guidance_scale"])
+
+
+def sampler_controls(pipe: Any) -> tuple[gr.Slider, gr.Slider, gr.Number]:
     """Steps, guidance and seed with its dice, as several tabs have them."""
-    steps = gr.Slider(2, 50, value=EXAMPLE_STEPS, step=1, precision=0, label="Steps")
-    guidance = gr.Slider(1.0, 3.0, value=1.5, step=0.1, label="Guidance")
+    usual_steps, usual_guidance = sampling_of(pipe)
+    steps = gr.Slider(1, 50, value=usual_steps, step=1, precision=0, label="Steps")
+    guidance = gr.Slider(1.0, 3.0, value=usual_guidance, step=0.1, label="Guidance")
     with gr.Row(equal_height=True):
         seed = gr.Number(value=0, precision=0, minimum=0, maximum=LAST_SEED, label="Seed", min_width=120)
         roll = gr.Button("🎲 Another seed", min_width=120)
@@ -218,7 +226,7 @@ def picture_gallery(value: Shown | None, label: str) -> gr.Gallery:
 def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
     """Controls on the left, pictures on the right; under one another on a phone."""
     people, choices = labels(pipe.config["id2label"]), condition_choices(pipe)
-    again = snippet(people[:2], {}, 1, EXAMPLE_STEPS, 1.5, 0)
+    again = snippet(people[:2], {}, 1, *sampling_of(pipe), 0)
     pictures, rows = [picture for picture, _ in examples], [row for _, row in examples]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -227,7 +235,7 @@ def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
             conditions = gr.Dropdown(
                 choices, value=[], multiselect=True, label="Conditions (none: any)", visible=bool(choices)
             )
-            steps, guidance, seed = sampler_controls()
+            steps, guidance, seed = sampler_controls(pipe)
             button = gr.Button("Generate", variant="primary")
         with gr.Column(scale=2, min_width=300):
             gallery = picture_gallery([(with_axes(pipe, picture), caption(row)) for picture, row in examples], "")

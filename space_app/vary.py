@@ -162,7 +162,7 @@ def tab(pipe: Any, examples: list[Image.Image]) -> None:
             user = gr.Dropdown(people, value=people[-1], label="Person")
             strength = gr.Slider(0.05, 1.0, value=0.6, step=0.05, label="Strength (1 forgets the picture)")
             count = gr.Slider(1, MAX_VARIATIONS, value=3, step=1, precision=0, label="Pictures")
-            steps, guidance, seed = sampler_controls()
+            steps, guidance, seed = sampler_controls(pipe)
             look = gr.Button("Reconstruct")
             make = gr.Button("Make variations", variant="primary")
             other = gr.Dropdown(people, value=people[0], label="From this person to the one above")

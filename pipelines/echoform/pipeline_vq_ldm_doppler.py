@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt", "db")
+SAMPLING = {"num_inference_steps": 8, "guidance_scale": 1.5}
 
 Label = str | int
 Picture = Image.Image | np.ndarray | Tensor
@@ -69,6 +70,8 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
             None where images are grey or RGB.
         axes: What rows, columns and values stand for, such as `window_s`, `doppler_min_hz`, `doppler_max_hz`, `db_min`
             and `db_max` (decibels of index 0 and 255).
+        sampling: `num_inference_steps` and `guidance_scale` that the U-Net was made for, as a distilled one is; None
+            where it takes any, which means 8 and 1.5 unless the caller says otherwise.
 
     Raises:
         ValueError: If a fact is missing or does not fit the models.
@@ -92,6 +95,7 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         latent_std: dict[str, float] | None = None,
         colormap: dict[str, str] | None = None,
         axes: dict[str, float] | None = None,
+        sampling: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(vqvae=vqvae, unet=unet, scheduler=scheduler)
@@ -106,6 +110,7 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
             latent_std=latent_std,
             colormap=colormap,
             axes=axes,
+            sampling=sampling,
         )
         self._check_facts()
 
@@ -115,8 +120,8 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         users: Sequence[Label] | None = None,
         num_images_per_user: int = 1,
         conditions: Mapping[str, Label | Sequence[Label]] | None = None,
-        guidance_scale: float = 1.5,
-        num_inference_steps: int = 8,
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         image: Picture | Sequence[Picture] | None = None,
         strength: float = 0.6,
@@ -135,8 +140,8 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
             num_images_per_user: Images of each.
             conditions: By name one label for all, or one for each user. What is left out is up to the model.
             guidance_scale: Pull towards the asked user and conditions; 1 is none and half the work. Above 3 the images
-                of a user become alike (Ho and Salimans 2022, arXiv:2207.12598).
-            num_inference_steps: Steps of the scheduler.
+                of a user become alike (Ho and Salimans 2022, arXiv:2207.12598). None: as the pipeline was made for.
+            num_inference_steps: Steps of the scheduler. None: as the pipeline was made for.
             generator: Seeds one generator an image, so that the batch size does not change the images; or a list of N.
             image: Make variations of this picture instead: one for all, or one for each user. PIL as the pipeline
                 paints it (or grey levels), array [H, W] or [H, W, C] or tensor [C, H, W] in 0..1.
@@ -155,6 +160,9 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         Raises:
             ValueError: If a user or condition is unknown, with those that are known; or an argument is out of range.
         """
+        usual = SAMPLING | (self.config["sampling"] or {})
+        guidance_scale = float(usual["guidance_scale"]) if guidance_scale is None else guidance_scale
+        num_inference_steps = int(usual["num_inference_steps"]) if num_inference_steps is None else num_inference_steps
         self.check_inputs(
             users, num_images_per_user, guidance_scale, num_inference_steps, image, strength, user_embeds, batch_size,
             output_type, callback_on_step_end_tensor_inputs,
@@ -657,6 +665,8 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
                 raise ValueError(
                     f"rgb_hex must hold 256 colours of six hex digits, got {len(config['colormap']['rgb_hex'])} digits"
                 )
+        if config["sampling"] is not None and config["sampling"].keys() != SAMPLING.keys():
+            raise ValueError(f"sampling must hold {' and '.join(SAMPLING)}, got {config['sampling']}")
 
 
 def spherical_mix(first: Tensor, last: Tensor, share: Tensor) -> Tensor:

@@ -113,6 +113,20 @@ def test_schedulers_swap_and_the_batch_size_changes_nothing(make_pipeline: MakeP
         torch.testing.assert_close(result, results[0], rtol=1e-4, atol=1e-4)
 
 
+def test_a_call_takes_the_steps_and_guidance_that_the_pipeline_was_made_for(
+    make_pipeline: MakePipeline, tmp_path: Path
+):
+    make_pipeline(sampling={"num_inference_steps": 3, "guidance_scale": 1.0}).save_pretrained(tmp_path)
+    loaded = VQLDMDopplerPipeline.from_pretrained(tmp_path)
+    batches: list[int] = []
+    loaded.unet.register_forward_pre_hook(lambda _module, args: batches.append(len(args[0])))
+    loaded([0])
+    assert batches == [1, 1, 1]
+    batches.clear()
+    loaded([0], guidance_scale=2.0, num_inference_steps=2)  # what is asked for wins
+    assert batches == [2, 2]
+
+
 def test_a_seed_makes_its_one_image_again(make_pipeline: MakePipeline):
     pipeline = make_pipeline()
     many = pipeline(["ID_1"], 3, generator=seeded(), output_type="pt")
@@ -335,6 +349,7 @@ def test_schedulers_that_would_ruin_latents_are_refused(make_pipeline: MakePipel
         ({"condition_labels": None}, r"conditions \['condition', 'direction'\], got \[\]"),
         ({"latent_mean": {"0": 0.0}}, "latent_mean must hold one number for each of 4 channels"),
         ({"latent_std": dict.fromkeys("0123", 0.0)}, "latent_std must be greater than 0"),
+        ({"sampling": {"steps": 4}}, "sampling must hold num_inference_steps and guidance_scale"),
         ({"colormap": {"name": "jet", "rgb_hex": "00"}}, "256 colours of six hex digits, got 2 digits"),
         ({"channels": 3, "colormap": {"name": "jet", "rgb_hex": "00" * 768}}, "one-channel images"),
     ],

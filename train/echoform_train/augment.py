@@ -16,6 +16,7 @@ from echoform_train.config import PublishConfig
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.export import write_card
+from echoform_train.exported import find_pipeline
 from echoform_train.first_stage import FACTS, data_facts
 from echoform_train.side_by_side import cores
 from echoform_train.study.assembly import assemble, draw_pictures
@@ -27,7 +28,6 @@ from echoform_train.study.plan import (
     check_held_out,
     check_pipeline,
     check_split_is_known,
-    find_pipeline,
     plan_tasks,
 )
 from echoform_train.study.report import card_facts, write_page

@@ -20,6 +20,7 @@ VERBS = {
     "train ldm": ("train_ldm", "train the user-conditioned diffusion of the latents and export the pipeline"),
     "train depth-ae": ("train_depth_ae", "train the depth autoencoder: uint16 images to 768 numbers and back"),
     "train conv-ae": ("train_conv_ae", "train a convolutional autoencoder (SegNet family) on any pictures"),
+    "distill": ("distill", "make a pipeline of four steps or fewer from one of many, without any data"),
     "augment": ("augment", "generate training data, and measure whether it helps a classifier: the whole study"),
     "generate --decoder-only": (
         "generate_decoder",

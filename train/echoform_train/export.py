@@ -22,6 +22,9 @@ from echoform_train.data.hub import is_hub_id, parse_hub_id
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.first_stage import FACTS, FirstStageModel
 
+PIPELINE = "pipeline"
+BEST = "unet"
+"""In the output folder of a training: what is exported, and the best denoiser so far."""
 SHEETS = "samples"
 """Beside a pipeline: generated pictures, never somebody's data."""
 SAMPLE_SHEET = "samples.png"
@@ -149,11 +152,17 @@ def _spectrogram_facts(folder: Path, facts: dict[str, Any], said: dict[str, Any]
         "axes": index["axes"],
         "data": _data_facts(data, said),
         "first_stage": _FIRST_STAGES[first_stage["kind"]],
-        "stages": [_stage(_FIRST_STAGES[first_stage["kind"]], first_stage), _stage("Latent diffusion", facts)],
-        "sampling": said.get("sampling"),
+        "stages": [_stage(_FIRST_STAGES[first_stage["kind"]], first_stage), *_denoiser_stages(facts)],
+        "sampling": said.get("sampling") or index.get("sampling"),
         "scores": _first_stage_scores(first_stage) | said.get("scores", {}),
         "augmentation": said.get("augmentation"),
     }
+
+
+def _denoiser_stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    if "teacher" not in facts:
+        return [_stage("Latent diffusion", facts)]
+    return [*_denoiser_stages(facts["teacher"]), _stage(f"Distillation to {facts['distilled']['steps']} steps", facts)]
 
 
 def _first_stage_facts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,7 +15,7 @@ from diffusers.utils import load_image, make_image_grid
 from PIL import Image
 from tqdm.auto import tqdm
 
-from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+from echoform.pipeline_vq_ldm_doppler import SAMPLING, VQLDMDopplerPipeline
 from echoform_train.seeds import mix_seed
 
 METADATA = "metadata.jsonl"
@@ -40,10 +40,10 @@ class Config:
     """Such as direction=towards, or direction=towards,away to take turns. Default: left to the model."""
     seed: int = 0
     """With the same seed, image k of a user is the same whatever else is asked for."""
-    guidance_scale: float = 1.5
-    """Strength of the guidance towards the user; 1 is none."""
-    num_inference_steps: int = 8
-    """Denoising steps."""
+    guidance_scale: float | None = None
+    """Strength of the guidance towards the user; 1 is none. Default: what the pipeline was made for, usually 1.5."""
+    num_inference_steps: int | None = None
+    """Denoising steps. Default: what the pipeline was made for, usually 8."""
     batch_size: int = 16
     """Images a forward pass."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -86,6 +86,9 @@ def main(config: Config) -> None:
     """Generate what is not there yet; under `accelerate launch` the processes share the work."""
     state = Accelerator()
     pipeline = load_pipeline(config.pipeline, DTYPES[config.dtype], config.trust_remote_code).to(state.device)
+    left_out = {name for name in SAMPLING if getattr(config, name) is None}
+    made_for = SAMPLING | (pipeline.config.get("sampling") or {})
+    config = replace(config, **{name: made_for[name] for name in left_out})
     jobs = plan(pipeline, config)
     if state.is_main_process:
         _check_settings(config)

@@ -21,7 +21,7 @@ from torch import Tensor
 from echoform_train import simulate, stranger, train_ldm, train_vq_vae
 from echoform_train.config import DataConfig, RunConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
-from echoform_train.export import write_card
+from echoform_train.export import PIPELINE, write_card
 from echoform_train.first_stage import FACTS, SPLIT
 from echoform_train.generated_images import read_generated, read_metadata
 from echoform_train.pictures import to_pictures
@@ -79,7 +79,7 @@ def main(config: Config) -> None:
         with _timed(seconds, "simulating"):
             source = _simulate(config)
     _train(config, source)
-    pipeline = out / "ldm" / train_ldm.PIPELINE
+    pipeline = out / "ldm" / PIPELINE
     with _timed(seconds, "generating, in a process without echoform"):
         folders = _generate(config, pipeline)
     data = load_spectrograms(

@@ -19,7 +19,7 @@ from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.averaging import averaged, ema_tensors, restore_ema
 from echoform_train.config import DataConfig, RunConfig, fixed_settings, make_preset
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.export import build_pipeline, export_pipeline
+from echoform_train.export import BEST, PIPELINE, build_pipeline, export_pipeline
 from echoform_train.first_stage import FACTS, SPLIT, FirstStage, data_facts, encode, load_data, load_first_stage
 from echoform_train.objective import FlowMatching, VPrediction, make_objective
 from echoform_train.processes import summed
@@ -28,8 +28,6 @@ from echoform_train.push import check_before_training, push_after_training
 from echoform_train.run import Draw, Run
 from echoform_train.transfer import USERS, adopt, latent_statistics, load_source
 
-PIPELINE = "pipeline"
-BEST = "unet"
 NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
 
 

@@ -17,6 +17,7 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train import simulate, train_ldm, train_vq_vae
 from echoform_train.config import DataConfig, RunConfig
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms, to_model, to_pixels
+from echoform_train.export import PIPELINE
 from echoform_train.first_stage import SPLIT, FirstStage, load_first_stage
 from echoform_train.generated_images import Sample
 from echoform_train.radar.body import CONDITIONS
@@ -148,7 +149,7 @@ def train_generator(
     seen = replace(data, train=expand(images, settings.copies, seed), validation=images)
     if pretrained is not None:
         stage = load_first_stage(pretrained / VQ_VAE)
-        return _train_ldm(seen, stage, folder, settings.ldm_train_images, seed, pretrained / LDM / train_ldm.PIPELINE)
+        return _train_ldm(seen, stage, folder, settings.ldm_train_images, seed, pretrained / LDM / PIPELINE)
     stage = _train_vq_vae(seen, folder, settings.vq_train_images, seed)
     return _train_ldm(seen, stage, folder, settings.ldm_train_images, seed)
 
@@ -184,7 +185,7 @@ def _train_ldm(
     never = train_images + 1  # the study shows samples of its own
     config = replace(config, data=DataConfig(data=seen.source), run=run, first_stage=stage.folder, sample_every=never)
     train_ldm.train(config, seen, stage)
-    return folder / LDM / train_ldm.PIPELINE
+    return folder / LDM / PIPELINE
 
 
 def expand(images: Spectrograms, copies: int, seed: int) -> Spectrograms:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import Tensor
 
-from echoform_train.data.hub import is_hub_id, parse_hub_id, published_split
+from echoform_train.data.hub import published_split
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.first_stage import FACTS, data_facts
 from echoform_train.score_generated import NEIGHBOURS
@@ -251,23 +250,6 @@ def count_comparable(data: SpectrogramData, images_a_user: Mapping[int, int]) ->
     """Images of the smaller side where so many generated ones meet half of the test images, user by user."""
     halves = torch.bincount(data.test.users, minlength=len(data.id2label)) // 2
     return sum(min(int(halves[user]), count) for user, count in images_a_user.items())
-
-
-def find_pipeline(source: str) -> Path:
-    """Folder of an exported pipeline; one on the Hub is downloaded to the cache.
-
-    Raises:
-        FileNotFoundError: If there is no such folder, or no pipeline in it.
-    """
-    folder = Path(source)
-    if not folder.is_dir():
-        if not is_hub_id(source):
-            raise FileNotFoundError(f"there is no folder {source}")
-        repo, revision = parse_hub_id(source)
-        folder = Path(snapshot_download(repo, revision=revision))
-    if not (folder / "model_index.json").is_file():
-        raise FileNotFoundError(f"{source} holds no model_index.json; is it an exported pipeline?")
-    return folder
 
 
 def check_split_is_known(data: SpectrogramData, split_file: Path | None) -> None:

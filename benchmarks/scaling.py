@@ -1,0 +1,144 @@
+"""What a second process brings to training and sampling, and whether the result stays the same.
+
+    python benchmarks/scaling.py OUTPUT_JSON [--resolution 64] [--train-images 1600] ...
+
+Every program runs as `torchrun` starts it, on one process and on two of one thread each, and on one process of two
+threads; a training has the same images an optimizer step in all of them, and no dropout, whose noise depends on the
+process. It runs twice, short and three times as long, and the difference counts, so that starting and loading do not.
+Writes OUTPUT_JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from in_turns import write_results
+
+BATCH = 16
+SHORT, LONG = 1, 3
+ARRANGEMENTS = {"1 process": (1, 1), "2 processes": (2, 1), "1 process, 2 threads": (1, 2)}
+"""Processes, and torch's threads of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to run."""
+
+    output: tyro.conf.Positional[Path]
+    """JSON file to write."""
+    resolution: int = 64
+    """Side of the simulated spectrograms."""
+    train_images: int = 1_600
+    """Length of the short trainings, images seen."""
+    images: int = 32
+    """Images of the short sampling."""
+
+
+def main(config: Config) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data, stage, ldm = folder / "data", folder / "vq-vae", folder / "ldm"
+        sizes = ["--users", "4", "--recordings-per-user", "8", "--resolution", str(config.resolution)]
+        echoform(1, 2, ["simulate", str(data), *sizes])
+        echoform(1, 2, train_vq_vae(data, stage, 512, BATCH))
+        echoform(1, 2, train_ldm(data, stage, ldm, 512, BATCH))
+        programs: dict[str, Callable[[Path, int, int], list[str]]] = {
+            "train vq-vae": lambda out, length, batch: train_vq_vae(data, out, length * config.train_images, batch),
+            "train ldm": lambda out, length, batch: train_ldm(data, stage, out, length * config.train_images, batch),
+            "generate": lambda out, length, batch: generate(ldm / "pipeline", out, length * config.images),
+        }
+        facts: dict[str, Any] = {"resolution": config.resolution, "batch_size": BATCH, "programs": {}}
+        for program, arguments in programs.items():
+            more = (LONG - SHORT) * (config.images if program == "generate" else config.train_images)
+            measured = {}
+            for number, (arrangement, (processes, threads)) in enumerate(ARRANGEMENTS.items()):
+                outs = {length: folder / f"{program}-{number}-{length}" for length in (SHORT, LONG)}
+                seconds = {
+                    length: echoform(processes, threads, arguments(out, length, BATCH // processes))
+                    for length, out in outs.items()
+                }
+                measured[arrangement] = {
+                    "images_per_s": more / (seconds[LONG] - seconds[SHORT]),
+                    "result": result(outs[LONG]),
+                }
+            facts["programs"][program] = measured
+            write_results(config.output, facts)
+    print("\n".join(describe(facts)))
+
+
+def train_vq_vae(data: Path, out: Path, images: int, batch: int) -> list[str]:
+    """`echoform train vq-vae`, with its codebook from early on."""
+    flags = ["--quantize-after", "256", "--data", str(data), *run_flags(out, images, batch)]
+    return ["train", "vq-vae", *flags]
+
+
+def train_ldm(data: Path, stage: Path, out: Path, images: int, batch: int) -> list[str]:
+    """`echoform train ldm` without dropout."""
+    flags = ["--first-stage", str(stage), "--dropout", "0", "--sample-every", "1000000", "--data", str(data)]
+    return ["train", "ldm", *flags, *run_flags(out, images, batch)]
+
+
+def run_flags(out: Path, images: int, batch: int) -> list[str]:
+    """Flags that both trainings share; validation and checkpoint come once, at the end."""
+    flags = {"output-dir": out, "max-train-images": images, "train-batch-size": batch, "report-to": "none"}
+    flags |= dict.fromkeys(("validation-every", "checkpointing-every"), 10**6)
+    return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+
+
+def generate(pipeline: Path, out: Path, images: int) -> list[str]:
+    """`echoform generate` of so many images in all, of four users."""
+    flags = ["--num-images", str(images // 4), "--batch-size", "8", "--guidance-scale", "1"]
+    return ["generate", "--pipeline", str(pipeline), "--output-dir", str(out), *flags]
+
+
+def echoform(processes: int, threads: int, arguments: list[str]) -> float:
+    """Seconds of a verb on so many processes."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if not torch.cuda.is_available():
+        environment["ACCELERATE_USE_CPU"] = "true"
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *launcher, "-m", "echoform_train.cli", *arguments],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    return time.perf_counter() - start
+
+
+def result(folder: Path) -> float | None:
+    """What a training ended with, its loss on held-out images; None of a folder of images."""
+    facts = folder / "facts.json"
+    if not facts.is_file():
+        return None
+    validation = json.loads(facts.read_text())["validation"]
+    return validation.get("loss", validation.get("l1"))
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """The table in Markdown."""
+    lines = [f"| images/s | {' | '.join(ARRANGEMENTS)} | of twice one process | held-out loss of each |"]
+    lines.append("|---" * (len(ARRANGEMENTS) + 3) + "|")
+    for program, measured in facts["programs"].items():
+        speeds = [measured[name]["images_per_s"] for name in ARRANGEMENTS]
+        results = [measured[name]["result"] for name in ARRANGEMENTS]
+        told = "" if None in results else ", ".join(f"{value:.5f}" for value in results)
+        cells = " | ".join(f"{speed:.3g}" for speed in speeds)
+        lines.append(f"| {program} | {cells} | {speeds[1] / (2 * speeds[0]):.0%} | {told} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))
