@@ -128,7 +128,7 @@ class Pipelines:
         self.teacher = self._load(config.pipeline, device)
         self.own = self.teacher.scheduler
         loaded = [self._load(folder, device) for folder in config.distilled]
-        self.students = {int(student.config["sampling"]["num_inference_steps"]): student for student in loaded}
+        self.students = {student.config["num_inference_steps"]: student for student in loaded}
         """By number of steps."""
 
     def of(self, row: Row) -> Any:

@@ -19,8 +19,6 @@ from PIL import Image
 from visitors import download_path, refusal, told_to_the_visitor
 
 MAX_IMAGES = 16
-SAMPLING = {"num_inference_steps": 8, "guidance_scale": 1.5}
-"""Of a pipeline that does not say what it was made for."""
 LAST_SEED = 2**32 - 1
 Shown = list[tuple[Image.Image, str]]
 
@@ -200,8 +198,7 @@ def draw_examples(pipe: Any) -> list[tuple[Image.Image, dict[str, Any]]]:
 
 def sampling_of(pipe: Any) -> tuple[int, float]:
     """Steps and guidance that a pipeline was made for."""
-    sampling = SAMPLING | (pipe.config.get("sampling") or {})
-    return int(sampling["num_inference_steps"]), float(sampling["guidance_scale"])
+    return pipe.config.get("num_inference_steps", 8), pipe.config.get("guidance_scale", 1.5)
 
 
 def sampler_controls(pipe: Any) -> tuple[gr.Slider, gr.Slider, gr.Number]:

@@ -27,7 +27,6 @@ from PIL import Image
 from torch import Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt", "db")
-SAMPLING = {"num_inference_steps": 8, "guidance_scale": 1.5}
 
 Label = str | int
 Picture = Image.Image | np.ndarray | Tensor
@@ -70,8 +69,8 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
             None where images are grey or RGB.
         axes: What rows, columns and values stand for, such as `window_s`, `doppler_min_hz`, `doppler_max_hz`, `db_min`
             and `db_max` (decibels of index 0 and 255).
-        sampling: `num_inference_steps` and `guidance_scale` that the U-Net was made for, as a distilled one is; None
-            where it takes any, which means 8 and 1.5 unless the caller says otherwise.
+        num_inference_steps: Of a call that leaves them out; a distilled U-Net was made for so many.
+        guidance_scale: The same; 1 where the U-Net has its guidance built in.
 
     Raises:
         ValueError: If a fact is missing or does not fit the models.
@@ -95,7 +94,8 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         latent_std: dict[str, float] | None = None,
         colormap: dict[str, str] | None = None,
         axes: dict[str, float] | None = None,
-        sampling: dict[str, float] | None = None,
+        num_inference_steps: int = 8,
+        guidance_scale: float = 1.5,
     ) -> None:
         super().__init__()
         self.register_modules(vqvae=vqvae, unet=unet, scheduler=scheduler)
@@ -110,7 +110,8 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
             latent_std=latent_std,
             colormap=colormap,
             axes=axes,
-            sampling=sampling,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
         )
         self._check_facts()
 
@@ -160,9 +161,10 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         Raises:
             ValueError: If a user or condition is unknown, with those that are known; or an argument is out of range.
         """
-        usual = SAMPLING | (self.config["sampling"] or {})
-        guidance_scale = float(usual["guidance_scale"]) if guidance_scale is None else guidance_scale
-        num_inference_steps = int(usual["num_inference_steps"]) if num_inference_steps is None else num_inference_steps
+        if guidance_scale is None:
+            guidance_scale = float(self.config["guidance_scale"])
+        if num_inference_steps is None:
+            num_inference_steps = int(self.config["num_inference_steps"])
         self.check_inputs(
             users, num_images_per_user, guidance_scale, num_inference_steps, image, strength, user_embeds, batch_size,
             output_type, callback_on_step_end_tensor_inputs,
@@ -665,8 +667,6 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
                 raise ValueError(
                     f"rgb_hex must hold 256 colours of six hex digits, got {len(config['colormap']['rgb_hex'])} digits"
                 )
-        if config["sampling"] is not None and config["sampling"].keys() != SAMPLING.keys():
-            raise ValueError(f"sampling must hold {' and '.join(SAMPLING)}, got {config['sampling']}")
 
 
 def spherical_mix(first: Tensor, last: Tensor, share: Tensor) -> Tensor:

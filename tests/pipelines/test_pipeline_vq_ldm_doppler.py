@@ -116,7 +116,7 @@ def test_schedulers_swap_and_the_batch_size_changes_nothing(make_pipeline: MakeP
 def test_a_call_takes_the_steps_and_guidance_that_the_pipeline_was_made_for(
     make_pipeline: MakePipeline, tmp_path: Path
 ):
-    make_pipeline(sampling={"num_inference_steps": 3, "guidance_scale": 1.0}).save_pretrained(tmp_path)
+    make_pipeline(num_inference_steps=3, guidance_scale=1.0).save_pretrained(tmp_path)
     loaded = VQLDMDopplerPipeline.from_pretrained(tmp_path)
     batches: list[int] = []
     loaded.unet.register_forward_pre_hook(lambda _module, args: batches.append(len(args[0])))
@@ -349,7 +349,6 @@ def test_schedulers_that_would_ruin_latents_are_refused(make_pipeline: MakePipel
         ({"condition_labels": None}, r"conditions \['condition', 'direction'\], got \[\]"),
         ({"latent_mean": {"0": 0.0}}, "latent_mean must hold one number for each of 4 channels"),
         ({"latent_std": dict.fromkeys("0123", 0.0)}, "latent_std must be greater than 0"),
-        ({"sampling": {"steps": 4}}, "sampling must hold num_inference_steps and guidance_scale"),
         ({"colormap": {"name": "jet", "rgb_hex": "00"}}, "256 colours of six hex digits, got 2 digits"),
         ({"channels": 3, "colormap": {"name": "jet", "rgb_hex": "00" * 768}}, "one-channel images"),
     ],

@@ -153,7 +153,7 @@ def _spectrogram_facts(folder: Path, facts: dict[str, Any], said: dict[str, Any]
         "data": _data_facts(data, said),
         "first_stage": _FIRST_STAGES[first_stage["kind"]],
         "stages": [_stage(_FIRST_STAGES[first_stage["kind"]], first_stage), *_denoiser_stages(facts)],
-        "sampling": said.get("sampling") or index.get("sampling"),
+        "sampling": said.get("sampling"),
         "scores": _first_stage_scores(first_stage) | said.get("scores", {}),
         "augmentation": said.get("augmentation"),
     }

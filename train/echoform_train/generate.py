@@ -15,7 +15,7 @@ from diffusers.utils import load_image, make_image_grid
 from PIL import Image
 from tqdm.auto import tqdm
 
-from echoform.pipeline_vq_ldm_doppler import SAMPLING, VQLDMDopplerPipeline
+from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.seeds import mix_seed
 
 METADATA = "metadata.jsonl"
@@ -86,9 +86,9 @@ def main(config: Config) -> None:
     """Generate what is not there yet; under `accelerate launch` the processes share the work."""
     state = Accelerator()
     pipeline = load_pipeline(config.pipeline, DTYPES[config.dtype], config.trust_remote_code).to(state.device)
-    left_out = {name for name in SAMPLING if getattr(config, name) is None}
-    made_for = SAMPLING | (pipeline.config.get("sampling") or {})
-    config = replace(config, **{name: made_for[name] for name in left_out})
+    for name, usual in (("num_inference_steps", 8), ("guidance_scale", 1.5)):
+        if getattr(config, name) is None:
+            config = replace(config, **{name: pipeline.config.get(name, usual)})
     jobs = plan(pipeline, config)
     if state.is_main_process:
         _check_settings(config)
