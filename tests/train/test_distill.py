@@ -38,7 +38,12 @@ def distance(teacher, steps, student, few_steps):
 def settings(second_stage, folder, **changes):
     run = {"max_train_images": 96, "learning_rate": 1e-3, "validation_every": 48, "checkpointing_every": 48}
     run |= changes.pop("run", {})
-    chosen = {"pipeline": str(second_stage / "pipeline"), "run": tiny_run(folder, **run), "ema_decay": 0.8}
+    chosen = {
+        "pipeline": str(second_stage / "pipeline"),
+        "run": tiny_run(folder, **run),
+        "teacher_steps": 16,
+        "ema_decay": 0.8,
+    }
     return replace(distill.PRESETS["cpu"], **(chosen | changes))
 
 
@@ -127,7 +132,8 @@ def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(second_
         "import sys\nfrom dataclasses import replace\nfrom pathlib import Path\n"
         "from echoform_train import distill\nfrom tiny import tiny_run\n"
         "run = tiny_run(Path(sys.argv[2]), train_batch_size=4, max_train_images=48)\n"
-        "distill.main(replace(distill.PRESETS['cpu'], pipeline=sys.argv[1], run=run, ema_decay=0.8))\n"
+        "chosen = {'pipeline': sys.argv[1], 'run': run, 'teacher_steps': 16, 'ema_decay': 0.8}\n"
+        "distill.main(replace(distill.PRESETS['cpu'], **chosen))\n"
     )
     run_processes(2, [str(script), str(second_stage / "pipeline"), str(tmp_path / "two")])
     run = {"max_train_images": 48, "learning_rate": 2e-3}

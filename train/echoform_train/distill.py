@@ -49,7 +49,7 @@ class Config:
 
     steps: int = 4
     """Steps of the new pipeline."""
-    teacher_steps: int = 16
+    teacher_steps: int = 32
     """Steps of the teacher."""
     guidance_scale: float = 1.0
     """Of the teacher. The new pipeline has it built in, and needs no second pass for it."""
@@ -68,11 +68,11 @@ PRESETS = {
         preset="cpu",
         run=RunConfig(
             output_dir=tyro.MISSING,
-            max_train_images=8_000,
-            learning_rate=5e-5,
+            max_train_images=2_000,
+            learning_rate=2e-5,
             lr_warmup_steps=20,
-            validation_every=1_000,
-            checkpointing_every=2_000,
+            validation_every=250,
+            checkpointing_every=500,
             logging_every=200,
             early_stopping_patience=0,
         ),
@@ -81,9 +81,9 @@ PRESETS = {
         preset="gpu",
         run=RunConfig(
             output_dir=tyro.MISSING,
-            max_train_images=200_000,
+            max_train_images=50_000,
             train_batch_size=64,
-            learning_rate=5e-5,
+            learning_rate=2e-5,
             early_stopping_patience=0,
         ),
     ),
