@@ -5,6 +5,7 @@
 Every program runs as `torchrun` starts it, on one process and on two of one thread each, and on one process of two
 threads; a training has the same images an optimizer step in all of them, and no dropout, whose noise depends on the
 process. It runs twice, short and three times as long, and the difference counts, so that starting and loading do not.
+`sample 256x256` is `echoform generate` with the preset `256` and random weights: bf16, guidance 1, batches of 8.
 Writes OUTPUT_JSON.
 """
 
@@ -19,12 +20,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
 from in_turns import write_results
+from untrained import noise_data, untrained_pipeline
 
+Program = Literal["train vq-vae", "train ldm", "generate", "sample 256x256"]
 BATCH = 16
 SHORT, LONG = 1, 3
 ARRANGEMENTS = {"1 process": (1, 1), "2 processes": (2, 1), "1 process, 2 threads": (1, 2)}
@@ -37,12 +40,16 @@ class Config:
 
     output: tyro.conf.Positional[Path]
     """JSON file to write."""
+    programs: tuple[Program, ...] = ("train vq-vae", "train ldm", "generate", "sample 256x256")
+    """What to run."""
     resolution: int = 64
     """Side of the simulated spectrograms."""
     train_images: int = 1_600
     """Length of the short trainings, images seen."""
     images: int = 32
     """Images of the short sampling."""
+    steps: int = 8
+    """Of the sampling at 256x256."""
 
 
 def main(config: Config) -> None:
@@ -53,14 +60,23 @@ def main(config: Config) -> None:
         echoform(1, 2, ["simulate", str(data), *sizes])
         echoform(1, 2, train_vq_vae(data, stage, 512, BATCH))
         echoform(1, 2, train_ldm(data, stage, ldm, 512, BATCH))
-        programs: dict[str, Callable[[Path, int, int], list[str]]] = {
+        large = folder / "large"
+        if "sample 256x256" in config.programs:
+            torch.manual_seed(0)
+            untrained_pipeline("256", noise_data(256, 31, 16)).save_pretrained(large)
+        programs: dict[Program, Callable[[Path, int, int], list[str]]] = {
             "train vq-vae": lambda out, length, batch: train_vq_vae(data, out, length * config.train_images, batch),
             "train ldm": lambda out, length, batch: train_ldm(data, stage, out, length * config.train_images, batch),
             "generate": lambda out, length, batch: generate(ldm / "pipeline", out, length * config.images),
+            "sample 256x256": lambda out, length, batch: [
+                *generate(large, out, length * config.images),
+                *("--dtype", "bfloat16", "--num-inference-steps", str(config.steps)),
+            ],
         }
         facts: dict[str, Any] = {"resolution": config.resolution, "batch_size": BATCH, "programs": {}}
-        for program, arguments in programs.items():
-            more = (LONG - SHORT) * (config.images if program == "generate" else config.train_images)
+        for program in config.programs:
+            arguments = programs[program]
+            more = (LONG - SHORT) * (config.train_images if program.startswith("train") else config.images)
             measured = {}
             for number, (arrangement, (processes, threads)) in enumerate(ARRANGEMENTS.items()):
                 outs = {length: folder / f"{program}-{number}-{length}" for length in (SHORT, LONG)}
@@ -98,7 +114,8 @@ def run_flags(out: Path, images: int, batch: int) -> list[str]:
 
 def generate(pipeline: Path, out: Path, images: int) -> list[str]:
     """`echoform generate` of so many images in all, of four users."""
-    flags = ["--num-images", str(images // 4), "--batch-size", "8", "--guidance-scale", "1"]
+    flags = ["--users", *(f"ID_{number}" for number in range(1, 5)), "--num-images", str(images // 4)]
+    flags += ["--batch-size", "8", "--guidance-scale", "1"]
     return ["generate", "--pipeline", str(pipeline), "--output-dir", str(out), *flags]
 
 
