@@ -121,7 +121,8 @@ def test_flow_matching_is_distilled_too(teacher, second_stage, tmp_path):
     teacher.scheduler = FlowMatchEulerDiscreteScheduler()
     teacher.save_pretrained(tmp_path / "flow")
     (tmp_path / "flow/facts.json").write_text((second_stage / "pipeline/facts.json").read_text())
-    distill.main(settings(second_stage, tmp_path / "few", pipeline=str(tmp_path / "flow"), steps=1))
+    slow = {"learning_rate": 1e-4, "max_train_images": 192}
+    distill.main(settings(second_stage, tmp_path / "few", pipeline=str(tmp_path / "flow"), steps=1, run=slow))
     facts = json.loads((tmp_path / "few/facts.json").read_text())
     assert facts["validation"]["distance"] < facts["validation"]["undistilled"]
 

@@ -248,7 +248,7 @@ def with_unet(teacher: VQLDMDopplerPipeline, unet: DopplerUNet2DModel, steps: in
     return VQLDMDopplerPipeline(
         vqvae=teacher.vqvae,
         unet=unet,
-        scheduler=type(teacher.scheduler).from_config(teacher.scheduler.config),
+        scheduler=copy.deepcopy(teacher.scheduler),
         **{name: teacher.config[name] for name in facts},
         num_inference_steps=steps,
         guidance_scale=1.0,
