@@ -69,8 +69,8 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
             None where images are grey or RGB.
         axes: What rows, columns and values stand for, such as `window_s`, `doppler_min_hz`, `doppler_max_hz`, `db_min`
             and `db_max` (decibels of index 0 and 255).
-        num_inference_steps: Of a call that leaves them out; a distilled U-Net was made for so many.
-        guidance_scale: The same; 1 where the U-Net has its guidance built in.
+        num_inference_steps: Steps of a call that does not say how many; a distilled U-Net was made for so many.
+        guidance_scale: Guidance of a call that does not say; 1 where the U-Net has it built in.
 
     Raises:
         ValueError: If a fact is missing or does not fit the models.

@@ -166,6 +166,14 @@ def test_a_pipeline_of_other_people_is_refused(walkers, first_stage, second_stag
     refused("must be of the users of the data, ID_1, ID_2, ID_3; it is of ID_1, ID_3, ID_2", config)
 
 
+def test_a_distilled_pipeline_is_refused_with_other_steps_than_its_own(walkers, first_stage, second_stage, tmp_path):
+    shutil.copytree(second_stage / "pipeline", tmp_path / "pipeline")
+    facts = json.loads((tmp_path / "pipeline/facts.json").read_text())
+    (tmp_path / "pipeline/facts.json").write_text(json.dumps(facts | {"distilled": {"steps": 8}}))
+    config = given(walkers, first_stage, second_stage, tmp_path / "out", pipeline=str(tmp_path / "pipeline"))
+    refused("was distilled to --num-inference-steps 8 and --guidance-scale 1.5, got 2 and 1", config)
+
+
 def test_generated_images_are_never_taken_for_real_ones(finished, tmp_path):
     dataset = finished.output_dir / "dataset"
     refused("holds generated ones", augment.Config(data=str(dataset), output_dir=tmp_path))

@@ -166,7 +166,7 @@ def plan(config: Config) -> tuple[Study, list[str]]:
     settings, notes = config.study, []
     if pipeline is not None:
         check_split_is_known(data, config.split_file)
-        check_pipeline(pipeline, data)
+        check_pipeline(pipeline, data, config.generator)
         settings = replace(settings, sizes=("all",), draws=1, across=())
         notes.append(
             "The generator was given, and has seen all training images: at fewer real images its gain would be theirs, "

@@ -269,11 +269,12 @@ def check_split_is_known(data: SpectrogramData, split_file: Path | None) -> None
         )
 
 
-def check_pipeline(folder: Path, data: SpectrogramData) -> None:
+def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfig) -> None:
     """Make sure that a given pipeline makes images of these users, of this kind, and was trained on this split.
 
     Raises:
-        ValueError: If users or conditions are others, or the facts of its training name other images.
+        ValueError: If users or conditions are others, the facts of its training name other images, or it was distilled
+            to other steps than are asked for.
     """
     index = json.loads((folder / "model_index.json").read_text())
     users = [label for _, label in sorted(index["id2label"].items(), key=lambda item: int(item[0]))]
@@ -285,7 +286,16 @@ def check_pipeline(folder: Path, data: SpectrogramData) -> None:
     facts_file = folder / FACTS
     if not facts_file.is_file():
         return
-    theirs, ours = json.loads(facts_file.read_text())["data"], data_facts(data)
+    facts = json.loads(facts_file.read_text())
+    if "distilled" in facts:
+        asked = sampling.num_inference_steps, sampling.guidance_scale
+        made_for = index["num_inference_steps"], index["guidance_scale"]
+        if asked != made_for:
+            raise ValueError(
+                f"the pipeline was distilled to --num-inference-steps {made_for[0]} and --guidance-scale "
+                f"{made_for[1]:g}, got {asked[0]} and {asked[1]:g}"
+            )
+    theirs, ours = facts["data"], data_facts(data)
     for name in ("resolution", "channels", "colormap", "conditions", "images"):
         if theirs.get(name) != ours[name]:
             raise ValueError(
