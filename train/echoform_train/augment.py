@@ -196,7 +196,7 @@ def plan(config: Config) -> tuple[Study, list[str]]:
         pipeline=pipeline,
         images_a_user=images_a_user,
         add=add,
-        window_s=config.window_s,
+        window_s=config.window_s if config.window_s is not None else (data.axes or {}).get("window_s"),
         device=device,
         workers=config.workers or (cores() if device == "cpu" else 1),
         seed=config.seed,

@@ -9,7 +9,6 @@ from echoform_train.data.spectrograms import load_spectrograms, to_pixels
 from echoform_train.study.generator import (
     GeneratorConfig,
     draw_sample,
-    expand,
     known_conditions,
     levels,
     pretrain,
@@ -57,16 +56,6 @@ def test_a_generator_is_the_same_whatever_the_images_that_it_may_not_see(data, f
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_copies_are_the_image_itself_and_others_of_the_same_person(few):
-    big = expand(few, 3, seed=1)
-    assert torch.equal(big.pixels[: len(few)], few.pixels)
-    assert torch.equal(big.users, few.users.repeat(3))
-    assert not torch.equal(big.pixels[len(few) : 2 * len(few)], few.pixels)
-    # Rolled and scaled, a spectrogram keeps the order of its rows by strength: nothing moves along frequency.
-    rows, others = few.pixels.float().mean(-1), big.pixels[len(few) : 2 * len(few)].float().mean(-1)
-    assert torch.equal(rows.argmax(-1), others.argmax(-1))
-
-
 def test_each_image_comes_again_from_its_seed_and_what_was_asked_alone(few, pipeline):
     (pixels, users), rows = draw_sample(pipeline, few, 3, SETTINGS, seed=5)
     assert users.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -103,6 +92,21 @@ def test_a_pretrained_generator_keeps_the_first_stage_of_the_simulated_walkers(d
     theirs, ours = weights(before / "ldm" / "pipeline"), weights(pipeline)
     assert all(torch.equal(ours[key], theirs[key]) for key in ours if key[0] == "vqvae")
     assert any(not torch.equal(ours[key], theirs[key]) for key in ours if key[0] == "unet")
+
+
+def test_the_finished_generator_is_the_trained_one_asked_for_images_that_are_not_rolled(pipeline):
+    trained = VQLDMDopplerPipeline.from_pretrained(pipeline.parent / "ldm" / "pipeline")
+    finished = VQLDMDopplerPipeline.from_pretrained(pipeline)
+    assert set(trained.config["condition_labels"]) == {*finished.config["condition_labels"], "rolled"}
+    latents = torch.randn(4, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    users = torch.arange(4)  # the last one is null
+    others = {name: torch.zeros(4, dtype=torch.int64) for name in finished.unet.null_conditions}
+    with torch.no_grad():
+        ours = finished.unet(latents, 300, users=users, conditions=others).sample
+        for label, same in ((0, True), (1, False)):
+            asked = others | {"rolled": torch.full((4,), label)}
+            theirs = trained.unet(latents, 300, users=users, conditions=asked).sample
+            assert torch.allclose(ours, theirs, atol=1e-5) == same
 
 
 def test_a_length_of_nothing_is_refused():

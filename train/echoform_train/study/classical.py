@@ -143,12 +143,14 @@ class Strips:
     Args:
         part: The images to stitch, and no others: what a study of few images may know.
         window_s: Seconds in one image; None where it is unknown, and then nothing joins.
+        full_size: Cut windows of the size of `part`, and not what classifiers see of it.
     """
 
-    def __init__(self, part: Spectrograms, window_s: float | None) -> None:
+    def __init__(self, part: Spectrograms, window_s: float | None, *, full_size: bool = False) -> None:
         if window_s is not None and window_s <= 0:
             raise ValueError(f"window_s must be above 0, got {window_s}")
-        images = torch.cat([shrink(to_model(pixels)) for pixels in part.pixels.split(256)])
+        seen = to_model if full_size else lambda pixels: shrink(to_model(pixels))
+        images = torch.cat([seen(pixels) for pixels in part.pixels.split(256)])
         self.width = images.shape[-1]
         groups, self.why_none = _groups(part, images, window_s)
         self._strips = [_stitch(images, group) for group in groups]
@@ -171,8 +173,7 @@ class Strips:
             generator: CPU generator.
 
         Returns:
-            float32 [B, C, H, W] in [-1, 1], of the size that classifiers see; the image itself where its strip is no
-            longer than it.
+            float32 [B, C, H, W] in [-1, 1]; the image itself where its strip is no longer than it.
         """
         chosen = [self._strips[number] for number in self._strip_of[places].tolist()]
         share = torch.rand(len(chosen), generator=generator).tolist()

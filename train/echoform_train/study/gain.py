@@ -37,7 +37,7 @@ class GainSettings:
     extra_share: float = 0.5
     """Share of generated images among those, where there are any."""
     window_s: float | None = None
-    """Seconds in one image, for re-cropping; None takes the axes of the data."""
+    """Seconds in one image, for re-cropping; None where it is unknown."""
     device: str = "cpu"
     """Where classifiers are trained."""
 
@@ -203,8 +203,6 @@ class _Study:
     ) -> None:
         self.data, self.subsets, self.generated, self.settings = data, subsets, generated, settings
         self.condition, self.rows, self.save = condition, rows, save
-        window_s = settings.window_s if settings.window_s is not None else (data.axes or {}).get("window_s")
-        self.window_s = window_s
         self.images: dict[tuple[int | None, int], tuple[Spectrograms, Strips]] = {}
 
     def measure_size(self, n: int | None, family: str, draws: int) -> Iterator[Row]:
@@ -251,7 +249,7 @@ class _Study:
             self.images.clear()
         if (n, draw) not in self.images:
             part = self.data.train.select(self.subsets[n, draw])
-            self.images[n, draw] = part, Strips(part, self.window_s)
+            self.images[n, draw] = part, Strips(part, self.settings.window_s)
         return self.images[n, draw]
 
     def score(

@@ -16,23 +16,19 @@ from tqdm.auto import tqdm
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train import simulate, train_ldm, train_vq_vae
 from echoform_train.config import DataConfig, RunConfig
-from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms, to_model, to_pixels
+from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms, to_pixels
 from echoform_train.export import PIPELINE
 from echoform_train.first_stage import SPLIT, FirstStage, load_first_stage
 from echoform_train.generated_images import Sample
 from echoform_train.radar.body import CONDITIONS
 from echoform_train.seeds import mix_seed
-from echoform_train.study.classical import time_roll
+from echoform_train.study.copies import export_unrolled, learning_material
 
 VQ_VAE = "vq-vae"
 LDM = "ldm"
 WALKERS = "walkers"
 LATENT_SIDE = 16
 """First stages halve the picture until its latents have about this many pixels a side."""
-
-# Milder than what classifiers train with: what a generator sees here, it makes.
-GAIN_DEVIATION = 0.05
-OFFSET_DEVIATION = 0.02
 
 TUNING_RATE = 5e-4
 USER_RATE_FACTOR = 100.0
@@ -46,7 +42,7 @@ class GeneratorConfig:
     """How a generator is made from few images. Nothing is chosen by held-out ones: all lengths are fixed beforehand."""
 
     copies: int = 16
-    """Versions of each image that both stages see: itself, and others rolled in time, with another gain and floor."""
+    """Versions of each image that both stages see: itself, and others of another start in time, gain and floor."""
     vq_train_images: int = 16_000
     """Length of the first stage's training, images seen."""
     ldm_train_images: int = 40_000
@@ -111,12 +107,10 @@ def pretrain(data: SpectrogramData, folder: Path, settings: GeneratorConfig, *, 
         )
     simulated = load_spectrograms(walkers, split_file=folder / SPLIT, resolution=resolution, colormap="jet")
     held_out = simulated.validation
-    seen = replace(
-        simulated,
-        colormap=data.colormap,  # the simulator's scalar, painted as the users' is
-        train=expand(simulated.train, 3, seed),
-        validation=held_out.select(range(0, len(held_out), max(1, len(held_out) // 200))),
-    )
+    painted = replace(simulated, colormap=data.colormap)  # the simulator's scalar, painted as the users' is
+    few = held_out.select(range(0, len(held_out), max(1, len(held_out) // 200)))
+    copies_seed = mix_seed(seed, _COPIES)
+    seen = learning_material(painted, simulated.train, 3, window_s, validation=few, seed=copies_seed)
     stage = _train_vq_vae(seen, folder, settings.pretrain_vq_images, seed)
     _train_ldm(seen, stage, folder, settings.pretrain_ldm_images, seed)
     return folder
@@ -129,6 +123,7 @@ def train_generator(
     settings: GeneratorConfig,
     *,
     seed: int,
+    window_s: float | None = None,
     pretrained: Path | None = None,
 ) -> Path:
     """Train both stages on `images` alone and export the pipeline; goes on where an earlier call was interrupted.
@@ -141,17 +136,20 @@ def train_generator(
         folder: Filled with the outputs of both trainings.
         settings: Lengths, and how many copies.
         seed: Of copies, weights, order and noise.
+        window_s: Seconds in one image, without which overlapping windows are not cut anew.
         pretrained: What `pretrain` returned, to start from; only the second stage is trained then.
 
     Returns:
         Folder of the exported pipeline.
     """
-    seen = replace(data, train=expand(images, settings.copies, seed), validation=images)
-    if pretrained is not None:
-        stage = load_first_stage(pretrained / VQ_VAE)
-        return _train_ldm(seen, stage, folder, settings.ldm_train_images, seed, pretrained / LDM / PIPELINE)
-    stage = _train_vq_vae(seen, folder, settings.vq_train_images, seed)
-    return _train_ldm(seen, stage, folder, settings.ldm_train_images, seed)
+    copies_seed = mix_seed(seed, _COPIES)
+    seen = learning_material(data, images, settings.copies, window_s, validation=images, seed=copies_seed)
+    if pretrained is None:
+        stage, start = _train_vq_vae(seen, folder, settings.vq_train_images, seed), None
+    else:
+        stage, start = load_first_stage(pretrained / VQ_VAE), pretrained / LDM / PIPELINE
+    trained = _train_ldm(seen, stage, folder, settings.ldm_train_images, seed, start)
+    return export_unrolled(trained, folder / PIPELINE)
 
 
 def _train_vq_vae(seen: SpectrogramData, folder: Path, train_images: int, seed: int) -> FirstStage:
@@ -186,22 +184,6 @@ def _train_ldm(
     config = replace(config, data=DataConfig(data=seen.source), run=run, first_stage=stage.folder, sample_every=never)
     train_ldm.train(config, seen, stage)
     return folder / LDM / PIPELINE
-
-
-def expand(images: Spectrograms, copies: int, seed: int) -> Spectrograms:
-    """Each image in `copies` versions: itself first, then others rolled in time with another gain and noise floor."""
-    generator = torch.Generator().manual_seed(mix_seed(seed, _COPIES))
-    pixels = [images.pixels]
-    for _ in range(copies - 1):
-        pixels.append(torch.cat([to_pixels(_vary(to_model(part), generator)) for part in images.pixels.split(256)]))
-    places = torch.arange(len(images)).repeat(copies)
-    return replace(images.select(places), pixels=torch.cat(pixels))
-
-
-def _vary(image: Tensor, generator: torch.Generator) -> Tensor:
-    gain, offset = torch.randn(2, len(image), 1, 1, 1, generator=generator)
-    height = (time_roll(image, generator) + 1) * (1 + GAIN_DEVIATION * gain)
-    return (height - 1 + OFFSET_DEVIATION * offset).clamp(-1, 1)
 
 
 def levels(resolution: int) -> int:

@@ -103,6 +103,7 @@ class Study:
     add: dict[int, int]
     """Of those, the ones for the data set."""
     window_s: float | None
+    """Seconds in one image, for re-cropping; None where it is unknown."""
     device: str
     workers: int
     """Processes that make stages side by side."""

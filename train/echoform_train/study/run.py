@@ -141,7 +141,9 @@ def _pipeline(study: Study, task: Task, stages: Stages, pretrained: Stage | None
 
     def make(folder: Path) -> dict[str, Any]:
         start = None if pretrained is None else pretrained.folder
-        pipeline = train_generator(task.images, task.data, folder, study.generator, seed=seed, pretrained=start)
+        pipeline = train_generator(
+            task.images, task.data, folder, study.generator, seed=seed, window_s=study.window_s, pretrained=start
+        )
         facts = json.loads((pipeline / FACTS).read_text())
         parameters = facts["parameters"] + facts["first_stage"]["parameters"]
         images_seen = facts["images_seen"] + facts["first_stage"]["images_seen"]
@@ -156,6 +158,7 @@ def _pipeline(study: Study, task: Task, stages: Stages, pretrained: Stage | None
 
     settings = asdict(study.generator)
     inputs = {"images": content_hash(task.images), "facts of the data": _facts_of(task.data), "seed": seed}
+    inputs["window_s"] = study.window_s
     # How it is sampled changes no weight.
     drawing = ("guidance_scale", "num_inference_steps")
     inputs["settings"] = {name: value for name, value in settings.items() if name not in drawing}
