@@ -190,6 +190,8 @@ def our_denoiser_step(config: Config, data: SpectrogramData, folder: Path) -> Ca
         values.repeat(-(-len(data.train) // len(values)), 1, 1, 1)[: len(data.train)], data.train.users, {}
     )
     unet = train_ldm.build_unet(settings, data, latents.values.shape).to(run.device, memory_format=run.memory_format)
+    if settings.run.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
     ema = EMAModel(unet.parameters(), decay=settings.ema_decay, foreach=True)
     model, optimizer = run.accelerator.prepare(unet, run.optimizer(unet))
     objective = make_objective(settings.objective, settings.beta_schedule, settings.snr_gamma)

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from diffusers import DiffusionPipeline
 from hardware import device
 from huggingface_hub import hf_hub_download
@@ -51,6 +52,9 @@ def load(kind: Kind) -> Any:
         return None
     pipe = DiffusionPipeline.from_pretrained(place.repo, revision=place.revision, trust_remote_code=True)
     pipe.set_progress_bar_config(disable=True)
+    if kind == "doppler":
+        for model in (pipe.vqvae, pipe.unet):
+            model.to(memory_format=torch.channels_last)  # the fastest without gradients, on CPUs too
     return pipe
 
 

@@ -27,6 +27,8 @@ from PIL import Image
 from torch import Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt", "db")
+CPU_DECODED_PIXELS = 65_536
+"""Pixels that a CPU decodes at once: feature maps of more leave its caches, and each picture takes up to 1.6 times."""
 
 Label = str | int
 Picture = Image.Image | np.ndarray | Tensor
@@ -375,7 +377,10 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
     def decode(self, latents: Tensor) -> Tensor:
         """Standardised latents, float32 [B, D, h, w], to pictures in 0..1, float32 [B, C, H, W]."""
         latents = latents * self._per_channel("latent_std", latents) + self._per_channel("latent_mean", latents)
-        decoded = self.vqvae.decode(latents.to(self.vqvae.dtype)).sample.float()
+        pixels = latents[0, 0].numel() * self._downsampling**2
+        at_once = len(latents) if latents.device.type != "cpu" else max(1, CPU_DECODED_PIXELS // pixels)
+        parts = latents.to(self.vqvae.dtype).split(at_once)
+        decoded = torch.cat([self.vqvae.decode(part).sample for part in parts]).float()
         return ((decoded + 1) / 2).clamp(0, 1)
 
     def preprocess(self, image: Picture | Sequence[Picture], num_users: int) -> Tensor:
@@ -384,8 +389,7 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
         if len(images) != num_users:
             raise ValueError(f"image must be one picture or one for each of {num_users} users, got {len(images)}")
         channels = self.vqvae.config.in_channels
-        factor = 2 ** (len(self.vqvae.config.block_out_channels) - 1)
-        expected = (channels, *(factor * side for side in _sides(self.unet)))
+        expected = (channels, *(self._downsampling * side for side in _sides(self.unet)))
         pictures = []
         for one in images:
             pixels = self._from_pil(one) if isinstance(one, Image.Image) else _from_array(one)
@@ -610,6 +614,11 @@ class VQLDMDopplerPipeline(DiffusionPipeline):
                 raise ValueError(f"{name} must be one label or one for each of {num_users} users, got {len(labels)}")
             ids[name] = torch.tensor([_class_id(label, known[name], name) for label in labels], device=device)
         return ids
+
+    @property
+    def _downsampling(self) -> int:
+        """Pixels a latent pixel, in height and in width."""
+        return 2 ** (len(self.vqvae.config.block_out_channels) - 1)
 
     def _per_channel(self, fact: str, like: Tensor) -> Tensor:
         values = self.config[fact]

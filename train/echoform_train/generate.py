@@ -133,8 +133,12 @@ def load_pipeline(source: str, dtype: torch.dtype, trust_remote_code: bool = Fal
     if folder.is_dir() and not (folder / "model_index.json").is_file():
         raise FileNotFoundError(f"{folder} holds no model_index.json; is it an exported pipeline?")
     if trust_remote_code:
-        return DiffusionPipeline.from_pretrained(source, dtype=dtype, trust_remote_code=True)
-    return VQLDMDopplerPipeline.from_pretrained(source, dtype=dtype)
+        pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype, trust_remote_code=True)
+    else:
+        pipeline = VQLDMDopplerPipeline.from_pretrained(source, dtype=dtype)
+    for model in (pipeline.vqvae, pipeline.unet):
+        model.to(memory_format=torch.channels_last)  # the fastest without gradients, on CPUs too
+    return pipeline
 
 
 def plan(pipeline: Any, config: Config) -> list[Job]:

@@ -19,6 +19,7 @@ from echoform_train.config import DataConfig, RunConfig
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms, to_pixels
 from echoform_train.export import PIPELINE
 from echoform_train.first_stage import SPLIT, FirstStage, load_first_stage
+from echoform_train.generate import load_pipeline
 from echoform_train.generated_images import Sample
 from echoform_train.radar.body import CONDITIONS
 from echoform_train.seeds import mix_seed
@@ -220,7 +221,7 @@ def draw_sample(
         Pixels uint8 [N, C, H, W] and users int64 [N]; and for each image {"user", "conditions", "seed"}, from which the
         pipeline makes it again on its own.
     """
-    pipeline = VQLDMDopplerPipeline.from_pretrained(pipeline_folder)
+    pipeline = load_pipeline(str(pipeline_folder), torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     combinations = known_conditions(images)
     users = images.users.unique().tolist()
