@@ -48,7 +48,7 @@ class FirstStageConfig:
     data: tyro.conf.OmitArgPrefixes[DataConfig]
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
-    block_out_channels: tuple[int, ...] = (64, 128, 256, 256)
+    block_out_channels: tuple[int, ...] = (32, 64, 128, 256)
     """Width of each level."""
     n_layers: int | None = None
     """Levels, each but the last halving the picture: 4 give f8. Default: one a width; more repeat the last width."""
@@ -56,7 +56,7 @@ class FirstStageConfig:
     """Residual blocks a level."""
     latent_channels: int = 4
     """Channels of the latents."""
-    mid_block_attention: bool = True
+    mid_block_attention: bool = False
     """Full self-attention at the lowest level."""
 
     l1_weight: float = 1.0
@@ -78,13 +78,17 @@ def make_presets(config_class: Callable[..., T], **cpu_settings: Any) -> dict[st
     gpu: dict[str, Any] = {"max_train_images": 600_000, "learning_rate": 3e-4, "lr_warmup_steps": 500}
     small_gpu = gpu | {"train_batch_size": 4, "gradient_accumulation_steps": 4}
     cpu = {"max_train_images": 40_000, "learning_rate": 1e-3, "validation_every": 4_000}
-    large: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
+    large: dict[str, Any] = {
+        "block_out_channels": (128, 256, 512, 512),
+        "layers_per_block": 2,
+        "mid_block_attention": True,
+    }
 
     def preset(name: str, run: dict[str, Any], **settings: Any) -> T:
         return make_preset(config_class, name, run, **settings)
 
     return {
-        "cpu": preset("cpu", cpu, block_out_channels=(16, 32, 64), mid_block_attention=False, **cpu_settings),
+        "cpu": preset("cpu", cpu, block_out_channels=(16, 32, 64), **cpu_settings),
         "6gb": preset("6gb", small_gpu, lpips_weight=0.1),
         "16gb": preset("16gb", gpu | {"train_batch_size": 16}, lpips_weight=0.1),
         "256": preset("256", gpu | {"train_batch_size": 32}, lpips_weight=0.1),
