@@ -212,7 +212,8 @@ def our_denoiser_step(config: Config, data: SpectrogramData, folder: Path) -> Ca
 def our_forward(config: Config, data: SpectrogramData, dtype: torch.dtype) -> Callable[[], Any]:
     shape = _our_latents(config)
     unet = _placed(untrained_unet(train_ldm.PRESETS[config.preset], data, shape), dtype).eval()
-    latents, users = _normal(config.batch_size, *shape).to(dtype), torch.arange(config.batch_size, device=_device())
+    unet.to(memory_format=torch.channels_last)
+    latents, users = _normal(config.batch_size, *shape).to(dtype), _users(config)
     return torch.no_grad()(lambda: unet(latents, 500, users=users))
 
 
@@ -228,14 +229,14 @@ def stock_unet() -> UNet2DModel:
 
 def stock_forward(config: Config) -> Callable[[], Any]:
     unet = _placed(stock_unet()).eval()
-    latents, users = _normal(config.batch_size, *STOCK_LATENTS), torch.arange(config.batch_size, device=_device())
+    latents, users = _normal(config.batch_size, *STOCK_LATENTS), _users(config)
     return torch.no_grad()(lambda: unet(latents, 500, class_labels=users))
 
 
 def stock_denoiser_step(config: Config) -> Callable[[], None]:
     unet = _placed(stock_unet())
     optimizer, noising = torch.optim.AdamW(unet.parameters(), 1e-4), DDPMScheduler()
-    latents, users = _normal(config.batch_size, *STOCK_LATENTS), torch.arange(config.batch_size, device=_device())
+    latents, users = _normal(config.batch_size, *STOCK_LATENTS), _users(config)
 
     def step() -> None:
         noise = torch.randn_like(latents)
@@ -253,9 +254,10 @@ def decoding_makers(config: Config, data: SpectrogramData, folder: Path) -> dict
     """Latents to pictures."""
 
     def ours(dtype: torch.dtype) -> Callable[[], Any]:
-        vqvae = _placed(train_vq_vae.build_model(train_vq_vae.PRESETS[config.preset], 1), dtype).eval()
-        latents = _normal(config.batch_size, *_our_latents(config)).to(dtype)
-        return torch.no_grad()(lambda: vqvae.decode(cast(torch.FloatTensor, latents)))
+        pipeline = untrained_pipeline(config.preset, data)
+        _placed(pipeline.vqvae, dtype).to(memory_format=torch.channels_last)
+        latents = _normal(config.batch_size, *_our_latents(config))
+        return torch.no_grad()(lambda: pipeline.decode(latents))
 
     def stock() -> Callable[[], Any]:
         vqvae, latents = _placed(stock_vqvae()).eval(), _normal(config.batch_size, *STOCK_LATENTS)
@@ -274,7 +276,7 @@ def sampling_makers(config: Config, data: SpectrogramData, folder: Path) -> dict
     def ours(dtype: torch.dtype, steps: int, guidance_scale: float) -> Callable[[], Any]:
         pipeline = untrained_pipeline(config.preset, data)
         for model in (pipeline.vqvae, pipeline.unet):
-            _placed(model, dtype)
+            _placed(model, dtype).to(memory_format=torch.channels_last)  # as `echoform generate` does
         return lambda: pipeline(
             users=[0],
             num_images_per_user=config.batch_size,
@@ -400,6 +402,10 @@ def _placed(model: Model, dtype: torch.dtype = torch.float32) -> Model:
 
 def _normal(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(_device())
+
+
+def _users(config: Config) -> Tensor:
+    return torch.arange(config.batch_size, device=_device()) % USERS
 
 
 def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt", "db")
 CPU_DECODED_PIXELS = 65_536
-"""Pixels that a CPU decodes at once: feature maps of more leave its caches, and each picture takes up to 1.6 times."""
+"""Pixels that a CPU decodes at once: feature maps of more leave its caches, the sooner the more else it does."""
 
 Label = str | int
 Picture = Image.Image | np.ndarray | Tensor
