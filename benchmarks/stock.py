@@ -212,7 +212,7 @@ def our_denoiser_step(config: Config, data: SpectrogramData, folder: Path) -> Ca
 def our_forward(config: Config, data: SpectrogramData, dtype: torch.dtype) -> Callable[[], Any]:
     shape = _our_latents(config)
     unet = _placed(untrained_unet(train_ldm.PRESETS[config.preset], data, shape), dtype).eval()
-    unet.to(memory_format=torch.channels_last)
+    unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     latents, users = _normal(config.batch_size, *shape).to(dtype), _users(config)
     return torch.no_grad()(lambda: unet(latents, 500, users=users))
 
