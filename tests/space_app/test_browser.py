@@ -131,14 +131,14 @@ def test_a_visitor_chooses_a_person_and_gets_their_pictures_the_code_and_an_arch
     expect(page.get_by_text("ID_2, seed 6", exact=True)).to_be_visible(timeout=WAIT_MS)
     assert captions(page) == ["ID_2, seed 5", "ID_2, seed 6"]
     expect(page.locator(".cm-content").first).to_contain_text("range(5, 7)")
+    shown = [plain(shown_pixels(pictures(page).nth(number))) for number in range(2)]
     with page.expect_download() as download:
         page.get_by_text("Download pictures and metadata (ZIP)").click()
     with zipfile.ZipFile(download.value.path()) as pack:
         rows = [json.loads(line) for line in pack.read("metadata.jsonl").decode().splitlines()]
         drawn = [np.asarray(Image.open(BytesIO(pack.read(row["file_name"])))) for row in rows]
     assert [(row["user"], row["seed"]) for row in rows] == [("ID_2", 5), ("ID_2", 6)]
-    for number, picture in enumerate(drawn):
-        np.testing.assert_array_equal(plain(shown_pixels(pictures(page).nth(number))), picture)
+    np.testing.assert_array_equal(shown, drawn)
 
 
 def test_a_dropped_spectrogram_is_measured_varied_and_refused_where_it_is_none(

@@ -18,7 +18,9 @@ from echoform_train.study.gain import GainSettings, Verdict, across, measure, ve
 from echoform_train.study.pairs import BOTH, GENERATED, Row, best_classical
 from echoform_train.study.subsets import choose
 
-SETTINGS = GainSettings(sizes=(2, None), seeds=(3, 4), screening_seeds=1, families=("ResNet",), train_images=64)
+SETTINGS = GainSettings(
+    sizes=(2, None), seeds=(3, 4), screening_seeds=1, families=("ResNet",), train_images=64, window_s=3.0
+)
 Key = tuple[int | None, int]
 
 
