@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import tyro
 
-from echoform_train import generate, score_generated, train_ldm
-from echoform_train.config import DataConfig
-from echoform_train.first_stage import FACTS, SPLIT
-from echoform_train.provenance import provenance
-from echoform_train.push import PIPELINE
+from echoform_train.commands import generate, score_generated
+from echoform_train.data.config import DataConfig
+from echoform_train.engine.files import FACTS, PIPELINE, SPLIT
+from echoform_train.engine.provenance import provenance
+from echoform_train.scoring.generated import LABELS
+from echoform_train.trainers import ldm as train_ldm
 
 SHOWN = ("gan_test", "gan_test_ratio", "gan_train", "gan_train_ratio", "frechet", "precision", "recall", "memorised")
 
@@ -118,7 +119,7 @@ def table(results: dict[str, Any]) -> list[str]:
     for score in SHOWN:
         entries = [result["scores"][score] for result in results.values()]
         cells = " | ".join(_cell(entry) for entry in entries)
-        lines.append(f"| {score_generated.LABELS[score]} | {cells} | {entries[0]['floor']:.3f} |")
+        lines.append(f"| {LABELS[score]} | {cells} | {entries[0]['floor']:.3f} |")
     return lines
 
 

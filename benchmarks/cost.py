@@ -25,9 +25,10 @@ import tyro
 from in_turns import in_turns, write_results
 from untrained import noise_data, untrained_pipeline
 
-from echoform_train import train_ldm, train_vq_vae
-from echoform_train.config import DataConfig
-from echoform_train.first_stage import load_first_stage
+from echoform_train.data.config import DataConfig
+from echoform_train.latent_diffusion.first_stage import load_first_stage
+from echoform_train.trainers import ldm as train_ldm
+from echoform_train.trainers import vq_vae as train_vq_vae
 
 TIMES = (1, 2, 4)
 EPOCHS = 2

@@ -27,7 +27,7 @@ from torchvision.models import resnet50
 
 from echoform import DepthAutoencoder
 from echoform.depth_autoencoder import COSINE_SIZES, SIZES
-from echoform_train.provenance import provenance
+from echoform_train.engine.provenance import provenance
 
 
 @dataclass(frozen=True, kw_only=True)

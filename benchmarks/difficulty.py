@@ -18,12 +18,12 @@ from typing import Any
 import torch
 import tyro
 
-from echoform_train import simulate
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
-from echoform_train.first_stage import SPLIT
-from echoform_train.judge import accuracy, accuracy_by_user, confusion, train_judge
-from echoform_train.metrics import mean_interval
-from echoform_train.provenance import provenance
+from echoform_train.engine.files import AXES, SPLIT
+from echoform_train.engine.provenance import provenance
+from echoform_train.radar.simulation import SimulationConfig, simulate
+from echoform_train.scoring.judge import accuracy, accuracy_by_user, confusion, train_judge
+from echoform_train.scoring.metrics import mean_interval
 
 BACKGROUND_LEVEL = 1 / 8
 """What lies below this share of the colour scale counts as background: in jet, what is dark blue."""
@@ -55,8 +55,8 @@ class Config:
 
 def main(config: Config) -> None:
     folder = config.output_dir / "data"
-    if not (folder / simulate.AXES).is_file():
-        settings = simulate.Config(
+    if not (folder / AXES).is_file():
+        settings = SimulationConfig(
             output_dir=folder,
             users=config.users,
             recordings_per_user=config.recordings_per_user,
@@ -65,7 +65,7 @@ def main(config: Config) -> None:
             seed=config.simulation_seed,
             workers=config.workers,
         )
-        simulate.main(settings)
+        simulate(settings)
     runs = [judge_seed(config, folder, seed) for seed in config.seeds]
     results: dict[str, Any] = {"runs": runs}
     if len(runs) > 1:

@@ -24,15 +24,17 @@ from diffusers import AutoencoderKL, VQModel
 from torch.nn import functional as F
 from tqdm.auto import trange
 
-from echoform_train import train_kl_vae, train_vq_vae
-from echoform_train.config import DataConfig
+from echoform_train.commands.score_first_stage import train_judges
+from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms, to_model
-from echoform_train.first_stage import MODEL, SPLIT, FirstStageModel, decoded, load_first_stage, posterior_of
-from echoform_train.first_stage_quality import measure, verdict
-from echoform_train.provenance import provenance
-from echoform_train.reconstruction import FirstStageConfig
-from echoform_train.schedules import learning_rate_at
-from echoform_train.score_first_stage import train_judges
+from echoform_train.engine.files import FIRST_STAGE, SPLIT
+from echoform_train.engine.provenance import provenance
+from echoform_train.engine.schedules import learning_rate_at
+from echoform_train.latent_diffusion.first_stage import FirstStageModel, decoded, load_first_stage, posterior_of
+from echoform_train.latent_diffusion.first_stage_training import FirstStageConfig
+from echoform_train.latent_diffusion.quality import measure, verdict
+from echoform_train.trainers import kl_vae as train_kl_vae
+from echoform_train.trainers import vq_vae as train_vq_vae
 
 Variant = Literal["plain", "vq", "kl", "stock_vq", "stock_kl"]
 STOCK_GROUPS = 32
@@ -100,7 +102,7 @@ def trained(
         if not (folder / "seconds.json").is_file():
             train_stock(config, data, name, folder)
         kind = AutoencoderKL if name == "stock_kl" else VQModel
-        return kind.from_pretrained(folder / MODEL), json.loads((folder / "seconds.json").read_text())
+        return kind.from_pretrained(folder / FIRST_STAGE), json.loads((folder / "seconds.json").read_text())
     shared = {
         "data": DataConfig(data=config.data, split_file=split_file, resolution=config.resolution),
         "block_out_channels": config.block_out_channels,
@@ -170,7 +172,7 @@ def train_stock(config: Config, data: SpectrogramData, name: Variant, folder: Pa
         torch.nn.utils.clip_grad_norm_(model.parameters(), preset.run.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    model.save_pretrained(folder / MODEL)
+    model.save_pretrained(folder / FIRST_STAGE)
     (folder / "seconds.json").write_text(json.dumps(time.perf_counter() - started))
 
 

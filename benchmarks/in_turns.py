@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from echoform_train.provenance import provenance
+from echoform_train.engine.provenance import provenance
 
 Maker = Callable[[], Callable[[], Any]]
 """Builds what is to be timed and gives the call that is."""

@@ -21,8 +21,8 @@ from in_turns import measure, write_results
 from torch import Tensor, nn
 from untrained import noise_data, untrained_pipeline
 
-from echoform_train import train_vq_vae
-from echoform_train.precision import cpu_bf16_gain
+from echoform_train.engine.precision import cpu_bf16_gain
+from echoform_train.trainers import vq_vae as train_vq_vae
 
 Layout = Literal["contiguous", "channels last"]
 LAYOUTS: dict[Layout, torch.memory_format] = {

@@ -21,15 +21,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from echoform.conv_autoencoder import ConvAutoencoder
-from echoform_train import train_conv_ae
-from echoform_train.conv.evaluation import evaluating, passed
-from echoform_train.conv.export import BEST
+from echoform_train.commands.score_conv_ae import LABELS, score
+from echoform_train.conv.quality import evaluating, passed
 from echoform_train.data.images import ImageData, ImageDataConfig, load_image_data
-from echoform_train.first_stage import SPLIT
-from echoform_train.image_quality import brightness_each
-from echoform_train.metrics import mean_interval
-from echoform_train.provenance import provenance
-from echoform_train.score_conv_ae import LABELS, score
+from echoform_train.engine.files import AUTOENCODER, SPLIT
+from echoform_train.engine.provenance import provenance
+from echoform_train.scoring.image_quality import brightness_each
+from echoform_train.scoring.metrics import mean_interval
+from echoform_train.trainers import conv_ae as train_conv_ae
 
 Activation = Literal["none", "sigmoid"]
 ACTIVATIONS: tuple[Activation, ...] = ("none", "sigmoid")
@@ -66,7 +65,7 @@ def main(config: Config) -> None:
         for activation in ACTIVATIONS:
             folder = config.output_dir / f"{activation}-{seed}"
             facts = train(config, source, data, folder, activation, seed)
-            model = ConvAutoencoder.from_pretrained(folder / BEST)
+            model = ConvAutoencoder.from_pretrained(folder / AUTOENCODER)
             measured = score(model, data)[0]
             values = {name: entry["mean"] for name, entry in measured["methods"]["model"].items()}
             rows.append({"activation": activation, "seed": seed, "seconds": facts["seconds"]} | values)
@@ -124,7 +123,7 @@ def draw(config: Config, data: ImageData) -> None:
     pixels = data.test.pixels[shown]
     rows = {"input": pixels.float() / 255}
     for activation in ACTIVATIONS:
-        model = ConvAutoencoder.from_pretrained(config.output_dir / f"{activation}-{config.seeds[0]}" / BEST)
+        model = ConvAutoencoder.from_pretrained(config.output_dir / f"{activation}-{config.seeds[0]}" / AUTOENCODER)
         with evaluating(model):
             rows[activation] = torch.cat([model.to_unit(each.made) for each in passed(model, pixels)])
     figure = Figure(figsize=(1.5 * SHOWN + 0.5, 1.75 * len(rows)), layout="constrained")

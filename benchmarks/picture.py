@@ -14,9 +14,9 @@ import torch
 import tyro
 from torch import Tensor
 
+from echoform_train.data.painting import save_sheet
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.generated_images import read_generated, read_metadata
-from echoform_train.pictures import save_sheet
+from echoform_train.scoring.generated_images import read_generated, read_metadata
 
 EACH = 4
 

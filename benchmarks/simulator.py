@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import tyro
 
-from echoform_train import simulate
-from echoform_train.provenance import provenance
+from echoform_train.engine.provenance import provenance
+from echoform_train.radar import simulation
 from echoform_train.radar.pictures import save_picture
+from echoform_train.radar.simulated_walks import person_of
 from echoform_train.radar.walks import Route, draw_walk, record_motion, walk_motion
-from echoform_train.simulated_recordings import person_of
 
 STEPS = ("kinematics", "echoes", "stft", "picture and png")
 
@@ -67,7 +67,7 @@ class Clock:
 
 def main(config: Config) -> None:
     config.output_dir.mkdir(parents=True, exist_ok=True)
-    settings = simulate.Config(
+    settings = simulation.SimulationConfig(
         output_dir=config.output_dir / "data",
         users=31,
         recordings_per_user=15,
@@ -85,7 +85,7 @@ def main(config: Config) -> None:
         results[name] = {"a picture": sum(each_ms.values()), **each_ms}
     if config.whole:
         start_s = time.perf_counter()
-        simulate.simulate(settings)
+        simulation.simulate(settings)
         results["whole"] = {
             "pictures": len(list(settings.output_dir.glob("*/*.png"))),
             "workers": config.workers,
@@ -96,7 +96,7 @@ def main(config: Config) -> None:
     print(json.dumps(results, indent=1))
 
 
-def simulate_one(settings: simulate.Config, number: int, folder: Path, clock: Clock) -> int:
+def simulate_one(settings: simulation.SimulationConfig, number: int, folder: Path, clock: Clock) -> int:
     """One recording of the kind that `simulate` makes; returns its pictures."""
     rng = np.random.default_rng(number)
     with clock.timed("kinematics"):
@@ -105,7 +105,7 @@ def simulate_one(settings: simulate.Config, number: int, folder: Path, clock: Cl
         motion = walk_motion(walk, settings.recording_s + settings.shown_s - settings.window_s, rng)
     with clock.timed("echoes"):
         recording = record_motion(walk, motion, settings.radar, rng)
-    windows = simulate.cut_windows(settings, recording)
+    windows = simulation.cut_windows(settings, recording)
     pictures = 0
     while True:
         with clock.timed("stft"):
@@ -114,7 +114,7 @@ def simulate_one(settings: simulate.Config, number: int, folder: Path, clock: Cl
             return pictures
         with clock.timed("picture and png"):
             path = folder / f"{pictures}.png"
-            save_picture(path, window[2], settings.resolution, db_min=simulate.DB_MIN, db_max=simulate.DB_MAX)
+            save_picture(path, window[2], settings.resolution, db_min=simulation.DB_MIN, db_max=simulation.DB_MAX)
         pictures += 1
 
 

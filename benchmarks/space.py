@@ -34,7 +34,7 @@ from in_turns import write_results
 from untrained import noise_data, untrained_pipeline
 
 from echoform import DepthAutoencoder, DepthAutoencoderPipeline
-from echoform_train.space import space_files
+from echoform_train.commands.space import space_files
 
 ANSWER_S = 600
 

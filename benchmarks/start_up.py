@@ -30,7 +30,7 @@ BARE = {
     "python": "pass",
     "import torch": "import torch",
     "import of diffusers' classes": "from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, VQModel",
-    "import echoform_train.generate": "import echoform_train.generate",
+    "import echoform_train.commands.generate": "import echoform_train.commands.generate",
 }
 SHOWN = 12
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)")

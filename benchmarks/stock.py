@@ -31,16 +31,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from untrained import noise_data, untrained_pipeline, untrained_unet
 
-from echoform_train import train_ldm, train_vq_vae
-from echoform_train.codebook import EMACodebook, look_up
-from echoform_train.config import DataConfig, fixed_settings
+from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData
-from echoform_train.first_stage import encode
-from echoform_train.losses import PerceptualLoss
-from echoform_train.objective import make_objective
-from echoform_train.precision import cpu_bf16_gain
-from echoform_train.reconstruction import Learner
-from echoform_train.run import Run
+from echoform_train.engine.config import fixed_settings
+from echoform_train.engine.precision import cpu_bf16_gain
+from echoform_train.engine.run import Run
+from echoform_train.latent_diffusion.codebook import EMACodebook, look_up
+from echoform_train.latent_diffusion.first_stage import encode
+from echoform_train.latent_diffusion.first_stage_training import Learner
+from echoform_train.latent_diffusion.objective import make_objective
+from echoform_train.scoring.perceptual import PerceptualLoss
+from echoform_train.trainers import ldm as train_ldm
+from echoform_train.trainers import vq_vae as train_vq_vae
 
 Part = Literal["vq", "denoiser", "decoding", "sampling"]
 Model = TypeVar("Model", bound=nn.Module)

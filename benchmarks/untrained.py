@@ -6,12 +6,13 @@ import torch
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
-from echoform_train import train_ldm, train_vq_vae
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.data.split import Split
-from echoform_train.export import build_pipeline
-from echoform_train.objective import make_objective
-from echoform_train.reconstruction import latent_shape
+from echoform_train.latent_diffusion.export import build_pipeline
+from echoform_train.latent_diffusion.first_stage_training import latent_shape
+from echoform_train.latent_diffusion.objective import make_objective
+from echoform_train.trainers import ldm as train_ldm
+from echoform_train.trainers import vq_vae as train_vq_vae
 
 
 def noise_data(resolution: int, users: int, train_images: int, held_out_images: int = 16) -> SpectrogramData:

@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from echoform_train import train_depth_ae, train_kl_vae, train_ldm, train_vq_vae
-from echoform_train.config import DataConfig, RunConfig
+from echoform_train.data.config import DataConfig
 from echoform_train.depth.config import DepthDataConfig
+from echoform_train.engine.config import RunConfig
+from echoform_train.trainers import depth_ae as train_depth_ae
+from echoform_train.trainers import kl_vae as train_kl_vae
+from echoform_train.trainers import ldm as train_ldm
+from echoform_train.trainers import vq_vae as train_vq_vae
 
 
 def tiny_run(output_dir: Path, **settings: Any) -> RunConfig:

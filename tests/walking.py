@@ -13,8 +13,8 @@ from torch import Tensor
 
 from echoform_train.data.colormap import to_index
 from echoform_train.radar.pictures import paint
-from echoform_train.simulate import DB_MAX, DB_MIN, Config, cut_windows, picture_axes, record
-from echoform_train.simulated_recordings import simulated_walks
+from echoform_train.radar.simulated_walks import simulated_walks
+from echoform_train.radar.simulation import DB_MAX, DB_MIN, SimulationConfig, cut_windows, picture_axes, record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Walks:
 
 def simulate_walks(users: int, recordings: int, *sides: int, recording_s: float = 4.0, seed: int = 5) -> Walks:
     """Walks of a few people at pictures of these sides."""
-    config = Config(
+    config = SimulationConfig(
         output_dir=Path("nowhere"),
         users=users,
         recordings_per_user=recordings,

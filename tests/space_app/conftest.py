@@ -25,7 +25,7 @@ from matplotlib import colormaps
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
 from echoform.hub import push_folder
 from echoform_cards.model_card import render_model_card
-from echoform_train.space import push_space
+from echoform_train.commands.space import push_space
 from hub_server import Hub
 from tiny_depth import tiny_depth_pipeline
 

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import SpaceCard
 
 from echoform.hub import PushError
-from echoform_train import space
+from echoform_train.commands import space
 from hub_server import Hub
 
 SPACE = Path(__file__).parents[2] / "space_app"

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from echoform_train import simulate, train_depth_ae, train_kl_vae, train_ldm, train_vq_vae
+from echoform_train.commands import simulate
+from echoform_train.trainers import depth_ae as train_depth_ae
+from echoform_train.trainers import kl_vae as train_kl_vae
+from echoform_train.trainers import ldm as train_ldm
+from echoform_train.trainers import vq_vae as train_vq_vae
 from tiny import tiny_depth_ae, tiny_kl_vae, tiny_ldm, tiny_vq_vae, write_depth_images
 
 

@@ -42,7 +42,7 @@ def test_every_verb_explains_its_flags(verb, capsys):
 
 
 def test_flags_override_the_preset_that_was_chosen():
-    from echoform_train import train_ldm
+    from echoform_train.trainers import ldm as train_ldm
 
     common = ["--first-stage", "a", "--data", "b", "--output-dir", "c"]
     plain = cli.parse(train_ldm, ["--preset", "256", *common], prog="x")

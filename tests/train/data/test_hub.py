@@ -6,7 +6,7 @@ import pytest
 import tyro
 from datasets import ClassLabel, Dataset, Features, Image, Value, config
 
-from echoform_train.config import DataConfig
+from echoform_train.data.config import DataConfig
 from echoform_train.data.folder import load_images
 from echoform_train.data.hub import is_hub_id, parse_hub_id
 from echoform_train.data.spectrograms import load_spectrograms

@@ -12,12 +12,13 @@ from datasets import Image, load_dataset
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from echoform.hub import PushError
-from echoform_train import simulate, train_vq_vae
-from echoform_train.config import DataConfig
+from echoform_train.commands import simulate
+from echoform_train.data.config import DataConfig
 from echoform_train.data.publish import PARTS, publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split import Split
-from echoform_train.run import read_log
+from echoform_train.engine.run import read_log
+from echoform_train.trainers import vq_vae as train_vq_vae
 from tiny import run_python, tiny_run, tiny_vq_vae
 
 

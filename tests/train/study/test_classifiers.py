@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import Spectrograms, to_pixels
-from echoform_train.study.classical import Strips, time_roll
+from echoform_train.study.augmentations import Strips, time_roll
 from echoform_train.study.classifiers import FAMILIES, hits, logits_of, train_classifier
 
 

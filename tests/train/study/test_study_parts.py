@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
-from echoform_train.metrics import memorised_share, nearest_two
+from echoform_train.scoring.metrics import memorised_share, nearest_two
+from echoform_train.study.augmentations import CLASSICAL
 from echoform_train.study.choosing import ROUNDS, Chosen, choose_images, why_not_kept
-from echoform_train.study.classical import CLASSICAL
+from echoform_train.study.filtering import NO_WALK
 from echoform_train.study.findings import (
     arm_findings,
     condition_findings,
@@ -25,7 +26,6 @@ from echoform_train.study.findings import (
 )
 from echoform_train.study.generator import GeneratorConfig
 from echoform_train.study.plan import StudyConfig, images_a_user, parse_sizes, plan_tasks
-from echoform_train.study.selection import NO_WALK
 
 
 @pytest.fixture(scope="module")

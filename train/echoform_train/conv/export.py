@@ -11,13 +11,11 @@ from torch import Tensor
 
 from echoform.conv_autoencoder import ConvAutoencoder
 from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
-from echoform_train.conv.evaluation import latent_statistics
+from echoform_train.conv.quality import latent_statistics
 from echoform_train.data.images import Images
-from echoform_train.export import write_card
-from echoform_train.first_stage import FACTS
+from echoform_train.engine.files import FACTS
+from echoform_train.publishing.card import write_card
 
-PIPELINE = "pipeline"
-BEST = "autoencoder"
 _MEASURED = 1000
 
 

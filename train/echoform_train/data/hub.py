@@ -12,16 +12,8 @@ from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from echoform_train.data.image_check import BadFile
-from echoform_train.data.layout import (
-    AXES_NAME,
-    SPLIT_NAME,
-    Found,
-    ImageFile,
-    natural_key,
-    read_axes,
-    recording_of,
-    split_name,
-)
+from echoform_train.data.layout import Found, ImageFile, natural_key, read_axes, recording_of, split_name
+from echoform_train.engine.files import AXES, SPLIT
 
 _HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
@@ -55,8 +47,8 @@ def published_split(source: str | Path) -> Path | None:
         source: Folder, or id on the Hub that was loaded before.
     """
     if Path(source).is_dir():
-        return _beside(Path(source), SPLIT_NAME) if is_dataset_folder(Path(source)) else None
-    return _download(*parse_hub_id(str(source)), SPLIT_NAME) if is_hub_id(str(source)) else None
+        return _beside(Path(source), SPLIT) if is_dataset_folder(Path(source)) else None
+    return _download(*parse_hub_id(str(source)), SPLIT) if is_hub_id(str(source)) else None
 
 
 def find_in_dataset(source: str, *, need_users: bool = False) -> Found:
@@ -85,7 +77,7 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> Found:
         ) from error
     assert isinstance(loaded, DatasetDict)
     split_file, axes_file = (
-        _beside(Path(source), name) if local else _download(repo, revision, name) for name in (SPLIT_NAME, AXES_NAME)
+        _beside(Path(source), name) if local else _download(repo, revision, name) for name in (SPLIT, AXES)
     )
     published = split_file is not None
     parts = {str(name): part for name, part in loaded.items()} if published else _name_splits(source, loaded)

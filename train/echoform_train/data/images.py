@@ -21,8 +21,6 @@ from echoform_train.data.folder import build_dataset
 from echoform_train.data.hub import find_in_dataset, is_dataset_folder, is_hub_id
 from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, BadFileError, decode_image, refuse
 from echoform_train.data.layout import (
-    AXES_NAME,
-    METADATA_NAME,
     Found,
     ImageFile,
     find_in_folder,
@@ -32,6 +30,7 @@ from echoform_train.data.layout import (
     split_name,
 )
 from echoform_train.data.split import Split, check_split, make_split
+from echoform_train.engine.files import AXES, METADATA
 
 Color = Literal["auto", "rgb", "grey"]
 
@@ -147,7 +146,7 @@ def _find(source: str) -> Found:
     folder = Path(source)
     if folder.is_dir() and not is_dataset_folder(folder):
         images = _find_in_folder(folder)
-        return Found(tuple(images), axes=read_axes(folder / AXES_NAME))
+        return Found(tuple(images), axes=read_axes(folder / AXES))
     if folder.is_file():
         raise ValueError(f"a source must be a folder or a data set of the Hub, {source} is a file")
     if not folder.is_dir() and not is_hub_id(source):
@@ -168,7 +167,7 @@ def _find_in_folder(folder: Path) -> list[ImageFile]:
         outside = next(name for name in names if splits[name] is None)
         raise ValueError(f"split folders must stand alone, {folder} holds {inside[0]} and {outside}")
     # What its metadata say of recordings is what they say to every other training.
-    known = find_in_folder(folder).images if (folder / METADATA_NAME).is_file() else ()
+    known = find_in_folder(folder).images if (folder / METADATA).is_file() else ()
     described = {image.file: (image.recording, image.start_s) for image in known}
     images = []
     for name in names:

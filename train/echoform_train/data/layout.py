@@ -11,11 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile
+from echoform_train.engine.files import AXES, METADATA
 
 SPLITS = ("train", "validation", "test")
-METADATA_NAME = "metadata.jsonl"
-AXES_NAME = "axes.json"
-SPLIT_NAME = "split.json"
 
 _SPLIT_OF = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 _TIMED_NAME = re.compile(r"(?P<recording>.+)_t(?P<centiseconds>\d+)")
@@ -113,7 +111,7 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> Found:
                 images.append(_describe(path, name, kind, splits, rows))
             except _LayoutError as error:
                 bad_files.append(BadFile(name, str(error)))
-        elif name not in (*metadata_names, AXES_NAME):
+        elif name not in (*metadata_names, AXES):
             other_files.append(name)
     if not images and not bad_files:
         raise ValueError(f"a source must hold {kind.noun}s ({', '.join(kind.suffixes)}), {folder} holds none")
@@ -121,10 +119,10 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> Found:
     other_files = [name for name in other_files if not (name.endswith(".npy") and _stem(name) in stems)]
 
     present = set(names)
-    reason = f"each row of {METADATA_NAME} must name {kind.article} {kind.noun}, this is not there"
+    reason = f"each row of {METADATA} must name {kind.article} {kind.noun}, this is not there"
     bad_files += [BadFile(name, reason) for name in rows or () if name not in present]
     bad_files += _empty_folders(folder, kind, splits)
-    return Found(tuple(images), tuple(bad_files), tuple(other_files), read_axes(folder / AXES_NAME))
+    return Found(tuple(images), tuple(bad_files), tuple(other_files), read_axes(folder / AXES))
 
 
 def separate_incomplete(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[BadFile]]:
@@ -189,8 +187,8 @@ def _read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict
     for place in ("", *splits):
         csv_path = folder / place / "metadata.csv"
         if csv_path.is_file():
-            raise ValueError(f"metadata must be a {METADATA_NAME}, {csv_path} is not read")
-        path = folder / place / METADATA_NAME
+            raise ValueError(f"metadata must be a {METADATA}, {csv_path} is not read")
+        path = folder / place / METADATA
         if not path.is_file():
             continue
         read.append(path.relative_to(folder).as_posix())
@@ -234,7 +232,7 @@ def _describe(
     row: dict[str, Any] = {}
     if rows is not None:
         if name not in rows:
-            raise _LayoutError(f"each {kind.noun} must have a row in {METADATA_NAME}, it has none")
+            raise _LayoutError(f"each {kind.noun} must have a row in {METADATA}, it has none")
         row = rows[name]
     recording, start_s = recording_of(name)
     if row.get("recording") is not None:

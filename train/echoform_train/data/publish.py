@@ -17,10 +17,10 @@ from datasets import ClassLabel, Dataset, Value
 from echoform.hub import push_folder
 from echoform_cards.dataset_card import render_dataset_card
 from echoform_train.data.folder import SourceImages, read_source
-from echoform_train.data.layout import AXES_NAME, SPLIT_NAME
 from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
 from echoform_train.data.spectrograms import choose_split
 from echoform_train.data.split import Split
+from echoform_train.engine.files import AXES, SPLIT
 
 PARTS = ("train", "validation", "test", "left_out")
 """Splits on the Hub. `left_out` holds the images of the gaps: they overlap two sides and belong to neither."""
@@ -120,9 +120,9 @@ def write_dataset(
         dataset = dataset.remove_columns("split")
     rows = rows_of(dataset, split)
     metadata = write_parquet(dataset, rows, folder, max_shard_bytes=max_shard_bytes)
-    split.save(folder / SPLIT_NAME)
+    split.save(folder / SPLIT)
     if read.axes is not None:
-        (folder / AXES_NAME).write_text(json.dumps(read.axes, indent=1) + "\n", encoding="utf-8")
+        (folder / AXES).write_text(json.dumps(read.axes, indent=1) + "\n", encoding="utf-8")
     card = {
         "kind": "spectrogram",
         **metadata,

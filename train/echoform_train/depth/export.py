@@ -9,11 +9,8 @@ from typing import Any
 from echoform.depth_autoencoder import DepthAutoencoder
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.depth.dataset import DepthData
-from echoform_train.export import write_card
-from echoform_train.first_stage import FACTS
-
-PIPELINE = "pipeline"
-BEST = "autoencoder"
+from echoform_train.engine.files import FACTS
+from echoform_train.publishing.card import write_card
 
 
 def build_pipeline(autoencoder: DepthAutoencoder, data: DepthData) -> DepthAutoencoderPipeline:

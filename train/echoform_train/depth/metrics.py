@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from echoform_train.metrics import Interval
+from echoform_train.scoring.metrics import Interval
 
 EDGE_RATIO = 1.05
 """Neighbours are two sides of an edge where one is at least this much as far as the other."""

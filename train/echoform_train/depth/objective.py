@@ -16,7 +16,7 @@ from echoform_train.depth.losses import (
     latent_loss,
     validity_loss,
 )
-from echoform_train.losses import PerceptualLoss
+from echoform_train.scoring.perceptual import PerceptualLoss
 
 
 @dataclass(frozen=True, kw_only=True)

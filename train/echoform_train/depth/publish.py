@@ -10,11 +10,11 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from echoform.hub import push_folder
 from echoform_cards.dataset_card import render_dataset_card
-from echoform_train.data.layout import SPLIT_NAME
 from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
 from echoform_train.data.publish import rows_of, table_facts
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.sources import DepthFile, find_depth_images
+from echoform_train.engine.files import SPLIT
 
 
 def publish_depth(
@@ -82,7 +82,7 @@ def write_depth(
     dataset = _table(images, list(data.id2label.values()))
     rows = rows_of(dataset, data.split)
     metadata = write_parquet(dataset, rows, folder, max_shard_bytes=max_shard_bytes)
-    data.split.save(folder / SPLIT_NAME)
+    data.split.save(folder / SPLIT)
     low, high = data.depth_range
     card = {
         "kind": "depth",

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from echoform_train.data.layout import SPLITS
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.generated_images import Sample
-from echoform_train.judge import train_judge
-from echoform_train.seeds import mix_seed
+from echoform_train.engine.seeds import mix_seed
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.scoring.judge import train_judge
 from echoform_train.study.classifiers import BATCH_SIZE
 from echoform_train.study.dataset import first_of_each_user
+from echoform_train.study.filtering import KEPT, Selection, agree, select
 from echoform_train.study.generator import GeneratorConfig, draw_sample
-from echoform_train.study.selection import KEPT, Selection, agree, select
-from echoform_train.study.stages import write_json, write_tensors
+from echoform_train.study.stage_cache import write_json, write_tensors
 from echoform_train.study.walks import Walks
 
 ROUNDS = 3

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import to_model
-from echoform_train.generated_images import Sample
-from echoform_train.judge import LABEL_SMOOTHING, MIN_SIDE, Judge, shrink
-from echoform_train.precision import autocast_dtype
-from echoform_train.schedules import learning_rate_at
-from echoform_train.seeds import mix_seed
-from echoform_train.study.classical import Augmentation, Strips
+from echoform_train.engine.precision import autocast_dtype
+from echoform_train.engine.schedules import learning_rate_at
+from echoform_train.engine.seeds import mix_seed
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.scoring.judge import LABEL_SMOOTHING, MIN_SIDE, Judge, shrink
+from echoform_train.study.augmentations import Augmentation, Strips
 
 # Chosen on validation recordings of 31 simulated people with 10 images each, so that no arm stands on a weak rival.
 # Many small steps beat few large ones: by real images alone the ResNet names 39 % in batches of 64, 49 % in batches of

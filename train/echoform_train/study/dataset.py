@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from echoform_train.data.layout import AXES_NAME, METADATA_NAME, SPLITS, split_name
+from echoform_train.data.layout import SPLITS, split_name
+from echoform_train.data.painting import to_pictures
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.generated_images import Sample
-from echoform_train.pictures import to_pictures
+from echoform_train.engine.files import AXES, METADATA
+from echoform_train.scoring.generated_images import Sample
 
 Row = Mapping[str, Any]
 """What is known of an image, by column."""
@@ -108,9 +109,9 @@ def write_dataset(
                 _save(image, data.colormap, partial / split / name)
                 lines.append(json.dumps({"file_name": name, **line}) + "\n")
                 bar.update()
-            (partial / split / METADATA_NAME).write_text("".join(lines), encoding="utf-8")
+            (partial / split / METADATA).write_text("".join(lines), encoding="utf-8")
     if data.axes is not None:
-        (partial / AXES_NAME).write_text(json.dumps(data.axes, indent=1) + "\n", encoding="utf-8")
+        (partial / AXES).write_text(json.dumps(data.axes, indent=1) + "\n", encoding="utf-8")
     if folder.is_dir():
         folder.rmdir()
     partial.rename(folder)

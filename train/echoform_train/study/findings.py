@@ -11,12 +11,11 @@ from torch import Tensor
 
 from echoform_train.data.layout import SPLITS
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
-from echoform_train.generated_images import Sample
-from echoform_train.judge import shrink
-from echoform_train.metrics import Interval, Nearest, nearest_two
-from echoform_train.study.classical import REAL
-from echoform_train.study.gain import paired_difference
-from echoform_train.study.pairs import (
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.scoring.judge import shrink
+from echoform_train.scoring.metrics import Interval, Nearest, nearest_two
+from echoform_train.study.augmentations import REAL
+from echoform_train.study.comparisons import (
     ARMS,
     BEST,
     BOTH,
@@ -26,6 +25,7 @@ from echoform_train.study.pairs import (
     best_classical,
     name_of_size,
 )
+from echoform_train.study.gain import paired_difference
 from echoform_train.study.physics import wasserstein
 from echoform_train.study.walks import Walks
 

@@ -11,11 +11,20 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.generated_images import Sample
-from echoform_train.metrics import Interval
-from echoform_train.study.classical import CLASSICAL, REAL, Strips, recipe, without_recropping
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.scoring.metrics import Interval
+from echoform_train.study.augmentations import CLASSICAL, REAL, Strips, recipe, without_recropping
 from echoform_train.study.classifiers import FAMILIES, hits, train_classifier
-from echoform_train.study.pairs import BEST, BOTH, GENERATED, Difference, Row, best_classical, name_of_size, paired
+from echoform_train.study.comparisons import (
+    BEST,
+    BOTH,
+    GENERATED,
+    Difference,
+    Row,
+    best_classical,
+    name_of_size,
+    paired,
+)
 
 Word = Literal["helps", "no measurable effect", "hurts"]
 

@@ -14,16 +14,19 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
-from echoform_train import simulate, train_ldm, train_vq_vae
-from echoform_train.config import DataConfig, RunConfig
+from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms, to_pixels
-from echoform_train.export import PIPELINE
-from echoform_train.first_stage import SPLIT, FirstStage, load_first_stage
-from echoform_train.generate import load_pipeline
-from echoform_train.generated_images import Sample
+from echoform_train.engine.config import RunConfig
+from echoform_train.engine.files import AXES, PIPELINE, SPLIT
+from echoform_train.engine.seeds import mix_seed
+from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
+from echoform_train.latent_diffusion.sampling import load_pipeline
 from echoform_train.radar.body import CONDITIONS
-from echoform_train.seeds import mix_seed
-from echoform_train.study.copies import export_unrolled, learning_material
+from echoform_train.radar.simulation import SimulationConfig, simulate
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.study.training_copies import export_unrolled, learning_material
+from echoform_train.trainers import ldm as train_ldm
+from echoform_train.trainers import vq_vae as train_vq_vae
 
 VQ_VAE = "vq-vae"
 LDM = "ldm"
@@ -91,11 +94,11 @@ def pretrain(data: SpectrogramData, folder: Path, settings: GeneratorConfig, *, 
         raise ValueError("pre-training on simulated walkers needs colour-mapped spectrograms, these are RGB")
     resolution = data.train.pixels.shape[-1]
     carried = set(data.condition_labels.get("condition", {}).values())
-    window_s = (data.axes or {}).get("window_s", simulate.Config.window_s)
+    window_s = (data.axes or {}).get("window_s", SimulationConfig.window_s)
     walkers = folder / WALKERS
-    if not (walkers / simulate.AXES).is_file():
-        simulate.main(
-            simulate.Config(
+    if not (walkers / AXES).is_file():
+        simulate(
+            SimulationConfig(
                 output_dir=walkers,
                 users=settings.pretrain_people,
                 recordings_per_user=12,

@@ -13,17 +13,17 @@ from torch import Tensor
 
 from echoform_train.data.layout import SPLITS
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.generated_images import Sample
-from echoform_train.score_generated import NEIGHBOURS, score
+from echoform_train.scoring.generated import NEIGHBOURS, score
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.study.augmentations import Strips, recipe
 from echoform_train.study.choosing import Chosen
-from echoform_train.study.classical import Strips, recipe
 from echoform_train.study.classifiers import FAMILIES, logits_of, train_classifier
+from echoform_train.study.comparisons import BEST, BOTH, Row, best_classical, name_of_size
 from echoform_train.study.dataset import first_of_each_user, write_dataset
 from echoform_train.study.findings import gait_findings, nearest_training
 from echoform_train.study.gain import GainSettings, measure
-from echoform_train.study.pairs import BEST, BOTH, Row, best_classical, name_of_size
 from echoform_train.study.plan import Study, Task, count_comparable
-from echoform_train.study.stages import Stage, Stages, content_hash, write_json
+from echoform_train.study.stage_cache import Stage, Stages, content_hash, write_json
 
 ROWS, GAIT = "rows.json", "gait.json"
 SCREENING_SEEDS = 2

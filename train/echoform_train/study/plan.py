@@ -10,15 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from echoform_train.data.config import data_facts
 from echoform_train.data.hub import published_split
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.first_stage import FACTS, data_facts
-from echoform_train.score_generated import NEIGHBOURS
-from echoform_train.seeds import mix_seed
+from echoform_train.engine.files import FACTS
+from echoform_train.engine.seeds import mix_seed
+from echoform_train.scoring.generated import NEIGHBOURS
+from echoform_train.study.comparisons import name_of_size
 from echoform_train.study.gain import across
 from echoform_train.study.generator import GeneratorConfig
-from echoform_train.study.pairs import name_of_size
-from echoform_train.study.subsets import choose
+from echoform_train.study.real_subsets import choose
 
 ALL = "all"
 LEAST_IMAGES = 2

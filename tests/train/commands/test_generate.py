@@ -1,0 +1,105 @@
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from echoform_train.commands import generate
+from tiny import run_processes
+
+
+@pytest.fixture
+def config(second_stage, tmp_path):
+    return generate.Config(
+        pipeline=str(second_stage / "pipeline"), output_dir=tmp_path / "out", num_images=3, num_inference_steps=2
+    )
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+
+
+def pixels(folder):
+    return {row["file_name"]: read(folder / row["file_name"]) for row in rows(folder)}
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def test_images_metadata_and_a_grid_are_written(config):
+    generate.main(replace(config, grid=True))
+    written = rows(config.output_dir)
+    assert [row["user"] for row in written] == ["ID_1"] * 3 + ["ID_2"] * 3 + ["ID_3"] * 3
+    assert len({row["image_seed"] for row in written}) == 9
+    assert all(image.shape == (32, 32, 3) for image in pixels(config.output_dir).values())
+    assert read(config.output_dir / "grid.png").shape == (3 * 32, 3 * 32, 3)
+
+
+def test_a_run_that_was_cut_goes_on_to_the_same_images(config, tmp_path):
+    generate.main(config)
+    whole = pixels(config.output_dir)
+    # As an interruption leaves it: five images, the fifth line of metadata half written, no merged metadata.
+    cut = tmp_path / "cut"
+    shutil.copytree(config.output_dir, cut)
+    lines = (cut / "metadata.jsonl").read_text().splitlines(keepends=True)
+    (cut / "metadata.jsonl").unlink()
+    (cut / "metadata.jsonl.0").write_text("".join(lines[:4]) + lines[4][:20])
+    for row in rows(config.output_dir)[5:]:
+        (cut / row["file_name"]).unlink()
+    kept = (cut / "ID_1" / "00000.png").stat().st_mtime_ns
+    generate.main(replace(config, output_dir=cut))
+    assert rows(cut) == rows(config.output_dir)
+    assert (cut / "ID_1" / "00000.png").stat().st_mtime_ns == kept
+    for name, image in pixels(cut).items():
+        # The colour of a pixel may move by a step where a batch of another size rounds another way.
+        assert np.abs(image.astype(int) - whole[name]).mean() < 1
+
+
+def test_an_image_depends_on_its_seed_and_not_on_what_else_is_asked_for(config, tmp_path):
+    generate.main(config)
+    one = replace(config, users=("ID_2",), num_images=1, output_dir=tmp_path / "one")
+    other = replace(one, seed=1, output_dir=tmp_path / "other")
+    generate.main(one)
+    generate.main(other)
+    name = "ID_2/00000.png"
+    same = pixels(config.output_dir)[name].astype(int)
+    assert np.abs(same - pixels(one.output_dir)[name]).mean() < 1
+    assert np.abs(same - pixels(other.output_dir)[name]).mean() > 1
+
+
+def test_conditions_take_turns(config):
+    generate.main(replace(config, users=("ID_1",), conditions=("direction=towards,away",)))
+    assert [row["direction"] for row in rows(config.output_dir)] == ["towards", "away", "towards"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"users": ("ID_9",)}, r"users must be among ID_1, ID_2, ID_3, got ID_9"),
+        ({"conditions": ("direction",)}, r"written name=value or name=value,value, got 'direction'"),
+        ({"conditions": ("shoes=red",)}, r"direction"),
+    ],
+)
+def test_what_the_pipeline_does_not_know_is_refused(config, change, message):
+    with pytest.raises(ValueError, match=message):
+        generate.main(replace(config, **change))
+
+
+def test_images_of_other_settings_are_not_mixed_into_a_folder(config):
+    generate.main(replace(config, users=("ID_1",), num_images=1))
+    with pytest.raises(ValueError, match=r"images of other settings \(guidance_scale\)"):
+        generate.main(replace(config, guidance_scale=2.5))
+
+
+def test_two_processes_share_the_work_and_make_the_same_images(config, tmp_path):
+    generate.main(config)
+    shared = tmp_path / "shared"
+    arguments = ["-m", "echoform_train.cli", "generate", "--pipeline", config.pipeline, "--output-dir", str(shared)]
+    run_processes(2, [*arguments, "--num-images", "3", "--num-inference-steps", "2"])
+    assert rows(shared) == rows(config.output_dir)
+    whole = pixels(config.output_dir)
+    assert all(np.abs(image.astype(int) - whole[name]).mean() < 1 for name, image in pixels(shared).items())

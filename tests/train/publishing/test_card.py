@@ -1,0 +1,147 @@
+"""Cards of exported folders: what the run measured, what was said later, and snippets that run against the Hub."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard, ModelCardData
+from PIL import Image
+
+from echoform.depth_autoencoder import DepthAutoencoder
+from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+from echoform_train.engine.provenance import provenance
+from echoform_train.publishing.card import write_card
+from echoform_train.publishing.push import push
+from tiny import run_python
+
+SCORES = {
+    "gan_test": {"mean": 0.75, "low": 0.7, "high": 0.8, "n": 3, "interval_over": "seeds", "floor": 0.9},
+    "memorised": {"mean": 0.0123, "floor": 0.0456},
+}
+
+
+@pytest.fixture
+def pipeline(second_stage, tmp_path) -> Path:
+    """The exported folder of a training that is over, with its sample sheets beside it."""
+    shutil.copytree(second_stage / "pipeline", tmp_path / "ldm" / "pipeline")
+    shutil.copytree(second_stage / "samples", tmp_path / "ldm" / "samples")
+    return tmp_path / "ldm" / "pipeline"
+
+
+def card_of(folder: Path) -> str:
+    return (folder / "README.md").read_text(encoding="utf-8")
+
+
+def snippet_of(card: str) -> str:
+    found = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def metadata_of(card: str) -> ModelCardData:
+    data = ModelCard(card).data
+    assert isinstance(data, ModelCardData)
+    return data
+
+
+def test_the_card_of_a_training_holds_its_facts_and_its_last_sample_sheet(second_stage):
+    folder = second_stage / "pipeline"
+    card, facts = card_of(folder), json.loads((folder / "facts.json").read_text())
+    last = sorted((second_stage / "samples").iterdir())[-1]
+    assert (folder / "samples.png").read_bytes() == last.read_bytes()
+    assert "](<samples.png>)" in card and "Drawn after 192 images of training." in card
+    assert facts["commit"] is None or facts["commit"] in card
+    assert f"{facts['data']['images']['train']:,} images" in card and facts["data"]["split"] in card
+    assert "No licence is named in this card" in card
+    assert "was not measured" in card
+    assert "model-index" not in card
+
+
+def test_what_was_said_once_is_said_again_by_every_later_card(pipeline):
+    write_card(pipeline, SCORES, {"num_inference_steps": 4, "guidance_scale": 1.5}, people="simulated")
+    write_card(pipeline, license="cc-by-4.0", hub_dataset="someone/walkers")
+    write_card(pipeline, repo="someone/model")
+    card = card_of(pipeline)
+    data = metadata_of(card)
+    assert data.eval_results is not None
+    assert [result.metric_value for result in data.eval_results] == [0.75, 0.0123]
+    assert (data.license, data.datasets) == ("cc-by-4.0", ["someone/walkers"])
+    assert 'from_pretrained("someone/model"' in card
+    assert "1.2 % of generated images" in card and "of held-out real images it is 4.6 %" in card
+    assert "num_inference_steps=4" in card and "no real person's gait is in it" in card
+    write_card(pipeline)
+    assert '"someone/model"' not in card_of(pipeline)  # where a copy stands is no fact of the model
+
+
+def test_what_a_person_wrote_into_the_card_stays_and_its_metadata_are_renewed(pipeline):
+    edited = card_of(pipeline).replace("## Use", "Made for the thesis.\n\n## Use")
+    (pipeline / "README.md").write_text(edited)
+    write_card(pipeline, SCORES)
+    card = card_of(pipeline)
+    assert "Made for the thesis." in card
+    results = metadata_of(card).eval_results
+    assert results is not None and results[0].metric_value == 0.75
+
+
+def test_training_on_a_data_set_of_the_hub_names_it(pipeline):
+    facts = json.loads((pipeline / "facts.json").read_text())
+    facts["data"]["source"] = "someone/walkers@v2"
+    (pipeline / "facts.json").write_text(json.dumps(facts))
+    write_card(pipeline)
+    assert metadata_of(card_of(pipeline)).datasets == ["someone/walkers"]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"neither model_index\.json nor config\.json"):
+        write_card(tmp_path)
+    (tmp_path / "config.json").write_text('{"_class_name": "VQModel"}')
+    with pytest.raises(FileNotFoundError, match=r"holds no facts\.json"):
+        write_card(tmp_path)
+
+
+def depth_models(folder: Path) -> tuple[Path, Path]:
+    """A tiny depth pipeline as a training exports it, and its encoder alone."""
+    model = DepthAutoencoder(
+        sample_size=32, latent_dim=16, block_out_channels=(8, 16, 16, 16), layers_per_block=(1, 1, 1, 1)
+    )
+    scale: dict[str, Any] = {"depth_range_mm": {"min": 300.0, "max": 5000.0}, "units_per_mm": 1.0}
+    DepthAutoencoderPipeline(model.eval(), **scale).save_pretrained(folder)
+    data = {"source": "rooms", "images": {"train": 8, "test": 2}, "split": "by recording", **scale}
+    facts = {"data": data, "parameters": 1234, "seconds": 1.0, "images_seen": 8, **provenance()}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    write_card(folder, {"rmse_mm": {"mean": 12.5, "baselines": {"PCA-16": 20.0}}})
+    encoder = folder.with_name("encoder")
+    model.encoder.save_pretrained(encoder)
+    shutil.copyfile(folder / "facts.json", encoder / "facts.json")
+    return folder, encoder
+
+
+def test_every_cards_snippet_runs_in_a_fresh_process_against_the_pushed_repository(
+    pipeline, first_stage, kl_first_stage, tmp_path, hub
+):
+    depth = np.random.default_rng(0).integers(300, 5000, (40, 60)).astype(np.uint16)
+    Image.fromarray(depth).save(tmp_path / "depth.png")
+    write_card(pipeline, sampling={"num_inference_steps": 2, "guidance_scale": 1.0})
+    depth_folder, encoder = depth_models(tmp_path / "depth")
+    folders = {"ldm": pipeline, "first": first_stage, "kl": kl_first_stage, "depth": depth_folder, "encoder": encoder}
+    script = [f"import os\nos.chdir({str(tmp_path)!r})"]
+    for name, folder in folders.items():
+        repo = hub.repo_id(name)
+        push(folder, repo)
+        files = hub.files(repo)
+        card = files["README.md"].decode()
+        assert f'"{repo}"' in card and "facts.json" in files
+        ModelCard(card).validate()
+        script.append(snippet_of(card))
+    script += ["assert len(images) == 1 and reconstruction.shape == images.shape"]  # of the first stages
+    script += ["assert output.latents.shape == embeddings.shape == (1, 16)"]  # of the pipeline and of its encoder
+    (tmp_path / "snippets.py").write_text("\n".join(script))
+    run_python(["-I", str(tmp_path / "snippets.py")])
+    with Image.open(tmp_path / "spectrogram.png") as image:
+        assert image.size == (32, 32)

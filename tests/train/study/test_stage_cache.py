@@ -1,0 +1,188 @@
+"""A stage is made once for its inputs, goes on where it was stopped, and never touches what is not its own."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from echoform_train.data.spectrograms import Spectrograms
+from echoform_train.study.stage_cache import Stages, content_hash, folder_hash, write_json
+
+
+class Counter:
+    """A stage that counts to three in files, and may be interrupted on the way."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at, self.steps = stop_at, 0
+
+    def __call__(self, folder: Path) -> dict[str, Any]:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(3):
+            if (folder / f"{number}.txt").exists():
+                continue
+            if number == self.stop_at:
+                raise KeyboardInterrupt
+            (folder / f"{number}.txt").write_text(str(number))
+            self.steps += 1
+        return {"summary": "counted to 3", "count": 3}
+
+
+def run(root: Path, make: Counter, inputs: dict[str, Any] | None = None, **rest: Any):
+    return Stages(root, 1).run("count", {"to": 3} if inputs is None else inputs, make, **rest)
+
+
+def test_what_was_made_is_found_and_its_facts_and_cost_with_it(tmp_path, capsys):
+    made, again = Counter(), Counter()
+    first = run(tmp_path, made)
+    second = run(tmp_path, again)
+    assert (made.steps, again.steps) == (3, 0)
+    assert (first.skipped, second.skipped) == (False, True)
+    assert first.facts == second.facts == {"summary": "counted to 3", "count": 3}
+    assert first.seconds == second.seconds > 0
+    assert "[1/1] count: counted to 3" in capsys.readouterr().out
+
+
+def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, capsys):
+    stopped, rest = Counter(stop_at=2), Counter()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stopped)
+    before = json.loads((tmp_path / "count" / "stage.json").read_text())
+    stage = run(tmp_path, rest)
+    assert (stopped.steps, rest.steps) == (2, 1)
+    assert not before["finished"]
+    assert stage.seconds > before["seconds"] > 0
+    assert "goes on after" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("inputs", [{"to": 4}, {"to": 3, "more": None}, {}])
+def test_other_inputs_make_it_anew_and_from_nothing(tmp_path, inputs, capsys):
+    run(tmp_path, Counter())
+    (tmp_path / "count" / "stray.txt").write_text("of the earlier study")
+    again = Counter()
+    assert not run(tmp_path, again, inputs).skipped
+    assert again.steps == 3
+    assert not (tmp_path / "count" / "stray.txt").exists()
+    assert "made anew, because of another" in capsys.readouterr().out
+
+
+def test_an_interrupted_stage_with_other_inputs_begins_anew(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Counter(stop_at=2))
+    again = Counter()
+    run(tmp_path, again, {"to": 5})
+    assert again.steps == 3
+
+
+def test_a_file_that_is_gone_or_cut_short_makes_it_anew(tmp_path, capsys):
+    run(tmp_path, Counter())
+    (tmp_path / "count" / "1.txt").unlink()
+    run(tmp_path, gone := Counter())
+    (tmp_path / "count" / "1.txt").write_text("")
+    run(tmp_path, short := Counter())
+    assert (gone.steps, short.steps) == (3, 3)
+    assert capsys.readouterr().out.count("a file of it is gone or changed") == 2
+
+
+def test_a_stage_that_builds_on_another_sees_its_change(tmp_path):
+    first = run(tmp_path, Counter(), {"to": 3})
+    other = run(tmp_path, Counter(), {"to": 4})
+    assert first.key != other.key
+
+
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="no earlier study made"):
+        run(tmp_path / "stages", Counter(), output=tmp_path / "dataset")
+    assert [path.name for path in (tmp_path / "dataset").iterdir()] == ["mine.txt"]
+
+
+def test_an_output_outside_holds_nothing_but_what_was_made(tmp_path):
+    stage = run(tmp_path / "stages", Counter(), output=tmp_path / "dataset")
+    assert stage.folder == tmp_path / "dataset"
+    assert sorted(path.name for path in stage.folder.iterdir()) == ["0.txt", "1.txt", "2.txt"]
+    assert run(tmp_path / "stages", Counter(), output=tmp_path / "dataset").skipped
+
+
+def test_a_process_that_is_killed_loses_no_step_that_was_finished(tmp_path, capsys):
+    script, root = tmp_path / "script.py", tmp_path / "stages"
+    script.write_text(
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from echoform_train.study.stage_cache import Stages, write_json\n"
+        "def count(root, hang):\n"
+        "    def make(folder):\n"
+        "        for number in range(3):\n"
+        "            path = folder / f'{number}.json'\n"
+        "            if not path.exists():\n"
+        "                write_json(path, number)\n"
+        "                time.sleep(60 if hang and number == 1 else 0)\n"
+        "        return {'summary': 'done'}\n"
+        "    Stages(Path(root), 1).run('steps', {}, make)\n"
+        "if __name__ == '__main__':\n"
+        "    count(sys.argv[1], hang=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, str(script), str(root)])
+    while not (root / "steps" / "1.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = (root / "steps" / "0.json").stat().st_mtime_ns
+    runpy.run_path(str(script))["count"](root, hang=False)
+    assert "goes on after" in capsys.readouterr().out
+    assert (root / "steps" / "0.json").stat().st_mtime_ns == first
+    assert (root / "steps" / "2.json").exists()
+
+
+def test_the_hash_of_images_changes_with_anything_that_is_known_of_them():
+    images = Spectrograms(
+        pixels=torch.arange(2 * 16, dtype=torch.uint8).view(2, 1, 4, 4),
+        users=torch.tensor([0, 1]),
+        conditions={"bag": torch.tensor([1, 0])},
+        files=("a.png", "b.png"),
+        recordings=("r", None),
+        starts_s=(1.5, None),
+    )
+    pixels = images.pixels.clone()
+    pixels[1, 0, 3, 3] += 1
+    others = [
+        replace(images, pixels=pixels),
+        replace(images, users=torch.tensor([1, 0])),
+        replace(images, conditions={"bag": torch.tensor([0, 0])}),
+        replace(images, files=("a.png", "c.png")),
+        replace(images, recordings=("r", "r")),
+        replace(images, starts_s=(1.6, None)),
+        images.select([1, 0]),
+    ]
+    assert content_hash(images.select([0, 1])) == content_hash(images)
+    assert len({content_hash(each) for each in [images, *others]}) == 8
+
+
+def test_the_hash_of_a_folder_sees_bytes_and_names_but_no_card(tmp_path):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "weights").write_bytes(b"123")
+    first = folder_hash(tmp_path)
+    (tmp_path / "README.md").write_text("a card")
+    assert folder_hash(tmp_path) == first
+    (tmp_path / "unet" / "weights").write_bytes(b"124")
+    assert folder_hash(tmp_path) != first
+    (tmp_path / "unet" / "weights").write_bytes(b"123")
+    (tmp_path / "unet" / "weights").rename(tmp_path / "unet" / "other")
+    assert folder_hash(tmp_path) != first
+
+
+def test_numbers_that_are_none_are_never_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "rows.json", {"accuracy": float("nan")})
+    assert not (tmp_path / "rows.json").exists()

@@ -1,0 +1,1 @@
+"""One command of the program `echoform` per file: its settings and `main`."""

@@ -1,0 +1,69 @@
+"""`echoform prepare-depth`: what a folder of 16-bit depth images holds, and the split, before anything trains."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import tyro
+
+from echoform_train.data.config import PublishConfig
+from echoform_train.depth.config import DepthDataConfig, load_depth_data
+from echoform_train.depth.dataset import DepthData
+from echoform_train.depth.publish import publish_depth
+
+_SIDES = ("train", "validation", "test", "left_out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(PublishConfig):
+    """Show what a folder of depth images holds: classes, range, skipped files and the split."""
+
+    data: tyro.conf.OmitArgPrefixes[DepthDataConfig]
+    seed: int = 0
+    """Seed that draws the recordings of each side."""
+
+
+def main(config: Config) -> None:
+    """Read the images as training would, print what was found, and push them where that is asked for.
+
+    Raises:
+        FileNotFoundError: If there is no such source.
+        ValueError: If it cannot be trained on; the message names the file and the rule.
+        PushError: If the Hub does not take it.
+    """
+    split_file = config.data.split_file
+    split_existed = split_file is not None and split_file.exists()
+    data = load_depth_data(config.data, split_file, config.seed)
+    print("\n".join(describe(data)))
+    if split_file is not None:
+        print(f"Split {'read from' if split_existed else 'written to'} {split_file}")
+    if config.push_to_hub is not None:
+        url = publish_depth(
+            data,
+            config.push_to_hub,
+            folders=config.data.folders,
+            license=config.license,
+            private=config.private,
+            revision=config.revision,
+        )
+        print(f"Pushed to {url}")
+
+
+def describe(data: DepthData) -> Iterator[str]:
+    """Lines of text on what was found."""
+    sides = {side: getattr(data, side) for side in _SIDES}
+    yield f"{data.source}: {sum(map(len, sides.values()))} depth images"
+    low_mm, high_mm = data.depth_range_mm["min"], data.depth_range_mm["max"]
+    yield f"Range of the model: {low_mm:g}..{high_mm:g} mm, {data.units_per_mm:g} units a millimetre"
+    yield f"No reading: {', '.join(f'{value} ({meaning})' for value, meaning in data.invalid_values.items())}"
+    if data.out_of_range:
+        yield f"Readings outside the range, which count as none: {data.out_of_range}"
+    yield f"Split {data.split.how}: " + ", ".join(
+        f"{side.replace('_', ' ')} {len(part)}" for side, part in sides.items()
+    )
+    if data.id2label:
+        counts = Counter(label for part in sides.values() for label in part.labels.tolist())
+        yield "Classes: " + ", ".join(f"{label} {counts[index]}" for index, label in data.id2label.items())
+    yield from (f"Skipped: {bad}" for bad in data.skipped)

@@ -1,0 +1,42 @@
+"""`echoform simulate`: a folder of spectrograms of simulated walking people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from echoform_train.radar.simulation import SimulationConfig, simulate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SimulationConfig):
+    """Simulate walking people in front of a radar and write their spectrograms."""
+
+    sheet: bool = False
+    """Write <output_dir>-sheet.png beside the folder: a page that shows some people and their recordings with axes."""
+    push_to_hub: str | None = None
+    """Data set of the Hub, user/name, to push the result to."""
+    hub_private: bool = False
+    """Make that data set private where it is new."""
+
+    @property
+    def sheet_path(self) -> Path:
+        """Beside the folder, because every image in it belongs to the data set."""
+        folder = self.output_dir.resolve()
+        return folder.with_name(f"{folder.name}-sheet.png")
+
+
+def main(config: Config) -> None:
+    """Simulate, and say where the images are."""
+    folder = simulate(config)
+    print(f"wrote {folder}")
+    if config.sheet:
+        from echoform_train.radar.simulation_sheet import write_sheet  # matplotlib takes a moment to import
+
+        write_sheet(folder, config.sheet_path)
+        print(f"wrote {config.sheet_path}")
+    if config.push_to_hub is not None:
+        from echoform_train.data.publish import publish_dataset  # takes a second to import
+
+        people = "simulated" if config.joints is None else "recorded"
+        print(publish_dataset(config.output_dir, config.push_to_hub, private=config.hub_private or None, people=people))

@@ -1,0 +1,182 @@
+"""`echoform space`: the demo on this machine, or as a Space of the Hub that loads pinned models."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+from echoform.hub import CARD, PushError, merge_card
+from echoform_cards.space_card import update_space_readme
+
+PINNED = "models.json"
+"""Beside the app: {kind: {"repo": Hub id, "revision": commit}}, where the environment names nothing."""
+KINDS = ("doppler", "depth")
+HOMES = (Path(__file__).parents[3] / "space_app", Path(__file__).parents[1] / "space_app")
+"""Where the app lies: in echoform's source, or inside an installed wheel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Show pipelines in the browser: on this machine, or with --push as a Space of the Hub."""
+
+    doppler: str | None = None
+    """Spectrogram pipeline, a Hub id or an exported folder. Default: ECHOFORM_DOPPLER_REPO, or none."""
+    doppler_revision: str | None = None
+    """Commit, branch or tag of it. Default: the newest; a Space is pinned to the commit that this is now."""
+    depth: str | None = None
+    """Depth pipeline, a Hub id or an exported folder. Default: ECHOFORM_DEPTH_REPO, or none."""
+    depth_revision: str | None = None
+    """Commit, branch or tag of it."""
+    port: int = 7860
+    """Port on this machine."""
+    push: str | None = None
+    """Make or renew this Space, user/space, instead of serving here. Its models must be on the Hub."""
+    private: bool = False
+    """Make the Space private where it has to be made."""
+    token: str | None = None
+    """Token of the Hub. Default: HF_TOKEN, or what `hf auth login` keeps; neither is visible to other users."""
+
+
+def main(config: Config) -> None:
+    """Serve until interrupted, or push and print where to look."""
+    models = named_models(config)
+    if config.push is None:
+        serve(models, config.port)
+    else:
+        print(push_space(models, config.push, private=config.private, token=config.token))
+
+
+def named_models(config: Config) -> dict[str, tuple[str, str | None]]:
+    """Repository and revision of each kind that the settings or the environment name.
+
+    Raises:
+        ValueError: If they name none.
+    """
+    named = {}
+    for kind in KINDS:
+        repo, revision = getattr(config, kind), getattr(config, f"{kind}_revision")
+        if repo is None:
+            repo = os.environ.get(f"ECHOFORM_{kind.upper()}_REPO")
+            revision = revision or os.environ.get(f"ECHOFORM_{kind.upper()}_REVISION")
+        if repo:
+            named[kind] = (repo, revision or None)
+    if not named:
+        raise ValueError("a Space needs a pipeline: name one with --doppler or --depth, a Hub id or a folder")
+    return named
+
+
+def serve(models: dict[str, tuple[str, str | None]], port: int) -> None:
+    """Run the app in a process of its own, as the Hub would, until it ends.
+
+    Raises:
+        ValueError: If gradio is not installed.
+        FileNotFoundError: If the app is not there.
+    """
+    if find_spec("gradio") is None:
+        raise ValueError("the Space needs gradio, which is not installed; pip install 'echoform[space]' brings it")
+    environment = {name: value for name, value in os.environ.items() if name not in _variables()}
+    for kind, (repo, revision) in models.items():
+        environment[f"ECHOFORM_{kind.upper()}_REPO"] = repo
+        environment[f"ECHOFORM_{kind.upper()}_REVISION"] = revision or ""
+    environment["GRADIO_SERVER_PORT"] = str(port)
+    done = subprocess.run([sys.executable, str(space_files()[0].parent / "app.py")], env=environment, check=False)
+    if done.returncode != 0:
+        sys.exit(done.returncode)
+
+
+def space_files() -> list[Path]:
+    """What a Space holds: the app, its modules, requirements and README.
+
+    Raises:
+        FileNotFoundError: If echoform was installed without them.
+    """
+    home = next((home for home in HOMES if (home / "app.py").is_file()), None)
+    if home is None:
+        raise FileNotFoundError(f"neither {HOMES[0]} nor {HOMES[1]} holds app.py; install echoform again")
+    return sorted(path for path in home.iterdir() if path.suffix in (".py", ".txt", ".md"))
+
+
+def push_space(
+    models: dict[str, tuple[str, str | None]], repo_id: str, *, private: bool = False, token: str | None = None
+) -> str:
+    """Make or renew a Space in one commit; the same content again makes none.
+
+    Its front matter names the models and the data sets of their cards, and models.json pins each model to the commit
+    that its revision is now. A README that a person edited keeps their text.
+
+    Args:
+        models: {kind of KINDS: (Hub id, revision or None)}.
+        repo_id: "user/space", made where there is none.
+        private: Whether a Space that is made here is private; otherwise as the namespace has it.
+        token: Default: HF_TOKEN, or what `hf auth login` keeps.
+
+    Returns:
+        The URL of the Space.
+
+    Raises:
+        ValueError: If a model is a folder, or is not on the Hub.
+        PushError: If the Hub refuses; the Space is then as it was.
+    """
+    api = HfApi(token=token)
+    found = {kind: _on_the_hub(api, repo, revision) for kind, (repo, revision) in models.items()}
+    pinned = {kind: {"repo": info.id, "revision": info.sha} for kind, info in found.items()}
+    datasets = sorted({one for info in found.values() for one in _datasets(info)})
+    try:
+        space_id = api.create_repo(
+            repo_id, repo_type="space", space_sdk="gradio", private=True if private else None, exist_ok=True
+        ).repo_id
+        with TemporaryDirectory(prefix="echoform-space-") as temporary:
+            staged = Path(temporary)
+            for path in space_files():
+                shutil.copyfile(path, staged / path.name)
+            (staged / PINNED).write_text(json.dumps(pinned, indent=1) + "\n")
+            readme = (staged / CARD).read_text(encoding="utf-8")
+            card = update_space_readme(readme, models=[info.id for info in found.values()], datasets=datasets)
+            (staged / CARD).write_text(merge_card(card, _existing_readme(api, space_id)), encoding="utf-8")
+            api.upload_folder(
+                repo_id=space_id, repo_type="space", folder_path=staged, commit_message="Update the Space with echoform"
+            )
+    except HfHubHTTPError as error:
+        reason = error.server_message or str(error)
+        raise PushError(
+            f"nothing was pushed to {repo_id}: {reason}; it is as it was, and the same command tries again", reason
+        ) from error
+    return f"{api.endpoint}/spaces/{space_id}"
+
+
+def _variables() -> set[str]:
+    return {f"ECHOFORM_{kind.upper()}_{what}" for kind in KINDS for what in ("REPO", "REVISION")}
+
+
+def _on_the_hub(api: HfApi, repo: str, revision: str | None) -> Any:
+    if Path(repo).exists():
+        raise ValueError(f"a Space loads from the Hub, got the folder {repo}; `echoform push` puts it there first")
+    try:
+        return api.model_info(repo, revision=revision)
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        at = f" at {revision}" if revision else ""
+        raise ValueError(f"a Space needs models that are on the Hub, got {repo}{at}, which is not there") from error
+
+
+def _datasets(info: Any) -> list[str]:
+    named = getattr(info.card_data, "datasets", None) or []
+    return [named] if isinstance(named, str) else list(named)
+
+
+def _existing_readme(api: HfApi, space_id: str) -> str:
+    if not api.file_exists(space_id, CARD, repo_type="space"):
+        return ""
+    with TemporaryDirectory() as temporary:
+        path = api.hf_hub_download(space_id, CARD, repo_type="space", local_dir=temporary)
+        return Path(path).read_text(encoding="utf-8")

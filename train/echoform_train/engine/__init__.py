@@ -1,0 +1,1 @@
+"""What every training shares: run, settings, checkpoints, seeds, schedules, precision, provenance."""

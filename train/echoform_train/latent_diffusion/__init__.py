@@ -1,0 +1,1 @@
+"""First stages and denoiser: losses, codebook, objective, transfer, quality, export."""

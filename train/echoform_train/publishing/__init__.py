@@ -1,0 +1,1 @@
+"""Models on their way to the Hub and back: card, push, fingerprint, verification."""

@@ -1,0 +1,70 @@
+"""Which release of echoform a code file of a repository comes from.
+
+released_code.json holds the files of earlier releases, as {version: {file: sha256}}; those of the installed one are
+hashed as they are. When a release is made, and before the version is raised,
+`python -m echoform_train.publishing.released` adds the installed files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import echoform
+from echoform.code_files import plain_stem
+from echoform_train.publishing.fingerprint import sha256_of
+
+TABLE = Path(__file__).with_name("released_code.json")
+
+Releases = Mapping[str, Mapping[str, str]]
+"""By version, the sha256 of each file that travels."""
+
+
+def known_releases() -> dict[str, dict[str, str]]:
+    """The installed echoform and the releases before it."""
+    return {echoform.__version__: _installed(), **json.loads(TABLE.read_text())}
+
+
+def release_of(code: Mapping[str, str], releases: Releases) -> str:
+    """The newest known release that all code files come from.
+
+    Args:
+        code: sha256 of each file by its path in the repository; the file's name may end in the first digits of it.
+        releases: What is known; the newest first.
+
+    Raises:
+        ValueError: If a file is of no release, or has the name of another version, or the files are not all of one.
+    """
+    origins = {}
+    for path, digest in code.items():
+        stem = PurePosixPath(path).stem
+        plain = plain_stem(stem)
+        origins[path] = [version for version, files in releases.items() if files.get(f"{plain}.py") == digest]
+        if not origins[path]:
+            raise ValueError(
+                f"{path} is not the code of a released echoform (known: {', '.join(releases)}); it was changed, or "
+                "is newer than this echoform"
+            )
+        if stem not in (plain, named := f"{plain}_{digest[:8]}"):
+            raise ValueError(f"{path} must be named {named}.py, after its sha256")
+    for version in releases:
+        if all(version in versions for versions in origins.values()):
+            return version
+    told = ", ".join(f"{path} of {' or '.join(versions)}" for path, versions in origins.items())
+    raise ValueError(f"the code files must be of one release of echoform, got {told}")
+
+
+def _installed() -> dict[str, str]:
+    package = Path(str(echoform.__file__)).parent
+    return {path.name: sha256_of(path) for path in sorted(package.glob("*.py")) if path.name != "__init__.py"}
+
+
+def _main() -> None:
+    table = {echoform.__version__: _installed()} | json.loads(TABLE.read_text())
+    TABLE.write_text(json.dumps(table, indent=1) + "\n")
+    print(f"{TABLE.name} holds {', '.join(table)}")
+
+
+if __name__ == "__main__":
+    _main()

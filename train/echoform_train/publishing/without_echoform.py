@@ -1,0 +1,56 @@
+"""Run as a script in a fresh process: load an exported pipeline as somebody who has diffusers but not echoform would.
+
+python without_echoform.py PIPELINE OUTPUT_DIR IMAGES_A_USER GUIDANCE_SCALE STEPS SEED [SEED ...]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from typing import Any
+
+
+class _NotInstalled(MetaPathFinder):
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        if fullname.partition(".")[0] in ("echoform", "echoform_train", "echoform_cards"):
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
+def hide_our_packages() -> None:
+    """Make our packages unimportable, as if they had never been installed."""
+    sys.meta_path.insert(0, _NotInstalled())
+
+
+def main(pipeline: str, output_dir: str, images_a_user: str, guidance_scale: str, steps: str, *seeds: str) -> None:
+    """Generate images of every user for each seed into OUTPUT_DIR/seed-<seed>, with metadata.jsonl."""
+    hide_our_packages()
+    import torch
+    from diffusers import DiffusionPipeline
+
+    loaded: Any = DiffusionPipeline.from_pretrained(pipeline, trust_remote_code=True)
+    users = list(loaded.config["id2label"].values())
+    for seed in seeds:
+        result = loaded(
+            users=users,
+            num_images_per_user=int(images_a_user),
+            guidance_scale=float(guidance_scale),
+            num_inference_steps=int(steps),
+            generator=torch.Generator().manual_seed(int(seed)),
+            batch_size=32,
+        )
+        folder = Path(output_dir) / f"seed-{seed}"
+        rows = []
+        for position, image in enumerate(result.images):
+            user, index = users[position // int(images_a_user)], position % int(images_a_user)
+            name = f"{user}/{index:05d}.png"
+            (folder / user).mkdir(parents=True, exist_ok=True)
+            image.save(folder / name)
+            rows.append({"file_name": name, "user": user, "index": index, "seed": int(seed), "origin": "generated"})
+        (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert not any(name.partition(".")[0] == "echoform" for name in sys.modules)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,100 @@
+"""Generated spectrograms on disk: what `echoform generate` wrote, read as tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from echoform_train.data.colormap import to_index
+from echoform_train.data.image_check import decode_image
+from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.engine.files import METADATA
+
+Sample = tuple[Tensor, Tensor]
+"""Images of one sampling seed: pixels uint8 [N, C, H, W] and users int64 [N]."""
+
+
+@dataclass(frozen=True)
+class GeneratedFile:
+    """A line of the metadata of generated images."""
+
+    path: Path
+    user: str
+    seed: int
+
+
+def read_metadata(folder: Path) -> list[GeneratedFile]:
+    """What `echoform generate` wrote into a folder, checked.
+
+    Raises:
+        FileNotFoundError: If the folder holds no metadata.jsonl.
+        ValueError: If that is empty or a line lacks file_name, user or seed.
+    """
+    path = folder / METADATA
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no {METADATA}; is it a folder of `echoform generate`?")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        row = json.loads(line)
+        if missing := {"file_name", "user", "seed"} - set(row):
+            lacks = ", ".join(sorted(missing))
+            raise ValueError(f"each line needs file_name, user and seed; line {number} of {path} lacks {lacks}")
+        rows.append(GeneratedFile(folder / row["file_name"], row["user"], row["seed"]))
+    if not rows:
+        raise ValueError(f"there must be generated images to score, {path} is empty")
+    return rows
+
+
+def read_generated(rows: Sequence[GeneratedFile], data: SpectrogramData) -> list[Sample]:
+    """Generated images as tensors like those of `data`, one sample for each seed.
+
+    Raises:
+        FileNotFoundError: If an image is missing.
+        ValueError: If an image cannot be decoded, is not of the data's size or kind, or a user is unknown.
+    """
+    label2id = {label: index for index, label in data.id2label.items()}
+    by_seed: dict[int, list[tuple[Tensor, int]]] = {}
+    for row in rows:
+        if row.user not in label2id:
+            raise ValueError(f"users must be among {', '.join(label2id)}, {row.path} is of {row.user}")
+        by_seed.setdefault(row.seed, []).append((_read_image(row.path, data), label2id[row.user]))
+    return [
+        (torch.stack([pixels for pixels, _ in by_seed[seed]]), torch.tensor([user for _, user in by_seed[seed]]))
+        for seed in sorted(by_seed)
+    ]
+
+
+def side_of(path: Path) -> int:
+    """Pixels a side of a generated image.
+
+    Raises:
+        ValueError: If it is not square.
+    """
+    with Image.open(path) as image:
+        if image.width != image.height:
+            raise ValueError(f"generated images must be square, {path} is {image.width}x{image.height}")
+        return image.width
+
+
+def _read_image(path: Path, data: SpectrogramData) -> Tensor:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is in {METADATA} but is no file; was the generation interrupted?")
+    image = decode_image(path.read_bytes(), str(path))
+    channels, height, width = data.train.pixels.shape[1:]
+    if image.shape[:2] != (height, width):
+        raise ValueError(
+            f"generated images must have the data's size, {width}x{height}, "
+            f"{path} has {image.shape[1]}x{image.shape[0]}"
+        )
+    if data.colormap is not None and image.ndim == 3:
+        image = to_index(image, data.colormap)
+    pixels = torch.from_numpy(image[None] if image.ndim == 2 else image.transpose(2, 0, 1).copy())
+    if len(pixels) != channels:
+        raise ValueError(f"generated images must have {channels} channels as the data have, {path} has {len(pixels)}")
+    return pixels

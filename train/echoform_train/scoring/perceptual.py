@@ -1,0 +1,50 @@
+"""LPIPS, the perceptual distance of two images, as a loss and as a metric."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+
+class PerceptualLoss(nn.Module):
+    """LPIPS distance (Zhang et al., CVPR 2018) of images with one or three channels.
+
+    Raises:
+        FileNotFoundError: If the backbone is not in torch's cache and cannot be downloaded.
+    """
+
+    def __init__(self, backbone: str = "alex") -> None:
+        super().__init__()
+        import lpips  # slow to import, and only who asks for this loss needs it
+
+        try:
+            self.distance = lpips.LPIPS(net=backbone, verbose=False)
+        except URLError as error:
+            raise FileNotFoundError(
+                f"LPIPS needs torchvision's {backbone} weights, which are not in the cache and could not be downloaded "
+                f"({error.reason}); --lpips-weight 0 trains without them"
+            ) from error
+        self.requires_grad_(False).eval()
+
+    def distances(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Distance of each pair of float [B, 1 or 3, H, W] images in [-1, 1], [B]."""
+        return self.distance(as_rgb(reconstruction), as_rgb(target)).flatten()
+
+    def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Mean of `distances`."""
+        return self.distances(reconstruction, target).mean()
+
+
+def perceptual_weights() -> Path:
+    """Where torchvision keeps AlexNet, which `PerceptualLoss` downloads where the file is missing."""
+    from torchvision.models import AlexNet_Weights
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / AlexNet_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+
+
+def as_rgb(image: Tensor) -> Tensor:
+    """Repeat a single channel three times; [B, 1 or 3, H, W] -> [B, 3, H, W]."""
+    return image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image

@@ -1,0 +1,1 @@
+"""One training per file: settings, presets and loop."""
