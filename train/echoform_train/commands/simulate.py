@@ -26,8 +26,8 @@ class Config(SimulationConfig):
         return folder.with_name(f"{folder.name}-sheet.png")
 
 
-def main(config: Config) -> None:
-    """Simulate, and say where the images are."""
+def main(config: Config) -> Path:
+    """Simulate, say where the images are, and return their folder."""
     folder = simulate(config)
     print(f"wrote {folder}")
     if config.sheet:
@@ -40,3 +40,4 @@ def main(config: Config) -> None:
 
         people = "simulated" if config.joints is None else "recorded"
         print(publish_dataset(config.output_dir, config.push_to_hub, private=config.hub_private or None, people=people))
+    return folder
