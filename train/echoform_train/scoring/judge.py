@@ -6,26 +6,31 @@ It never has a hand in training, guiding or filtering the generator.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import to_model
-from echoform_train.engine.precision import autocast_dtype
-from echoform_train.engine.schedules import learning_rate_at
+from echoform_train.scoring.classifier_training import (
+    MIN_SIDE,
+    MixedPrecision,
+    check_labelled_images,
+    fit_classifier,
+    inference_batches,
+    logits_of,
+    shrink,
+    shuffled_indices,
+)
 
 # Chosen among some 20 settings by how well people are told apart on later time of real walkers and on simulated ones.
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 1.0
-LABEL_SMOOTHING = 0.1
 GAIN_DEVIATION = 0.1
 OFFSET_DEVIATION = 0.05
 MAX_NOISE = 0.05
 
-MAX_SIDE = 64
-MIN_SIDE = 16
 _ROWS = 8
 
 
@@ -103,14 +108,6 @@ class _Block(nn.Module):
         return F.relu(self.residual(hidden) + self.shortcut(hidden))
 
 
-def shrink(image: Tensor) -> Tensor:
-    """What the judge sees of pictures [B, C, H, W]: their average over blocks that leaves at most 64 pixels a side."""
-    height, width = image.shape[-2:]
-    if max(height, width) <= MAX_SIDE:
-        return image
-    return F.adaptive_avg_pool2d(image, (min(height, MAX_SIDE), min(width, MAX_SIDE)))
-
-
 def train_judge(
     pixels: Tensor,
     users: Tensor,
@@ -120,7 +117,7 @@ def train_judge(
     train_images: int = 24_000,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
-    mixed_precision: Literal["no", "bf16", "auto"] = "auto",
+    mixed_precision: MixedPrecision = "auto",
 ) -> Judge:
     """Train a judge with AdamW, a warm-up and a cosine to zero; the same seed gives the same judge on the same machine.
 
@@ -143,32 +140,19 @@ def train_judge(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    _check_labelled(pixels, users, num_users)
+    check_labelled_images(pixels, users, num_users)
     if not 2 <= batch_size <= train_images:
         raise ValueError(f"batch_size must be in 2..train_images ({train_images}), got {batch_size}")
-    device = torch.device(device)
-    dtype = {"no": None, "bf16": torch.bfloat16, "auto": autocast_dtype(device)}[mixed_precision]
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.cat([shrink(to_model(part)) for part in pixels.split(256)])
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        judge = Judge(pixels.shape[1], num_users).to(device).to(memory_format=torch.channels_last)
-        optimizer = _adamw(judge)
-        steps = train_images // batch_size
-        for step, chosen in enumerate(_batches(len(images), batch_size, steps, generator)):
-            image = augment(images[chosen], generator)
-            image = image.to(device, memory_format=torch.channels_last)
-            with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                logits = judge(image)
-            loss = F.cross_entropy(logits.float(), users[chosen].to(device), label_smoothing=LABEL_SMOOTHING)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(
-                    step, peak=PEAK_RATE, warmup_steps=steps // 20, total_steps=steps, shape="cosine"
-                )
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-    return judge.eval()
+    return fit_classifier(
+        lambda: Judge(pixels.shape[1], num_users),
+        _augmented_batches(pixels, users, batch_size, torch.Generator().manual_seed(seed)),
+        steps=train_images // batch_size,
+        seed=seed,
+        peak_rate=PEAK_RATE,
+        weight_decay=WEIGHT_DECAY,
+        device=device,
+        mixed_precision=mixed_precision,
+    )
 
 
 def augment(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -197,24 +181,24 @@ def augment(image: Tensor, generator: torch.Generator) -> Tensor:
 @torch.inference_mode()
 def predict(judge: Judge, pixels: Tensor, batch_size: int = 256) -> Tensor:
     """Whom the judge names: int64 [N] on the CPU for pixels uint8 [N, C, H, W]."""
-    return torch.cat([judge(part).argmax(1).cpu() for part in _parts(judge, pixels, batch_size)])
+    return logits_of(judge, pixels, batch_size).argmax(1)
 
 
 @torch.inference_mode()
 def extract_features(judge: Judge, pixels: Tensor, batch_size: int = 256) -> Tensor:
     """The judge's features: float32 [N, num_features] on the CPU for pixels uint8 [N, C, H, W]."""
-    return torch.cat([judge.features(part).cpu() for part in _parts(judge, pixels, batch_size)])
+    return torch.cat([judge.features(part).cpu() for part in inference_batches(judge, pixels, batch_size)])
 
 
 def accuracy(judge: Judge, pixels: Tensor, users: Tensor) -> float:
     """Share of pictures uint8 [N, C, H, W] whose person, int64 [N], the judge names, 0..1."""
-    _check_labelled(pixels, users, judge.num_users)
+    check_labelled_images(pixels, users, judge.num_users)
     return (predict(judge, pixels) == users).double().mean().item()
 
 
 def confusion(judge: Judge, pixels: Tensor, users: Tensor) -> Tensor:
     """Pictures by person (row) and by whom the judge names (column): int64 [num_users, num_users]."""
-    _check_labelled(pixels, users, judge.num_users)
+    check_labelled_images(pixels, users, judge.num_users)
     cells = users * judge.num_users + predict(judge, pixels)
     return torch.bincount(cells, minlength=judge.num_users**2).view(judge.num_users, judge.num_users)
 
@@ -224,33 +208,12 @@ def accuracy_by_user(table: Tensor) -> Tensor:
     return table.diagonal() / table.sum(1).double()
 
 
-def _parts(judge: Judge, pixels: Tensor, batch_size: int) -> Iterator[Tensor]:
-    device = next(judge.parameters()).device
-    for part in pixels.split(batch_size):
-        yield to_model(part).to(device, memory_format=torch.channels_last)
-
-
-def _check_labelled(pixels: Tensor, users: Tensor, num_users: int) -> None:
-    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or len(pixels) == 0:
-        raise ValueError(f"pixels must be uint8 [N, C, H, W] with N > 0, got {pixels.dtype} {list(pixels.shape)}")
-    if users.dtype != torch.int64 or users.shape != pixels.shape[:1]:
-        raise ValueError(f"users must be int64 [{len(pixels)}], got {users.dtype} {list(users.shape)}")
-    if not 0 <= int(users.min()) <= int(users.max()) < num_users:
-        raise ValueError(f"users must be in 0..{num_users - 1}, got {int(users.min())}..{int(users.max())}")
-
-
-def _adamw(judge: Judge) -> torch.optim.AdamW:
-    decayed = [p for p in judge.parameters() if p.ndim > 1]
-    others = [p for p in judge.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=PEAK_RATE)
-
-
-def _batches(num_images: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices int64 [batch_size] of each step, from one shuffled pass over the images after another."""
-    left = torch.empty(0, dtype=torch.int64)
-    for _ in range(steps):
-        while len(left) < batch_size:
-            left = torch.cat([left, torch.randperm(num_images, generator=generator)])
-        yield left[:batch_size]
-        left = left[batch_size:]
+def _augmented_batches(
+    pixels: Tensor, users: Tensor, batch_size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Training batches without end: augmented images in model range at the judge's size, and their users."""
+    images = torch.cat([shrink(to_model(part)) for part in pixels.split(256)])
+    order = shuffled_indices(len(images), generator)
+    while True:
+        chosen = torch.tensor(list(islice(order, batch_size)))
+        yield augment(images[chosen], generator), users[chosen]

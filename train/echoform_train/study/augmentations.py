@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from echoform_train.data.spectrograms import Spectrograms, to_model
-from echoform_train.scoring.judge import shrink
+from echoform_train.scoring.classifier_training import shrink
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """Of a batch in model range, float32 [B, C, H, W] in [-1, 1] where -1 is the floor of the colour scale, and a CPU

@@ -15,8 +15,9 @@ from echoform_train.data.spectrograms import to_model
 from echoform_train.engine.precision import autocast_dtype
 from echoform_train.engine.schedules import learning_rate_at
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.scoring.classifier_training import LABEL_SMOOTHING, MIN_SIDE, shrink
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.scoring.judge import LABEL_SMOOTHING, MIN_SIDE, Judge, shrink
+from echoform_train.scoring.judge import Judge
 from echoform_train.study.augmentations import Augmentation, Strips
 
 # Chosen on validation recordings of 31 simulated people with 10 images each, so that no arm stands on a weak rival.

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from echoform_train.data.layout import SPLITS
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
+from echoform_train.scoring.classifier_training import shrink
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.scoring.judge import shrink
 from echoform_train.scoring.metrics import Interval, Nearest, nearest_two
 from echoform_train.study.augmentations import REAL
 from echoform_train.study.comparisons import (

@@ -1,0 +1,140 @@
+"""The training loop shared by all small classifiers of users, and the images that go into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from echoform_train.data.spectrograms import to_model
+from echoform_train.engine.precision import autocast_dtype
+from echoform_train.engine.schedules import learning_rate_at
+
+MAX_SIDE = 64
+"""Pixels per side above which images are averaged down before a classifier sees them."""
+MIN_SIDE = 16
+"""Fewest pixels per side of an image."""
+LABEL_SMOOTHING = 0.1
+
+MixedPrecision = Literal["no", "bf16", "auto"]
+"""Autocast to bf16 while training; "auto" does so where it is measured to be faster."""
+ClassifierT = TypeVar("ClassifierT", bound=nn.Module)
+
+
+def fit_classifier(
+    build: Callable[[], ClassifierT],
+    batches: Iterator[tuple[Tensor, Tensor]],
+    *,
+    steps: int,
+    seed: int,
+    peak_rate: float,
+    weight_decay: float,
+    fused: bool = False,
+    device: torch.device | str = "cpu",
+    mixed_precision: MixedPrecision = "auto",
+) -> ClassifierT:
+    """Build and train a classifier: AdamW, label smoothing, a warm-up over 5 % of the steps, then a cosine to zero.
+
+    The same arguments and batches give the same weights on the same machine. The caller's random state is untouched.
+
+    Args:
+        build: Makes the network; called after torch has been seeded, so that its first weights depend on `seed` alone.
+        batches: At least `steps` batches, read one per step: images float32 [B, C, H, W] in [-1, 1] on the CPU, and
+            their users, int64 [B]. Randomness in it must come from generators of its own.
+        steps: Optimizer steps.
+        seed: Of first weights and dropout.
+        peak_rate: Learning rate at the end of the warm-up.
+        weight_decay: Of weight matrices and kernels; biases and norms have none.
+        fused: Use torch's fused AdamW: faster, and it rounds differently.
+        device: Where to train.
+        mixed_precision: See `MixedPrecision`.
+
+    Returns:
+        The network, in eval mode, on `device`.
+    """
+    device = torch.device(device)
+    dtype = {"no": None, "bf16": torch.bfloat16, "auto": autocast_dtype(device)}[mixed_precision]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model = build().to(device).to(memory_format=torch.channels_last)
+        optimizer = _adamw(model, peak_rate, weight_decay, fused)
+        for step in range(steps):
+            image, users = next(batches)
+            image = image.to(device, memory_format=torch.channels_last)
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                logits = model(image)
+            loss = F.cross_entropy(logits.float(), users.to(device), label_smoothing=LABEL_SMOOTHING)
+            # The rate is a function of the step, so the optimizer's own is overwritten each time.
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(
+                    step, peak=peak_rate, warmup_steps=steps // 20, total_steps=steps, shape="cosine"
+                )
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    return model.eval()
+
+
+@torch.inference_mode()
+def logits_of(classifier: nn.Module, pixels: Tensor, batch_size: int = 256) -> Tensor:
+    """Logits of a classifier, float32 [N, num_users] on the CPU, for pixels uint8 [N, C, H, W]."""
+    return torch.cat([classifier(image).float().cpu() for image in inference_batches(classifier, pixels, batch_size)])
+
+
+def inference_batches(classifier: nn.Module, pixels: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Pixels uint8 [N, C, H, W] in batches as a classifier takes them: float32 in [-1, 1], on its device."""
+    device = next(classifier.parameters()).device
+    for part in pixels.split(batch_size):
+        yield to_model(part).to(device, memory_format=torch.channels_last)
+
+
+def shuffled_indices(count: int, generator: torch.Generator) -> Iterator[int]:
+    """Indices 0..count-1 without end: one shuffled pass over all of them after another."""
+    while True:
+        yield from torch.randperm(count, generator=generator).tolist()
+
+
+def shrink(image: Tensor) -> Tensor:
+    """Average images [B, C, H, W] over blocks of pixels so that at most 64 per side are left; smaller ones are kept."""
+    height, width = image.shape[-2:]
+    if max(height, width) <= MAX_SIDE:
+        return image
+    return F.adaptive_avg_pool2d(image, (min(height, MAX_SIDE), min(width, MAX_SIDE)))
+
+
+def check_labelled_images(pixels: Tensor, users: Tensor, num_users: int, kind: str = "") -> None:
+    """Check that images and users can train or test a classifier of `num_users` users.
+
+    Args:
+        pixels: uint8 [N, C, H, W], N > 0, sides of at least 16 pixels.
+        users: int64 [N] in 0..num_users-1.
+        num_users: Number of users.
+        kind: Word that errors put before "pixels" and "users", such as "real".
+
+    Raises:
+        ValueError: If an argument is not as described above.
+    """
+    prefix = f"{kind} " if kind else ""
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or len(pixels) == 0:
+        raise ValueError(
+            f"{prefix}pixels must be uint8 [N, C, H, W] with N > 0, got {pixels.dtype} {list(pixels.shape)}"
+        )
+    if min(pixels.shape[-2:]) < MIN_SIDE:
+        raise ValueError(
+            f"{prefix}images must have at least {MIN_SIDE} pixels per side, got {pixels.shape[-2]}x{pixels.shape[-1]}"
+        )
+    if users.dtype != torch.int64 or users.shape != pixels.shape[:1]:
+        raise ValueError(f"{prefix}users must be int64 [{len(pixels)}], got {users.dtype} {list(users.shape)}")
+    if not 0 <= int(users.min()) <= int(users.max()) < num_users:
+        raise ValueError(f"{prefix}users must be in 0..{num_users - 1}, got {int(users.min())}..{int(users.max())}")
+
+
+def _adamw(model: nn.Module, rate: float, weight_decay: float, fused: bool) -> torch.optim.AdamW:
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    # None, not False: torch then still picks its fast loop over tensors on a GPU.
+    return torch.optim.AdamW(groups, lr=rate, fused=fused or None)
