@@ -114,7 +114,7 @@ def train(
         output_activation=activation,
         sample_every=config.train_images,
     )
-    return train_conv_ae.train(settings, data)
+    return train_conv_ae.train(settings, data).facts
 
 
 def draw(config: Config, data: ImageData) -> None:

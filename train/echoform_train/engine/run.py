@@ -25,11 +25,12 @@ from echoform_train.engine.checkpoint import (
     save_checkpoint,
 )
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.files import CHECKPOINTS, LOG
+from echoform_train.engine.files import CHECKPOINTS, FACTS, LOG
 from echoform_train.engine.precision import autocast_dtype
 from echoform_train.engine.processes import summed
 from echoform_train.engine.schedules import Plateau, learning_rate_at
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.engine.training_result import TrainingResult
 
 RATE_FACTOR = "rate_factor"
 """Of a group of an optimizer's parameters: how many times the learning rate it learns with."""
@@ -301,17 +302,28 @@ class Run:
         """Seconds of training so far, those before a resume counted in."""
         return self.seconds + time.perf_counter() - self._started
 
-    def finish(self, facts_file: Path) -> dict[str, Any]:
-        """Close the run; the facts that the training wrote, with how long it was, which are written back.
+    def finish(self, exported: Path) -> TrainingResult:
+        """Close the run, add its length to the facts of the best model in OUTPUT_DIR/facts.json, and return the result.
 
-        Every process has read them before the main one writes.
+        Args:
+            exported: Folder that later commands take, for `TrainingResult.exported`; it may be written afterwards.
         """
+        facts_file = self.config.output_dir / FACTS
         facts = json.loads(facts_file.read_text()) | {"images_seen": self.seen, "seconds": self.elapsed_s}
+        # Every process has read the file before the main process writes it.
         self.accelerator.wait_for_everyone()
         self.close()
         if self.is_main:
             facts_file.write_text(json.dumps(facts, indent=1))
-        return facts
+        return TrainingResult(
+            output_dir=self.config.output_dir,
+            exported=exported,
+            validation=facts["validation"],
+            best_after=facts["best_after"],
+            images_seen=self.seen,
+            seconds=facts["seconds"],
+            facts=facts,
+        )
 
     def close(self) -> None:
         """End the progress bar and the trackers."""

@@ -22,6 +22,7 @@ from echoform_train.engine.files import FACTS, FIRST_STAGE, SPLIT
 from echoform_train.engine.processes import summed
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.run import Draw, Run
+from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.first_stage import FirstStageModel, decode, encode, latents_of
 from echoform_train.latent_diffusion.losses import PatchDiscriminator, discriminator_loss, share_limit, spectral_loss
 from echoform_train.publishing.push import check_before_training, push_after_training
@@ -296,16 +297,17 @@ def keep(
         _save_sheet(model, data, output_dir / "reconstructions" / f"images-{run.seen:09d}.png", quantize)
 
 
-def finish(run: Run) -> dict[str, Any]:
-    """Complete the facts of the run, push where the settings ask for it, and return the facts."""
-    facts = run.finish(run.config.output_dir / FACTS)
+def finish(run: Run) -> TrainingResult:
+    """Complete the facts of the run, push where the settings ask for it, and return the result."""
+    result = run.finish(run.config.output_dir)
+    facts = result.facts
     run.accelerator.print(
         f"best after {facts['best_after']} images: "
         + ", ".join(f"{name} {value:.4g}" for name, value in facts["validation"].items())
     )
     if run.is_main:
         push_after_training(run.config, run.config.output_dir)
-    return facts
+    return result
 
 
 def _save_sheet(model: FirstStageModel, data: SpectrogramData, path: Path, quantize: bool) -> None:

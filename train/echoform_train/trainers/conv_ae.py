@@ -27,6 +27,7 @@ from echoform_train.engine.files import AUTOENCODER, FACTS, PIPELINE, SAMPLES, S
 from echoform_train.engine.processes import summed
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.run import Run, read_log
+from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.push import check_before_training, push_after_training
 from echoform_train.report.curves import save_curves
 
@@ -104,17 +105,17 @@ class Reconstruction(nn.Module):
         return output.sample, output.latents, output.log_variance
 
 
-def main(config: Config) -> None:
+def main(config: Config) -> TrainingResult:
     """Train, export the pipeline to OUTPUT_DIR/pipeline, and push it where that was asked for."""
     split_file = config.data.split_file or config.run.output_dir / SPLIT
     sees: dict[str, Any] = {"resolution": config.data.resolution, "color": config.data.color}
     data = load_image_data(config.data, split_file, config.run.seed, **sees)
     data.split.save(config.run.output_dir / SPLIT)
-    train(config, data)
+    return train(config, data)
 
 
-def train(config: Config, data: ImageData) -> dict[str, Any]:
-    """Train on `data`, export the pipeline and return the facts of the run.
+def train(config: Config, data: ImageData) -> TrainingResult:
+    """Train on `data`, and export the pipeline to OUTPUT_DIR/pipeline.
 
     Raises:
         ValueError: If there is nothing to validate on, or settings contradict one another.
@@ -175,10 +176,11 @@ def train(config: Config, data: ImageData) -> dict[str, Any]:
     return _finish(config, run, data)
 
 
-def _finish(config: Config, run: Run, data: ImageData) -> dict[str, Any]:
+def _finish(config: Config, run: Run, data: ImageData) -> TrainingResult:
     """Export the best model, and push it where that was asked for."""
     output_dir = config.run.output_dir
-    facts = run.finish(output_dir / FACTS)
+    result = run.finish(output_dir / PIPELINE)
+    facts = result.facts
     if run.is_main:
         pipeline = build_pipeline(ConvAutoencoder.from_pretrained(output_dir / AUTOENCODER), data.train)
         export_pipeline(pipeline, facts, output_dir / PIPELINE)
@@ -189,7 +191,7 @@ def _finish(config: Config, run: Run, data: ImageData) -> dict[str, Any]:
     )
     if run.is_main:
         push_after_training(config.run, output_dir / PIPELINE)
-    return facts
+    return result
 
 
 def build_model(config: Config, channels: int, resolution: int) -> ConvAutoencoder:

@@ -28,6 +28,7 @@ from echoform_train.engine.files import AUTOENCODER, FACTS, PIPELINE, SPLIT
 from echoform_train.engine.processes import summed
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.run import Draw, Run
+from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.push import check_before_training, push_after_training
 from echoform_train.scoring.perceptual import PerceptualLoss
 
@@ -94,16 +95,16 @@ PRESETS = {
 }
 
 
-def main(config: Config) -> None:
+def main(config: Config) -> TrainingResult:
     """Train, export the pipeline to OUTPUT_DIR/pipeline, and push it where that was asked for."""
     split_file = config.data.split_file or config.run.output_dir / SPLIT
     data = load_depth_data(config.data, split_file, config.run.seed)
     data.split.save(config.run.output_dir / SPLIT)
-    train(config, data)
+    return train(config, data)
 
 
-def train(config: Config, data: DepthData) -> dict[str, Any]:
-    """Train on `data`, export the pipeline and return the facts of the run.
+def train(config: Config, data: DepthData) -> TrainingResult:
+    """Train on `data`, and export the pipeline to OUTPUT_DIR/pipeline.
 
     Raises:
         ValueError: If there is nothing to validate on, or settings contradict one another.
@@ -159,7 +160,8 @@ def train(config: Config, data: DepthData) -> dict[str, Any]:
                 save_reconstructions(autoencoder, data, run)
         if run.due(config.run.checkpointing_every) or run.done:
             run.save({"optimizer": optimizer}, {"autoencoder": autoencoder.state_dict(), "ema": ema_tensors(ema)})
-    facts = run.finish(output_dir / FACTS)
+    result = run.finish(output_dir / PIPELINE)
+    facts = result.facts
     if run.is_main:
         best = DepthAutoencoder.from_pretrained(output_dir / AUTOENCODER)
         latents = embed(best, data.train.units, Scale(data.depth_range_mm, data.units_per_mm))
@@ -173,7 +175,7 @@ def train(config: Config, data: DepthData) -> dict[str, Any]:
     )
     if run.is_main:
         push_after_training(config.run, output_dir / PIPELINE)
-    return facts
+    return result
 
 
 def build_model(config: Config, sample_size: int) -> DepthAutoencoder:

@@ -28,6 +28,7 @@ from echoform_train.engine.files import DENOISER, FACTS, PIPELINE
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.run import Draw, Run
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.export import export_pipeline
 from echoform_train.publishing.exported import find_pipeline
 from echoform_train.publishing.fingerprint import sha256_of
@@ -90,7 +91,7 @@ PRESETS = {
 }
 
 
-def main(config: Config) -> None:
+def main(config: Config) -> TrainingResult:
     """Distil, and export the pipeline to OUTPUT_DIR/pipeline.
 
     Raises:
@@ -153,7 +154,8 @@ def main(config: Config) -> None:
                     (output_dir / FACTS).write_text(json.dumps(facts, indent=1))
         if run.due(config.run.checkpointing_every) or run.done:
             run.save({"optimizer": optimizer}, {"unet": unet.state_dict(), "ema": ema_tensors(ema)})
-    facts = run.finish(output_dir / FACTS)
+    result = run.finish(output_dir / PIPELINE)
+    facts = result.facts
     if run.is_main:
         best = DopplerUNet2DModel.from_pretrained(output_dir / DENOISER).to(run.device)
         export_pipeline(with_unet(pipeline, best, config.steps), facts, output_dir / PIPELINE)
@@ -163,6 +165,7 @@ def main(config: Config) -> None:
     )
     if run.is_main:
         push_after_training(config.run, output_dir / PIPELINE)
+    return result
 
 
 class FewSteps(nn.Module):

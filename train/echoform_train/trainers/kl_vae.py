@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -14,6 +13,7 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.engine.ema import averaged, ema_tensors, restore_ema
 from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
+from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.first_stage import decoded, posterior_of
 from echoform_train.latent_diffusion.first_stage_training import (
     FirstStageConfig,
@@ -82,13 +82,13 @@ def build_model(config: Config, channels: int) -> AutoencoderKL:
     return vae
 
 
-def main(config: Config) -> None:
+def main(config: Config) -> TrainingResult:
     """Train, keep the best model in OUTPUT_DIR/vqvae and what was measured in OUTPUT_DIR/facts.json."""
-    train(config, load(config))
+    return train(config, load(config))
 
 
-def train(config: Config, data: SpectrogramData) -> dict[str, Any]:
-    """Train on `data` and return the facts of the run.
+def train(config: Config, data: SpectrogramData) -> TrainingResult:
+    """Train on `data`; the exported folder of the result is OUTPUT_DIR.
 
     Raises:
         ValueError: If a setting is out of range.

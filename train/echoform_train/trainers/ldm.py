@@ -24,6 +24,7 @@ from echoform_train.engine.files import DENOISER, FACTS, PIPELINE, SPLIT
 from echoform_train.engine.processes import summed
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.run import Draw, Run
+from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.export import build_pipeline, export_pipeline
 from echoform_train.latent_diffusion.first_stage import FirstStage, encode, load_first_stage
 from echoform_train.latent_diffusion.objective import FlowMatching, VPrediction, make_objective
@@ -117,13 +118,13 @@ PRESETS = {
 }
 
 
-def main(config: Config) -> None:
+def main(config: Config) -> TrainingResult:
     """Train, and export the pipeline to OUTPUT_DIR/pipeline."""
     stage = load_first_stage(config.first_stage)
     split_file = config.data.split_file or stage.folder / SPLIT
     resolution = config.data.resolution or stage.facts["data"]["resolution"]
     data = load_data(config.data, split_file, resolution, config.run.seed)
-    train(config, data, stage)
+    return train(config, data, stage)
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ class Latents:
     """int64 [N] each."""
 
 
-def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str, Any]:
-    """Train on the latents of `data`, export the pipeline and return the facts of the run.
+def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingResult:
+    """Train on the latents of `data`, and export the pipeline to OUTPUT_DIR/pipeline.
 
     Raises:
         ValueError: If the data are not what the first stage was trained on, it lacks its codebook, or the pipeline to
@@ -209,7 +210,8 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str,
                 sample_sheet(pipeline, config, output_dir / "samples" / f"images-{run.seen:09d}.png")
         if run.due(config.run.checkpointing_every) or run.done:
             run.save({"optimizer": optimizer}, {"unet": unet.state_dict(), "ema": ema_tensors(ema)})
-    facts = run.finish(output_dir / FACTS)
+    result = run.finish(output_dir / PIPELINE)
+    facts = result.facts
     if run.is_main:
         best = DopplerUNet2DModel.from_pretrained(output_dir / DENOISER)
         export_pipeline(build_pipeline(vqvae, best, objective.sampler(), data, mean, std), facts, output_dir / PIPELINE)
@@ -219,7 +221,7 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> dict[str,
     )
     if run.is_main:
         push_after_training(config.run, output_dir / PIPELINE)
-    return facts
+    return result
 
 
 def build_unet(config: Config, data: SpectrogramData, latent_shape: torch.Size) -> DopplerUNet2DModel:
