@@ -25,7 +25,6 @@ import torch
 import tyro
 from diffusers import DDPMScheduler, UNet2DModel, VQModel
 from diffusers.models.autoencoders.vae import DecoderOutput
-from diffusers.training_utils import EMAModel
 from in_turns import Maker, gemm_gflop_per_s, measure, write_results
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,10 +33,11 @@ from untrained import noise_data, untrained_pipeline, untrained_unet
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.config import fixed_settings
+from echoform_train.engine.ema import make_ema
 from echoform_train.engine.precision import cpu_bf16_gain
 from echoform_train.engine.run import Run
 from echoform_train.latent_diffusion.codebook import EMACodebook, look_up
-from echoform_train.latent_diffusion.first_stage import encode
+from echoform_train.latent_diffusion.first_stage import encode_pixels
 from echoform_train.latent_diffusion.first_stage_training import Learner
 from echoform_train.latent_diffusion.objective import make_objective
 from echoform_train.scoring.perceptual import PerceptualLoss
@@ -187,14 +187,14 @@ def our_denoiser_step(config: Config, data: SpectrogramData, folder: Path) -> Ca
     settings = _settings(train_ldm.PRESETS[config.preset], config, folder, first_stage=folder)
     run = Run(settings.run, len(data.train), fixed_settings(settings))
     vqvae = train_vq_vae.build_model(train_vq_vae.PRESETS[config.preset], data.train.pixels.shape[1])
-    values = encode(vqvae, data.train.pixels[: config.batch_size])
+    values = encode_pixels(vqvae, data.train.pixels[: config.batch_size])
     latents = train_ldm.Latents(
         values.repeat(-(-len(data.train) // len(values)), 1, 1, 1)[: len(data.train)], data.train.users, {}
     )
     unet = train_ldm.build_unet(settings, data, latents.values.shape).to(run.device, memory_format=run.memory_format)
     if settings.run.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    ema = EMAModel(unet.parameters(), decay=settings.ema_decay, foreach=True)
+    ema = make_ema(unet, settings.ema_decay)
     model, optimizer = run.accelerator.prepare(unet, run.optimizer(unet))
     objective = make_objective(settings.objective, settings.beta_schedule, settings.snr_gamma)
 
@@ -206,7 +206,7 @@ def our_denoiser_step(config: Config, data: SpectrogramData, folder: Path) -> Ca
                 users, conditions = train_ldm.drop_labels(latents, draw, settings.label_dropout, unet)
                 loss = train_ldm.denoising_loss(model, objective, values, noise, level, users, conditions)
                 run.descend(loss, optimizer, model)
-        ema.step(unet.parameters())
+        ema.update_parameters(unet)
 
     return step
 

@@ -15,9 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.engine.ema import averaged, ema_tensors, restore_ema
 from echoform_train.engine.run import read_log
-from echoform_train.latent_diffusion.first_stage import encode, load_first_stage
+from echoform_train.latent_diffusion.first_stage import encode_pixels, load_first_stage
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
 from tiny import run_processes, run_python, tiny_ldm, tiny_run, tiny_vq_vae, train_tiny
@@ -33,7 +32,9 @@ def test_the_exported_pipeline_holds_the_best_averaged_weights_and_the_facts(wal
     assert all(torch.equal(best[name], value) for name, value in pipeline.unet.state_dict().items())
     assert list(pipeline.config["id2label"].values()) == ["ID_1", "ID_2", "ID_3"]
     stage = load_first_stage(first_stage)
-    latents = encode(stage.vqvae, load_spectrograms(str(walkers), split_file=first_stage / "split.json").train.pixels)
+    latents = encode_pixels(
+        stage.model, load_spectrograms(str(walkers), split_file=first_stage / "split.json").train.pixels
+    )
     assert list(pipeline.config["latent_mean"].values()) == pytest.approx(
         latents.mean(dim=(0, 2, 3)).tolist(), abs=1e-4
     )
@@ -109,25 +110,6 @@ def test_labels_are_dropped_sample_by_sample_and_never_become_somebody(walkers, 
     assert dropped_too.float().mean().item() == pytest.approx(0.2, abs=0.03)
     # Apart from each other: both at once in a share of 0.2 x 0.2.
     assert (dropped & dropped_too).float().mean().item() == pytest.approx(0.04, abs=0.015)
-
-
-def test_averages_put_the_own_weights_back_and_survive_a_checkpoint():
-    from diffusers.training_utils import EMAModel
-
-    model = torch.nn.Linear(2, 2)
-    ema = EMAModel(model.parameters(), decay=0.9)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(1.0)
-    ema.step(model.parameters())
-    own = [parameter.clone() for parameter in model.parameters()]
-    with averaged(model, ema):
-        inside = [parameter.clone() for parameter in model.parameters()]
-    assert all(torch.equal(a, b) for a, b in zip(own, model.parameters(), strict=True))
-    again = EMAModel(torch.nn.Linear(2, 2).parameters(), decay=0.9)
-    restore_ema(again, ema_tensors(ema))
-    assert again.optimization_step == 1
-    assert all(torch.equal(a, b) for a, b in zip(inside, again.shadow_params, strict=True))
 
 
 def test_data_of_another_size_than_the_first_stage_are_refused(walkers, first_stage, tmp_path):

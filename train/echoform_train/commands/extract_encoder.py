@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from diffusers.training_utils import EMAModel
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
 from echoform.semantic_encoder import SENSOR_FACTS, load_encoder
 from echoform_train.engine.checkpoint import list_checkpoints, load_checkpoint
-from echoform_train.engine.ema import averaged, restore_ema
+from echoform_train.engine.ema import load_averages
 from echoform_train.engine.files import AUTOENCODER, CHECKPOINTS, FACTS, PIPELINE, STATE
 from echoform_train.publishing.card import write_card
 
@@ -108,13 +107,9 @@ def _from_checkpoint(folder: Path) -> tuple[DepthEncoder, dict[str, Any]]:
     model = DepthAutoencoder.from_pretrained(output_dir / AUTOENCODER)
     tensors, _ = load_checkpoint(folder)
     model.load_state_dict(tensors["autoencoder"])
-    ema = EMAModel(model.parameters())
-    restore_ema(ema, tensors["ema"])
+    load_averages(model, tensors["ema"])
     facts = json.loads((output_dir / FACTS).read_text())
     model.encoder.register_to_config(**{name: facts["data"][name] for name in SENSOR_FACTS})
-    with averaged(model, ema):
-        weights = {name: value.clone() for name, value in model.encoder.state_dict().items()}
-    model.encoder.load_state_dict(weights)
     return model.encoder.float().eval(), facts
 
 

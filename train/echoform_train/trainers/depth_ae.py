@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from echoform.depth_autoencoder import COSINE_SIZES, SIZES, DepthAutoencoder
@@ -23,7 +22,7 @@ from echoform_train.depth.objective import NoisyAutoencoder, Weights, reconstruc
 from echoform_train.depth.pictures import paint_depth, paint_error, save_sheet
 from echoform_train.depth.quality import Scale, embed, reconstruct, shared_sums
 from echoform_train.engine.config import RunConfig, fixed_settings, make_preset
-from echoform_train.engine.ema import averaged, ema_tensors, restore_ema
+from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
 from echoform_train.engine.files import AUTOENCODER, FACTS, PIPELINE, SPLIT
 from echoform_train.engine.processes import summed
 from echoform_train.engine.provenance import provenance
@@ -120,7 +119,7 @@ def train(config: Config, data: DepthData) -> TrainingResult:
     if config.run.gradient_checkpointing:
         autoencoder.enable_gradient_checkpointing()
     autoencoder.to(run.device, memory_format=run.memory_format)  # pyright: ignore[reportCallIssue]
-    ema = EMAModel(autoencoder.parameters(), decay=config.ema_decay, foreach=True)
+    ema = make_ema(autoencoder, config.ema_decay)
     run.accelerator.print(
         f"depth autoencoder of {_count(autoencoder) / 1e6:.1f} M parameters: {data.train.units.shape[-1]} pixels "
         f"square -> {config.latent_dim} numbers, {len(data.train)} images of "
@@ -143,7 +142,7 @@ def train(config: Config, data: DepthData) -> TrainingResult:
                 loss = torch.stack(list(parts.values())).sum()
                 run.collect(loss=loss, **parts)
                 run.descend(loss, optimizer, model)
-        ema.step(autoencoder.parameters())
+        ema.update_parameters(autoencoder)
         run.advance()
         if run.due(config.run.logging_every):
             run.log_means()

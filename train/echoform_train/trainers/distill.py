@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -23,7 +22,7 @@ from tqdm.auto import tqdm
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.ema import averaged, ema_tensors, restore_ema
+from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
 from echoform_train.engine.files import DENOISER, FACTS, PIPELINE
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.run import Draw, Run
@@ -116,7 +115,7 @@ def main(config: Config) -> TrainingResult:
         unet.enable_gradient_checkpointing()
     teacher = FewSteps(pipeline.to(run.device), config.teacher_steps, config.guidance_scale)
     student = FewSteps(with_unet(pipeline, unet, config.steps), config.steps)
-    ema = EMAModel(unet.parameters(), decay=config.ema_decay, foreach=True)
+    ema = make_ema(unet, config.ema_decay)
     model, optimizer = run.accelerator.prepare(student, run.optimizer(unet))
     resumed = run.resume({"optimizer": optimizer})
     if resumed is not None:
@@ -139,7 +138,7 @@ def main(config: Config) -> TrainingResult:
                 loss = F.mse_loss(model(asked), target)
                 run.collect(loss=loss)
                 run.descend(loss, optimizer, model)
-        ema.step(unet.parameters())
+        ema.update_parameters(unet)
         run.advance()
         if run.due(config.run.logging_every):
             run.log_means()

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.engine.ema import averaged, ema_tensors, restore_ema
+from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
 from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
-from echoform_train.latent_diffusion.first_stage import decoded, posterior_of
+from echoform_train.latent_diffusion.first_stage import latent_distribution, latents_to_images
 from echoform_train.latent_diffusion.first_stage_training import (
     FirstStageConfig,
     Learner,
@@ -57,10 +56,10 @@ class VariationalAutoencoder(nn.Module):
 
         The divergence from the standard normal distribution is the mean over all latent numbers.
         """
-        posterior = posterior_of(self.vae, images)
+        posterior = latent_distribution(self.vae, images)
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         latents = mean + (0.5 * logvar).exp() * noise
-        return decoded(self.vae, latents, quantize=False), kl_divergence(mean, logvar)
+        return latents_to_images(self.vae, latents, quantize=False), kl_divergence(mean, logvar)
 
 
 def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -103,7 +102,7 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
     run.accelerator.print(describe("KL-VAE", vae, data))
     shape = latent_shape(vae, channels, resolution)
     learner = Learner(config, run, VariationalAutoencoder(vae), channels)
-    ema = EMAModel(vae.parameters(), decay=config.ema_decay, foreach=True)
+    ema = make_ema(vae, config.ema_decay)
     resumed = run.resume(learner.optimizers())
     if resumed is not None:
         vae.load_state_dict(resumed["vae"])
@@ -119,7 +118,7 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
                 reconstruction, kl = learner.model(images, draw.randn(*shape).to(run.device))
                 run.collect(kl_nats=kl)
                 learner.descend(images, reconstruction, {"kl": config.kl_weight * kl})
-        ema.step(vae.parameters())
+        ema.update_parameters(vae)
         run.advance()
         if run.due(config.run.logging_every):
             run.log_means()
@@ -136,10 +135,10 @@ def validate(vae: AutoencoderKL, images: Spectrograms, run: Run) -> dict[str, fl
     total = torch.zeros(2, device=run.device, dtype=torch.float64)  # divergence, images
 
     def reconstruct(batch: Tensor) -> Tensor:
-        posterior = posterior_of(vae, batch)
+        posterior = latent_distribution(vae, batch)
         kl = kl_divergence(posterior.mean, posterior.logvar)
         total.add_(torch.stack([kl * len(batch), torch.tensor(len(batch))]).to(total))
-        return decoded(vae, posterior.mode(), quantize=False)
+        return latents_to_images(vae, posterior.mode(), quantize=False)
 
     scores = validate_reconstruction(images, run, reconstruct)
     nats, count = summed(total, run.accelerator).tolist()

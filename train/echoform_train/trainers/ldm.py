@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from diffusers.training_utils import EMAModel
 from diffusers.utils import make_image_grid
 from torch import Tensor, nn
 
@@ -19,14 +18,14 @@ from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.config import DataConfig, data_facts, load_data
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.engine.config import RunConfig, fixed_settings, make_preset
-from echoform_train.engine.ema import averaged, ema_tensors, restore_ema
+from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
 from echoform_train.engine.files import DENOISER, FACTS, PIPELINE, SPLIT
 from echoform_train.engine.processes import summed
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.run import Draw, Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.export import build_pipeline, export_pipeline
-from echoform_train.latent_diffusion.first_stage import FirstStage, encode, load_first_stage
+from echoform_train.latent_diffusion.first_stage import FirstStage, encode_pixels, load_first_stage
 from echoform_train.latent_diffusion.objective import FlowMatching, VPrediction, make_objective
 from echoform_train.latent_diffusion.transfer import USERS, adopt, latent_statistics, load_source
 from echoform_train.publishing.push import check_before_training, push_after_training
@@ -148,18 +147,18 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
         FloatingPointError: If the loss stops being finite.
         PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
     """
-    stage.check_data(data, same_users=config.initial_pipeline is None)
-    stage.check_pipeline()
+    stage.check_data(data_facts(data), same_users=config.initial_pipeline is None)
+    stage.check_usable_in_pipeline()
     run = Run(config.run, len(data.train), fixed_settings(config))
     if run.is_main:
         check_before_training(config.run)
-    vqvae = stage.vqvae.to(run.device)
-    latents = encode(vqvae, data.train.pixels)
+    vqvae = stage.model.to(run.device)
+    latents = encode_pixels(vqvae, data.train.pixels)
     source = None if config.initial_pipeline is None else load_source(config.initial_pipeline, vqvae)
     measured = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
     mean, std = measured if source is None else latent_statistics(source)
     training = _standardised(latents, data.train, mean, std)
-    held_out = _standardised(encode(vqvae, data.validation.pixels), data.validation, mean, std)
+    held_out = _standardised(encode_pixels(vqvae, data.validation.pixels), data.validation, mean, std)
 
     torch.manual_seed(config.run.seed)
     unet = build_unet(config, data, latents.shape)
@@ -168,7 +167,7 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
     if config.run.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     unet.to(run.device, memory_format=run.memory_format)
-    ema = EMAModel(unet.parameters(), decay=config.ema_decay, foreach=True)
+    ema = make_ema(unet, config.ema_decay)
     run.accelerator.print(
         f"U-Net of {_count(unet) / 1e6:.1f} M parameters on latents {'x'.join(map(str, latents.shape[1:]))}, "
         f"{len(data.train)} images of {len(data.id2label)} users"
@@ -193,7 +192,7 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
                 loss = denoising_loss(model, objective, values, noise, level, users, conditions)
                 run.collect(loss=loss)
                 run.descend(loss, optimizer, model)
-        ema.step(unet.parameters())
+        ema.update_parameters(unet)
         run.advance()
         if run.due(config.run.logging_every):
             run.log_means()
