@@ -9,7 +9,7 @@ from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.data.split import Split
 from echoform_train.latent_diffusion.export import build_pipeline
-from echoform_train.latent_diffusion.first_stage_training import latent_shape
+from echoform_train.latent_diffusion.first_stage import latent_shape
 from echoform_train.latent_diffusion.objective import make_objective
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
@@ -23,7 +23,7 @@ def noise_data(resolution: int, users: int, train_images: int, held_out_images: 
     return SpectrogramData(
         **parts,
         left_out=_noise("left_out", 0, resolution, users),
-        split=Split(**names, left_out=(), how="by recording", gap_windows=2, seed=0),
+        split=Split(**names, left_out=(), method="by recording", gap_windows=2, seed=0),
         id2label={user: f"ID_{user + 1}" for user in range(users)},
         condition_labels={},
         colormap="jet",

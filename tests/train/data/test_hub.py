@@ -8,7 +8,6 @@ from datasets import ClassLabel, Dataset, Features, Image, Value, config
 
 from echoform_train.data.config import DataConfig
 from echoform_train.data.folder import load_images
-from echoform_train.data.hub import is_hub_id, parse_hub_id
 from echoform_train.data.spectrograms import load_spectrograms
 
 
@@ -67,7 +66,7 @@ def test_splits_of_a_data_set_are_as_given(tmp_path, write_picture):
         parts[name] = part.add_column("recording", [name] * len(part))
     to_parquet(parts, tmp_path / "hub")
     data = load_spectrograms(str(tmp_path / "hub"))
-    assert data.split.how == "as given"
+    assert data.split.method == "as given"
     assert (len(data.train), len(data.validation), len(data.test)) == (6, 6, 6)
     assert set(data.test.recordings) == {"test"}
 
@@ -81,18 +80,6 @@ def test_a_data_set_without_users_is_refused(tmp_path, write_picture):
 
 def test_data_set_name_is_another_word_for_data():
     assert tyro.cli(DataConfig, args=["--dataset-name", "someone/walkers"]).data == "someone/walkers"
-
-
-def test_an_id_may_name_a_revision():
-    assert parse_hub_id("someone/walkers") == ("someone/walkers", None)
-    assert parse_hub_id("someone/walkers@refs/pr/1") == ("someone/walkers", "refs/pr/1")
-    with pytest.raises(ValueError, match="must read user/name or user/name@revision, got walkers"):
-        parse_hub_id("walkers")
-
-
-def test_an_id_of_the_hub_is_told_from_a_path():
-    assert is_hub_id("someone/radar-walkers")
-    assert not is_hub_id("./walkers") and not is_hub_id("/data/walkers") and not is_hub_id("a/b/c")
 
 
 def test_an_id_that_cannot_be_reached_says_so(monkeypatch):

@@ -65,7 +65,7 @@ def test_windows_of_one_recording_never_stand_on_two_sides(walkers, tmp_path):
     rows = [json.loads(line) for line in (walkers / "metadata.jsonl").read_text().splitlines()]
     recording_of = {row["file_name"]: row["recording"] for row in rows}
     recordings = {side: {recording_of[file] for file in files} for side, files in parts(data).items()}
-    assert data.split.how == "by recording"
+    assert data.split.method == "by recording"
     assert sum(map(len, recordings.values())) == len(set().union(*recordings.values())) == 12
     timed = tmp_path / "timed"
     timed.mkdir()
@@ -92,9 +92,9 @@ def test_folders_of_parts_are_these_parts(tmp_path):
     for side, count in (("train", 6), ("val", 2), ("test", 3)):
         write_pictures(tmp_path / "data" / side, count=count, side=8)
     data = load(tmp_path / "data")
-    assert (len(data.train), len(data.validation), len(data.test), data.split.how) == (6, 2, 3, "as given")
+    assert (len(data.train), len(data.validation), len(data.test), data.split.method) == (6, 2, 3, "as given")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "data" / "stray.png")
-    with pytest.raises(ValueError, match=r"split folders must stand alone, .* holds test/.* and stray\.png"):
+    with pytest.raises(ValueError, match=r"must stand alone, .* holds test, train, val beside images at the top"):
         load(tmp_path / "data")
 
 
@@ -114,7 +114,7 @@ def test_files_that_cannot_be_used_are_named_or_left_out(tmp_path):
 def test_a_source_without_pictures_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         load(tmp_path / "none" / "such" / "place")
-    with pytest.raises(ValueError, match=r"must hold pictures .* holds none"):
+    with pytest.raises(ValueError, match=r"must hold images .* holds none"):
         load(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file"):

@@ -14,7 +14,8 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from echoform.hub import PushError
 from echoform_train.commands import simulate
 from echoform_train.data.config import DataConfig
-from echoform_train.data.publish import PARTS, publish_dataset
+from echoform_train.data.layout import SIDES
+from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split import Split
 from echoform_train.engine.run import read_log
@@ -40,7 +41,7 @@ def published(recordings, hub_of_the_session) -> str:
 
 
 def assert_same(one: SpectrogramData, other: SpectrogramData) -> None:
-    for part in PARTS:
+    for part in SIDES:
         ours, theirs = getattr(one, part), getattr(other, part)
         assert torch.equal(ours.pixels, theirs.pixels)
         assert torch.equal(ours.users, theirs.users)
@@ -53,7 +54,7 @@ def assert_same(one: SpectrogramData, other: SpectrogramData) -> None:
 
 def test_the_hub_gives_the_same_tensors_split_and_axes_as_the_folder(recordings, published):
     local = load_spectrograms(recordings)
-    assert local.split.how == "contiguous with a gap" and len(local.left_out) > 0
+    assert local.split.method == "contiguous with a gap" and len(local.left_out) > 0
     assert local.axes and local.condition_labels
     assert_same(local, load_spectrograms(published))
     assert_same(load_spectrograms(recordings, resolution=16), load_spectrograms(published, resolution=16))
@@ -75,7 +76,7 @@ def test_training_on_the_hub_id_gives_the_same_losses_as_on_the_folder(recording
 
 def test_image_files_travel_byte_for_byte_in_several_shards(recordings, published, hub):
     shards = [path for path in hub.files(published, kind="datasets") if path.endswith(".parquet")]
-    assert len(shards) == len(PARTS) + 1, shards
+    assert len(shards) == len(SIDES) + 1, shards
     for part in load_dataset(published).values():
         for row in part.cast_column("image", Image(decode=False)).to_list():
             assert row["image"]["bytes"] == (recordings / row["file"]).read_bytes()
@@ -137,7 +138,7 @@ def test_another_split_in_fewer_shards_replaces_the_earlier_one_under_a_persons_
     files = hub.files(repo, kind="datasets")
     card = DatasetCard(files["README.md"].decode())
     assert "in the hall, in May" in card.text and card.data.to_dict()["license"] == "mit"
-    assert len([path for path in files if path.endswith(".parquet")]) == len(PARTS)
+    assert len([path for path in files if path.endswith(".parquet")]) == len(SIDES)
 
 
 def test_a_split_of_ones_own_stands_over_the_published_one(recordings, published, tmp_path):
@@ -157,7 +158,7 @@ def test_folders_of_train_and_test_stay_as_given(two_users, write_picture, tmp_p
     repo = hub.repo_id("given")
     publish_dataset(folder, repo, private=True)
     data = load_spectrograms(repo)
-    assert data.split.how == "as given"
+    assert data.split.method == "as given"
     assert list(data.id2label.values()) == ["ID_1", "ID_2", "ID_10"]
     assert data.validation.files[0] == "val/ID_1/0.jpg"
     assert_same(load_spectrograms(folder), data)
@@ -171,7 +172,7 @@ def test_the_card_counts_what_was_pushed_and_the_hub_library_accepts_it(recordin
     assert card.data.license == "cc-by-4.0"
     assert card.data.size_categories == "n<1K"
     local = load_spectrograms(recordings)
-    row = [int((getattr(local, part).users == 1).sum()) for part in PARTS]
+    row = [int((getattr(local, part).users == 1).sum()) for part in SIDES]
     assert f"| ID_2 | {' | '.join(map(str, row))} |" in text
     assert "neighbouring windows of a recording share 2 s" in text
     assert "left_out" in text and "overlap both sides" in text

@@ -53,7 +53,7 @@ def test_a_cut_recording_by_hand():
     # 20 windows of 3 s, one a second: 4 test windows start at 16..19, so validation may end with the start at 13
     # (3 windows: 11..13), so training may end with the start at 8.
     split = make_split(two_users(range(20)), window_s=3.0)
-    assert split.how == "contiguous with a gap"
+    assert split.method == "contiguous with a gap"
     assert starts_of(split.test) == [16, 17, 18, 19]
     assert starts_of(split.validation) == [11, 12, 13]
     assert starts_of(split.train) == list(range(9))
@@ -106,7 +106,7 @@ def test_whole_recordings_are_drawn_where_every_user_has_three():
     images = [row for user in ("ID_1", "ID_2") for number in range(10) for row in timed(user, f"r{number}", range(6))]
     dataset = build_dataset(images)
     split = make_split(dataset, seed=1)
-    assert split.how == "by recording" and split.left_out == ()
+    assert split.method == "by recording" and split.left_out == ()
     recordings = {side: {file.split("_t")[0] for file in getattr(split, side)} for side in SIDES}
     assert sum(map(len, recordings.values())) == 20 == len(set.union(*recordings.values()))
     per_user = Counter((side, name.split("/")[0]) for side, names in recordings.items() for name in names)
@@ -125,7 +125,7 @@ def test_three_recordings_are_enough_for_three_sides():
 def test_one_user_with_two_recordings_has_all_cut_in_time():
     images = [row for number in range(3) for row in timed("ID_1", f"r{number}", range(30))]
     images += [row for number in range(2) for row in timed("ID_2", f"r{number}", range(30))]
-    assert make_split(build_dataset(images)).how == "contiguous with a gap"
+    assert make_split(build_dataset(images)).method == "contiguous with a gap"
 
 
 def test_each_condition_folder_of_unknown_recordings_is_on_every_side():
@@ -153,7 +153,7 @@ def test_given_folders_are_honoured():
         warnings.simplefilter("error")
         dataset = given(train=range(10), validation=range(20, 25), test=range(40, 45))
         split = make_split(dataset, window_s=3.0)
-    assert split.how == "as given"
+    assert split.method == "as given"
     assert all(file.startswith("train/") for file in split.train) and len(split.train) == 20
     assert all(file.startswith("test/") for file in split.test) and len(split.test) == 10
     assert split.left_out == ()
@@ -161,7 +161,7 @@ def test_given_folders_are_honoured():
 
 def test_a_side_that_is_not_given_is_cut_from_train():
     split = make_split(given(train=range(20), validation=range(30, 35)), window_s=3.0)
-    assert split.how == "as given"
+    assert split.method == "as given"
     assert {file.split("/")[0] for file in split.test} == {"train"} and len(split.test) == 8
     assert {file.split("/")[0] for file in split.validation} == {"validation"}
     assert len(split.left_out) == 4
@@ -222,7 +222,7 @@ def test_a_split_with_one_image_on_two_sides_is_refused_by_name():
             validation=("b.png",),
             test=(),
             left_out=(),
-            how="as given",
+            method="as given",
             gap_windows=2,
             seed=0,
         )

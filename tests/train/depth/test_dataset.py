@@ -209,7 +209,7 @@ def test_rooms_are_held_out_whole():
     data = load_depth("rooms", rooms=rooms, resolution=16)
     recordings = [set(getattr(data, side).recordings) for side in ("train", "validation", "test")]
     assert all(recordings) and sum(map(len, recordings)) == len(set.union(*recordings)) == 5
-    assert data.split.how == "by recording" and data.train.labels is None
+    assert data.split.method == "by recording" and data.train.labels is None
     assert data.depth_range_mm == {"min": 300, "max": 5000} and data.out_of_range == 0
     with pytest.raises(ValueError, match="units_per_mm must be 1, got 5"):
         load_depth("rooms", rooms=rooms, units_per_mm=5)

@@ -106,7 +106,7 @@ def test_frames_of_two_sides_are_further_apart_than_the_gap():
     # Every second frame is there; 3 images of gap are frames that differ by at least (3 + 1) * 2.
     images = [*frames("a", "r", range(1, 201, 2)), *frames("b", "s", range(2, 101, 2))]
     split = make_split(split_table(images), validation_share=0.1, test_share=0.4, gap_windows=3)
-    assert split.how == "contiguous with a gap"
+    assert split.method == "contiguous with a gap"
     number = {image.file: image.frame or 0 for image in images}
     for recording in ("r/", "s/"):
         sides = [
@@ -123,6 +123,6 @@ def test_frames_of_two_sides_are_further_apart_than_the_gap():
 def test_people_who_show_every_class_are_held_out_whole():
     images = [image for person in "vwxyz" for label in "ab" for image in frames(label, person, range(6))]
     split = make_split(split_table(images))
-    assert split.how == "by recording"
+    assert split.method == "by recording"
     people = [{file[0] for file in getattr(split, side)} for side in ("train", "validation", "test")]
     assert sum(map(len, people)) == 5 and all(people)

@@ -51,7 +51,7 @@ def data() -> SpectrogramData:
     return SpectrogramData(
         **parts,
         left_out=part(0, 3),
-        split=Split(**names, left_out=(), how="by recording", gap_windows=2, seed=0),
+        split=Split(**names, left_out=(), method="by recording", gap_windows=2, seed=0),
         id2label=USERS,
         condition_labels={},
         colormap="jet",

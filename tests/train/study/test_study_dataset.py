@@ -51,7 +51,7 @@ def written(data, generated, tmp_path_factory) -> Path:
 
 def test_our_loader_gets_the_split_of_the_study_and_every_pixel_back(data, generated, written):
     back = load_spectrograms(written)
-    assert back.split.how == "as given"
+    assert back.split.method == "as given"
     assert back.colormap == data.colormap and back.axes == data.axes and back.id2label == data.id2label
     for split in ("validation", "test"):
         ours, theirs = getattr(back, split), getattr(data, split)

@@ -129,7 +129,7 @@ def describe(data: SpectrogramData) -> Iterator[str]:
     yield ""
     yield from _user_table(data, sides)
     yield ""
-    yield f"Split {data.split.how}" + _gap_note(data)
+    yield f"Split {data.split.method}" + _gap_note(data)
     yield from _suspicious_lines(data, sides)
     yield from _listed("Skipped", [str(bad) for bad in data.skipped], limit=None)
     yield from _listed("Not images", list(data.other_files))

@@ -60,7 +60,7 @@ def describe(data: DepthData) -> Iterator[str]:
     yield f"No reading: {', '.join(f'{value} ({meaning})' for value, meaning in data.invalid_values.items())}"
     if data.out_of_range:
         yield f"Readings outside the range, which count as none: {data.out_of_range}"
-    yield f"Split {data.split.how}: " + ", ".join(
+    yield f"Split {data.split.method}: " + ", ".join(
         f"{side.replace('_', ' ')} {len(part)}" for side, part in sides.items()
     )
     if data.id2label:

@@ -169,7 +169,7 @@ def _facts(
         "title": "echoform quickstart",
         "subject": (
             f"A VQ-VAE and a latent diffusion model, trained on {len(data.train)} {kind} spectrograms of "
-            f"{len(data.id2label)} people ({config.resolution}x{config.resolution} pixels, split {data.split.how})."
+            f"{len(data.id2label)} people ({config.resolution}x{config.resolution} pixels, split {data.split.method})."
         ),
         "note": None,
         "scores": scores,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
+from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 
 
@@ -65,8 +66,8 @@ def load_data(config: DataConfig, split_file: Path, resolution: int | None, seed
     )
 
 
-def data_facts(data: SpectrogramData) -> dict[str, Any]:
-    """What later stages must share with this one, and what a card tells of the data; JSON-able."""
+def data_facts(data: SpectrogramData) -> SpectrogramFacts:
+    """What later stages must share with this one, and what the model card says of the data."""
     return {
         "source": data.source,
         "resolution": data.train.pixels.shape[-1],
@@ -76,5 +77,5 @@ def data_facts(data: SpectrogramData) -> dict[str, Any]:
         "users": [data.id2label[index] for index in sorted(data.id2label)],
         "conditions": {name: list(labels.values()) for name, labels in data.condition_labels.items()},
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-        "split": data.split.how,
+        "split": data.split.method,
     }

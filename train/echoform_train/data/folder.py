@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
-from echoform_train.data.hub import find_in_dataset, is_dataset_folder, is_hub_id
+from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import BadFile, refuse
-from echoform_train.data.layout import Found, ImageFile, find_in_folder, natural_key, separate_incomplete
+from echoform_train.data.layout import ImageFile, find_in_folder, natural_key, separate_incomplete
+from echoform_train.data.loading import refuse_or_skip
 from echoform_train.data.pixels import Pixels, read_pixels
-
-logger = logging.getLogger(__name__)
 
 _MAX_CATEGORIES = 64
 
@@ -63,7 +61,8 @@ def read_source(
     resolution: int | None = None,
 ) -> SourceImages:
     """What `load_images` returns, and the pixels beside it; raises what `load_images` and `read_pixels` raise."""
-    found = _find(source)
+    folder = folder_of_files(source)
+    found = find_in_dataset(str(source), need_users=True) if folder is None else find_in_folder(folder)
     images, incomplete = separate_incomplete(found.images)
     bad_files = [*found.bad_files, *incomplete]
     if not skip_bad_files:
@@ -71,10 +70,7 @@ def read_source(
     _check_users(source, images)
     pixels = read_pixels(images, colormap=colormap, resolution=resolution)
     bad_files += pixels.bad_files
-    if not skip_bad_files:
-        refuse(bad_files)
-    for bad in bad_files:
-        logger.warning("skipped %s", bad)
+    refuse_or_skip(bad_files, skip_bad_files=skip_bad_files)
     _check_users(source, pixels.images)
     return SourceImages(
         source=str(source),
@@ -114,17 +110,6 @@ def build_dataset(images: Sequence[ImageFile]) -> Dataset:
         columns["split"] = [image.split for image in images]
         features["split"] = Value("string")
     return Dataset.from_dict(columns, features=Features(features))
-
-
-def _find(source: str | Path) -> Found:
-    folder = Path(source)
-    if folder.is_dir():
-        return find_in_dataset(str(folder), need_users=True) if is_dataset_folder(folder) else find_in_folder(folder)
-    if folder.exists():
-        raise ValueError(f"a source must be a folder or a data set of the Hub, {source} is a file")
-    if not is_hub_id(str(source)):
-        raise FileNotFoundError(f"there is no folder {source}")
-    return find_in_dataset(str(source), need_users=True)
 
 
 def _check_users(source: str | Path, images: Sequence[ImageFile]) -> None:

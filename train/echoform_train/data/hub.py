@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,27 +11,20 @@ from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from echoform_train.data.image_check import BadFile
-from echoform_train.data.layout import Found, ImageFile, natural_key, read_axes, recording_of, split_name
+from echoform_train.data.layout import ImageFile, SourceFiles, natural_key, read_axes, recording_of, split_name
 from echoform_train.engine.files import AXES, SPLIT
-
-_HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-
-
-def is_hub_id(source: str) -> bool:
-    """Whether a source reads like `user/name`, or `user/name@revision`."""
-    return _HUB_ID.fullmatch(source) is not None
+from echoform_train.engine.sources import is_hub_id, parse_hub_id, resolve_source
 
 
-def parse_hub_id(source: str) -> tuple[str, str | None]:
-    """Repository and revision of `user/name@revision`; the revision is None where none is named.
+def folder_of_files(source: str | Path) -> Path | None:
+    """The local folder of image files that a source names; None if it is a data set for `find_in_dataset`.
 
     Raises:
-        ValueError: If the source reads otherwise.
+        FileNotFoundError: If there is no such folder and the source does not read like a Hub id.
+        ValueError: If the source is a file.
     """
-    match = _HUB_ID.fullmatch(source)
-    if match is None:
-        raise ValueError(f"an id of the Hub must read user/name or user/name@revision, got {source}")
-    return match["repo"], match["revision"]
+    place = resolve_source(source)
+    return place if isinstance(place, Path) and not is_dataset_folder(place) else None
 
 
 def is_dataset_folder(folder: Path) -> bool:
@@ -51,7 +43,7 @@ def published_split(source: str | Path) -> Path | None:
     return _download(*parse_hub_id(str(source)), SPLIT) if is_hub_id(str(source)) else None
 
 
-def find_in_dataset(source: str, *, need_users: bool = False) -> Found:
+def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
     """Every image of a data set that `load_dataset` opens.
 
     Columns: one image column, and, where there are any, `user` or `label`, `file` or `file_name`, `recording`,
@@ -92,7 +84,7 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> Found:
     if published:
         images.sort(key=lambda image: [natural_key(name) for name in PurePosixPath(image.file).parts])
     axes = read_axes(axes_file) if axes_file is not None else None
-    return Found(tuple(images), tuple(bad_files), axes=axes, split_file=split_file)
+    return SourceFiles(tuple(images), tuple(bad_files), axes=axes, split_file=split_file)
 
 
 def _beside(folder: Path, name: str) -> Path | None:
@@ -123,7 +115,7 @@ def _name_splits(source: str, loaded: DatasetDict) -> dict[str, Dataset]:
     return {str(name): part for name, part in parts.items()}
 
 
-def _find_in_part(source: str, split: str | None, part: Dataset, need_users: bool) -> Found:
+def _find_in_part(source: str, split: str | None, part: Dataset, need_users: bool) -> SourceFiles:
     image_column = next((name for name, feature in part.features.items() if isinstance(feature, Image)), None)
     user_column = next((name for name in ("user", "label") if name in part.features), None)
     if image_column is None or (need_users and user_column is None):
@@ -158,7 +150,7 @@ def _find_in_part(source: str, split: str | None, part: Dataset, need_users: boo
                 },
             )
         )
-    return Found(tuple(images), tuple(bad_files))
+    return SourceFiles(tuple(images), tuple(bad_files))
 
 
 def _name_labels(row: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:

@@ -1,13 +1,11 @@
-"""Any folder of pictures, grey or RGB, as tensors in memory, parted into train, validation and test."""
+"""Any folder of images, grey or RGB, as tensors in memory, split into train, validation and test."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -17,19 +15,21 @@ from PIL import Image
 from torch import Tensor
 
 from echoform.pipeline_conv_autoencoder import cut_square
+from echoform_train.data.facts import ImageFacts
 from echoform_train.data.folder import build_dataset
-from echoform_train.data.hub import find_in_dataset, is_dataset_folder, is_hub_id
-from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, BadFileError, decode_image, refuse
+from echoform_train.data.hub import find_in_dataset, folder_of_files
+from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, decode_image
 from echoform_train.data.layout import (
-    Found,
     ImageFile,
+    SourceFiles,
+    find_files,
     find_in_folder,
-    natural_key,
     read_axes,
     recording_of,
-    split_name,
+    split_folders,
 )
-from echoform_train.data.split import Split, check_split, make_split
+from echoform_train.data.loading import read_files, read_split, refuse_or_skip
+from echoform_train.data.split import Split, make_split
 from echoform_train.engine.files import AXES, METADATA
 
 Color = Literal["auto", "rgb", "grey"]
@@ -37,35 +37,36 @@ Color = Literal["auto", "rgb", "grey"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSourceConfig:
-    """Which pictures, and how they are parted."""
+    """Which images to read, and how to split them."""
 
     data: Annotated[str, tyro.conf.arg(aliases=["--dataset-name"])]
-    """Folder of pictures in any folders, or the id of a data set on the Hub: user/name, user/name@revision."""
+    """Folder of images in any subfolders, or the id of a data set on the Hub: user/name, user/name@revision."""
     split_file: Path | None = None
-    """Split to use, written there when there is none yet. Default: split.json of the training's output folder."""
+    """File of the split to use; if it does not exist, the new split is written there. Default: split.json in the output
+    folder of the training."""
     validation_share: float = 0.15
     """Share of the images for validation."""
     test_share: float = 0.2
     """Share of the images for the test."""
     gap_images: int = 2
-    """Images left out at each cut through a folder, or a recording whose window length is not known."""
+    """Images left out at each cut through a folder, or through a recording whose window length is unknown."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDataConfig(ImageSourceConfig):
-    """Which pictures, and how the model sees them."""
+    """Which images to read, how to split them, and what the model sees of them."""
 
     resolution: int = 224
-    """Height and width in pixels: pictures are cut to a square about their centre and resized."""
+    """Height and width in pixels: images are cut to a square around their centre and resized."""
     color: Color = "auto"
-    """auto: grey where every file is grey; rgb repeats grey three times; grey takes the luminance of colours."""
+    """auto: grey if every file is grey, else RGB; rgb: grey is repeated three times; grey: the luminance of colours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """Pictures of one part."""
+    """The images of one side of the split."""
 
     pixels: Tensor
     """uint8 [N, C, H, W]; C is 1 for grey, 3 for RGB."""
@@ -77,7 +78,7 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageData:
-    """What the training and the scoring start from."""
+    """Images of one source, split for training and scoring."""
 
     train: Images
     validation: Images
@@ -87,26 +88,26 @@ class ImageData:
     split: Split
     source: str
     skipped: tuple[BadFile, ...]
-    """Files that were left out because `skip_bad_files` asked for it."""
+    """Files that could not be used and were skipped, because `skip_bad_files` was set."""
 
 
 def load_image_data(
     config: ImageSourceConfig, split_file: Path | None, seed: int, *, resolution: int, color: Color
 ) -> ImageData:
-    """The pictures that the flags name, in the parts of `split_file`.
+    """Read, check, resize and split the images of a source.
 
-    Folders are names, not users: images of all of them stand on all sides where there are enough. A folder called
-    train, validation or test at the top is that part. Windows of a recording, known by their names
-    (`<recording>_t<centiseconds>.png`) or by metadata.jsonl, never overlap across parts: where there are at least three
-    recordings they stay whole, and elsewhere folders are cut in natural order with a gap.
+    Folders are not users: no folder needs to be on every side. Folders called train, validation or test at the top
+    are these sides. Windows of one recording, known by their names (`<recording>_t<centiseconds>.png`) or by
+    metadata.jsonl, never overlap across sides: if there are at least three recordings, each stays on one side;
+    otherwise each folder is cut in natural order with a gap.
 
     Args:
-        config: What the flags say; its own `split_file` is not read.
-        split_file: Split to use; where it does not exist yet, the one that a published data set brings along, or a
-            new one, is written there. Splits of `echoform prepare` and of the other trainings do as well.
+        config: Source and shares of the sides; its `split_file` is not read.
+        split_file: Split to use. If the file does not exist, the split is that of a published data set or a new one,
+            and it is written there. Splits of `echoform prepare` and of other trainings can be used.
         seed: Draws the recordings of each side.
         resolution: Height and width to resize to, pixels.
-        color: As of `ImageDataConfig`.
+        color: See `ImageDataConfig`.
 
     Raises:
         FileNotFoundError: If there is no such source.
@@ -114,125 +115,88 @@ def load_image_data(
     """
     if resolution < 2:
         raise ValueError(f"resolution must be at least 2, got {resolution}")
-    found = _find(config.data)
-    pixels, kept, bad_files = _read(found.images, resolution, color)
+    folder = folder_of_files(config.data)
+    found = _find_in_dataset(config.data) if folder is None else _find_in_folder(folder)
+    kept, decoded, bad_files = read_files(found.images, lambda image: _read(image, resolution, color))
     bad_files = [*found.bad_files, *bad_files]
-    if not config.skip_bad_files:
-        refuse(bad_files)
+    refuse_or_skip(bad_files, skip_bad_files=config.skip_bad_files)
     if not kept:
-        raise ValueError(f"a source must hold pictures that can be used, {config.data} holds none")
+        raise ValueError(f"a source must hold images that can be used, {config.data} holds none")
+    pixels = _stack(decoded, resolution)
+
     split = _choose_split(config, found, build_dataset(kept), split_file, seed)
-    place_of = {image.file: place for place, image in enumerate(kept)}
-    sides = {}
-    for side in ("train", "validation", "test", "left_out"):
-        files = getattr(split, side)
-        places = torch.tensor([place_of[file] for file in files], dtype=torch.int64)
-        sides[side] = Images(pixels=pixels[places], files=files)
+    split.save_if_new(split_file)
+    sides = {
+        side: Images(pixels=pixels[torch.tensor(indices, dtype=torch.int64)], files=getattr(split, side))
+        for side, indices in split.indices([image.file for image in kept]).items()
+    }
     return ImageData(**sides, split=split, source=config.data, skipped=tuple(bad_files))
 
 
-def image_facts(data: ImageData) -> dict[str, Any]:
-    """What a card tells of the data; JSON-able."""
+def image_facts(data: ImageData) -> ImageFacts:
+    """What the model card says of the data."""
     return {
         "source": data.source,
         "resolution": data.train.pixels.shape[-1],
         "channels": data.train.pixels.shape[1],
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-        "split": data.split.how,
+        "split": data.split.method,
     }
 
 
-def _find(source: str) -> Found:
-    folder = Path(source)
-    if folder.is_dir() and not is_dataset_folder(folder):
-        images = _find_in_folder(folder)
-        return Found(tuple(images), axes=read_axes(folder / AXES))
-    if folder.is_file():
-        raise ValueError(f"a source must be a folder or a data set of the Hub, {source} is a file")
-    if not folder.is_dir() and not is_hub_id(source):
-        raise FileNotFoundError(f"there is no folder {source}")
+def _find_in_dataset(source: str) -> SourceFiles:
     found = find_in_dataset(source, need_users=False)
-    images = [_of_nobody(image, home=image.user) for image in found.images]
-    return replace(found, images=tuple(images))
+    return replace(found, images=tuple(_without_user(image, folder=image.user) for image in found.images))
 
 
-def _find_in_folder(folder: Path) -> list[ImageFile]:
-    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if _is_picture(path, folder)}
+def _find_in_folder(folder: Path) -> SourceFiles:
+    paths = find_files(folder, IMAGE_SUFFIXES)
     if not paths:
-        raise ValueError(f"a source must hold pictures ({', '.join(IMAGE_SUFFIXES)}), {folder} holds none")
-    names = sorted(paths, key=natural_key)
-    splits = {name: split_name(name.partition("/")[0]) if "/" in name else None for name in names}
-    inside = [name for name in names if splits[name] is not None]
-    if inside and len(inside) < len(names):
-        outside = next(name for name in names if splits[name] is None)
-        raise ValueError(f"split folders must stand alone, {folder} holds {inside[0]} and {outside}")
-    # What its metadata say of recordings is what they say to every other training.
+        raise ValueError(f"a source must hold images ({', '.join(IMAGE_SUFFIXES)}), {folder} holds none")
+    splits = split_folders(folder, list(paths))
+    # metadata.jsonl tells recordings and starts, as for every other training on this folder.
     known = find_in_folder(folder).images if (folder / METADATA).is_file() else ()
     described = {image.file: (image.recording, image.start_s) for image in known}
     images = []
-    for name in names:
+    for name, path in paths.items():
         recording, start_s = described.get(name) or recording_of(name)
-        image = ImageFile(
-            file=name, data=paths[name], user="", recording=recording, start_s=start_s, split=splits[name]
-        )
-        images.append(_of_nobody(image, home=PurePosixPath(name).parent.as_posix()))
-    return images
+        split = splits.get(name.partition("/")[0])
+        image = ImageFile(file=name, data=path, user="", recording=recording, start_s=start_s, split=split)
+        images.append(_without_user(image, folder=PurePosixPath(name).parent.as_posix()))
+    return SourceFiles(tuple(images), axes=read_axes(folder / AXES))
 
 
-def _is_picture(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
-
-
-def _of_nobody(image: ImageFile, home: str) -> ImageFile:
-    """All images as those of one user, so that a split asks of no folder that it reach all sides."""
-    recording = None if image.recording is None else f"{home}/{image.recording}"
+def _without_user(image: ImageFile, folder: str) -> ImageFile:
+    """The image as one of a single user "all": `make_split` wants every user, so every folder, on every side."""
+    recording = None if image.recording is None else f"{folder}/{image.recording}"
     return replace(image, user="all", recording=recording, columns={})
 
 
-def _read(images: Sequence[ImageFile], resolution: int, color: Color) -> tuple[Tensor, list[ImageFile], list[BadFile]]:
-    """Pixels uint8 [N, C, H, W], the files that they are of, and those that cannot be used; each is read once."""
+def _read(file: ImageFile, resolution: int, color: Color) -> np.ndarray:
+    """Pixels uint8 [resolution, resolution] or [resolution, resolution, 3] of one file."""
+    image = Image.fromarray(decode_image(file.read(), file.file))
+    image = image if color == "auto" else image.convert("L" if color == "grey" else "RGB")
+    return np.asarray(cut_square(image, resolution))
 
-    def read(image: ImageFile) -> np.ndarray | BadFile:
-        try:
-            picture = Image.fromarray(decode_image(image.read(), image.file))
-        except BadFileError as error:
-            return error.bad
-        picture = picture if color == "auto" else picture.convert("L" if color == "grey" else "RGB")
-        return np.asarray(cut_square(picture, resolution))
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        results = list(pool.map(read, images))
-    bad_files = [result for result in results if isinstance(result, BadFile)]
-    kept = [image for image, result in zip(images, results, strict=True) if not isinstance(result, BadFile)]
-    decoded = [result for result in results if not isinstance(result, BadFile)]
+def _stack(decoded: Sequence[np.ndarray], resolution: int) -> Tensor:
+    """uint8 [N, C, H, W]; C is 1 if every image is grey, else 3 with grey repeated."""
     channels = 1 if all(pixels.ndim == 2 for pixels in decoded) else 3
-    together = np.empty((len(decoded), channels, resolution, resolution), dtype=np.uint8)
-    for place, pixels in enumerate(decoded):
-        together[place] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return torch.from_numpy(together), kept, bad_files
+    stacked = np.empty((len(decoded), channels, resolution, resolution), dtype=np.uint8)
+    for index, pixels in enumerate(decoded):
+        stacked[index] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return torch.from_numpy(stacked)
 
 
 def _choose_split(
-    config: ImageSourceConfig, found: Found, dataset: Dataset, split_file: Path | None, seed: int
+    config: ImageSourceConfig, found: SourceFiles, dataset: Dataset, split_file: Path | None, seed: int
 ) -> Split:
     window_s = None if found.axes is None else found.axes.get("window_s")
-    given = split_file if split_file is not None and split_file.exists() else found.split_file
-    if given is not None:
-        split = Split.load(given)
-        try:
-            check_split(dataset, split, window_s=window_s)
-        except ValueError as error:
-            raise ValueError(f"{given} cannot be used with {config.data}: {error}") from error
-    else:
-        split = make_split(
-            dataset,
-            validation_share=config.validation_share,
-            test_share=config.test_share,
-            gap_windows=config.gap_images,
-            window_s=window_s,
-            seed=seed,
-        )
-    if split_file is not None and not split_file.exists():
-        split.save(split_file)
-    return split
+    return read_split(dataset, config.data, split_file, found.split_file, window_s=window_s) or make_split(
+        dataset,
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        gap_windows=config.gap_images,
+        window_s=window_s,
+        seed=seed,
+    )

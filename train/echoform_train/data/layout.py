@@ -14,6 +14,8 @@ from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile
 from echoform_train.engine.files import AXES, METADATA
 
 SPLITS = ("train", "validation", "test")
+SIDES = (*SPLITS, "left_out")
+"""Sides of a split. `left_out` holds the images in the gaps: they overlap two sides and belong to neither."""
 
 _SPLIT_OF = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 _TIMED_NAME = re.compile(r"(?P<recording>.+)_t(?P<centiseconds>\d+)")
@@ -56,8 +58,8 @@ class ImageFile:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a source holds before anything is decoded."""
+class SourceFiles:
+    """The files of a source, not decoded yet."""
 
     images: tuple[ImageFile, ...]
     bad_files: tuple[BadFile, ...] = ()
@@ -87,7 +89,54 @@ def recording_of(file_name: str) -> tuple[str | None, float | None]:
     return match["recording"], int(match["centiseconds"]) / 100
 
 
-def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> Found:
+def find_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Files below a folder that have one of the suffixes, by path inside the folder, in natural order of these paths.
+
+    Hidden files and folders and those of macOS archives are left out.
+    """
+
+    def hidden(path: PurePosixPath) -> bool:
+        return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+    paths = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes and path.is_file()
+    }
+    return {name: paths[name] for name in sorted(paths, key=natural_key) if not hidden(PurePosixPath(name))}
+
+
+def split_folders(folder: Path, names: Sequence[str], *, loose_files: bool = False) -> dict[str, str]:
+    """Find top folders that are called train, validation or test.
+
+    Args:
+        folder: The source, for error messages.
+        names: Paths of its files, relative to it.
+        loose_files: Whether files at the top may stand beside such folders; the caller then deals with them.
+
+    Returns:
+        train, validation or test by name of the folder; empty if no folder is called so.
+
+    Raises:
+        ValueError: If something else stands beside such folders, two of them are the same split, or train is missing.
+    """
+    tops = dict.fromkeys(PurePosixPath(name).parts[0] if "/" in name else "" for name in names)
+    splits = {top: split for top in sorted(tops) if (split := split_name(top))}
+    if not splits:
+        return {}
+    others = [top or "images at the top" for top in tops if top not in splits and (top or not loose_files)]
+    if others:
+        raise ValueError(
+            f"split folders must stand alone, {folder} holds {', '.join(splits)} beside {', '.join(others[:3])}"
+        )
+    if len(set(splits.values())) < len(splits):
+        raise ValueError(f"each split must have one folder, {folder} holds {', '.join(splits)}")
+    if "train" not in splits.values():
+        raise ValueError(f"a source with split folders must hold train, {folder} holds only {', '.join(splits)}")
+    return splits
+
+
+def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
     """Every image (or recording) below a folder with its user, condition, recording and split.
 
     Layouts: `<user>/x.png` or `<user>/<condition>/x.png`, either of them with train, validation and test folders
@@ -101,7 +150,7 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> Found:
     """
     paths = list(_walk(folder))
     names = [path.relative_to(folder).as_posix() for path in paths]
-    splits = _split_folders(folder, [name for name in names if _is(kind, name)])
+    splits = split_folders(folder, [name for name in names if _is(kind, name)], loose_files=True)
     rows, metadata_names = _read_metadata(folder, splits)
 
     images, bad_files, other_files = [], [], []
@@ -122,7 +171,7 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> Found:
     reason = f"each row of {METADATA} must name {kind.article} {kind.noun}, this is not there"
     bad_files += [BadFile(name, reason) for name in rows or () if name not in present]
     bad_files += _empty_folders(folder, kind, splits)
-    return Found(tuple(images), tuple(bad_files), tuple(other_files), read_axes(folder / AXES))
+    return SourceFiles(tuple(images), tuple(bad_files), tuple(other_files), read_axes(folder / AXES))
 
 
 def separate_incomplete(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[BadFile]]:
@@ -161,23 +210,6 @@ def _is(kind: FileKind, name: str) -> bool:
 
 def _stem(name: str) -> PurePosixPath:
     return PurePosixPath(name).with_suffix("")
-
-
-def _split_folders(folder: Path, names: list[str]) -> dict[str, str]:
-    """Folder name -> split, empty where the source has no split folders."""
-    tops = sorted({PurePosixPath(name).parts[0] for name in names if "/" in name})
-    splits = {top: split for top in tops if (split := split_name(top))}
-    others = [top for top in tops if top not in splits]
-    if splits and others:
-        raise ValueError(
-            f"split folders and user folders must not stand side by side: {folder} holds {', '.join(splits)} "
-            f"beside {', '.join(others[:3])}"
-        )
-    if splits and "train" not in splits.values():
-        raise ValueError(f"a source with split folders must hold train, {folder} holds only {', '.join(splits)}")
-    if len(set(splits.values())) < len(splits):
-        raise ValueError(f"each split must have one folder, {folder} holds {', '.join(splits)}")
-    return splits
 
 
 def _read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict[str, Any]] | None, list[str]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +12,7 @@ from PIL import Image
 from echoform_train.data.colormap import COLORMAPS, MAX_RESIDUAL, detect, residual, to_index
 from echoform_train.data.image_check import BadFile, BadFileError, decode_image
 from echoform_train.data.layout import ImageFile
+from echoform_train.data.loading import read_files
 
 _SAMPLE = 48
 
@@ -64,49 +63,37 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
         raise ValueError(f"colormap must be auto, none or one of {', '.join(COLORMAPS)}, got {colormap!r}")
     if resolution is not None and resolution < 1:
         raise ValueError(f"resolution must be positive, got {resolution}")
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        places = sorted({round(place) for place in np.linspace(0, len(images) - 1, min(_SAMPLE, len(images)))})
-        sample = dict(zip(places, pool.map(_decode, [images[place] for place in places]), strict=True))
-        kind = _majority([decoded for decoded in sample.values() if isinstance(decoded, np.ndarray)], colormap)
-        if kind is None:
-            raise ValueError(f"no image can be used, for example {next(d for d in sample.values())}")
+    sampled = sorted({round(index) for index in np.linspace(0, len(images) - 1, min(_SAMPLE, len(images)))})
+    sampled, sample, bad_sample = read_files(sampled, lambda index: _decode(images[index]))
+    kind = _majority(sample, colormap)
+    if kind is None:
+        raise ValueError(f"no image can be used, for example {bad_sample[0]}")
 
-        height, width = (resolution, resolution) if resolution else kind.shape[:2]
-        channels = 1 if kind.colormap else 3
-        pixels = np.empty((len(images), channels, height, width), dtype=np.uint8)
+    # One array for all images: a list of arrays and their stack would need twice the memory.
+    height, width = (resolution, resolution) if resolution else kind.shape[:2]
+    pixels = np.empty((len(images), 1 if kind.colormap else 3, height, width), dtype=np.uint8)
+    decoded_sample = dict(zip(sampled, sample, strict=True))
 
-        def convert(place: int) -> BadFile | float:
-            decoded = sample.pop(place, None)
-            if decoded is None:
-                decoded = _decode(images[place])
-            if isinstance(decoded, BadFile):
-                return decoded
-            scalar, distance, reason = _to_kind(decoded, kind)
-            if reason is not None:
-                return BadFile(images[place].file, reason)
-            pixels[place] = _resize(scalar, height, width)
-            return distance
+    def convert(index: int) -> float:
+        decoded = decoded_sample.pop(index, None)
+        decoded = _decode(images[index]) if decoded is None else decoded
+        converted, distance = _to_kind(decoded, kind, images[index].file)
+        pixels[index] = _resize(converted, height, width)
+        return distance
 
-        results = list(pool.map(convert, range(len(images))))
-
-    bad_files = tuple(result for result in results if isinstance(result, BadFile))
-    used = [place for place, result in enumerate(results) if not isinstance(result, BadFile)]
-    distances = [result for result in results if not isinstance(result, BadFile)]
+    used, distances, bad_files = read_files(range(len(images)), convert)
     return Pixels(
-        images=tuple(images[place] for place in used),
+        images=tuple(images[index] for index in used),
         pixels=pixels if len(used) == len(images) else pixels[used],
-        bad_files=bad_files,
+        bad_files=tuple(bad_files),
         native_size=(kind.shape[0], kind.shape[1]),
         colormap=kind.colormap,
         residual=float(np.mean(distances)) if kind.colormap and distances else kind.residual,
     )
 
 
-def _decode(image: ImageFile) -> np.ndarray | BadFile:
-    try:
-        return decode_image(image.read(), image.file)
-    except BadFileError as error:
-        return error.bad
+def _decode(image: ImageFile) -> np.ndarray:
+    return decode_image(image.read(), image.file)
 
 
 def _majority(sample: list[np.ndarray], colormap: str) -> _Kind | None:
@@ -134,26 +121,30 @@ def _painted_residual(rgb: np.ndarray, index: np.ndarray, name: str) -> float:
     return residual(rgb.reshape(-1, 3)[::7], index.reshape(-1)[::7], name)
 
 
-def _to_kind(decoded: np.ndarray, kind: _Kind) -> tuple[np.ndarray, float, str | None]:
-    """The picture as the others are, its distance from the colour map, and why it cannot be used."""
+def _to_kind(decoded: np.ndarray, kind: _Kind, file: str) -> tuple[np.ndarray, float]:
+    """Convert an image to what most images are.
+
+    Returns:
+        Indices into the colour map uint8 [H, W], or RGB uint8 [H, W, 3]; and the distance from the colour map.
+
+    Raises:
+        BadFileError: If the image differs in size, kind or colour map.
+    """
     reason = _difference(decoded, kind)
     if reason is not None:
-        return decoded, 0.0, reason
+        raise BadFileError(BadFile(file, reason))
     if kind.colormap is None or decoded.ndim == 2:
-        return decoded, 0.0, None
+        return decoded, 0.0
     index = to_index(decoded, kind.colormap)
     distance = _painted_residual(decoded, index, kind.colormap)
     if distance > kind.max_residual:
         gray = ", and is greyscale" if kind.colormap != "gray" and _is_gray(decoded) else ""
-        return (
-            decoded,
-            distance,
-            (
-                f"all images must have one colour map, it is {distance:.0f} RGB units from {kind.colormap}, "
-                f"the map of most others{gray}"
-            ),
+        reason = (
+            f"all images must have one colour map, it is {distance:.0f} RGB units from {kind.colormap}, "
+            f"the map of most others{gray}"
         )
-    return index, distance, None
+        raise BadFileError(BadFile(file, reason))
+    return index, distance
 
 
 def _difference(decoded: np.ndarray, kind: _Kind) -> str | None:

@@ -22,9 +22,6 @@ from echoform_train.data.spectrograms import choose_split
 from echoform_train.data.split import Split
 from echoform_train.engine.files import AXES, SPLIT
 
-PARTS = ("train", "validation", "test", "left_out")
-"""Splits on the Hub. `left_out` holds the images of the gaps: they overlap two sides and belong to neither."""
-
 
 def publish_dataset(
     data: str | Path,
@@ -118,7 +115,7 @@ def write_dataset(
     dataset = read.dataset
     if "split" in dataset.column_names:  # the parts of the Hub say it
         dataset = dataset.remove_columns("split")
-    rows = rows_of(dataset, split)
+    rows = split.indices(dataset["file"][:])
     metadata = write_parquet(dataset, rows, folder, max_shard_bytes=max_shard_bytes)
     split.save(folder / SPLIT)
     if read.axes is not None:
@@ -135,15 +132,9 @@ def write_dataset(
             "colormap_residual": read.pixels.residual,
         },
         "axes": {"hop_s": _hop_s(dataset), **(read.axes or {})},
-        "split": {"how": split.how, "gap_windows": split.gap_windows, "seed": split.seed},
+        "split": {"how": split.method, "gap_windows": split.gap_windows, "seed": split.seed},
     }
     (folder / "README.md").write_text(render_dataset_card(card), encoding="utf-8")
-
-
-def rows_of(dataset: Dataset, split: Split) -> dict[str, list[int]]:
-    """Rows of each part, in the order of the split."""
-    place_of = {file: place for place, file in enumerate(dataset["file"][:])}
-    return {part: [place_of[file] for file in getattr(split, part)] for part in PARTS}
 
 
 def table_facts(dataset: Dataset, rows: dict[str, list[int]], label_column: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from echoform_train.data.folder import SourceImages, read_source
 from echoform_train.data.image_check import BadFile
-from echoform_train.data.split import Split, check_split, make_split
+from echoform_train.data.loading import read_split
+from echoform_train.data.split import Split, make_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +109,10 @@ def load_spectrograms(
     read = read_source(source, skip_bad_files=skip_bad_files, colormap=colormap, resolution=resolution)
     condition_names = _choose_conditions(read.dataset, conditions)
     split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
-    if split_file is not None and not split_file.exists():
-        split.save(split_file)
+    split.save_if_new(split_file)
 
     everything = _in_memory(read, condition_names)
-    place_of = {file: place for place, file in enumerate(everything.files)}
-    sides = {
-        side: everything.select([place_of[file] for file in getattr(split, side)])
-        for side in ("train", "validation", "test", "left_out")
-    }
+    sides = {side: everything.select(indices) for side, indices in split.indices(everything.files).items()}
     features = read.dataset.features
     return SpectrogramData(
         **sides,
@@ -153,15 +149,8 @@ def choose_split(
     """
     if window_s is None and read.axes is not None:
         window_s = read.axes.get("window_s")
-    given = split_file if split_file is not None and split_file.exists() else read.split_file
-    if given is None:
-        return make_split(read.dataset, gap_windows=gap_windows, window_s=window_s, seed=seed)
-    split = Split.load(given)
-    try:
-        check_split(read.dataset, split, window_s=window_s)
-    except ValueError as error:
-        raise ValueError(f"{given} cannot be used with {read.source}: {error}") from error
-    return split
+    split = read_split(read.dataset, read.source, split_file, read.split_file, window_s=window_s)
+    return split or make_split(read.dataset, gap_windows=gap_windows, window_s=window_s, seed=seed)
 
 
 def _choose_conditions(dataset: Dataset, asked: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -130,5 +130,5 @@ def depth_facts(data: DepthData) -> dict[str, Any]:
         "classes": [data.id2label[index] for index in sorted(data.id2label)],
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         "share_with_reading": readings,
-        "split": data.split.how,
+        "split": data.split.method,
     }

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 from echoform.hub import push_folder
 from echoform_cards.dataset_card import render_dataset_card
 from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
-from echoform_train.data.publish import rows_of, table_facts
+from echoform_train.data.publish import table_facts
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.sources import DepthFile, find_depth_images
 from echoform_train.engine.files import SPLIT
@@ -80,7 +80,7 @@ def write_depth(
 ) -> None:
     """Write to `folder` what `publish_depth` pushes; `facts` are those of the card that the images do not tell."""
     dataset = _table(images, list(data.id2label.values()))
-    rows = rows_of(dataset, data.split)
+    rows = data.split.indices(dataset["file"][:])
     metadata = write_parquet(dataset, rows, folder, max_shard_bytes=max_shard_bytes)
     data.split.save(folder / SPLIT)
     low, high = data.depth_range
@@ -90,7 +90,7 @@ def write_depth(
         **facts,
         **table_facts(dataset, rows, "label"),
         "image": {"depth_min_units": low, "depth_max_units": high, "units_per_mm": data.units_per_mm},
-        "split": {"how": data.split.how, "gap_windows": data.split.gap_windows, "seed": data.split.seed},
+        "split": {"how": data.split.method, "gap_windows": data.split.gap_windows, "seed": data.split.seed},
     }
     (folder / "README.md").write_text(render_dataset_card(card), encoding="utf-8")
 

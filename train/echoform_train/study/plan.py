@@ -264,7 +264,7 @@ def check_split_is_known(data: SpectrogramData, split_file: Path | None) -> None
     Raises:
         ValueError: If neither a file nor the data tell the split.
     """
-    if split_file is None and data.split.how != "as given" and published_split(data.source) is None:
+    if split_file is None and data.split.method != "as given" and published_split(data.source) is None:
         raise ValueError(
             "--pipeline needs --split-file, the split of its training (split.json in the output folder of its first "
             "stage): with another one, test images may have been trained on"

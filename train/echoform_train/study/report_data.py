@@ -46,7 +46,7 @@ def assemble(study: Study, results: Results, notes: Sequence[str]) -> dict[str, 
         "subject": (
             f"Generated spectrograms as training data for classifiers that tell {len(data.id2label)} people apart: "
             f"{len(training)} real ones for training, {len(data.test)} held out, {width}x{height} pixels, "
-            f"split {data.split.how}."
+            f"split {data.split.method}."
         ),
         "notes": list(notes),
         "verdict": decided,

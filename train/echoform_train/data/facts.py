@@ -1,0 +1,53 @@
+"""What facts.json, which every training writes beside its model, says of the data; one type per kind of data."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class DataFacts(TypedDict):
+    """What is known of any data set that a model was trained on."""
+
+    source: str
+    """Folder, or Hub id."""
+    resolution: int
+    """Height and width of the images that the model sees, pixels."""
+    images: dict[str, int]
+    """Number of images for train, validation and test."""
+    split: str
+    """Method of the split, such as "by recording"."""
+
+
+class ImageFacts(DataFacts):
+    """Facts of a folder of grey or RGB images."""
+
+    channels: int
+    """Channels of the images that the model sees, 1 or 3."""
+
+
+class SpectrogramFacts(ImageFacts):
+    """Facts of a data set of spectrograms; stages of one pipeline must agree in them."""
+
+    colormap: str | None
+    """Colour map whose indices the model sees; None for RGB."""
+    colormap_residual: float
+    """Mean distance of the images from the (nearest) colour map, RGB units of 0..255."""
+    users: list[str]
+    """Labels of the users in the order of their class ids."""
+    conditions: dict[str, list[str]]
+    """Labels of each condition in the order of their ids."""
+
+
+class DepthFacts(DataFacts):
+    """Facts of a data set of depth images."""
+
+    depth_range_mm: dict[str, float]
+    """{"min": ..., "max": ...} of the model."""
+    units_per_mm: float
+    """The sensor's units per millimetre."""
+    invalid_values: dict[str, str]
+    """Sensor values that mean no reading, with their meaning."""
+    classes: list[str]
+    """Labels of the classes in the order of their ids; empty if there are none."""
+    share_with_reading: float
+    """Share of the training pixels that have a reading, 0..1."""

@@ -1,0 +1,55 @@
+"""What `--data` or `--pipeline` names: a local folder, or a repository on the Hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+_HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+class HubId(NamedTuple):
+    """A repository on the Hub."""
+
+    repo: str
+    """user/name."""
+    revision: str | None
+    """Branch, tag or commit; None is main."""
+
+
+def resolve_source(source: str | Path) -> Path | HubId:
+    """Find out whether a source is a local folder or a repository on the Hub; nothing is downloaded.
+
+    Args:
+        source: Folder, `user/name` or `user/name@revision`. A folder that exists is preferred to a Hub id.
+
+    Raises:
+        FileNotFoundError: If there is no such folder and the source does not read like a Hub id.
+        ValueError: If the source is a file.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ValueError(f"a source must be a folder or a repository on the Hub, {source} is a file")
+    if not is_hub_id(str(source)):
+        raise FileNotFoundError(f"there is no folder {source}")
+    return parse_hub_id(str(source))
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a source reads like `user/name` or `user/name@revision`."""
+    return _HUB_ID.fullmatch(source) is not None
+
+
+def parse_hub_id(source: str) -> HubId:
+    """Repository and revision of `user/name` or `user/name@revision`.
+
+    Raises:
+        ValueError: If the source does not read like a Hub id.
+    """
+    match = _HUB_ID.fullmatch(source)
+    if match is None:
+        raise ValueError(f"an id of the Hub must read user/name or user/name@revision, got {source}")
+    return HubId(match["repo"], match["revision"])
