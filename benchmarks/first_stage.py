@@ -30,7 +30,12 @@ from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms,
 from echoform_train.engine.files import FIRST_STAGE, SPLIT
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.schedules import learning_rate_at
-from echoform_train.latent_diffusion.first_stage import FirstStageModel, decoded, load_first_stage, posterior_of
+from echoform_train.latent_diffusion.first_stage import (
+    FirstStageModel,
+    latent_distribution,
+    latents_to_images,
+    load_first_stage,
+)
 from echoform_train.latent_diffusion.first_stage_training import FirstStageConfig
 from echoform_train.latent_diffusion.quality import measure, verdict
 from echoform_train.trainers import kl_vae as train_kl_vae
@@ -123,7 +128,7 @@ def trained(
         )
         train_vq_vae.main(settings)
     stage = load_first_stage(folder)
-    return stage.vqvae, stage.facts["seconds"]
+    return stage.model, stage.facts["seconds"]
 
 
 def _preset(preset: Any, config: Config, folder: Path) -> Any:
@@ -179,9 +184,9 @@ def train_stock(config: Config, data: SpectrogramData, name: Variant, folder: Pa
 def stock_loss(model: FirstStageModel, images: torch.Tensor) -> torch.Tensor:
     """Squared error and what the class itself adds to it."""
     if isinstance(model, AutoencoderKL):
-        posterior = posterior_of(model, images)
+        posterior = latent_distribution(model, images)
         own = STOCK_KL_WEIGHT * posterior.kl().mean()
-        return F.mse_loss(decoded(model, posterior.sample(), quantize=False), images) + own
+        return F.mse_loss(latents_to_images(model, posterior.sample(), quantize=False), images) + own
     output: Any = model(images)
     return F.mse_loss(output.sample, images) + output.commit_loss.mean()
 

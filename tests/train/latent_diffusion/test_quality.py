@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from echoform_train.latent_diffusion.first_stage import encode, load_first_stage
+from echoform_train.latent_diffusion.first_stage import encode_pixels, load_first_stage
 from echoform_train.latent_diffusion.quality import accuracies, error_spectrum, latent_numbers, thumbnail, verdict
 
 
@@ -60,9 +60,9 @@ def test_the_deviation_of_the_posterior_is_told_in_deviations_of_the_channel(wal
     stage = load_first_stage(kl_first_stage)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8, generator=generator)
-    latents = encode(stage.vqvae, pixels)
-    told = latent_numbers(stage.vqvae, pixels, latents)
-    posterior = stage.vqvae.encode(pixels.float() / 127.5 - 1).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
+    latents = encode_pixels(stage.model, pixels)
+    told = latent_numbers(stage.model, pixels, latents)
+    posterior = stage.model.encode(pixels.float() / 127.5 - 1).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
     drawn = torch.stack([posterior.sample(torch.Generator().manual_seed(seed)) for seed in range(200)])
     spread = (drawn - posterior.mean).square().mean(dim=(0, 1, 3, 4)).sqrt()
     assert told["shape"] == [4, 8, 8]

@@ -28,7 +28,7 @@ def others(data):
 def test_everything_but_the_users_and_new_conditions_starts_as_the_other_people_left_it(
     data, others, walkers, first_stage, second_stage
 ):
-    source = load_source(second_stage / "pipeline", load_first_stage(first_stage).vqvae)
+    source = load_source(second_stage / "pipeline", load_first_stage(first_stage).model)
     config = tiny_ldm(walkers, first_stage, second_stage)
     unet = build_unet(config, others, torch.Size([1, 4, 8, 8]))
     adopt(unet, source, others)
@@ -82,7 +82,7 @@ def test_users_learn_so_many_times_faster(data, walkers, first_stage, tmp_path):
 
 
 def test_a_pipeline_with_another_first_stage_is_refused(first_stage, second_stage):
-    other = load_first_stage(first_stage).vqvae
+    other = load_first_stage(first_stage).model
     with torch.no_grad():
         next(other.parameters()).add_(1)
     with pytest.raises(ValueError, match="--initial-pipeline must hold the first stage of --first-stage"):
@@ -90,7 +90,7 @@ def test_a_pipeline_with_another_first_stage_is_refused(first_stage, second_stag
 
 
 def test_a_network_of_another_width_is_refused(data, walkers, first_stage, second_stage):
-    source = load_source(second_stage / "pipeline", load_first_stage(first_stage).vqvae)
+    source = load_source(second_stage / "pipeline", load_first_stage(first_stage).model)
     wide = build_unet(
         tiny_ldm(walkers, first_stage, second_stage, block_out_channels=(32, 32)), data, torch.Size([1, 4, 8, 8])
     )

@@ -11,8 +11,13 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.commands import generate
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.engine.run import read_log
-from echoform_train.latent_diffusion.first_stage import decode, encode, load_first_stage, posterior_of
-from echoform_train.latent_diffusion.first_stage_training import latent_shape
+from echoform_train.latent_diffusion.first_stage import (
+    decode_to_pixels,
+    encode_pixels,
+    latent_distribution,
+    latent_shape,
+    load_first_stage,
+)
 from echoform_train.publishing.push import stage as stage_for_push
 from echoform_train.publishing.verify import verify
 from echoform_train.trainers import kl_vae as train_kl_vae
@@ -32,7 +37,7 @@ def losses(folder):
 def test_the_model_is_a_stock_one_and_its_facts_hold(kl_first_stage):
     facts = json.loads((kl_first_stage / "facts.json").read_text())
     model = AutoencoderKL.from_pretrained(kl_first_stage / "vqvae")
-    latents = posterior_of(model, torch.zeros(1, 1, 32, 32)).mode()
+    latents = latent_distribution(model, torch.zeros(1, 1, 32, 32)).mode()
     assert list(latents.shape[1:]) == facts["latent_shape"] == [4, 8, 8]
     assert (facts["kind"], facts["images_seen"], facts["data"]["colormap"]) == ("kl-vae", 192, "jet")
     assert (kl_first_stage / "reconstructions" / "images-000000192.png").is_file()
@@ -41,7 +46,9 @@ def test_the_model_is_a_stock_one_and_its_facts_hold(kl_first_stage):
 def test_the_psnr_in_the_facts_is_that_of_the_saved_averages_on_the_validation_part(walkers, kl_first_stage):
     stage = load_first_stage(kl_first_stage)
     pixels = load_spectrograms(str(walkers), split_file=kl_first_stage / "split.json").validation.pixels
-    error = (pixels.double() - decode(stage.vqvae, encode(stage.vqvae, pixels)).double()).square().mean()
+    error = (
+        (pixels.double() - decode_to_pixels(stage.model, encode_pixels(stage.model, pixels)).double()).square().mean()
+    )
     assert stage.facts["validation"]["psnr"] == pytest.approx(10 * torch.log10(255**2 / error).item(), abs=0.05)
     trained = load_file(sorted((kl_first_stage / "checkpoints").iterdir())[-1] / "vae.safetensors")
     assert any(not torch.equal(trained[name], value) for name, value in weights(kl_first_stage).items())

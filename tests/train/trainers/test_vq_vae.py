@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.engine.run import read_log
 from echoform_train.engine.schedules import learning_rate_at
-from echoform_train.latent_diffusion.first_stage import decode, encode, load_first_stage
-from echoform_train.latent_diffusion.first_stage_training import latent_shape
+from echoform_train.latent_diffusion.first_stage import decode_to_pixels, encode_pixels, latent_shape, load_first_stage
 from echoform_train.trainers import vq_vae as train_vq_vae
 from tiny import tiny_run, tiny_vq_vae
 
@@ -35,7 +34,9 @@ def test_the_model_is_a_stock_one_and_its_facts_hold(walkers, first_stage):
 def test_the_psnr_in_the_facts_is_that_of_the_saved_model_on_the_validation_part(walkers, first_stage):
     stage = load_first_stage(first_stage)
     pixels = load_spectrograms(str(walkers), split_file=first_stage / "split.json").validation.pixels
-    error = (pixels.double() - decode(stage.vqvae, encode(stage.vqvae, pixels)).double()).square().mean()
+    error = (
+        (pixels.double() - decode_to_pixels(stage.model, encode_pixels(stage.model, pixels)).double()).square().mean()
+    )
     psnr = 10 * torch.log10(255**2 / error)
     # The facts were measured before rounding to 8 bits, which moves a PSNR of some 20 dB by little.
     assert stage.facts["validation"]["psnr"] == pytest.approx(psnr.item(), abs=0.05)
@@ -130,6 +131,6 @@ def test_encode_and_decode_are_the_stock_models(first_stage):
     stage = load_first_stage(first_stage)
     pixels = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        sample = stage.vqvae(pixels.float() / 127.5 - 1).sample
+        sample = stage.model(pixels.float() / 127.5 - 1).sample
     expected = ((sample.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    assert torch.equal(decode(stage.vqvae, encode(stage.vqvae, pixels)), expected)
+    assert torch.equal(decode_to_pixels(stage.model, encode_pixels(stage.model, pixels)), expected)

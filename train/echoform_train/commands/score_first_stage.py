@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from echoform_train.data.config import data_facts
 from echoform_train.data.painting import to_pictures
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms, to_model
 from echoform_train.engine.files import SCORES, SPLIT
@@ -64,7 +65,7 @@ def main(config: Config) -> None:
         colormap=config.colormap,
         skip_bad_files=config.skip_bad_files,
     )
-    stage.check_data(data)
+    stage.check_data(data_facts(data))
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     judges = train_judges(data, config.judge_seeds, config.judge_train_images, device)
     quality = score(stage, data, judges, device)
@@ -96,8 +97,8 @@ def score(stage: FirstStage, data: SpectrogramData, judges: list[Judge], device:
     Raises:
         ValueError: If there are no test images.
     """
-    stage.vqvae.to(device)  # pyright: ignore[reportArgumentType]
-    quality = measure(stage.vqvae, data.test, data.id2label, judges, quantize=stage.quantized)
+    stage.model.to(device)  # pyright: ignore[reportArgumentType]
+    quality = measure(stage.model, data.test, data.id2label, judges, quantize=stage.quantized)
     counts = {"train": len(data.train), "test": len(data.test), "users": len(data.id2label)}
     scores = {"verdict": verdict(quality.scores, len(data.id2label)), **quality.scores, "images": counts}
     return Quality(scores, quality.made, quality.psnr_db)

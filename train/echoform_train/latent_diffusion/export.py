@@ -1,10 +1,10 @@
-"""From a trained first stage and denoiser to the folder that is exported: pipeline, facts and card."""
+"""From a trained first stage and denoiser to the exported folder: pipeline, facts and model card."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from diffusers import SchedulerMixin
 from torch import Tensor
@@ -18,6 +18,38 @@ from echoform_train.latent_diffusion.first_stage import FirstStageModel
 from echoform_train.publishing.card import write_card
 
 
+class PipelineFacts(TypedDict):
+    """Facts of the training data that a pipeline keeps in its config, as arguments of `VQLDMDopplerPipeline`."""
+
+    id2label: dict[str, str]
+    condition_labels: dict[str, dict[str, str]]
+    latent_mean: dict[str, float]
+    latent_std: dict[str, float]
+    colormap: dict[str, str] | None
+    axes: dict[str, float] | None
+
+
+def pipeline_facts(data: SpectrogramData, latent_mean: Tensor, latent_std: Tensor) -> PipelineFacts:
+    """Collect the facts of the data for the pipeline.
+
+    Args:
+        data: The training data.
+        latent_mean: Mean of each latent channel over the training part, float32 [D].
+        latent_std: Standard deviation of the same, float32 [D].
+    """
+    colormap = None
+    if data.colormap is not None:
+        colormap = {"name": data.colormap, "rgb_hex": lookup_table(data.colormap).tobytes().hex()}
+    return PipelineFacts(
+        id2label=_with_text_keys(data.id2label),
+        condition_labels={name: _with_text_keys(labels) for name, labels in data.condition_labels.items()},
+        latent_mean={str(channel): float(value) for channel, value in enumerate(latent_mean)},
+        latent_std={str(channel): float(value) for channel, value in enumerate(latent_std)},
+        colormap=colormap,
+        axes=data.axes,
+    )
+
+
 def build_pipeline(
     vqvae: FirstStageModel,
     unet: DopplerUNet2DModel,
@@ -27,27 +59,17 @@ def build_pipeline(
     latent_std: Tensor,
 ) -> VQLDMDopplerPipeline:
     """Put the parts together with the facts of the data; the latent statistics are float32 [D]."""
-    colormap = None
-    if data.colormap is not None:
-        colormap = {"name": data.colormap, "rgb_hex": lookup_table(data.colormap).tobytes().hex()}
     return VQLDMDopplerPipeline(
-        vqvae=vqvae,
-        unet=unet,
-        scheduler=scheduler,
-        id2label={str(index): name for index, name in data.id2label.items()},
-        condition_labels={
-            name: {str(index): label for index, label in labels.items()}
-            for name, labels in data.condition_labels.items()
-        },
-        latent_mean={str(channel): float(value) for channel, value in enumerate(latent_mean)},
-        latent_std={str(channel): float(value) for channel, value in enumerate(latent_std)},
-        colormap=colormap,
-        axes=data.axes,
+        vqvae=vqvae, unet=unet, scheduler=scheduler, **pipeline_facts(data, latent_mean, latent_std)
     )
 
 
 def export_pipeline(pipeline: VQLDMDopplerPipeline, facts: dict[str, Any], folder: Path) -> None:
-    """Write the pipeline, the facts of its training and its card to `folder`, which then loads anywhere."""
+    """Write the pipeline, the facts of its training and its model card to `folder`, which then loads anywhere."""
     pipeline.save_pretrained(folder)
     (folder / FACTS).write_text(json.dumps(facts, indent=1))
     write_card(folder)
+
+
+def _with_text_keys(labels: dict[int, str]) -> dict[str, str]:
+    return {str(index): label for index, label in labels.items()}  # JSON has no other keys

@@ -1,4 +1,4 @@
-"""A trained first stage as the later ones meet it: its folder, its facts, and images to latents and back."""
+"""A trained first stage (VQ-VAE or KL-VAE), loaded for later use: its checks, and images to latents and back."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from diffusers.models.autoencoders.vq_model import VQEncoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
-from echoform_train.data.config import data_facts
-from echoform_train.data.spectrograms import SpectrogramData, to_model, to_pixels
+from echoform_train.data.config import SpectrogramFacts
+from echoform_train.data.spectrograms import to_model, to_pixels
 from echoform_train.engine.files import FACTS, FIRST_STAGE
 
 FirstStageModel = VQModel | AutoencoderKL
@@ -23,41 +23,48 @@ FirstStageModel = VQModel | AutoencoderKL
 
 @dataclass(frozen=True)
 class FirstStage:
-    """Output of `echoform train vq-vae` or `echoform train kl-vae`."""
+    """The output of `echoform train vq-vae` or `echoform train kl-vae`."""
 
     folder: Path
-    vqvae: FirstStageModel
+    """Output folder of the training."""
+    model: FirstStageModel
+    """The trained autoencoder, with frozen weights."""
     facts: dict[str, Any]
+    """Content of facts.json: settings, data and scores of the training."""
 
     @property
     def quantized(self) -> bool:
-        """Whether a codebook stands between encoder and decoder."""
-        return isinstance(self.vqvae, VQModel) and self.facts["quantized"]
+        """Whether latents are replaced by their nearest code before they are decoded."""
+        return isinstance(self.model, VQModel) and self.facts["quantized"]
 
-    def check_pipeline(self) -> None:
-        """Make sure that a pipeline decodes as the first stage learned to.
+    def check_usable_in_pipeline(self) -> None:
+        """Make sure that the pipeline will decode latents as the training of the first stage did.
 
         Raises:
-            ValueError: If it is a VQ-VAE without its codebook, through which every pipeline decodes.
+            ValueError: If the model is a VQ-VAE that was trained without its codebook; a pipeline always uses it.
         """
-        if isinstance(self.vqvae, VQModel) and not self.quantized:
+        if isinstance(self.model, VQModel) and not self.quantized:
             raise ValueError(
                 f"a second stage needs a first stage with its codebook, that in {self.folder} was trained with "
                 "--no-quantize; `echoform train kl-vae` is one that needs no codebook"
             )
 
-    def check_data(self, data: SpectrogramData, *, same_users: bool = True) -> None:
-        """Make sure that the data are of the kind, and by default of the people, that the first stage was trained on.
+    def check_data(self, data_facts: SpectrogramFacts, *, same_users: bool = True) -> None:
+        """Make sure that data are of the kind that the first stage was trained on.
+
+        Args:
+            data_facts: What `data.config.data_facts` returns for the data.
+            same_users: Whether the users must be those of the training too.
 
         Raises:
             ValueError: If resolution, channels, colour map or users differ.
         """
-        ours, theirs = data_facts(data), self.facts["data"]
+        trained_on = self.facts["data"]
         for name in ("resolution", "channels", "colormap", *(["users"] if same_users else [])):
-            if ours[name] != theirs[name]:
+            if data_facts[name] != trained_on[name]:
                 raise ValueError(
-                    f"the first stage in {self.folder} was trained with {name} {theirs[name]}, "
-                    f"the data have {ours[name]}"
+                    f"the first stage in {self.folder} was trained with {name} {trained_on[name]}, "
+                    f"the data have {data_facts[name]}"
                 )
 
 
@@ -66,53 +73,82 @@ def load_first_stage(folder: Path) -> FirstStage:
 
     Raises:
         FileNotFoundError: If the folder holds no finished first stage.
-        ValueError: If the model in it is none.
+        ValueError: If the model in the folder is neither a VQModel nor an AutoencoderKL.
     """
     for name in (FACTS, FIRST_STAGE):
         if not (folder / name).exists():
             raise FileNotFoundError(
                 f"{folder} holds no {name}; is it the output of `echoform train vq-vae` or `echoform train kl-vae`?"
             )
-    kinds = {kind.__name__: kind for kind in (VQModel, AutoencoderKL)}
+    classes = {cls.__name__: cls for cls in (VQModel, AutoencoderKL)}
     name = json.loads((folder / FIRST_STAGE / "config.json").read_text())["_class_name"]
-    if name not in kinds:
-        raise ValueError(f"a first stage must be a {' or an '.join(kinds)}, got {name} in {folder / FIRST_STAGE}")
-    model = kinds[name].from_pretrained(folder / FIRST_STAGE).requires_grad_(False)
+    if name not in classes:
+        raise ValueError(f"a first stage must be a {' or an '.join(classes)}, got {name} in {folder / FIRST_STAGE}")
+    model = classes[name].from_pretrained(folder / FIRST_STAGE).requires_grad_(False)
     return FirstStage(folder, model, json.loads((folder / FACTS).read_text()))
 
 
-def latents_of(model: FirstStageModel, images: Tensor) -> Tensor:
-    """Images [B, C, H, W] in model range to latents float32 [B, D, h, w], with gradients.
+def images_to_latents(model: FirstStageModel, images: Tensor) -> Tensor:
+    """Encode images, with gradients.
 
-    Of a `VQModel` those before quantisation, of an `AutoencoderKL` the mean of its distribution.
+    Args:
+        model: A VQModel gives its latents before quantisation, an AutoencoderKL the mean of its latent distribution.
+        images: float32 [B, C, H, W] in [-1, 1], on the device of the model.
+
+    Returns:
+        float32 [B, D, h, w].
     """
     if isinstance(model, VQModel):
         return cast(VQEncoderOutput, model.encode(images)).latents.float()
-    return posterior_of(model, images).mode().float()
+    return latent_distribution(model, images).mode().float()
 
 
-def posterior_of(vae: AutoencoderKL, images: Tensor) -> DiagonalGaussianDistribution:
-    """The distribution of the latents [B, D, h, w] of images [B, C, H, W] in model range, with gradients."""
+def latent_distribution(vae: AutoencoderKL, images: Tensor) -> DiagonalGaussianDistribution:
+    """Normal distribution over the latents [B, D, h, w] of images [B, C, H, W] in [-1, 1], with gradients."""
     return cast(AutoencoderKLOutput, vae.encode(images)).latent_dist
 
 
-@torch.no_grad()
-def encode(model: FirstStageModel, pixels: Tensor, batch_size: int = 16) -> Tensor:
-    """Pixels uint8 [N, C, H, W] to latents as of `latents_of`, float32 [N, D, h, w] on the CPU."""
-    device = next(model.parameters()).device
-    return torch.cat([latents_of(model, to_model(part).to(device)).cpu() for part in pixels.split(batch_size)])
+def latents_to_images(model: FirstStageModel, latents: Tensor, quantize: bool) -> Tensor:
+    """Decode latents, with gradients.
 
+    Args:
+        model: The first stage.
+        latents: float32 [B, D, h, w], on the device of the model.
+        quantize: Whether a VQModel replaces each latent by its nearest code first; no effect on an AutoencoderKL.
 
-def decoded(model: FirstStageModel, latents: Tensor, quantize: bool) -> Tensor:
-    """Latents [B, D, h, w] to images [B, C, H, W], both in model range, with gradients; `quantize` is for a VQModel."""
+    Returns:
+        float32 [B, C, H, W], about in [-1, 1].
+    """
     if isinstance(model, VQModel):
         return cast(DecoderOutput, model.decode(latents, force_not_quantize=not quantize)).sample
     return cast(DecoderOutput, model.decode(cast(torch.FloatTensor, latents))).sample
 
 
 @torch.no_grad()
-def decode(model: FirstStageModel, latents: Tensor, batch_size: int = 16, quantize: bool = True) -> Tensor:
-    """Latents float32 [N, D, h, w] to pixels uint8 [N, C, H, W] on the CPU."""
+def encode_pixels(model: FirstStageModel, pixels: Tensor, batch_size: int = 16) -> Tensor:
+    """Encode stored pixels, uint8 [N, C, H, W], to latents, float32 [N, D, h, w] on the CPU."""
     device = next(model.parameters()).device
-    parts = (part.to(device) for part in latents.split(batch_size))
-    return torch.cat([to_pixels(decoded(model, part, quantize)).cpu() for part in parts])
+    return torch.cat([images_to_latents(model, to_model(batch).to(device)).cpu() for batch in pixels.split(batch_size)])
+
+
+@torch.no_grad()
+def decode_to_pixels(model: FirstStageModel, latents: Tensor, batch_size: int = 16, quantize: bool = True) -> Tensor:
+    """Decode latents, float32 [N, D, h, w], to stored pixels, uint8 [N, C, H, W] on the CPU.
+
+    `quantize` decides whether a VQModel replaces each latent by its nearest code first.
+    """
+    device = next(model.parameters()).device
+    batches = (batch.to(device) for batch in latents.split(batch_size))
+    return torch.cat([to_pixels(latents_to_images(model, batch, quantize)).cpu() for batch in batches])
+
+
+@torch.no_grad()
+def latent_shape(model: FirstStageModel, channels: int, resolution: int) -> tuple[int, int, int]:
+    """Shape (D, h, w) of the latents of one image of `channels` channels and `resolution` pixels per side.
+
+    It is measured by encoding a blank image.
+    """
+    parameter = next(model.parameters())
+    image = torch.zeros(1, channels, resolution, resolution, device=parameter.device, dtype=parameter.dtype)
+    _, dim, height, width = images_to_latents(model, image).shape
+    return dim, height, width

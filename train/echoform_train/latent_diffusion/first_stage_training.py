@@ -23,7 +23,12 @@ from echoform_train.engine.processes import summed
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.run import Draw, Run
 from echoform_train.engine.training_result import TrainingResult
-from echoform_train.latent_diffusion.first_stage import FirstStageModel, decode, encode, latents_of
+from echoform_train.latent_diffusion.first_stage import (
+    FirstStageModel,
+    decode_to_pixels,
+    encode_pixels,
+    images_to_latents,
+)
 from echoform_train.latent_diffusion.losses import PatchDiscriminator, discriminator_loss, share_limit, spectral_loss
 from echoform_train.publishing.push import check_before_training, push_after_training
 from echoform_train.scoring.perceptual import PerceptualLoss
@@ -138,7 +143,7 @@ def latent_shape(model: FirstStageModel, channels: int, resolution: int) -> tupl
     """Shape (D, h, w) of one image's latents, measured on the model."""
     parameter = next(model.parameters())
     image = torch.zeros(1, channels, resolution, resolution, device=parameter.device, dtype=parameter.dtype)
-    _, dim, height, width = latents_of(model, image).shape
+    _, dim, height, width = images_to_latents(model, image).shape
     return dim, height, width
 
 
@@ -314,5 +319,5 @@ def _save_sheet(model: FirstStageModel, data: SpectrogramData, path: Path, quant
     """Held-out spectrograms above their reconstructions, one column a user."""
     first = [int((data.validation.users == user).nonzero()[0]) for user in sorted(set(data.validation.users.tolist()))]
     pixels = data.validation.pixels[first[:16]]
-    both = torch.cat([pixels, decode(model, encode(model, pixels), quantize=quantize)])
+    both = torch.cat([pixels, decode_to_pixels(model, encode_pixels(model, pixels), quantize=quantize)])
     save_sheet(both, len(pixels), data.colormap, path)

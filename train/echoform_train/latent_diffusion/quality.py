@@ -14,7 +14,12 @@ from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import Spectrograms, to_model
 from echoform_train.latent_diffusion.codebook import nearest_codes
-from echoform_train.latent_diffusion.first_stage import FirstStageModel, decode, encode, posterior_of
+from echoform_train.latent_diffusion.first_stage import (
+    FirstStageModel,
+    decode_to_pixels,
+    encode_pixels,
+    latent_distribution,
+)
 from echoform_train.scoring.image_quality import psnr_each, ssim_each
 from echoform_train.scoring.judge import Judge, accuracy_by_user, confusion
 from echoform_train.scoring.metrics import bootstrap_interval, codebook_usage, mean_interval, psnr
@@ -79,8 +84,8 @@ def measure(
     """
     if len(images) == 0 or not judges:
         raise ValueError(f"at least one image and one judge are needed, got {len(images)} and {len(judges)}")
-    latents = encode(model, images.pixels)
-    made = decode(model, latents, quantize=quantize)
+    latents = encode_pixels(model, images.pixels)
+    made = decode_to_pixels(model, latents, quantize=quantize)
     target, back = to_model(images.pixels), to_model(made)
     unit, unit_back = images.pixels.float() / 255, made.float() / 255
     each_psnr, each_ssim = psnr_each(unit_back, unit), ssim_each(unit_back, unit)
@@ -93,7 +98,7 @@ def measure(
         "ssim": bootstrap_interval(each_ssim.numpy(), seed=0)._asdict(),
         "lpips": _lpips(model, back, target),
         "thumbnail_psnr_db": psnr(thumbnail(target, latents.shape[-2], latents.shape[-1]), target),
-        "noisy_latents_psnr_db": psnr(to_model(decode(model, noisy, quantize=quantize)), target),
+        "noisy_latents_psnr_db": psnr(to_model(decode_to_pixels(model, noisy, quantize=quantize)), target),
         "accuracy": accuracies(tables),
         "codebook": codebook_numbers(model, latents) if quantize and isinstance(model, VQModel) else None,
         "latents": latent_numbers(model, images.pixels, latents),
@@ -175,7 +180,9 @@ def latent_numbers(model: FirstStageModel, pixels: Tensor, latents: Tensor) -> d
     }
     if not isinstance(model, VQModel):
         device = next(model.parameters()).device
-        variances = torch.cat([posterior_of(model, to_model(part).to(device)).var.cpu() for part in pixels.split(16)])
+        variances = torch.cat(
+            [latent_distribution(model, to_model(part).to(device)).var.cpu() for part in pixels.split(16)]
+        )
         numbers["posterior_deviation"] = (variances.mean(dim=(0, 2, 3)).sqrt() / deviation).tolist()
     return numbers
 

@@ -14,7 +14,7 @@ from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.codebook import EMACodebook, look_up, nearest_codes
-from echoform_train.latent_diffusion.first_stage import decoded, latents_of
+from echoform_train.latent_diffusion.first_stage import images_to_latents, latents_to_images
 from echoform_train.latent_diffusion.first_stage_training import (
     FirstStageConfig,
     Learner,
@@ -61,15 +61,15 @@ class QuantizedAutoencoder(nn.Module):
 
     def forward(self, images: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Images [B, C, H, W] -> reconstruction [B, C, H, W], latents [B, D, h, w], codes [B, h, w] or None."""
-        latents = latents_of(self.vqvae, images)
+        latents = images_to_latents(self.vqvae, images)
         if not quantize:
-            return decoded(self.vqvae, latents, quantize=False), latents, None
+            return latents_to_images(self.vqvae, latents, quantize=False), latents, None
         codebook = self.vqvae.quantize.embedding.weight
         codes = nearest_codes(latents.detach(), codebook)
         vectors = look_up(codes, codebook)
         # Straight-through: forward uses the code, backward sees the encoder's output.
         quantized = latents + (vectors - latents).detach()
-        return decoded(self.vqvae, quantized, quantize=False), latents, codes
+        return latents_to_images(self.vqvae, quantized, quantize=False), latents, codes
 
 
 def build_model(config: Config, channels: int) -> VQModel:
@@ -165,10 +165,10 @@ def validate(vqvae: VQModel, images: Spectrograms, run: Run, quantize: bool) -> 
     histogram = torch.zeros(vqvae.config["num_vq_embeddings"], device=run.device)
 
     def reconstruct(batch: Tensor) -> Tensor:
-        latents = latents_of(vqvae, batch)
+        latents = images_to_latents(vqvae, batch)
         codes = nearest_codes(latents, vqvae.quantize.embedding.weight)
         histogram.add_(torch.bincount(codes.flatten(), minlength=len(histogram)))
-        return decoded(vqvae, latents, quantize)
+        return latents_to_images(vqvae, latents, quantize)
 
     scores = validate_reconstruction(images, run, reconstruct)
     if quantize:
