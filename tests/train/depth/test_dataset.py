@@ -14,7 +14,7 @@ from PIL import Image
 
 from echoform.pipeline_depth_autoencoder import resize_depth
 from echoform_train.depth.dataset import DepthData, DepthImages, load_depth
-from echoform_train.depth.rooms import RoomsConfig
+from echoform_train.depth.rooms.config import RoomsConfig
 from hub_server import Hub
 
 SIDES = ("train", "validation", "test", "left_out")

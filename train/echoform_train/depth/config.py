@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from echoform_train.depth.dataset import DepthData, load_depth
-from echoform_train.depth.rooms import ROOMS, RoomsConfig
+from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
 
 
 @dataclass(frozen=True, kw_only=True)

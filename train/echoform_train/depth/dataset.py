@@ -19,7 +19,8 @@ from echoform_train.data.image_check import BadFile, BadFileError, refuse
 from echoform_train.data.layout import SPLITS, natural_key
 from echoform_train.data.split import Split, check_split, make_split
 from echoform_train.depth.images import decode_depth
-from echoform_train.depth.rooms import ROOMS, RoomsConfig, render_rooms
+from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
+from echoform_train.depth.rooms.rendering import render_rooms
 from echoform_train.depth.sources import DepthFile, DepthSource, find_depth_source, split_table
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Rooms against closed forms of their geometry and of the sensor's errors."""
+"""Depth images of a room against closed forms of its geometry."""
 
 from __future__ import annotations
 
@@ -8,22 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoform_train.depth.images import decode_depth
-from echoform_train.depth.rooms import (
-    NOISE_PER_M2_M,
-    Box,
-    Camera,
-    Cylinder,
-    Hole,
-    Room,
-    RoomsConfig,
-    Sphere,
-    View,
-    look,
-    make_room,
-    render_rooms,
-    sense,
-)
+from echoform_train.depth.rooms.ray_casting import ExactImage, cast_rays
+from echoform_train.depth.rooms.scene import Box, Camera, Cylinder, Hole, Room, Sphere
 
 HALL = (8.0, 20.0, 20.0)
 CENTRE = (5.0, 10.0, 10.0)
@@ -36,9 +22,9 @@ def offsets() -> np.ndarray:
     return (2 * (np.arange(SIDE) + 0.5) / SIDE - 1) * math.tan(math.radians(30))
 
 
-def seen(*objects: Any, holes: tuple[Hole, ...] = (), **camera: Any) -> View:
+def seen(*objects: Any, holes: tuple[Hole, ...] = (), **camera: Any) -> ExactImage:
     camera.setdefault("position_m", CENTRE)
-    return look(Room(size_m=HALL, objects=objects, holes=holes), Camera(**camera), SIDE)
+    return cast_rays(Room(size_m=HALL, objects=objects, holes=holes), Camera(**camera), SIDE)
 
 
 def test_a_wall_seen_frontally_has_one_depth():
@@ -49,7 +35,7 @@ def test_a_wall_seen_frontally_has_one_depth():
 
 
 def test_a_wall_seen_at_an_angle_is_a_plane():
-    yaw = 0.3  # to the left: the right edge of the picture looks straighter at the wall
+    yaw = 0.3  # to the left: the right edge of the image looks straighter at the wall
     depth = 3 / (math.cos(yaw) + offsets() * math.sin(yaw))
     np.testing.assert_allclose(seen(yaw_rad=yaw).depth_m, np.tile(depth, (SIDE, 1)), rtol=1e-12)
 
@@ -115,67 +101,3 @@ def test_a_niche_is_deeper_than_its_wall():
     np.testing.assert_allclose(depth[np.ix_(inside, inside)], 3.4)
     np.testing.assert_allclose(depth[outside], 3.0)
     assert ((depth >= 3.0) & (depth <= 3.4 + 1e-9)).all()
-
-
-def flat(depth_m: float, cosine: float = 1.0) -> View:
-    return View(np.full((128, 128), depth_m), np.full((128, 128), cosine))
-
-
-def test_the_sensor_writes_millimetres():
-    config = RoomsConfig(noise_per_m2_m=0.0, dropout=0.0)
-    units = sense(flat(3.0), config, np.random.default_rng(0))
-    assert units.dtype == np.uint16 and (units == 3000).all()
-
-
-@pytest.mark.parametrize("depth_m", [1.0, 2.0, 4.0])
-def test_the_deviation_of_the_noise_grows_as_the_square_of_the_depth(depth_m: float):
-    units = sense(flat(depth_m), RoomsConfig(dropout=0.0), np.random.default_rng(0)).astype(float)
-    expected_mm = math.hypot(1000 * NOISE_PER_M2_M * depth_m**2, math.sqrt(1 / 12))  # and of rounding
-    # The deviation of 16384 draws is known to 1 / sqrt(2 * 16384) = 0.55 %.
-    assert units.std() == pytest.approx(expected_mm, rel=0.025)
-    assert units.mean() == pytest.approx(1000 * depth_m, abs=5 * expected_mm / 128)
-
-
-def test_no_reading_out_of_range_at_grazing_angles_or_in_the_shadow():
-    config, rng = RoomsConfig(noise_per_m2_m=0.0, dropout=0.0), np.random.default_rng(0)
-    for view in (flat(0.29), flat(5.01), flat(2.0, cosine=0.09)):
-        assert not sense(view, config, rng).any()
-    step = flat(3.0)
-    step.depth_m[:, 64:100] = 2.0
-    units = sense(step, config, rng)
-    assert np.flatnonzero(units[0] == 0).tolist() == [63]  # to the left of what stands before it
-    assert sense(flat(2.0), RoomsConfig(dropout=0.1), rng).astype(bool).mean() == pytest.approx(0.9, abs=0.01)
-
-
-def test_rooms_are_the_same_for_the_same_seed_and_more_rooms_change_none():
-    few = RoomsConfig(rooms=2, cameras_per_room=2, images_per_camera=3, resolution=32)
-    more = RoomsConfig(rooms=3, cameras_per_room=2, images_per_camera=3, resolution=32)
-    first, second, other = render_rooms(few, 1), render_rooms(more, 1), render_rooms(few, 2)
-    assert len(first) == 12 and [image.data for image in first] == [image.data for image in second[:12]]
-    assert all(left.data != right.data for left, right in zip(first, other, strict=True))
-    assert first[0].file == "room_0000/camera_0_0000.png" and first[0].recording == "room_0000"
-
-
-def test_rooms_are_worth_looking_at():
-    config = RoomsConfig(rooms=6, cameras_per_room=1, images_per_camera=4, resolution=64)
-    images = [decode_depth(image.read(), image.file) for image in render_rooms(config, 0)]
-    readings = np.mean([(image > 0).mean() for image in images])
-    assert 0.8 < readings < 0.999
-    spans_mm = [np.percentile(image[image > 0], 95) - np.percentile(image[image > 0], 5) for image in images]
-    assert np.median(spans_mm) > 500
-    kinds = {type(thing) for seed in range(10) for thing in make_room(np.random.default_rng(seed)).objects}
-    assert kinds == {Box, Sphere, Cylinder}
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"rooms": 0}, "rooms must be at least 1, got 0"),
-        ({"min_range_m": 6.0}, r"0 < min < max <= 65\.535 m, got 6\.\.5 m"),
-        ({"field_of_view_deg": 180.0}, r"in \(0, 180\), got 180"),
-        ({"dropout": 1.0}, r"dropout be in \[0, 1\), got 0\.001425 and 1"),
-    ],
-)
-def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str):
-    with pytest.raises(ValueError, match=message):
-        RoomsConfig(**settings)
