@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from echoform_train.data.split import make_split
-from echoform_train.depth.sources import DepthFile, find_depth_images, split_table
+from echoform_train.depth.sources import DepthFile, find_depth_source, split_table
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -19,7 +19,7 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def described(folder: Path, folders: str = "classes") -> list[tuple]:
-    images, _ = find_depth_images(folder, folders=folders)
+    images = find_depth_source(folder, folders=folders).images
     return [(one.file, one.label, one.recording, one.frame, one.split) for one in images]
 
 
@@ -75,24 +75,24 @@ def test_split_folders_stand_above(tmp_path: Path):
         (("x.jpg",), "must hold depth images"),
         (("1.png", "a/1.png"), r"all stand in no folder.*holds 1\.png and a/1\.png"),
         (("a/b/c/1.png",), r"all in <class>/<recording>/; .* holds a/b/c/1\.png"),
-        (("train/1.png", "a/1.png"), "split folders must be one of each and stand alone.*a, train"),
-        (("train/1.png", "1.png"), "images at the top"),
-        (("val/1.png", "valid/1.png", "train/1.png"), "must be one of each"),
+        (("train/1.png", "a/1.png"), "split folders must stand alone, .* holds train beside a"),
+        (("train/1.png", "1.png"), "holds train beside images at the top"),
+        (("val/1.png", "valid/1.png", "train/1.png"), "each split must have one folder, .* holds train, val, valid"),
         (("test/1.png",), "must hold train"),
     ],
 )
 def test_layouts_that_say_nothing_are_refused(tmp_path: Path, names: tuple[str, ...], message: str):
     with pytest.raises(ValueError, match=message):
-        find_depth_images(touch(tmp_path, *names))
+        find_depth_source(touch(tmp_path, *names))
 
 
 def test_sources_that_are_not_there_are_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        find_depth_images(tmp_path / "nothing")
+        find_depth_source(tmp_path / "nothing")
     with pytest.raises(ValueError, match="is a file"):
-        find_depth_images(touch(tmp_path, "a.png") / "a.png")
+        find_depth_source(touch(tmp_path, "a.png") / "a.png")
     with pytest.raises(ValueError, match="must be among classes, recordings, got 'people'"):
-        find_depth_images(tmp_path, folders="people")
+        find_depth_source(tmp_path, folders="people")
 
 
 def frames(label: str | None, recording: str, numbers: range) -> list[DepthFile]:

@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.data.image_check import BadFile, BadFileError, refuse
 from echoform_train.data.layout import natural_key
-from echoform_train.depth.images import decode_depth, read_depth
+from echoform_train.depth.image_files import decode_depth, read_depth
 from echoform_train.depth.pictures import Panel, save_panels
-from echoform_train.depth.sources import DepthFile, find_depth_images
+from echoform_train.depth.sources import DepthFile, find_depth_source
 
 INDEX = "index.faiss"
 FACTS = "embeddings.json"
@@ -97,7 +97,8 @@ def encode(config: Config) -> Dataset:
         raise ValueError(f"--output must be a new or an empty folder, {config.output} holds something already")
     if config.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {config.batch_size}")
-    images, bad_files = find_depth_images(config.source, folders=config.folders)
+    found = find_depth_source(config.source, folders=config.folders)
+    images, bad_files = found.images, found.bad_files
     pipeline = load_pipeline(config.pipeline)
     embeddings, kept = [], []
     for start in tqdm(range(0, len(images), config.batch_size), desc="embedding", unit="batch"):

@@ -1,66 +1,72 @@
-"""Which depth images to train or to score on, as the flags of the command line say it."""
+"""Command-line flags that select depth images, and loading the images that they select."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from echoform_train.data.facts import DepthFacts
 from echoform_train.depth.dataset import DepthData, load_depth
 from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class DepthSourceConfig:
-    """Which depth images, and how they are parted."""
+    """Which depth images to use, and how to split them."""
 
     data: Annotated[str, tyro.conf.arg(aliases=["--dataset-name"])]
-    """Folder of 16-bit PNG or TIFF, the id of a data set on the Hub, or rooms for synthetic ones."""
+    """Folder of 16-bit PNG or TIFF images, id of a data set on the Hub, or "rooms" for synthetic rooms."""
     split_file: Path | None = None
-    """Split to use, written there when there is none yet. Default: split.json of the training's output folder."""
+    """Split to use; a new split is written there if the file does not exist. Default: split.json of the training."""
     folders: Literal["classes", "recordings"] = "classes"
-    """What the upper folders are."""
+    """Whether the upper folders are classes or recordings."""
     validation_share: float = 0.15
     """Share of each class's images for validation."""
     test_share: float = 0.2
-    """Share of each class's images for the test, the last of each recording."""
+    """Share of each class's images for the test; taken from the end of each recording."""
     gap_images: int = 5
     """Images left out at each cut through a recording."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
     rooms: int | None = None
-    """How many synthetic rooms, each a recording; only for --data rooms."""
+    """Number of synthetic rooms, each of them one recording; only with --data rooms."""
     cameras_per_room: int | None = None
-    """Ways of a camera through each room."""
+    """Camera paths through each synthetic room."""
     images_per_camera: int | None = None
-    """Images along each way."""
+    """Images along each camera path."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DepthDataConfig(DepthSourceConfig):
-    """Which depth images, and how the model sees them."""
+    """Which depth images to use, and the size and range of depth of the model."""
 
     resolution: int = 128
     """Height and width to resize to, pixels."""
     depth_min_mm: float | None = None
-    """Nearest depth of the model. Default: measured on the training images, with a margin."""
+    """Smallest depth of the model, millimetres. Default: measured on the training images, with a margin."""
     depth_max_mm: float | None = None
-    """Farthest depth of the model."""
+    """Largest depth of the model, millimetres. Default: measured on the training images, with a margin."""
     units_per_mm: float = 1.0
-    """The sensor's units in a millimetre: 1 for Kinect and RealSense, 5 for the files of TUM."""
+    """Sensor units per millimetre: 1 for Kinect and RealSense, 5 for the files of the TUM data sets."""
     invalid_values: tuple[int, ...] = ()
-    """Units that mean no reading, beside 0; 65535 on some sensors."""
+    """Sensor values other than 0 that mean no reading, such as 65535."""
 
 
 def load_depth_data(config: DepthDataConfig, split_file: Path | None, seed: int) -> DepthData:
-    """The depth images that the flags name, in the parts of `split_file`.
+    """Load the depth images that the flags of a training select.
+
+    Args:
+        config: The flags; their `split_file` is not read.
+        split_file: Split to use; see `load_depth`.
+        seed: Seed of the split and of synthetic rooms.
 
     Raises:
         FileNotFoundError: If there is no such source.
-        ValueError: If only one end of the range is given, or what `load_depth_source` and `load_depth` refuse.
+        ValueError: If only one end of the range is given, or see `load_depth_source`.
     """
     if (config.depth_min_mm is None) != (config.depth_max_mm is None):
         raise ValueError(
@@ -91,15 +97,20 @@ def load_depth_source(
     units_per_mm: float,
     invalid_values: Mapping[str, str],
 ) -> DepthData:
-    """The depth images that the flags name, seen as said; see `load_depth`.
+    """Load the depth images that flags select, at a given size and range, such as those of a trained model.
+
+    Arguments and errors are those of `load_depth`.
 
     Raises:
-        ValueError: If rooms are asked for of another source.
+        ValueError: Also if there are settings of synthetic rooms with another source.
     """
-    asked = {name: getattr(config, name) for name in ("rooms", "cameras_per_room", "images_per_camera")}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    if asked and config.data != ROOMS:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+    rooms_settings = {
+        name: value
+        for name in ("rooms", "cameras_per_room", "images_per_camera")
+        if (value := getattr(config, name)) is not None
+    }
+    if rooms_settings and config.data != ROOMS:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in rooms_settings)
         raise ValueError(f"{flags} need --data {ROOMS}, got --data {config.data}")
     return load_depth(
         config.data,
@@ -112,15 +123,14 @@ def load_depth_source(
         validation_share=config.validation_share,
         test_share=config.test_share,
         gap_images=config.gap_images,
-        rooms=RoomsConfig(resolution=resolution, **asked) if config.data == ROOMS else None,
+        rooms=RoomsConfig(resolution=resolution, **rooms_settings) if config.data == ROOMS else None,
         skip_bad_files=config.skip_bad_files,
         seed=seed,
     )
 
 
-def depth_facts(data: DepthData) -> dict[str, Any]:
-    """What scoring must share with the training, and what a card tells of the data; JSON-able."""
-    readings = float((data.train.units != 0).double().mean())
+def depth_facts(data: DepthData) -> DepthFacts:
+    """What scoring must share with the training, and what the model card says of the data."""
     return {
         "source": data.source,
         "resolution": data.train.units.shape[-1],
@@ -129,6 +139,6 @@ def depth_facts(data: DepthData) -> dict[str, Any]:
         "invalid_values": data.invalid_values,
         "classes": [data.id2label[index] for index in sorted(data.id2label)],
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-        "share_with_reading": readings,
+        "share_with_reading": float((data.train.units != 0).double().mean()),
         "split": data.split.method,
     }

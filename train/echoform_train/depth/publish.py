@@ -1,4 +1,4 @@
-"""A folder of 16-bit depth images as a data set of the Hub, every value as the sensor wrote it."""
+"""Publishing a folder of 16-bit depth images as a data set on the Hub, with every value exactly as stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from echoform_cards.dataset_card import render_dataset_card
 from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
 from echoform_train.data.publish import table_facts
 from echoform_train.depth.dataset import DepthData
-from echoform_train.depth.sources import DepthFile, find_depth_images
+from echoform_train.depth.sources import DepthFile, find_depth_source
 from echoform_train.engine.files import SPLIT
 
 
@@ -30,31 +30,31 @@ def publish_depth(
     commit_message: str | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> str:
-    """Push depth images to the Hub in one commit: parquet, split.json and a card.
+    """Push depth images to the Hub in one commit: parquet files, split.json and a data-set card.
 
-    Every image travels as the bytes of its file, beside `file`, `label`, `recording` and `frame`. The same content
-    again makes no commit.
+    The Hub stores the unchanged bytes of each file with its `file`, `label`, `recording` and `frame`. Pushing the same
+    content again makes no commit.
 
     Args:
-        data: What `load_depth` made of a folder; its split is published.
-        repo_id: `user/name` on the Hub; made where there is none.
-        folders: As `load_depth` was told.
-        name: Title of the card; None takes that of the folder.
-        license: Licence identifier of the Hub; None leaves it open, and the card says so.
-        private: Who may see a new repository; None takes the account's default.
-        revision: Branch to push to; None is main.
-        token: Access token; None takes that of `hf auth login`.
+        data: Images that `load_depth` loaded from a folder, with the split to publish.
+        repo_id: `user/name` on the Hub; created if it does not exist.
+        folders: As for `load_depth`.
+        name: Title of the card; None: the name of the folder.
+        license: Licence identifier of the Hub; None: the card says that there is none.
+        private: Visibility of a new repository; None: the default of the account.
+        revision: Branch to push to; None: main.
+        token: Access token; None: the token of `hf auth login`.
         commit_message: Title of the commit.
-        max_shard_bytes: Images in one parquet file, bytes.
+        max_shard_bytes: Size of the images in one parquet file, bytes.
 
     Returns:
-        URL of the commit, or of the revision that already holds all this.
+        URL of the commit, or of the revision that already has the same content.
 
     Raises:
-        FileNotFoundError: If the images are not where `data` came from (synthetic rooms are nowhere).
-        PushError: If the Hub does not take it.
+        FileNotFoundError: If the folder that `data` came from does not exist (synthetic rooms have none).
+        PushError: If the Hub refuses the push.
     """
-    images, _ = find_depth_images(data.source, folders=folders)
+    images = find_depth_source(data.source, folders=folders).images
     title = name or Path(data.source).resolve().name
     with tempfile.TemporaryDirectory(prefix="echoform-") as scratch:
         folder = Path(scratch)
@@ -78,7 +78,15 @@ def write_depth(
     facts: dict[str, Any],
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
-    """Write to `folder` what `publish_depth` pushes; `facts` are those of the card that the images do not tell."""
+    """Write the parquet files, split.json and card that `publish_depth` pushes to `folder`.
+
+    Args:
+        images: The files to publish.
+        data: The same images, loaded.
+        folder: An empty folder.
+        facts: Facts of the card that the images do not tell, such as name and licence.
+        max_shard_bytes: Size of the images in one parquet file, bytes.
+    """
     dataset = _table(images, list(data.id2label.values()))
     rows = data.split.indices(dataset["file"][:])
     metadata = write_parquet(dataset, rows, folder, max_shard_bytes=max_shard_bytes)

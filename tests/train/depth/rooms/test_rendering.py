@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoform_train.depth.images import decode_depth
+from echoform_train.depth.image_files import decode_depth
 from echoform_train.depth.rooms.config import RoomsConfig
 from echoform_train.depth.rooms.random_rooms import make_room
 from echoform_train.depth.rooms.rendering import render_rooms

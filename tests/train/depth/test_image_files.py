@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from echoform_train.data.image_check import BadFileError
-from echoform_train.depth.images import read_depth
+from echoform_train.depth.image_files import read_depth
 
 EVERY_VALUE = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 
