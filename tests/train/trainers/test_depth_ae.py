@@ -16,7 +16,8 @@ from echoform_train.depth.augment import Augmentation
 from echoform_train.depth.baselines import DCT, filled
 from echoform_train.depth.config import load_depth_data
 from echoform_train.depth.metrics import image_sums, psnr_db
-from echoform_train.depth.quality import Scale, reconstruct
+from echoform_train.depth.reconstruction import reconstruct
+from echoform_train.depth.scale import Scale
 from echoform_train.engine.run import read_log
 from echoform_train.engine.schedules import learning_rate_at
 from echoform_train.trainers import depth_ae as train_depth_ae

@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.data.image_check import BadFile, BadFileError, refuse
 from echoform_train.data.layout import natural_key
+from echoform_train.depth.figures import Panel, save_panels
 from echoform_train.depth.image_files import decode_depth, read_depth
-from echoform_train.depth.pictures import Panel, save_panels
 from echoform_train.depth.sources import DepthFile, find_depth_source
 
 INDEX = "index.faiss"

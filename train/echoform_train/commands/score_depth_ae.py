@@ -16,6 +16,12 @@ from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.depth.baselines import DCT, PCA, filled, filled_with_mean, raw_pixels, untrained
 from echoform_train.depth.config import DepthSourceConfig, depth_facts, load_depth_source
 from echoform_train.depth.dataset import DepthData, DepthImages
+from echoform_train.depth.figures import (
+    save_interpolations,
+    save_map,
+    save_reconstruction_figure,
+    save_spectrum,
+)
 from echoform_train.depth.latents import MAP_POINTS, analyse_latents, flat_map
 from echoform_train.depth.metrics import (
     ImageSums,
@@ -31,14 +37,9 @@ from echoform_train.depth.metrics import (
     share_interval,
     validity_iou,
 )
-from echoform_train.depth.pictures import (
-    save_interpolations,
-    save_map,
-    save_reconstruction_figure,
-    save_spectrum,
-)
 from echoform_train.depth.probes import Embedded, knn_probe, linear_probe
-from echoform_train.depth.quality import Reconstruction, Scale, embed, reconstruct
+from echoform_train.depth.reconstruction import Reconstruction, embed, reconstruct
+from echoform_train.depth.scale import Scale
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
@@ -243,12 +244,12 @@ def draw(pipeline: DepthAutoencoderPipeline, data: DepthData, scores: dict[str, 
     """Write the pictures: reconstructions with errors in mm, walks between embeddings, their spectrum and their map."""
     scale, model = Scale(data.depth_range_mm, data.units_per_mm), kept.model
     shown = torch.linspace(0, len(data.test) - 1, min(SHOWN, len(data.test))).long()
-    rows = {"model": model.made} | kept.made
+    rows = {"model": model.reconstructed} | kept.made
     save_reconstruction_figure(
         scale.to_mm(model.depth[shown]),
         model.valid[shown],
         {METHODS[name]: scale.to_mm(made[shown]) for name, made in rows.items()},
-        model.logit[shown] > 0,
+        model.valid_logit[shown] > 0,
         output / "reconstructions.png",
     )
     pairs = [(int(shown[place]), int(shown[-1 - place])) for place in range(min(4, len(shown) // 2))]

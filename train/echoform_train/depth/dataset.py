@@ -21,6 +21,7 @@ from echoform_train.data.split import Split, make_split
 from echoform_train.depth.image_files import MAX_UNITS, DepthReader, ReadImage
 from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
 from echoform_train.depth.rooms.rendering import render_rooms
+from echoform_train.depth.scale import Scale
 from echoform_train.depth.sources import DepthFile, DepthSource, find_depth_source, split_table
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,11 @@ class DepthData:
     def depth_range(self) -> tuple[int, int]:
         """Smallest and largest sensor value of the range."""
         return range_in_units(self.depth_range_mm, self.units_per_mm)
+
+    @property
+    def scale(self) -> Scale:
+        """Conversion of the sensor's units to millimetres and to the model's range."""
+        return Scale(self.depth_range_mm, self.units_per_mm)
 
 
 def load_depth(

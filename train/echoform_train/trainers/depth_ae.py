@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import tyro
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from echoform.depth_autoencoder import COSINE_SIZES, SIZES, DepthAutoencoder
@@ -17,10 +19,11 @@ from echoform_train.depth.balance import balancing_map
 from echoform_train.depth.config import DepthDataConfig, depth_facts, load_depth_data
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.export import build_pipeline, export_pipeline
-from echoform_train.depth.metrics import mae_mm, psnr_db, rmse_mm, validity_iou
+from echoform_train.depth.metrics import ImageSums, mae_mm, psnr_db, rmse_mm, validity_iou
 from echoform_train.depth.objective import NoisyAutoencoder, Weights, reconstruction_parts, weighted_parts
-from echoform_train.depth.pictures import paint_depth, paint_error, save_sheet
-from echoform_train.depth.quality import Scale, embed, reconstruct, shared_sums
+from echoform_train.depth.painting import paint_depth, paint_error, save_sheet
+from echoform_train.depth.reconstruction import embed, reconstruct
+from echoform_train.depth.scale import Scale
 from echoform_train.engine.config import RunConfig, fixed_settings, make_preset
 from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
 from echoform_train.engine.files import AUTOENCODER, FACTS, PIPELINE, SPLIT
@@ -112,8 +115,7 @@ def train(config: Config, data: DepthData) -> TrainingResult:
     """
     _check(config, data)
     run = Run(config.run, len(data.train), fixed_settings(config))
-    if run.is_main:
-        check_before_training(config.run)
+    check_before_training(run)
     torch.manual_seed(config.run.seed)
     autoencoder = build_model(config, data.train.units.shape[-1])
     if config.run.gradient_checkpointing:
@@ -167,13 +169,7 @@ def train(config: Config, data: DepthData) -> TrainingResult:
         power = BALANCE_POWERS[config.bottleneck] if config.balance_power is None else config.balance_power
         best.balance(*balancing_map(latents, power))
         export_pipeline(build_pipeline(best, data), facts, output_dir / PIPELINE)
-    run.accelerator.print(
-        f"best after {facts['best_after']} images: "
-        + ", ".join(f"{name} {value:.4g}" for name, value in facts["validation"].items())
-        + f"; pipeline in {output_dir / PIPELINE}"
-    )
-    if run.is_main:
-        push_after_training(config.run, output_dir / PIPELINE)
+    push_after_training(run, result)
     return result
 
 
@@ -219,8 +215,8 @@ def validate(autoencoder: DepthAutoencoder, config: Config, data: DepthData, run
     found = reconstruct(autoencoder, data.validation.select(mine).units, scale)
     parts = {name: torch.zeros((), device=run.device) for name in ("huber", "gradient", "validity", "l1", "mse")}
     for batch in torch.arange(len(mine)).split(64):
-        made, depth, valid = found.made[batch], found.depth[batch], found.valid[batch]
-        values = reconstruction_parts(made, found.logit[batch], depth, valid, config.weights)
+        made, depth, valid = found.reconstructed[batch], found.depth[batch], found.valid[batch]
+        values = reconstruction_parts(made, found.valid_logit[batch], depth, valid, config.weights)
         values["l1"] = ((made - depth).abs() * valid).mean()
         values["mse"] = ((made - depth).square() * valid).mean()
         for name, value in values.items():
@@ -244,8 +240,8 @@ def save_reconstructions(autoencoder: DepthAutoencoder, data: DepthData, run: Ru
     )
     rows = [
         paint_depth(found.depth, found.valid),
-        paint_depth(found.made, found.logit > 0),
-        paint_error((found.made - found.depth).abs() / 0.2, found.valid),
+        paint_depth(found.reconstructed, found.valid_logit > 0),
+        paint_error((found.reconstructed - found.depth).abs() / 0.2, found.valid),
     ]
     save_sheet(rows, run.config.output_dir / "reconstructions" / f"images-{run.seen:09d}.png")
 
@@ -278,3 +274,11 @@ def _facts(config: Config, run: Run, data: DepthData, autoencoder: DepthAutoenco
         "images_a_step": run.images_a_step,
         **provenance(),
     }
+
+
+def shared_sums(sums: ImageSums, accelerator: Accelerator) -> ImageSums:
+    """The sums of the images of all processes together, as those of one image."""
+    totals = {field.name: getattr(sums, field.name) for field in fields(ImageSums)}
+    known = {name: values.sum() for name, values in totals.items() if values is not None}
+    everywhere = summed(torch.tensor(list(known.values()), dtype=torch.float64, device=accelerator.device), accelerator)
+    return ImageSums(**{name: np.array([value]) for name, value in zip(known, everywhere.tolist(), strict=True)})

@@ -1,4 +1,4 @@
-"""Depth images as pictures for people."""
+"""Figures of depth images and embeddings, as PNG files."""
 
 from __future__ import annotations
 
@@ -13,31 +13,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.utils import save_image
 
-
-def paint_depth(depth: Tensor, valid: Tensor) -> Tensor:
-    """Colours of depth images: near is dark violet, far is yellow, no reading is black.
-
-    Args:
-        depth: float [N, 1, H, W], model range [-1, 1]; what lies beyond takes the colour of the end.
-        valid: bool or 0/1 [N, 1, H, W].
-
-    Returns:
-        uint8 [N, 3, H, W].
-    """
-    return _painted(((depth + 1) / 2), valid, "viridis")
-
-
-def paint_error(error: Tensor, valid: Tensor) -> Tensor:
-    """Colours of errors float [N, 1, H, W] in 0..1: black is none, bright yellow is 1 and more; no reading is black."""
-    return _painted(error, valid, "inferno")
-
-
-def save_sheet(rows: list[Tensor], path: Path) -> None:
-    """Write rows of pictures, each uint8 [N, 3, H, W] with the same N, as one PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(torch.cat(rows).float() / 255, path, nrow=len(rows[0]), padding=2, pad_value=1.0)
+from echoform_train.depth.painting import paint_depth, save_sheet
 
 
 def save_reconstruction_figure(
@@ -150,9 +127,3 @@ def save_map(places: np.ndarray, labels: np.ndarray | None, id2label: Mapping[in
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(path)
-
-
-def _painted(share: Tensor, valid: Tensor, colormap: str) -> Tensor:
-    colours = matplotlib.colormaps[colormap](share[:, 0].clamp(0, 1).cpu().double().numpy(), bytes=True)[..., :3]
-    painted = np.where(valid[:, 0].bool().cpu().numpy()[..., None], colours, np.zeros_like(colours))
-    return torch.from_numpy(painted).permute(0, 3, 1, 2)
