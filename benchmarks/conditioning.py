@@ -1,10 +1,10 @@
-"""Users added to the time step's embedding beside users that are attended to, on one or more first stages.
+"""Two ways of telling the denoiser the user, compared: added to the time step's embedding, or by cross-attention.
 
     python benchmarks/conditioning.py DATA OUTPUT_DIR --first-stages runs/vq runs/kl [--train-images 40000] ...
 
-For each first stage and each way a second stage is trained on the same images in the same order; its pipeline makes as
-many images of each user with several seeds, and judges that never met it score them against the test part as `echoform
-score generated` does. Started again, it goes on where it stopped. Writes OUTPUT_DIR/conditioning.json.
+For each first stage and each way, a second stage is trained on the same images in the same order. Its pipeline
+generates images of each user with several seeds, and they are scored against the test part as by `echoform score
+generated`. Started again, it continues where it stopped. Writes OUTPUT_DIR/conditioning.json.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from echoform_train.commands import generate, score_generated
 from echoform_train.data.config import DataConfig
 from echoform_train.engine.files import FACTS, PIPELINE, SPLIT
 from echoform_train.engine.provenance import provenance
-from echoform_train.scoring.generated import LABELS
+from echoform_train.scoring.scores import LABELS
 from echoform_train.trainers import ldm as train_ldm
 
 SHOWN = ("gan_test", "gan_test_ratio", "gan_train", "gan_train_ratio", "frechet", "precision", "recall", "memorised")
@@ -28,7 +28,7 @@ SHOWN = ("gan_test", "gan_test_ratio", "gan_train", "gan_train_ratio", "frechet"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What to train, generate and judge."""
+    """What to train, generate and score."""
 
     data: tyro.conf.Positional[str]
     """Folder of spectrograms."""
@@ -37,23 +37,24 @@ class Config:
     first_stages: tuple[Path, ...]
     """Output folders of `echoform train vq-vae` or `echoform train kl-vae`."""
     conditionings: tuple[Literal["embedding", "cross-attention"], ...] = ("embedding", "cross-attention")
-    """Which to train."""
+    """Ways to compare."""
     train_images: int = 40_000
-    """Images that each second stage sees."""
+    """Images that each second stage sees in training."""
     block_out_channels: tuple[int, ...] = (64, 128, 128)
     """Width of each level of the U-Net."""
     num_images: int = 40
-    """Images of each user and seed."""
+    """Generated images per user and seed."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the generated images."""
+    """Seeds of the generated images."""
     guidance_scale: float = 1.5
     """Guidance of the generated images."""
     judge_train_images: int = 12_000
-    """Images that each judge sees."""
+    """Images that each judge sees in training."""
 
 
 def main(config: Config) -> None:
     results: dict[str, Any] = {}
+    # Written after each pair, so that an interruption loses one training at most.
     for stage in config.first_stages:
         for conditioning in config.conditionings:
             name = f"{stage.name}, {conditioning}"
@@ -114,7 +115,7 @@ def judge(config: Config, stage: Path, folder: Path) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> list[str]:
-    """The numbers as a Markdown table, what real images reach in the last column."""
+    """The scores as a Markdown table, with those of real images in the last column."""
     lines = [f"| | {' | '.join(results)} | real in its place |", "|---" * (len(results) + 2) + "|"]
     for score in SHOWN:
         entries = [result["scores"][score] for result in results.values()]

@@ -1,12 +1,12 @@
-"""Whether cost grows linearly: three sizes each of training data, images, users and steps.
+"""Whether cost grows in proportion to training images, generated images, users and steps: three sizes of each.
 
     python benchmarks/cost.py OUTPUT_JSON [--preset cpu] [--resolution 64] [--repeats 3] [--threads 2] ...
 
-Trainings of both stages go twice over 1, 2 and 4 times `--train-images` pictures, validation, checkpoints and export
-included. Generation is that of the whole pipeline: 1, 2 and 4 times `--images` of one user, of 1, 2 and 4 times as many
-users with as many images each, and with 1, 2 and 4 times `--steps`. A line is laid through the medians of each; beside
-what one more unit costs stand what zero units would cost (a step more does not decode again) and how far the middle
-size lies off the line between the ends. Pictures are noise, weights random, sizes take turns. Writes OUTPUT_JSON.
+Both trainings see 1, 2 and 4 times `--train-images` images twice, with validation, checkpoints and export. The
+pipeline generates 1, 2 and 4 times `--images` images of one user, 8 images each of 1, 2 and 4 times `--users` users,
+and one batch with 1, 2 and 4 times `--steps` steps. For each, a line is fitted through the medians: the cost of one
+more unit, the cost of zero units, and how far the middle size lies off the line between the ends. Images are noise,
+weights are random, and sizes take turns. Writes OUTPUT_JSON.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ HELD_OUT = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The smallest size of each."""
+    """The smallest size of each series."""
 
     output: tyro.conf.Positional[Path]
     """JSON file to write."""
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
-    """Of both training scripts."""
+    """Preset of both training scripts."""
     resolution: int = 64
     """Height and width, in pixels."""
     train_images: int = 192
-    """Pictures to train on, a multiple of the batch of both stages."""
+    """Images to train on, a multiple of the batch size of both stages."""
     images: int = 32
-    """Images to generate; a multiple of the batch."""
+    """Images to generate; a multiple of the batch size."""
     users: int = 4
-    """Users to generate 8 images each of."""
+    """Users, of each of whom 8 images are generated."""
     steps: int = 4
     """Denoising steps."""
     batch_size: int = 16
-    """Images at once in generation."""
+    """Images per forward pass in generation."""
     repeats: int = 3
     """Timings of each size."""
     threads: int = 2
-    """Of torch, on a CPU."""
+    """Threads of torch, on a CPU."""
 
 
 def main(config: Config) -> None:
@@ -74,7 +74,7 @@ def main(config: Config) -> None:
 
 
 def generation(config: Config) -> dict[str, dict[int, Callable[[], Any]]]:
-    """By what grows, calls by size."""
+    """Calls by size, for each series of generations."""
     pipeline = untrained_pipeline(config.preset, noise_data(config.resolution, TIMES[-1] * config.users, 16))
     if torch.cuda.is_available():
         pipeline.to("cuda")
@@ -96,7 +96,7 @@ def generation(config: Config) -> dict[str, dict[int, Callable[[], Any]]]:
 
 
 def trainings(config: Config, folder: Path) -> dict[str, dict[int, Callable[[], Any]]]:
-    """By stage, calls by pictures of training; the first stage of the second is the first one that was trained."""
+    """Calls by number of training images, for each stage; all second stages share one first stage."""
     number = itertools.count()
     stage_folder = folder / "first-stage"
     train_first_stage(config, config.train_images, stage_folder)
@@ -120,18 +120,19 @@ def trainings(config: Config, folder: Path) -> dict[str, dict[int, Callable[[], 
 
 
 def train_first_stage(config: Config, images: int, folder: Path) -> None:
-    """Two epochs, the codebook from half of the first on."""
+    """Train a VQ-VAE for two epochs; its codebook starts after half of the first."""
     settings = _settings(train_vq_vae.PRESETS[config.preset], config, images, folder)
     settings = replace(settings, quantize_after=images // 2, lpips_weight=0.0)
     train_vq_vae.train(settings, _data(config, images))
 
 
 def measured(calls: Mapping[int, Callable[[], Any]], repeats: int) -> dict[str, Any]:
-    """Medians by size and the line through them; one call of the smallest size goes before as warm-up."""
+    """Medians by size and the line through them; the smallest size is called once before as warm-up."""
     sizes = sorted(calls)
     calls[sizes[0]]()
     each = in_turns({str(size): calls[size] for size in sizes}, repeats)
     result: dict[str, Any] = {"sizes": sizes}
+    # Proportional cost would put the middle size on the line between the ends.
     for place, key in enumerate(("wall_s", "cpu_s")):
         medians = [statistics.median(pair[place] for pair in each[str(size)]) for size in sizes]
         fit = statistics.linear_regression(sizes, medians)

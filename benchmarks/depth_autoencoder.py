@@ -1,11 +1,11 @@
-"""What the depth autoencoder costs, beside an autoencoder on a ResNet-50, in one process on one core.
+"""Cost of the depth autoencoder, compared with an autoencoder around a ResNet-50, in one process on one core.
 
     python benchmarks/depth_autoencoder.py OUTPUT_JSON [--batch-size 32] [--repeats 9] ...
 
-The other is of the size of the earlier system, 132.7 million parameters: torchvision's ResNet-50 without its pooling
-and classifier, on depth and validity, linear maps to 768 numbers and back, and a decoder of transposed convolutions.
-Times are CPU times of encoding and decoding with random weights, medians over repeats that alternate between the
-networks. Accuracy is no matter of this table. Writes OUTPUT_JSON.
+The ResNet autoencoder has 132.6 million parameters: torchvision's ResNet-50 without pooling and classifier, on depth
+and validity; linear maps to 768 numbers and back; and a decoder of transposed convolutions. Times are CPU times of
+encoding and decoding with random weights, medians over repeats that alternate between the networks. Accuracy is not
+measured here. Writes OUTPUT_JSON.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Config:
     output: tyro.conf.Positional[Path]
     """JSON file to write."""
     batch_size: int = 32
-    """Images at once."""
+    """Images per call."""
     repeats: int = 9
     """Timings of each network."""
     sample_size: int = 128
@@ -82,6 +82,7 @@ def main(config: Config) -> None:
     torch.manual_seed(0)
     depth = torch.rand(config.batch_size, 1, config.sample_size, config.sample_size) * 2 - 1
     valid = (torch.rand_like(depth) > 0.1).float()
+    # Every size of both bottlenecks beside the ResNet.
     models: dict[str, nn.Module] = {"resnet50": ResNetAutoencoder(config.sample_size)}
     cosine = {f"cosine {name}": settings for name, settings in COSINE_SIZES.items()}
     for name, settings in {**SIZES, **cosine}.items():
@@ -91,7 +92,7 @@ def main(config: Config) -> None:
         calls = {name: partial(model.eval(), depth, valid) for name, model in models.items()}
         for precision, autocast in (("float32", False), ("bfloat16", True)):
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                for name, ms in cpu_ms_an_image(calls, config.repeats, config.batch_size).items():
+                for name, ms in cpu_ms_per_image(calls, config.repeats, config.batch_size).items():
                     results.setdefault(name, {})[f"{precision}_ms_an_image"] = ms
     for name, model in models.items():
         results[name]["parameters"] = sum(p.numel() for p in model.parameters())
@@ -101,8 +102,8 @@ def main(config: Config) -> None:
     print(json.dumps(facts, indent=1))
 
 
-def cpu_ms_an_image(calls: dict[str, Callable[[], Any]], repeats: int, batch_size: int) -> dict[str, float]:
-    """Median CPU time of each call, in milliseconds an image; one call of each goes before as warm-up."""
+def cpu_ms_per_image(calls: dict[str, Callable[[], Any]], repeats: int, batch_size: int) -> dict[str, float]:
+    """Median CPU time of each call, in milliseconds per image; each is called once before as warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():

@@ -1,11 +1,11 @@
-"""How hard simulated people are to tell apart: a judge on held-out recordings, and on a condition it never met.
+"""How hard simulated people are to tell apart, on held-out recordings and in a condition that was not trained on.
 
     python benchmarks/difficulty.py OUTPUT_DIR [--users 31] [--resolution 64] [--seeds 0 1 2] ...
 
-Real data set the aim: a small network names 31 people with 85 to 97 % on held-out recordings, and with some 75 % when
-it was trained on walks with nothing in hand and is tested on walks with a backpack. What the same judge reaches on
-held-out walks with nothing in hand says how much of the drop is the backpack's.
-Simulates into OUTPUT_DIR/data unless it is there, and writes OUTPUT_DIR/difficulty.json.
+Measured data set the aim: a small network names 85 to 97 % of held-out recordings of 31 people right, and some 75 %
+when it was trained on normal walks and is tested on walks with a backpack. Its accuracy on held-out normal walks
+shows how much of the drop is due to the backpack. Simulates into OUTPUT_DIR/data unless data is there, and writes
+OUTPUT_DIR/difficulty.json.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load
 from echoform_train.engine.files import AXES, SPLIT
 from echoform_train.engine.provenance import provenance
 from echoform_train.radar.simulation import SimulationConfig, simulate
+from echoform_train.scoring.intervals import mean_interval
 from echoform_train.scoring.judge import accuracy, accuracy_by_user, confusion, train_judge
-from echoform_train.scoring.metrics import mean_interval
 
 BACKGROUND_LEVEL = 1 / 8
-"""What lies below this share of the colour scale counts as background: in jet, what is dark blue."""
+"""Values below this share of the colour scale count as background (dark blue in jet)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What to simulate and judge."""
+    """What to simulate and how to judge it."""
 
     output_dir: tyro.conf.Positional[Path]
     """Folder for the data and the JSON file."""
     users: int = 31
-    """How many people."""
+    """Simulated people."""
     recordings_per_user: int = 16
-    """Walks of each person."""
+    """Recordings per person."""
     conditions: tuple[str, ...] = ("normal", "backpack")
-    """What people carry; the first is trained on alone, each of the others tested."""
+    """What people carry; one judge is trained on the first alone and tested on each of the others."""
     resolution: int = 64
-    """Height and width, in pixels; the judge sees 64 at most."""
+    """Height and width, in pixels; the judge reduces larger images to 64."""
     simulation_seed: int = 0
-    """Draws the people and their walks."""
+    """Seed of the people and their walks."""
     seeds: tuple[int, ...] = (0,)
-    """For each, one split and one judge of either kind; two or more give intervals."""
+    """Each seed makes one split and one judge of either kind; two or more give intervals."""
     train_images: int = 24_000
-    """Images that each judge sees."""
+    """Images that each judge sees in training."""
     workers: int = 1
-    """Processes that simulate."""
+    """Processes of the simulation."""
 
 
 def main(config: Config) -> None:
@@ -80,6 +80,7 @@ def judge_seed(config: Config, folder: Path, seed: int) -> dict[str, Any]:
     data = load_spectrograms(
         folder, split_file=config.output_dir / f"seed-{seed}" / SPLIT, resolution=config.resolution, seed=seed
     )
+    # A judge of all conditions, tested on recordings that it never saw.
     judge = train_judge(
         data.train.pixels, data.train.users, len(data.id2label), seed=seed, train_images=config.train_images
     )
@@ -90,6 +91,7 @@ def judge_seed(config: Config, folder: Path, seed: int) -> dict[str, Any]:
         "all_conditions": accuracy(judge, data.test.pixels, data.test.users),
         "by_user": {data.id2label[user]: value for user, value in enumerate(by_user.tolist())},
     }
+    # A judge of the first condition alone, tested on each of them.
     if len(config.conditions) > 1:
         first, *others = config.conditions
         plain = only(data, data.train, first)
@@ -101,7 +103,7 @@ def judge_seed(config: Config, folder: Path, seed: int) -> dict[str, Any]:
 
 
 def only(data: SpectrogramData, part: Spectrograms, condition: str) -> Spectrograms:
-    """The images of one condition."""
+    """The images of one condition in a part of the data."""
     number = next(key for key, label in data.condition_labels["condition"].items() if label == condition)
     return part.select(torch.nonzero(part.conditions["condition"] == number).flatten())
 

@@ -1,12 +1,12 @@
-"""First stages side by side on held-out spectrograms: VQ-VAE, KL-VAE, neither, and what diffusers gives as it is.
+"""First stages compared on held-out spectrograms: VQ-VAE, KL-VAE, no codebook, and diffusers' stock classes.
 
     python benchmarks/first_stage.py DATA OUTPUT_DIR [--resolution 64] [--train-images 40000] [--variants vq kl] ...
 
-All see as many images at the same learning rate and are judged on the test part of one split, as by `echoform score
-first-stage`. `plain` is the VQ-VAE without its codebook, which says what quantisation costs. The stock ones have the
-classes' own settings where sizes allow, and learn from squared error and the class's own loss alone: `stock_vq` has its
-codebook from gradients and a uniform start, `stock_kl` weighs the divergence of an image by 1e-6.
-Writes OUTPUT_DIR/first_stage.json. A training that is there is not repeated.
+All see the same number of images at the same learning rate and are scored on the test part of one split, as by
+`echoform score first-stage`. `plain` is the VQ-VAE without its codebook, which shows what quantisation costs.
+`stock_vq` and `stock_kl` keep the defaults of diffusers' classes where sizes allow, and are trained with squared
+error and the loss of the class alone: a codebook learned by gradients from a uniform start, and a KL divergence
+weighted by 1e-6. Writes OUTPUT_DIR/first_stage.json. A finished training is not repeated.
 """
 
 from __future__ import annotations
@@ -49,36 +49,36 @@ WARMUP_STEPS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What to train and judge."""
+    """What to train and how to score it."""
 
     data: tyro.conf.Positional[str]
     """Folder of spectrograms."""
     output_dir: tyro.conf.Positional[Path]
     """Folder for the trainings and the JSON file."""
     split_file: Path | None = None
-    """Split to use, such as that of a whole run. Default: a new one."""
+    """Split to use, such as that of an earlier run. Default: a new one."""
     window_s: float | None = None
-    """Seconds in one picture, for a new split. Default: axes.json of the data."""
+    """Seconds in one image, for a new split. Default: axes.json of the data."""
     resolution: int = 64
     """Height and width, in pixels."""
     block_out_channels: tuple[int, ...] = (16, 32, 64)
     """Width of each level."""
     train_images: int = 40_000
-    """Images that each network sees."""
+    """Images that each network sees in training."""
     num_vq_embeddings: int = 256
-    """Codes."""
+    """Codes in the codebook."""
     quantize_after: int | None = None
-    """Images before the codebook starts. Default: a fifth of all."""
+    """Images seen before the codebook starts. Default: a fifth of the training."""
     commitment_weight: float = 0.25
-    """Pulls latents to their codes."""
+    """Weight of the loss that pulls latents to their codes."""
     kl_weight: float | None = None
-    """Weight of the KL-VAE's divergence. Default: that of the training script."""
+    """Weight of the KL-VAE's divergence. Default: that of `train kl-vae`."""
     variants: tuple[Variant, ...] = ("plain", "vq", "kl", "stock_vq", "stock_kl")
-    """Which to train."""
+    """First stages to compare."""
     judge_seeds: tuple[int, ...] = (0, 1, 2)
-    """One judge each."""
+    """Each seed trains one judge."""
     judge_train_images: int = 12_000
-    """Images that each judge sees."""
+    """Images that each judge sees in training."""
 
 
 def main(config: Config) -> None:
@@ -86,6 +86,7 @@ def main(config: Config) -> None:
     data = load_spectrograms(config.data, split_file=split_file, resolution=config.resolution, window_s=config.window_s)
     judges = train_judges(data, config.judge_seeds, config.judge_train_images)
     results: dict[str, Any] = {}
+    # Written after each variant, so that an interruption loses one training at most.
     for name in config.variants:
         folder = config.output_dir / name
         model, seconds = trained(config, data, name, folder, split_file)
@@ -103,6 +104,7 @@ def trained(
     config: Config, data: SpectrogramData, name: Variant, folder: Path, split_file: Path
 ) -> tuple[FirstStageModel, float]:
     """The model of a variant, and the seconds that its training took."""
+    # Stock classes have no training script: they are trained below in a plain loop.
     if name.startswith("stock"):
         if not (folder / "seconds.json").is_file():
             train_stock(config, data, name, folder)
@@ -146,6 +148,7 @@ def train_stock(config: Config, data: SpectrogramData, name: Variant, folder: Pa
     """Train a stock class in a plain loop and save it."""
     started = time.perf_counter()
     torch.manual_seed(0)
+    # The class's own settings, in the sizes of the other variants.
     preset: FirstStageConfig = train_vq_vae.PRESETS["cpu"]
     levels, channels = len(config.block_out_channels), data.train.pixels.shape[1]
     settings: dict[str, Any] = {
@@ -162,6 +165,7 @@ def train_stock(config: Config, data: SpectrogramData, name: Variant, folder: Pa
         model = AutoencoderKL(**settings)
     else:
         model = VQModel(**settings, num_vq_embeddings=config.num_vq_embeddings)
+    # Batch size, learning rate and schedule are those of the other variants.
     size, rate = preset.run.train_batch_size, preset.run.learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), rate)
     steps = config.train_images // size
@@ -182,7 +186,7 @@ def train_stock(config: Config, data: SpectrogramData, name: Variant, folder: Pa
 
 
 def stock_loss(model: FirstStageModel, images: torch.Tensor) -> torch.Tensor:
-    """Squared error and what the class itself adds to it."""
+    """Squared error plus the loss that the class itself defines."""
     if isinstance(model, AutoencoderKL):
         posterior = latent_distribution(model, images)
         own = STOCK_KL_WEIGHT * posterior.kl().mean()

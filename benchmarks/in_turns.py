@@ -1,4 +1,4 @@
-"""Timing for benchmarks: calls that take turns, so that whatever else the machine does falls on all of them."""
+"""Timing for benchmarks: calls take turns, so that other work on the machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from echoform_train.engine.provenance import provenance
 
 Maker = Callable[[], Callable[[], Any]]
-"""Builds what is to be timed and gives the call that is."""
+"""Builds a model and its inputs, and returns the call to be timed."""
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -32,12 +32,14 @@ def measure(makers: Mapping[str, Maker], repeats: int) -> dict[str, dict[str, An
         repeats: Timings of each.
 
     Returns:
-        By name: medians `wall_s` and `cpu_s` (of all threads), `wall_s_each`, `gflop` of the convolutions, matrix
-        products and attentions of one call, and `peak_mib`, what building and the first call needed on top of what
-        was there (on a GPU what torch allocated; None where the system does not tell).
+        By name: medians `wall_s` (wall clock) and `cpu_s` (processor time of all threads), `wall_s_each` with every
+        timing, `gflop` of the convolutions, matrix products and attentions of one call, and `peak_mib`, the memory that
+        building and the first call needed in addition to what was in use (on a GPU what torch allocated; None where
+        the system does not report it).
     """
     calls: dict[str, Callable[[], Any]] = {}
     results: dict[str, dict[str, Any]] = {}
+    # The first call of each warms up caches, and is the one whose memory and operations are counted.
     for name, make in makers.items():
         before = _reset_peak()
         calls[name] = make()
@@ -47,8 +49,8 @@ def measure(makers: Mapping[str, Maker], repeats: int) -> dict[str, dict[str, An
         peak = _peak()
         mib = None if peak is None or before is None else (peak - before) / 2**20
         results[name] = {"gflop": counter.get_total_flops() / 1e9, "peak_mib": mib}
-    seconds = in_turns(calls, repeats)
-    for name, each in seconds.items():
+    # Medians, because a single timing may have caught other work of the machine.
+    for name, each in in_turns(calls, repeats).items():
         results[name] |= {
             "wall_s": statistics.median(wall_s for wall_s, _ in each),
             "cpu_s": statistics.median(cpu_s for _, cpu_s in each),
@@ -58,7 +60,7 @@ def measure(makers: Mapping[str, Maker], repeats: int) -> dict[str, dict[str, An
 
 
 def in_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds by the clock and on the processors, (wall_s, cpu_s), of each of `repeats` rounds of all calls."""
+    """Wall-clock and processor seconds, (wall_s, cpu_s), of each call in each of `repeats` rounds."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
@@ -71,9 +73,9 @@ def in_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
 
 
 def gemm_gflop_per_s(dtype: torch.dtype, repeats: int = 5) -> float:
-    """The most that a square matrix product reaches here: billions of operations a second of the fastest repeat.
+    """Speed of a square matrix product on this machine, in 1e9 operations per second, from the fastest repeat.
 
-    On a CPU the seconds are those on the processors, shared by the threads, which other processes do not lengthen.
+    On a CPU processor time is used, divided by the number of threads, because other processes do not lengthen it.
     """
     device, side = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 2048)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -85,7 +87,7 @@ def gemm_gflop_per_s(dtype: torch.dtype, repeats: int = 5) -> float:
 
 
 def write_results(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write facts with where they came from, threads and the load of the machine (others' processes count in it)."""
+    """Write facts as JSON, with command, commit, versions, threads and the load of the machine (of all processes)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     where = {"threads": torch.get_num_threads(), "load_average": load, "cores": os.cpu_count()}
@@ -98,7 +100,7 @@ def _synchronize() -> None:
 
 
 def _reset_peak() -> int | None:
-    """Forget the peak of memory so far; bytes in use now."""
+    """Reset the peak of memory, and return the bytes in use now; None where the system does not report them."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -107,12 +109,13 @@ def _reset_peak() -> int | None:
         return None
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)  # what earlier calls freed would else be used again, unseen
+        libc.malloc_trim(0)  # else memory that earlier calls freed would be reused without showing in the peak
     _CLEAR_REFS.write_text("5")
     return _status_bytes("VmRSS")
 
 
 def _peak() -> int | None:
+    """Peak of memory since `_reset_peak`, in bytes."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return _status_bytes("VmHWM") if _STATUS.exists() else None

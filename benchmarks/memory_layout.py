@@ -1,10 +1,10 @@
-"""What the layout of memory and the pictures at once do to the cost of convolutions on this machine.
+"""How the memory layout and the number of images per call change the cost of convolutions on this machine.
 
     python benchmarks/memory_layout.py OUTPUT_JSON [--preset 256] [--at-once 1 2 4 8] [--repeats 5] [--threads 1] ...
 
-Decoding and a forward pass of the denoiser, without gradients, with weights contiguous and channels last, as many
-pictures at once; and the forward and backward pass of the first stage in training, in bfloat16 where that is faster.
-Weights are random, calls take turns. Writes OUTPUT_JSON.
+Timed are decoding and a forward pass of the denoiser without gradients, and a forward and backward pass of the first
+stage in training (in bfloat16 where that is faster), each with contiguous and with channels-last weights, for several
+numbers of images per call. Weights are random, calls take turns. Writes OUTPUT_JSON.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class Config:
     output: tyro.conf.Positional[Path]
     """JSON file to write."""
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "256"
-    """Of both training scripts."""
+    """Preset of both training scripts."""
     resolution: int = 256
     """Height and width, in pixels."""
     at_once: tuple[int, ...] = (1, 2, 4, 8)
-    """Pictures in a call."""
+    """Images per call."""
     repeats: int = 5
     """Timings of each call, after one that warms up."""
     threads: int = 1
-    """Of torch, on a CPU."""
+    """Threads of torch, on a CPU."""
 
 
 def main(config: Config) -> None:
@@ -67,13 +67,13 @@ def main(config: Config) -> None:
 
 
 def decoding(dtype: torch.dtype, config: Config, layout: torch.memory_format, at_once: int) -> Callable[[], Tensor]:
-    """Latents to pictures, all at once."""
+    """Call that decodes latents to images, all in one batch."""
     model, latents = part("vqvae", dtype, config, layout, at_once)
     return torch.no_grad()(lambda: model.decode(latents).sample)
 
 
 def denoising(dtype: torch.dtype, config: Config, layout: torch.memory_format, at_once: int) -> Callable[[], Tensor]:
-    """A forward pass of the denoiser."""
+    """Call of one forward pass of the denoiser."""
     model, latents = part("unet", dtype, config, layout, at_once)
     return torch.no_grad()(lambda: model(latents, 500).sample)
 
@@ -90,7 +90,7 @@ def part(
 
 
 def training(config: Config, layout: torch.memory_format, at_once: int) -> Callable[[], None]:
-    """Forward and backward pass of the first stage, squared error alone."""
+    """Call of a forward and backward pass of the first stage, with squared error alone."""
     wrapper = train_vq_vae.QuantizedAutoencoder(train_vq_vae.build_model(train_vq_vae.PRESETS[config.preset], 1))
     nn.Module.to(wrapper, DEVICE)
     wrapper.vqvae.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
@@ -116,9 +116,9 @@ MAKERS: dict[str, Callable[[Config, torch.memory_format, int], Callable[[], Any]
 
 
 def describe(facts: dict[str, Any]) -> list[str]:
-    """The table in Markdown: milliseconds a picture, processor time on a CPU."""
+    """The table in Markdown: milliseconds per image, processor time on a CPU."""
     sizes = list(next(iter(facts["calls"].values())))
-    lines = [f"| ms a picture | {' | '.join(f'{size} at once' for size in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
+    lines = [f"| ms per image | {' | '.join(f'{size} at once' for size in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
     clock = "wall_s" if DEVICE == "cuda" else "cpu_s"
     for name, results in facts["calls"].items():
         cells = (f"{1000 * result[clock] / int(size):.1f}" for size, result in results.items())

@@ -1,9 +1,9 @@
-"""What the output activation of a convolutional autoencoder does to brightness and detail: none beside sigmoid.
+"""What the output activation of a convolutional autoencoder does to brightness and detail: none and sigmoid.
 
     python benchmarks/output_activation.py DATA OUTPUT_DIR [--resolution 64] [--train-images 6000] [--seeds 0 1 2] ...
 
-DATA is a folder of `echoform simulate`; its painted pictures are taken as RGB. For every seed both networks see the
-same images in the same order, start from the same weights and are scored on the test part of the same split, as by
+DATA is a folder made by `echoform simulate`, whose images are used as RGB. For every seed both networks start from
+the same weights, see the same images in the same order and are scored on the test part of the same split, as by
 `echoform score conv-ae`. Writes OUTPUT_DIR/output_activation.json and output_activation.png.
 """
 
@@ -27,7 +27,7 @@ from echoform_train.data.images import ImageData, ImageDataConfig, load_image_da
 from echoform_train.engine.files import AUTOENCODER, SPLIT
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.image_quality import brightness_each
-from echoform_train.scoring.metrics import mean_interval
+from echoform_train.scoring.intervals import mean_interval
 from echoform_train.trainers import conv_ae as train_conv_ae
 
 Activation = Literal["none", "sigmoid"]
@@ -42,17 +42,17 @@ class Config:
     data: tyro.conf.Positional[str]
     """Folder of spectrograms."""
     output_dir: tyro.conf.Positional[Path]
-    """Folder for the trainings, the JSON file and the picture."""
+    """Folder for the trainings, the JSON file and the figure."""
     resolution: int = 64
     """Height and width, in pixels."""
     train_images: int = 6_000
-    """Images that each network sees."""
+    """Images that each network sees in training."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of weights and order; at least two, for an interval."""
+    """Seeds of weights and order; at least two, for an interval."""
     width_factor: float = 0.25
     """Share of VGG's channels."""
     upsampling: Literal["unpool", "transpose"] = "unpool"
-    """unpool tells the decoder where maxima stood; transpose decodes from the latents alone."""
+    """unpool gives the decoder the indices of the maxima; transpose decodes from the latents alone."""
 
 
 def main(config: Config) -> None:
@@ -60,6 +60,7 @@ def main(config: Config) -> None:
     settings: dict[str, Any] = {"resolution": config.resolution, "color": "rgb"}
     source = ImageDataConfig(data=config.data, split_file=split_file, **settings)
     data = load_image_data(source, split_file, 0, **settings)
+    # Both networks of a seed are neighbours in `rows`, so that differences can be paired.
     rows = []
     for seed in config.seeds:
         for activation in ACTIVATIONS:
@@ -69,6 +70,7 @@ def main(config: Config) -> None:
             measured = score(model, data)[0]
             values = {name: entry["mean"] for name, entry in measured["methods"]["model"].items()}
             rows.append({"activation": activation, "seed": seed, "seconds": facts["seconds"]} | values)
+    # Mean and interval over seeds, of each network and of their difference.
     table = {
         activation: {
             name: mean_interval([row[name] for row in rows if row["activation"] == activation])._asdict()
@@ -92,6 +94,7 @@ def train(
     config: Config, source: ImageDataConfig, data: ImageData, folder: Path, activation: Activation, seed: int
 ) -> dict[str, Any]:
     preset = train_conv_ae.PRESETS["cpu"]
+    # float32 and no early stop, so that nothing but the activation differs.
     run = replace(
         preset.run,
         output_dir=folder,
@@ -118,7 +121,7 @@ def train(
 
 
 def draw(config: Config, data: ImageData) -> None:
-    """Test images, spread evenly, above what the networks of the first seed make of them, with their brightness."""
+    """Draw test images and what the networks of the first seed make of them, each with its mean brightness."""
     shown = torch.linspace(0, len(data.test) - 1, SHOWN).round().long()
     pixels = data.test.pixels[shown]
     rows = {"input": pixels.float() / 255}
@@ -128,16 +131,16 @@ def draw(config: Config, data: ImageData) -> None:
             rows[activation] = torch.cat([model.to_unit(each.made) for each in passed(model, pixels)])
     figure = Figure(figsize=(1.5 * SHOWN + 0.5, 1.75 * len(rows)), layout="constrained")
     for row, (name, images) in zip(figure.subplots(len(rows), SHOWN), rows.items(), strict=True):
-        for axis, image, brightness in zip(row, images, _steps(images), strict=True):
+        for axis, image, brightness in zip(row, images, _brightness(images), strict=True):
             axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.set_title(f"{brightness:.0f}", fontsize=8)
         row[0].set_ylabel(name)
-    figure.suptitle("Mean brightness of each picture, of 255", fontsize=9)
+    figure.suptitle("Mean brightness of each image, of 255", fontsize=9)
     FigureCanvasAgg(figure).print_png(config.output_dir / "output_activation.png")
 
 
-def _steps(images: Tensor) -> list[float]:
+def _brightness(images: Tensor) -> list[float]:
     return (255 * brightness_each(images)).tolist()
 
 

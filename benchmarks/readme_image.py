@@ -2,7 +2,8 @@
 
     python benchmarks/readme_image.py quickstart docs/images/spectrograms.png
 
-Reads the folder of a finished `echoform quickstart`. The images are spread evenly over each set; none is picked by eye.
+Reads the folder of a finished `echoform quickstart`. The images are spread evenly over each set; none is picked by
+eye.
 """
 
 from __future__ import annotations

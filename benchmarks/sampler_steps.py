@@ -1,14 +1,15 @@
-"""What fewer denoising steps cost in quality: one trained pipeline with several samplers and numbers of steps.
+"""What fewer sampling steps cost in quality: one trained pipeline with several samplers and numbers of steps.
 
     python benchmarks/sampler_steps.py PIPELINE DATA SPLIT_FILE OUTPUT_DIR [--steps 1 2 4 8 16 50 250] ...
 
-Every row makes the same images from the same noise, as `echoform generate` with other steps would. For every seed all
-rows have the same judge of real images, and a judge of its own that is trained on the row's images; they are scored as
-by `echoform score generated`. `own` is the pipeline's sampler (UniPC of order 2 after v-prediction), `own-3` the same
-of order 3; `ddim`, `dpm` (DPM-Solver++) and `unipc` are made from its settings, which keeps noise schedule, prediction
-and trailing time steps; `distilled` are pipelines that `echoform distill` made from this one. Differences from the most
-steps of `own` are paired by seed. Seconds are those of whole images, decoding included, and rows take turns. Writes
-OUTPUT_DIR/sampler_steps.json; rows that are in it already are not repeated.
+Each row of the table is one sampler with one number of steps. All rows start from the same noise, as `echoform
+generate` does, and are scored as by `echoform score generated`: for each seed all rows share the judge of real
+images, and each has its own judge trained on its generated images. `own` is the pipeline's sampler (UniPC of order 2
+for v-prediction), `own-3` the same of order 3; `ddim`, `dpm` (DPM-Solver++) and `unipc` are built from its settings,
+which keeps noise schedule, prediction type and trailing time steps; `distilled` are pipelines that `echoform distill`
+made from this one. Ratios to the row of `own` with the most steps are paired by seed. Seconds are those of whole
+images, decoding included; rows take turns. Writes OUTPUT_DIR/sampler_steps.json; rows that it already holds are not
+repeated.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from echoform_train.commands.score_first_stage import train_judges
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.sampling import load_pipeline
-from echoform_train.scoring.generated import LABELS, SHARES, score
+from echoform_train.scoring.generated import score_generated
+from echoform_train.scoring.intervals import mean_interval
 from echoform_train.scoring.judge import Judge
-from echoform_train.scoring.metrics import mean_interval
+from echoform_train.scoring.scores import LABELS, SHARES
 
 Sampler = Literal["own", "own-3", "ddim", "dpm", "unipc", "distilled"]
 OTHERS = {"ddim": DDIMScheduler, "dpm": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
@@ -46,33 +48,33 @@ class Config:
     pipeline: tyro.conf.Positional[Path]
     """Folder of an exported pipeline."""
     data: tyro.conf.Positional[str]
-    """What it was trained on."""
+    """Data that it was trained on."""
     split_file: tyro.conf.Positional[Path]
     """Split of that training."""
     output_dir: tyro.conf.Positional[Path]
     """Folder for sampler_steps.json."""
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 50, 250)
-    """Steps of the pipeline's own sampler; the most of them are the reference."""
+    """Numbers of steps of the pipeline's own sampler; the largest is the reference."""
     other_steps: tuple[int, ...] = (2, 4, 8, 16)
-    """Steps of the other samplers."""
+    """Numbers of steps of the other samplers."""
     others: tuple[Sampler, ...] = ("own-3", "ddim", "dpm")
-    """Samplers to put beside the pipeline's own."""
+    """Samplers to compare with the pipeline's own."""
     distilled: tuple[Path, ...] = ()
     """Folders of pipelines that were distilled from it."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """One set of images and its judges each; at least two, for an interval."""
+    """Each seed makes one set of images and its judges; at least two, for an interval."""
     images_per_user: int = 40
     """Images of each user, for each seed."""
     guidance_scale: float = 1.0
     """Guidance towards the user; 1 is none."""
     batch_size: int = 20
-    """Images at once."""
+    """Images per forward pass."""
     judge_train_images: int = 24_000
-    """Images that each judge sees."""
+    """Images that each judge sees in training."""
     repeats: int = 3
     """Timings of a batch of each row."""
     threads: int = 2
-    """Of torch, on a CPU."""
+    """Threads of torch, on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,13 @@ def main(config: Config) -> None:
     pipeline = pipelines.teacher
     side = pipeline.unet.config.sample_size * 2 ** (len(pipeline.vqvae.config.block_out_channels) - 1)
     data = load_spectrograms(config.data, split_file=config.split_file, resolution=side)
+    # The rows of the table: own sampler, other samplers, distilled pipelines.
     rows = [Row("own", steps) for steps in sorted(config.steps)]
     rows += [Row(sampler, steps) for sampler in config.others for steps in sorted(config.other_steps)]
     rows += [Row("distilled", steps) for steps in sorted(pipelines.students)]
     judges = dict(zip(config.seeds, train_judges(data, config.seeds, config.judge_train_images, device), strict=True))
     output = config.output_dir / "sampler_steps.json"
+    # Settings that change a score must be those of an earlier run that is continued.
     settings = json.loads(json.dumps({k: v for k, v in asdict(config).items() if k not in FREE}, default=str))
     values = earlier(output, settings)
     for row in rows:
@@ -106,6 +110,7 @@ def main(config: Config) -> None:
             sample = generated(pipelines.of(row), row.steps, seed, config, data)
             values.setdefault(row.name, []).append(judged(data, sample, judges[seed], seed, config, device))
             write_results(output, {"settings": settings, "values": values})
+    # Timings take turns over all rows, so they are made anew each time.
     seconds = time_rows(pipelines, rows, config)
     facts = {"settings": settings, "values": values, "seconds": seconds, "table": table(values, rows, config.steps)}
     write_results(output, facts)
@@ -117,10 +122,10 @@ FREE = ("output_dir", "steps", "other_steps", "others", "distilled", "seeds", "r
 
 
 class Pipelines:
-    """What makes the images of a row.
+    """The pipelines that make the images of all rows.
 
     Args:
-        config: Names the pipeline, and those that were distilled from it.
+        config: Names the pipeline and those that were distilled from it.
         device: Where to compute.
     """
 
@@ -129,10 +134,10 @@ class Pipelines:
         self.own = self.teacher.scheduler
         loaded = [self._load(folder, device) for folder in config.distilled]
         self.students = {student.config["num_inference_steps"]: student for student in loaded}
-        """By number of steps."""
+        """Distilled pipelines by number of steps."""
 
     def of(self, row: Row) -> Any:
-        """The pipeline of a row, with the row's sampler."""
+        """The pipeline of a row, set to the row's sampler."""
         if row.sampler == "distilled":
             return self.students[row.steps]
         self.teacher.scheduler = scheduler_of(self.own, row.sampler)
@@ -146,7 +151,7 @@ class Pipelines:
 
 
 def earlier(output: Path, settings: dict[str, Any]) -> dict[str, list[dict[str, dict[str, float | None]]]]:
-    """Scores by row, one entry a seed, of a run that was interrupted or went less far.
+    """Scores by row, one entry per seed, of an earlier run that was interrupted or had fewer rows or seeds.
 
     Raises:
         ValueError: If it had other settings.
@@ -155,28 +160,28 @@ def earlier(output: Path, settings: dict[str, Any]) -> dict[str, list[dict[str, 
         return {}
     facts = json.loads(output.read_text())
     if facts["settings"] != settings:
-        raise ValueError(f"{output} is of other settings, {facts['settings']}, got {settings}")
+        raise ValueError(f"{output} must have the settings of this run, {settings}, it has {facts['settings']}")
     return facts["values"]
 
 
 def scheduler_of(own: Any, sampler: Sampler) -> Any:
-    """The pipeline's own sampler or another one of the same noise.
+    """The pipeline's own sampler, or another one with the same noise schedule.
 
     Raises:
-        ValueError: If the own one is of a kind whose settings the others do not know, such as of flow matching.
+        ValueError: If the settings of the pipeline's own sampler, such as those of flow matching, fit no other.
     """
     if sampler == "own":
         return own
     settings = own.config
     if settings.get("prediction_type") != "v_prediction":
-        raise ValueError(f"{sampler} needs a pipeline of v-prediction, its sampler is {type(own).__name__}")
+        raise ValueError(f"{sampler} needs a pipeline with v-prediction, its sampler is {type(own).__name__}")
     if sampler == "own-3":
         return type(own).from_config(settings, solver_order=3)
     return OTHERS[sampler].from_config(settings)
 
 
 def generated(pipeline: Any, steps: int, seed: int, config: Config, data: SpectrogramData) -> tuple[Tensor, Tensor]:
-    """Pixels uint8 [N, C, H, W] and users int64 [N] of one seed, from the noise that `echoform generate` takes."""
+    """One seed's images from the noise of `echoform generate`: pixels uint8 [N, C, H, W], users int64 [N]."""
     pixels = []
     for user, label in data.id2label.items():
         generators = [
@@ -199,8 +204,8 @@ def generated(pipeline: Any, steps: int, seed: int, config: Config, data: Spectr
 def judged(
     data: SpectrogramData, sample: tuple[Tensor, Tensor], judge: Judge, seed: int, config: Config, device: str
 ) -> dict[str, dict[str, float | None]]:
-    """Value and floor of each score of one seed."""
-    scores = score(
+    """Value and floor of each score, for one seed."""
+    scores = score_generated(
         data,
         [sample],
         judge_train_images=config.judge_train_images,
@@ -212,7 +217,7 @@ def judged(
 
 
 def time_rows(pipelines: Pipelines, rows: Sequence[Row], config: Config) -> dict[str, dict[str, float]]:
-    """Medians of seconds an image by the clock and on the processors, of batches in turns."""
+    """Medians of wall-clock and processor seconds per image, from batches in turns."""
 
     def batch(row: Row) -> None:
         pipelines.of(row)(
@@ -237,7 +242,7 @@ def time_rows(pipelines: Pipelines, rows: Sequence[Row], config: Config) -> dict
 def table(
     values: dict[str, list[dict[str, dict[str, float | None]]]], rows: Sequence[Row], steps: Sequence[int]
 ) -> dict[str, Any]:
-    """By row and score: mean and 95 % interval over seeds, the floor, and the same of the ratio to the most steps."""
+    """By row and score: mean and 95 % interval over seeds, floor, and ratio to the reference row, paired by seed."""
     reference = values[Row("own", max(steps)).name]
     result: dict[str, Any] = {}
     for row in rows:
@@ -265,9 +270,9 @@ def _interval(values: list[float], most: float | None = None) -> dict[str, float
 
 
 def describe(facts: dict[str, Any]) -> list[str]:
-    """The table in Markdown: each score, in brackets as a multiple of that of the most steps."""
+    """The table in Markdown: each score, and its ratio to that of the most steps."""
     first = next(iter(facts["table"].values()))
-    lines = [f"| sampler, steps | s an image | {' | '.join(LABELS[name].partition(':')[0] for name in SHOWN)} |"]
+    lines = [f"| sampler, steps | s per image | {' | '.join(LABELS[name].partition(':')[0] for name in SHOWN)} |"]
     lines.append("|---" * (len(SHOWN) + 2) + "|")
     for name, scores in facts["table"].items():
         cells = " | ".join(_cell(scores[score_name]) for score_name in SHOWN)

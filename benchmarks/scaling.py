@@ -1,12 +1,12 @@
-"""What a second process brings to training and sampling, and whether the result stays the same.
+"""How much faster training and sampling are with a second process, and whether the result stays the same.
 
     python benchmarks/scaling.py OUTPUT_JSON [--resolution 64] [--train-images 1600] ...
 
-Every program runs as `torchrun` starts it, on one process and on two of one thread each, and on one process of two
-threads; a training has the same images an optimizer step in all of them, and no dropout, whose noise depends on the
-process. It runs twice, short and three times as long, and the difference counts, so that starting and loading do not.
-`sample 256x256` is `echoform generate` with the preset `256` and random weights: bf16, guidance 1, batches of 8.
-Writes OUTPUT_JSON.
+`torchrun` starts every program in three ways: one process, two processes of one thread each, and one process of two
+threads. A training has the same images per optimizer step in all of them, and no dropout, whose noise depends on the
+process. Each program runs twice, once three times as long as the other; the difference is timed, so that start-up and
+loading do not count. `sample 256x256` is `echoform generate` with the preset `256` and random weights: bf16, guidance
+1, batches of 8. Writes OUTPUT_JSON.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ Program = Literal["train vq-vae", "train ldm", "generate", "sample 256x256"]
 BATCH = 16
 SHORT, LONG = 1, 3
 ARRANGEMENTS = {"1 process": (1, 1), "2 processes": (2, 1), "1 process, 2 threads": (1, 2)}
-"""Processes, and torch's threads of each."""
+"""Number of processes, and of torch's threads in each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What to run."""
+    """What to run and how long."""
 
     output: tyro.conf.Positional[Path]
     """JSON file to write."""
     programs: tuple[Program, ...] = ("train vq-vae", "train ldm", "generate", "sample 256x256")
-    """What to run."""
+    """Programs to time."""
     resolution: int = 64
-    """Side of the simulated spectrograms."""
+    """Side of the simulated spectrograms, in pixels."""
     train_images: int = 1_600
-    """Length of the short trainings, images seen."""
+    """Length of the short trainings, in images seen."""
     images: int = 32
-    """Images of the short sampling."""
+    """Images of the short sampling runs."""
     steps: int = 8
-    """Of the sampling at 256x256."""
+    """Sampling steps at 256x256."""
 
 
 def main(config: Config) -> None:
@@ -94,33 +94,33 @@ def main(config: Config) -> None:
 
 
 def train_vq_vae(data: Path, out: Path, images: int, batch: int) -> list[str]:
-    """`echoform train vq-vae`, with its codebook from early on."""
+    """Arguments of `echoform train vq-vae`, with a codebook that starts early."""
     flags = ["--quantize-after", "256", "--data", str(data), *run_flags(out, images, batch)]
     return ["train", "vq-vae", *flags]
 
 
 def train_ldm(data: Path, stage: Path, out: Path, images: int, batch: int) -> list[str]:
-    """`echoform train ldm` without dropout."""
+    """Arguments of `echoform train ldm` without dropout."""
     flags = ["--first-stage", str(stage), "--dropout", "0", "--sample-every", "1000000", "--data", str(data)]
     return ["train", "ldm", *flags, *run_flags(out, images, batch)]
 
 
 def run_flags(out: Path, images: int, batch: int) -> list[str]:
-    """Flags that both trainings share; validation and checkpoint come once, at the end."""
+    """Flags of both trainings; they validate and save once, at the end."""
     flags = {"output-dir": out, "max-train-images": images, "train-batch-size": batch, "report-to": "none"}
     flags |= dict.fromkeys(("validation-every", "checkpointing-every"), 10**6)
     return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
 
 
 def generate(pipeline: Path, out: Path, images: int) -> list[str]:
-    """`echoform generate` of so many images in all, of four users."""
+    """Arguments of `echoform generate` for a number of images in all, of four users."""
     flags = ["--users", *(f"ID_{number}" for number in range(1, 5)), "--num-images", str(images // 4)]
     flags += ["--batch-size", "8", "--guidance-scale", "1"]
     return ["generate", "--pipeline", str(pipeline), "--output-dir", str(out), *flags]
 
 
 def echoform(processes: int, threads: int, arguments: list[str]) -> float:
-    """Seconds of a verb on so many processes."""
+    """Run a command on a number of processes; returns its wall-clock seconds."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     if not torch.cuda.is_available():
         environment["ACCELERATE_USE_CPU"] = "true"
@@ -136,7 +136,7 @@ def echoform(processes: int, threads: int, arguments: list[str]) -> float:
 
 
 def result(folder: Path) -> float | None:
-    """What a training ended with, its loss on held-out images; None of a folder of images."""
+    """Loss on held-out images at the end of a training; None for a folder of images."""
     facts = folder / "facts.json"
     if not facts.is_file():
         return None
@@ -146,7 +146,7 @@ def result(folder: Path) -> float | None:
 
 def describe(facts: dict[str, Any]) -> list[str]:
     """The table in Markdown."""
-    lines = [f"| images/s | {' | '.join(ARRANGEMENTS)} | of twice one process | held-out loss of each |"]
+    lines = [f"| images/s | {' | '.join(ARRANGEMENTS)} | 2 processes / twice 1 process | held-out loss of each |"]
     lines.append("|---" * (len(ARRANGEMENTS) + 3) + "|")
     for program, measured in facts["programs"].items():
         speeds = [measured[name]["images_per_s"] for name in ARRANGEMENTS]

@@ -1,10 +1,10 @@
-"""What a simulated picture costs one core, and where the time goes: kinematics, echoes, STFT, picture and PNG.
+"""Cost of a simulated image on one core, and where the time goes: kinematics, echoes, STFT, image and PNG.
 
     python benchmarks/simulator.py OUTPUT_DIR [--recordings 40] [--route free] [--whole] ...
 
-Times are those of the process on the processor (`cpu_ms`), which other work on the machine leaves alone but for shared
-caches, and of the clock (`wall_ms`). `--whole` then simulates 31 people x 150 pictures with two workers into
-OUTPUT_DIR/data and says how long that took by the clock, and its workers on the processors. Writes
+Measured are processor time (`cpu_ms`), which other work on the machine changes only through shared caches, and
+wall-clock time (`wall_ms`). `--whole` then simulates 31 people with 150 images each into OUTPUT_DIR/data with
+`--workers` processes and reports its wall-clock time and the processor time of its workers. Writes
 OUTPUT_DIR/simulator.json.
 """
 
@@ -39,19 +39,19 @@ class Config:
     output_dir: tyro.conf.Positional[Path]
     """Folder for the JSON file, and for the data of --whole."""
     recordings: int = 40
-    """Walks of 12 s, 10 pictures each, after one that warms up."""
+    """Recordings of 12 s with 10 images each, after one that warms up."""
     resolution: int = 256
-    """Pixels a side."""
+    """Height and width, in pixels."""
     route: Route = "straight"
-    """Straight or free."""
+    """Straight towards the radar and away, or a free route with turns."""
     whole: bool = False
-    """Simulate 31 people x 150 pictures as well."""
+    """Simulate 31 people with 150 images each as well."""
     workers: int = 2
-    """Processes of --whole."""
+    """Processes for --whole."""
 
 
 class Clock:
-    """Seconds by step, on the processor and by the clock."""
+    """Processor and wall-clock seconds, summed by step."""
 
     def __init__(self) -> None:
         self.cpu_s: dict[str, float] = dict.fromkeys(STEPS, 0.0)
@@ -75,6 +75,7 @@ def main(config: Config) -> None:
         route=config.route,
         workers=config.workers,
     )
+    # The first recording warms up caches and is not counted.
     with tempfile.TemporaryDirectory() as folder:
         simulate_one(settings, 0, Path(folder), Clock())
         clock = Clock()
@@ -97,7 +98,7 @@ def main(config: Config) -> None:
 
 
 def simulate_one(settings: simulation.SimulationConfig, number: int, folder: Path, clock: Clock) -> int:
-    """One recording of the kind that `simulate` makes; returns its pictures."""
+    """Simulate one recording as `simulate` does, and time its steps; returns its number of images."""
     rng = np.random.default_rng(number)
     with clock.timed("kinematics"):
         direction = "free" if settings.route == "free" else "towards"

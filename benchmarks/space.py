@@ -1,12 +1,12 @@
-"""What the Space costs: its start, one image, twenty visitors at once, and memory, over HTTP as visitors meet it.
+"""Cost of the Space over HTTP: its start, one image, twenty visitors at once, and memory.
 
     python benchmarks/space.py OUTPUT_JSON [--visitors 20] [--starts 3] [--images 5] [--threads 2] ...
 
-Both pipelines have full size and random weights: a spectrogram pipeline of a preset of the training scripts, 256x256
-unless told otherwise, and the default depth autoencoder. The app runs in a process of its own. A start is the time
-from there until the first page is answered, with its examples drawn; the first start, which may read files from disk,
-is named apart. Writes OUTPUT_JSON; seconds on the processors stand beside those by the clock, since other processes
-lengthen the latter.
+Both pipelines have full size and random weights: a spectrogram pipeline with a preset of the training scripts,
+256x256 by default, and the default depth autoencoder. The app runs in its own process. Its start lasts until the
+first page, with its examples, is answered; the first start, which may have to read files from disk, is listed
+separately. Writes OUTPUT_JSON, with processor seconds beside wall-clock seconds, because other processes lengthen
+only the latter.
 """
 
 from __future__ import annotations
@@ -46,35 +46,35 @@ class Config:
     output: tyro.conf.Positional[Path]
     """JSON file to write."""
     preset: str = "256"
-    """Of the training scripts: the size of the spectrogram models."""
+    """Preset of the training scripts: the size of the spectrogram models."""
     resolution: int = 256
     """Side of the spectrograms, in pixels."""
     starts: int = 3
-    """Starts of the app."""
+    """Number of starts of the app."""
     images: int = 5
     """Timings of one image, after one that warms up."""
     visitors: int = 20
     """Requests for one image each, sent together."""
     steps: int = 8
-    """Steps of the sampler."""
+    """Sampling steps."""
     threads: int = 2
-    """Of torch in the app."""
+    """Threads of torch in the app."""
 
 
 @dataclass(frozen=True)
 class App:
-    """The app in its process."""
+    """The running app."""
 
     process: subprocess.Popen[bytes]
     url: str
 
     def cpu_s(self) -> float:
-        """Seconds on the processors so far, of all threads."""
+        """Processor seconds used so far, of all threads."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def mib(self, name: str) -> float:
-        """Memory of the process: VmRSS is what it holds now, VmHWM the most that it ever held."""
+        """Memory of the process in MiB: VmRSS is what it uses now, VmHWM its peak."""
         lines = dict(line.split(":", 1) for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines())
         return int(lines[name].split()[0]) / 1024
 
@@ -92,7 +92,7 @@ def main(config: Config) -> None:
 
 
 def export(config: Config, folder: Path) -> dict[str, str]:
-    """Write both pipelines; the app's environment that names them."""
+    """Write both pipelines, and return the environment that tells the app where they are."""
     torch.manual_seed(0)
     doppler = untrained_pipeline(config.preset, noise_data(config.resolution, users=31, train_images=1))
     doppler.save_pretrained(folder / "doppler")
@@ -110,10 +110,10 @@ def export(config: Config, folder: Path) -> dict[str, str]:
 
 @contextmanager
 def running(environment: dict[str, str]) -> Iterator[App]:
-    """The app, from its first answer on.
+    """Start the app, and yield it once it has answered its first request.
 
     Raises:
-        RuntimeError: If it ends before it answers.
+        RuntimeError: If the app ends before that.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -137,7 +137,7 @@ def running(environment: dict[str, str]) -> Iterator[App]:
 
 
 def answers(url: str) -> bool:
-    """Whether the first page comes."""
+    """Whether the app answers with its first page."""
     try:
         return urllib.request.urlopen(url, timeout=ANSWER_S).status == 200
     except ConnectionError:
@@ -149,14 +149,14 @@ def answers(url: str) -> bool:
 
 
 def time_start(environment: dict[str, str]) -> dict[str, float]:
-    """Start the app, wait for its first page, and stop it."""
+    """Start the app, wait for its first page, stop it, and return what the start took."""
     begin = time.perf_counter()
     with running(environment) as app:
         return {"wall_s": time.perf_counter() - begin, "cpu_s": app.cpu_s(), "rss_mib": app.mib("VmRSS")}
 
 
 def measure(app: App, config: Config) -> dict[str, Any]:
-    """One image with and without guidance, then visitors together, with the memory before and after."""
+    """Time one image with and without guidance, then visitors together, with the memory before and after."""
     client = Client(app.url, verbose=False, analytics_enabled=False)
     memory = {"before": app.mib("VmRSS")}
     images = {f"guidance {guidance:g}": time_images(app, client, config, guidance) for guidance in (1.0, 1.5)}
@@ -169,12 +169,12 @@ def measure(app: App, config: Config) -> dict[str, Any]:
 
 
 def arguments(config: Config, guidance: float, seed: int) -> list[Any]:
-    """Of the endpoint /generate, for one picture."""
+    """Arguments of the endpoint /generate for one image."""
     return [["ID_1"], 1, [], config.steps, guidance, seed]
 
 
 def time_images(app: App, client: Client, config: Config, guidance: float) -> dict[str, Any]:
-    """Medians of the seconds from a request to its picture."""
+    """Medians of the seconds from a request to its image."""
     client.predict(*arguments(config, guidance, 0), api_name="/generate")
     wall_s, cpu_s = [], []
     for seed in range(config.images):
@@ -186,18 +186,16 @@ def time_images(app: App, client: Client, config: Config, guidance: float) -> di
 
 
 def crowd(app: App, client: Client, config: Config) -> dict[str, Any]:
-    """Visitors who all ask at the same moment: how many got their picture, and how many were told to wait."""
+    """Send one request per visitor at the same moment; count those that get an image and those told to come again."""
     begin, before = time.perf_counter(), app.cpu_s()
-    jobs = [
-        client.submit(*arguments(config, 1.5, seed), api_name="/generate")  # a thread of the client for each
-        for seed in range(config.visitors)
-    ]
+    # The client sends each request from a thread of its own.
+    jobs = [client.submit(*arguments(config, 1.5, seed), api_name="/generate") for seed in range(config.visitors)]
     answered = told = 0
     last_s = []
     for job in jobs:
         try:
             shown, *_ = job.result(timeout=ANSWER_S)
-        except Exception as error:  # what the client raises for a full queue has no type of its own
+        except Exception as error:  # the client has no exception type for a full queue
             if not re.search("queue", str(error), re.IGNORECASE):
                 raise
             told += 1

@@ -1,10 +1,10 @@
-"""How long `echoform generate` of one image from a local folder takes in a fresh process, and what of that is imports.
+"""Seconds until `echoform generate` has made one image in a fresh process, and how many of them are imports.
 
     python benchmarks/start_up.py OUTPUT_JSON [--pipeline FOLDER] [--repeats 5]
 
-Beside it, in turns, stand processes that only import torch, and only what any pipeline of diffusers needs. Without
---pipeline it is one of random weights with the preset `cpu`, 64x64. One more process with `python -X importtime` names
-the imports: seconds in the modules of each package. Writes OUTPUT_JSON.
+In turns with it run processes that only import torch, or only what any pipeline of diffusers needs. Without
+--pipeline, a pipeline with random weights and the preset `cpu`, 64x64, is used. One more process with `python -X
+importtime` measures the seconds in the modules of each package. Writes OUTPUT_JSON.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What to start."""
+    """What to start and how often."""
 
     output: tyro.conf.Positional[Path]
     """JSON file to write."""
     pipeline: Path | None = None
-    """Folder of an exported pipeline. Default: one of random weights."""
+    """Folder of an exported pipeline. Default: one with random weights."""
     repeats: int = 5
-    """Processes of each kind, after one that warms up the files."""
+    """Processes of each kind, after one that loads the files into the disk cache."""
 
 
 def main(config: Config) -> None:
@@ -58,6 +58,7 @@ def main(config: Config) -> None:
             untrained_pipeline("cpu", noise_data(64, 8, 16)).save_pretrained(pipeline)
         commands = {name: ["-c", code] for name, code in BARE.items()}
         commands["echoform generate --help"] = ["-m", "echoform_train.cli", "generate", "--help"]
+        # Turn 0 warms up the disk cache and is not counted.
         seconds: dict[str, list[tuple[float, float]]] = {}
         for turn in range(config.repeats + 1):
             commands["echoform generate, one image"] = generate(pipeline, folder / str(turn))
@@ -80,13 +81,13 @@ def main(config: Config) -> None:
 
 
 def generate(pipeline: Path, output_dir: Path) -> list[str]:
-    """Arguments of python that make one image of the first user."""
+    """Arguments of Python that make one image of the first user."""
     arguments = ["--pipeline", str(pipeline), "--output-dir", str(output_dir), "--users", "ID_1", "--num-images", "1"]
     return ["-m", "echoform_train.cli", "generate", *arguments]
 
 
 def run(options: list[str], arguments: list[str]) -> tuple[tuple[float, float], str]:
-    """Seconds by the clock and on the processors of a fresh process, and what it wrote on stderr."""
+    """Run a fresh Python process; returns its wall-clock and processor seconds, and what it wrote to stderr."""
     wall_s, before = time.perf_counter(), os.times()
     done = subprocess.run([sys.executable, *options, *arguments], capture_output=True, text=True, check=True)
     after = os.times()
@@ -95,7 +96,7 @@ def run(options: list[str], arguments: list[str]) -> tuple[tuple[float, float], 
 
 
 def imports(errors: str) -> dict[str, Any]:
-    """Of the lines of `-X importtime`: modules, seconds in all, and seconds and modules of the slowest packages."""
+    """Summary of the lines of `-X importtime`: modules and seconds in all, and those of the slowest packages."""
     own_s: dict[str, float] = {}
     modules = Counter[str]()
     for self_us, module in _LINE.findall(errors):
@@ -112,7 +113,7 @@ def imports(errors: str) -> dict[str, Any]:
 
 def describe(facts: dict[str, Any]) -> list[str]:
     """Both tables in Markdown."""
-    lines = ["| a fresh process | by the clock | on the processors |", "|---|---|---|"]
+    lines = ["| a fresh process | wall clock | processor time |", "|---|---|---|"]
     for kind, result in facts["processes"].items():
         lines.append(f"| `{kind}` | {result['wall_s']:.2f} s | {result['cpu_s']:.2f} s |")
     named = facts["imports"]

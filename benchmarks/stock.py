@@ -5,9 +5,9 @@
 Stock: `VQModel` of widths 64, 128, 256 on RGB and `UNet2DModel` of widths 256, 512, 768, 1,024 with 2 layers a block
 and heads of 16 on its 64x64 latents, float32, squared error, AdamW, DDIM of 50 steps. Ours: a preset of the training
 scripts on one channel, its own loss, precision and averaging; 8 steps, or the 4 of a distilled pipeline. Weights are
-random, pictures are noise of 256x256. What a stock image costs is 50 times its measured forward pass and one decoding;
-the JSON file says so. Ours is the whole pipeline, from noise to painted pictures. The perceptual loss of the preset is
-measured with a random backbone, so that nothing is downloaded. Writes OUTPUT_JSON.
+random, pictures are noise of 256x256. What a stock image costs is 50 times its measured forward pass and one
+decoding; the JSON file says so. Ours is the whole pipeline, from noise to painted pictures. The perceptual loss of
+the preset is measured with a random backbone, so that nothing is downloaded. Writes OUTPUT_JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Data of noise and models with random weights, for benchmarks of cost: what they cost does not depend on either."""
+"""Noise as data and models with random weights, for benchmarks of cost, which depends on neither."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from echoform_train.trainers import vq_vae as train_vq_vae
 
 
 def noise_data(resolution: int, users: int, train_images: int, held_out_images: int = 16) -> SpectrogramData:
-    """One-channel noise of `users` people, painted in jet, in three parts."""
+    """Data set of one-channel noise images of `users` users, with colour map jet and a split into three parts."""
     counts = {"train": train_images, "validation": held_out_images, "test": held_out_images}
     parts = {side: _noise(side, count, resolution, users) for side, count in counts.items()}
     names = {side: images.files for side, images in parts.items()}
@@ -39,12 +39,12 @@ def noise_data(resolution: int, users: int, train_images: int, held_out_images: 
 def untrained_unet(
     config: train_ldm.Config, data: SpectrogramData, latents: tuple[int, int, int]
 ) -> DopplerUNet2DModel:
-    """The denoiser of a training script's settings for latents (D, h, w)."""
+    """The denoiser that the settings of `train ldm` give for latents of shape (D, h, w)."""
     return train_ldm.build_unet(config, data, torch.Size((len(data.train), *latents)))
 
 
 def untrained_pipeline(preset: str, data: SpectrogramData) -> VQLDMDopplerPipeline:
-    """What both trainings with a preset would export."""
+    """The pipeline that `train vq-vae` and `train ldm` with a preset would export."""
     stage, ldm = train_vq_vae.PRESETS[preset], train_ldm.PRESETS[preset]
     _, channels, resolution, _ = data.train.pixels.shape
     vqvae = train_vq_vae.build_model(stage, channels)
