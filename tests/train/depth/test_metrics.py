@@ -14,7 +14,6 @@ from echoform_train.depth.metrics import (
     interval,
     mae_mm,
     psnr_db,
-    resampled,
     rmse_mm,
     share_interval,
     validity_iou,
@@ -128,12 +127,6 @@ def test_neighbours_that_are_alike_make_the_interval_wider():
     together = share_interval(hits, groups=np.repeat(np.arange(30), 10))
     assert alone.mean == together.mean == hits.mean()
     assert (together.high - together.low) > 2 * (alone.high - alone.low)
-
-
-def test_groups_are_drawn_whole():
-    columns = np.array([[1.0], [1.0], [100.0], [100.0]])
-    drawn = resampled(columns, np.array([7, 7, 3, 3]), seed=0, resamples=50)
-    assert set(drawn[:, 0]) == {4.0, 202.0, 400.0}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from echoform_train.report.page import duration, line_chart, percent, verdict, write_report
-from echoform_train.scoring.generated import LABELS
+from echoform_train.scoring.scores import LABELS
 
 
 class Elements(HTMLParser):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,9 +17,10 @@ from echoform_train import cli
 from echoform_train.data.colormap import paint
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms, to_pixels
 from echoform_train.data.split import Split
-from echoform_train.scoring.generated import LABELS, score
+from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import read_generated, read_metadata
 from echoform_train.scoring.judge import accuracy, train_judge
+from echoform_train.scoring.scores import LABELS
 
 USERS = {0: "ID_1", 1: "ID_2", 2: "ID_10"}
 SIZE = 16
@@ -65,7 +66,7 @@ def data() -> SpectrogramData:
 
 
 def scored(data: SpectrogramData, *generated: tuple[Tensor, Tensor], seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    return score(data, generated, judge_train_images=2560, seeds=seeds)
+    return cast("dict[str, Any]", score_generated(data, generated, judge_train_images=2560, seeds=seeds))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_scores_name_every_label_and_are_plain_json_with_intervals_around_the_me
 def test_judges_that_were_there_already_give_the_scores_that_new_ones_give(data):
     judge = train_judge(data.train.pixels, data.train.users, len(USERS), seed=0, train_images=2560)
     sample = draw(60, 4)
-    again = score(data, [sample], judge_train_images=2560, seeds=(0,), judges={0: judge})
+    again = score_generated(data, [sample], judge_train_images=2560, seeds=(0,), judges={0: judge})
     assert again == scored(data, sample)
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from echoform_train.scoring.image_quality import brightness_each, detail_each, psnr_each, ssim_each
+from echoform_train.scoring.image_quality import brightness_each, detail_each, psnr, psnr_each, ssim_each
 
 
 @pytest.fixture
@@ -34,6 +35,13 @@ def test_ssim_is_that_of_the_formula_with_scipys_gaussian_filter(images):
     assert ssim_each(*images).tolist() == pytest.approx(expected, rel=1e-9)
 
 
+def test_ssim_is_that_of_torchmetrics_without_the_border_that_it_makes_up(images):
+    made, target = (image.double() for image in images)
+    _, map_with_border = structural_similarity_index_measure(made, target, data_range=1.0, return_full_image=True)
+    expected = map_with_border[..., 5:-5, 5:-5].flatten(1).mean(dim=1)
+    torch.testing.assert_close(ssim_each(made, target), expected, rtol=1e-10, atol=0)
+
+
 def test_ssim_of_equal_and_of_flat_images_is_what_it_is_by_hand(images):
     made, target = images
     assert ssim_each(target, target).tolist() == pytest.approx([1, 1, 1])
@@ -56,8 +64,27 @@ def test_psnr_brightness_and_detail_are_what_they_are_by_hand():
     assert detail_each(2 * stripes).item() == 4
 
 
+def test_psnr_of_a_known_error():
+    target = torch.zeros(2, 1, 4, 4)
+    assert psnr(target + 0.02, target) == pytest.approx(40.0)  # 20 log10(2 / 0.02)
+    assert psnr(target, target) == math.inf
+
+
+def test_psnr_is_that_of_the_formula_on_images_like_measured_ones():
+    generator = torch.Generator().manual_seed(1)
+    target = torch.rand(5, 3, 32, 40, generator=generator).pow(4)  # mostly dark
+    made = (target + 0.05 * torch.randn(target.shape, generator=generator)).clamp(0, 1)
+    squared = (made.double() - target.double()).square()
+    by_hand = -10 * squared.mean(dim=(1, 2, 3)).log10()
+    torch.testing.assert_close(psnr_each(made, target), by_hand, rtol=1e-6, atol=0)
+    in_model_range = psnr(2 * made - 1, 2 * target - 1)
+    assert in_model_range == pytest.approx(-10 * math.log10(squared.mean().item()), rel=1e-6)
+
+
 def test_images_of_other_shapes_or_too_small_are_refused():
     with pytest.raises(ValueError, match="of one shape, got"):
         psnr_each(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 5))
-    with pytest.raises(ValueError, match="at least 11 pixels a side"):
+    with pytest.raises(ValueError, match="shapes must be equal"):
+        psnr(torch.zeros(2), torch.zeros(3))
+    with pytest.raises(ValueError, match="at least 11 pixels per side"):
         ssim_each(torch.zeros(1, 1, 10, 16), torch.zeros(1, 1, 10, 16))

@@ -17,7 +17,7 @@ from PIL import Image
 from echoform_cards.model_card import render_model_card
 from echoform_train.data.colormap import paint
 from echoform_train.report.charts import accuracy_chart, confusion_chart, difference_chart, histogram_chart
-from echoform_train.scoring.generated import LABELS
+from echoform_train.scoring.scores import LABELS
 from echoform_train.study.report_page import card_facts, write_page
 
 USERS = [f"ID_{number}" for number in range(1, 9)]

@@ -29,8 +29,9 @@ from echoform_train.publishing import without_echoform
 from echoform_train.publishing.card import write_card
 from echoform_train.radar.simulation import SimulationConfig, simulate
 from echoform_train.report.page import verdict, write_report
-from echoform_train.scoring.generated import describe, score
+from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import read_generated, read_metadata
+from echoform_train.scoring.scores import score_table
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
 
@@ -90,12 +91,14 @@ def main(config: Config) -> None:
     )
     samples = read_generated([row for folder in folders for row in read_metadata(folder)], data)
     with _timed(seconds, "judging"):
-        scores = score(data, samples, judge_train_images=config.judge_train_images, seeds=config.sampling_seeds)
+        scores = score_generated(
+            data, samples, judge_train_images=config.judge_train_images, seeds=config.sampling_seeds
+        )
     (out / SCORES).write_text(json.dumps(scores | provenance(), indent=1))
     sampling = {"num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale}
     write_card(pipeline, scores["scores"], sampling, people="recorded" if config.data else "simulated")
     write_report(_facts(config, data, samples[0], scores, seconds), out / REPORT_PAGE)
-    print("\n".join(describe(scores)))
+    print("\n".join(score_table(scores)))
     print(f"\n{verdict(scores)}\nPipeline: {pipeline}\nPage: {out / REPORT_PAGE}")
 
 

@@ -23,12 +23,11 @@ from echoform_train.conv.quality import alone, evaluating, passed
 from echoform_train.data.images import ImageData, Images, ImageSourceConfig, image_facts, load_image_data
 from echoform_train.data.painting import save_sheet
 from echoform_train.data.spectrograms import to_pixels
-from echoform_train.depth.metrics import resampled
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
 from echoform_train.scoring.image_quality import brightness_each, detail_each, ssim_each
-from echoform_train.scoring.metrics import Interval
+from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentile_ends
 from echoform_train.scoring.paths import scoring_paths
 
 SHOWN = 4
@@ -248,9 +247,8 @@ def _summary(measured: Measured, groups: np.ndarray) -> dict[str, Any]:
     summary = {}
     for name, (over, under) in pairs.items():
         columns = torch.stack([over, under], dim=1).numpy()
-        values = _ratio(name, np.vstack([columns.sum(axis=0), resampled(columns, groups, seed=0, resamples=1000)]))
-        low, high = np.quantile(values[1:], [0.025, 0.975])
-        summary[name] = Interval(float(values[0]), float(low), float(high))._asdict()
+        values = _ratio(name, np.vstack([columns.sum(axis=0), bootstrap_sums(columns, groups, seed=0, resamples=1000)]))
+        summary[name] = Interval(float(values[0]), *percentile_ends(values[1:]))._asdict()
     return summary
 
 

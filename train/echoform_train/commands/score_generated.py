@@ -11,8 +11,9 @@ import torch
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.provenance import provenance
-from echoform_train.scoring.generated import describe, score
+from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import read_generated, read_metadata, side_of
+from echoform_train.scoring.scores import score_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +56,11 @@ def main(config: Config) -> None:
     )
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     samples = read_generated(rows, data)
-    scores = score(data, samples, judge_train_images=config.judge_train_images, device=device, seeds=config.judge_seeds)
+    scores = score_generated(
+        data, samples, judge_train_images=config.judge_train_images, device=device, seeds=config.judge_seeds
+    )
     output = config.output or config.generated_dir[0] / SCORES
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(scores | provenance(), indent=1) + "\n")
-    print("\n".join(describe(scores)))
+    print("\n".join(score_table(scores)))
     print(f"Written to {output}")

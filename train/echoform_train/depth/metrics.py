@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from echoform_train.scoring.metrics import Interval
+from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentile_ends
 
 EDGE_RATIO = 1.05
 """Neighbours are two sides of an edge where one is at least this much as far as the other."""
@@ -204,37 +204,17 @@ def interval(
         field.name: getattr(sums, field.name) for field in fields(ImageSums) if getattr(sums, field.name) is not None
     }
     columns = np.stack(list(known.values()), axis=1)  # [N, columns]
-    drawn = resampled(columns, groups, seed, resamples)
+    drawn = bootstrap_sums(columns, groups, seed, resamples)
     values = [number(ImageSums(**dict(zip(known, row[:, None], strict=True)))) for row in drawn if row[0] > 0]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Interval(number(sums), float(low), float(high))
+    return Interval(number(sums), *percentile_ends(values))
 
 
 def share_interval(
     hits: np.ndarray, groups: np.ndarray | None = None, seed: int = 0, resamples: int = 1000
 ) -> Interval:
     """Mean of hits (0 or 1, float or bool [N]) with its 95 % percentile bootstrap interval; groups as of `interval`."""
-    drawn = resampled(np.stack([hits.astype(np.float64), np.ones(len(hits))], axis=1), groups, seed, resamples)
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
-    return Interval(float(hits.mean()), float(low), float(high))
-
-
-def resampled(columns: np.ndarray, groups: np.ndarray | None, seed: int, resamples: int) -> np.ndarray:
-    """Sums of columns float [N, K] over groups drawn with replacement, float64 [resamples, K].
-
-    Args:
-        columns: What each image adds.
-        groups: int [N], which images are drawn together; None: each alone.
-        seed: Of the drawing.
-        resamples: How often as many groups are drawn as there are.
-    """
-    places = np.arange(len(columns)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    pooled = np.zeros((places.max() + 1, columns.shape[1]))
-    np.add.at(pooled, places, columns)
-    rng = np.random.default_rng(seed)
-    # How often each group is drawn, times what it adds.
-    counts = rng.multinomial(len(pooled), np.full(len(pooled), 1 / len(pooled)), size=resamples)
-    return counts @ pooled
+    drawn = bootstrap_sums(np.stack([hits.astype(np.float64), np.ones(len(hits))], axis=1), groups, seed, resamples)
+    return Interval(float(hits.mean()), *percentile_ends(drawn[:, 0] / drawn[:, 1]))
 
 
 def _grown(mask: Tensor) -> Tensor:

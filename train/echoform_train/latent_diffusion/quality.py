@@ -20,9 +20,10 @@ from echoform_train.latent_diffusion.first_stage import (
     encode_pixels,
     latent_distribution,
 )
-from echoform_train.scoring.image_quality import psnr_each, ssim_each
+from echoform_train.scoring.image_quality import psnr, psnr_each, ssim_each
+from echoform_train.scoring.intervals import bootstrap_interval, mean_interval
 from echoform_train.scoring.judge import Judge, accuracy_by_user, confusion
-from echoform_train.scoring.metrics import bootstrap_interval, codebook_usage, mean_interval, psnr
+from echoform_train.scoring.metrics import codebook_usage
 from echoform_train.scoring.perceptual import PerceptualLoss, perceptual_weights
 
 MIN_ACCURACY_KEPT = 0.95

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from echoform_train.scoring.generated import LABELS, SHARES
+from echoform_train.scoring.scores import LABELS, SHARES
 
 TEMPLATE = "report.html.j2"
 

@@ -1,68 +1,64 @@
-"""Numbers that compare sets of images, each a pure function of arrays."""
+"""Metrics that compare sets of images or of their features, and the use of a codebook; all are pure functions."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import linalg, stats
+from scipy import linalg
 from torch import Tensor
-
-
-class Interval(NamedTuple):
-    """A mean and its 95 % interval, in the unit of the values."""
-
-    mean: float
-    low: float
-    high: float
 
 
 class CodebookUse(NamedTuple):
     """How much of a codebook is in use."""
 
     share: float
-    """Codes used at least once, as a share of all, 0..1."""
+    """Share of the codes that are used at least once, 0..1."""
     perplexity: float
-    """Exponential of the entropy of the codes: 1 where all latents share one, the size where all are used alike."""
+    """Exponential of the entropy of the codes: 1 if all latents share one code, K if all K are used equally often."""
 
 
 class Manifold(NamedTuple):
-    """How two sets of points cover each other; each is 1 for sets of one distribution, but density has no upper end."""
+    """How two sets of points cover each other; each is near 1 for two sets of one distribution."""
 
     precision: float
     """Share of generated points inside the neighbourhood of any real one, 0..1."""
     recall: float
     """Share of real points inside the neighbourhood of any generated one, 0..1."""
     density: float
-    """Mean number of neighbourhoods of real points that hold a generated point, over `neighbours`, 0..N/neighbours."""
+    """Neighbourhoods of real points that hold a generated point, mean over generated points divided by `neighbours`;
+    0..N/neighbours."""
     coverage: float
     """Share of real points whose neighbourhood holds any generated one, 0..1."""
 
 
 class Nearest(NamedTuple):
-    """Two neighbours of each image, the nearer one first."""
+    """The two nearest training images of each image, the nearer one first."""
 
     distance: Tensor
-    """Euclidean, float64 [N, 2], in the unit of the images."""
-    place: Tensor
-    """Among the training images, int64 [N, 2]."""
+    """Euclidean distance, float64 [N, 2], in the unit of the images."""
+    training_index: Tensor
+    """Index of the training image, int64 [N, 2]."""
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared Fréchet distance of the normal distributions fitted to two sets of features.
+    """Squared Fréchet distance between normal distributions fitted to two sets of features.
 
-    |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)); Heusel et al., NeurIPS 2017. It falls with the number of
-    points: compare only numbers from sets of one size.
+    |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)). The more points there are, the smaller it gets, so that only
+    values from sets of one size can be compared.
+
+    Source: Heusel et al., NeurIPS 2017.
 
     Args:
         a: float [N, D], N >= 2.
         b: float [M, D], M >= 2.
 
     Returns:
-        0 for equal means and covariances; the unit of the features, squared.
+        In squared units of the features; 0 for equal means and covariances.
+
+    Raises:
+        ValueError: If a set is too small, holds NaN or infinity, or D differs.
     """
     a, b = _points(a, 2), _points(b, 2)
     _same_width(a, b)
@@ -75,14 +71,19 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared maximum mean discrepancy with the cubic kernel (x.y / D + 1)^3, unbiased.
+    """Kernel distance (KID): unbiased squared maximum mean discrepancy with the cubic kernel (x.y / D + 1)^3.
 
-    KID of Binkowski et al., ICLR 2018, over the whole sets. Around 0 (also below) for sets of one distribution,
-    whatever their sizes.
+    Source: Binkowski et al., ICLR 2018; here over the whole sets instead of random subsets.
 
     Args:
         a: float [N, D], N >= 2.
         b: float [M, D], M >= 2.
+
+    Returns:
+        Around 0, also below, for sets of one distribution of any size.
+
+    Raises:
+        ValueError: If a set is too small, holds NaN or infinity, or D differs.
     """
     a, b = _points(a, 2), _points(b, 2)
     _same_width(a, b)
@@ -97,14 +98,19 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def manifold_scores(real: np.ndarray, generated: np.ndarray, neighbours: int = 5) -> Manifold:
-    """Precision and recall (Kynkäänniemi et al., NeurIPS 2019), density and coverage (Naeem et al., ICML 2020).
+    """Precision, recall, density and coverage of generated features.
 
-    The neighbourhood of a point is the ball that reaches to its k-th nearest other point of its own set.
+    The neighbourhood of a point is the ball around it that reaches to its k-th nearest other point of its own set.
+
+    Source: Kynkäänniemi et al., NeurIPS 2019 (precision, recall); Naeem et al., ICML 2020 (density, coverage).
 
     Args:
         real: float [N, D], N > neighbours.
         generated: float [M, D], M > neighbours.
         neighbours: k.
+
+    Raises:
+        ValueError: If a set is too small, holds NaN or infinity, or D differs.
     """
     real, generated = _points(real, neighbours + 1), _points(generated, neighbours + 1)
     _same_width(real, generated)
@@ -120,23 +126,28 @@ def manifold_scores(real: np.ndarray, generated: np.ndarray, neighbours: int = 5
 
 
 def memorised_share(images: Tensor, training: Tensor, ratio: float = 1 / 3, chunk: int = 256) -> float:
-    """Share of images that look like copies: nearest training image nearer than `ratio` of the second nearest.
+    """Share of images that look like copies of a training image, 0..1.
+
+    An image counts as a copy if its distance to the nearest training image is below `ratio` times that to the second
+    nearest. A training image that occurs twice therefore hides copies of itself.
+
+    Source: Carlini et al., USENIX Security 2023.
 
     Args:
         images: float [N, ...].
-        training: float [M, ...] of the same shape an item, M >= 2. Images that repeat in it hide their own copies.
-        ratio: A third after Carlini et al., USENIX Security 2023.
+        training: float [M, ...], M >= 2, of the same shape per image.
+        ratio: See above.
         chunk: Images compared at a time.
 
-    Returns:
-        0..1.
+    Raises:
+        ValueError: If shapes differ, there is no image, or there are fewer than two training images.
     """
     distance = nearest_two(images, training, chunk).distance
     return int((distance[:, 0] < ratio * distance[:, 1]).sum()) / len(images)
 
 
 def nearest_two(images: Tensor, training: Tensor, chunk: int = 256) -> Nearest:
-    """The two training images that each image is nearest to; arguments and errors as of `memorised_share`."""
+    """The two nearest training images of each image; arguments and errors are those of `memorised_share`."""
     if images.shape[1:] != training.shape[1:] or len(images) == 0 or len(training) < 2:
         raise ValueError(
             "images and at least two training images of one shape are needed, "
@@ -151,54 +162,25 @@ def nearest_two(images: Tensor, training: Tensor, chunk: int = 256) -> Nearest:
 
 
 def mean_pairwise_distance(points: np.ndarray) -> float:
-    """Mean Euclidean distance of two different points of float [N, D], N >= 2."""
+    """Mean Euclidean distance over all pairs of different points, float [N, D] with N >= 2."""
     points = _points(points, 2)
     return float(_distances(points, points).sum() / (len(points) * (len(points) - 1)))
 
 
-def psnr(reconstruction: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio over all images together, dB; infinite where they are equal.
-
-    Args:
-        reconstruction: float, any shape, in [-1, 1].
-        target: The same shape and range, so that the peak is 2.
-    """
-    if reconstruction.shape != target.shape:
-        raise ValueError(f"shapes must be equal, got {list(reconstruction.shape)} and {list(target.shape)}")
-    error = (reconstruction.double() - target.double()).square().mean().item()
-    return math.inf if error == 0 else 10 * math.log10(4 / error)
-
-
 def codebook_usage(counts: Tensor) -> CodebookUse:
-    """Share of the codes in use and their perplexity, over as many latents as were counted.
+    """Share of the codes in use, and their perplexity.
 
     Args:
-        counts: How often each code was chosen, [K], not negative and not all zero.
+        counts: How often each of K codes was chosen, [K], not negative and not all zero.
+
+    Raises:
+        ValueError: If the counts are not as described above.
     """
     if counts.ndim != 1 or counts.min() < 0 or counts.sum() <= 0:
         raise ValueError(f"counts must be [K], none negative and not all zero, got {counts}")
     shares = counts.double() / counts.sum()
     used = shares[shares > 0]
     return CodebookUse(len(used) / len(shares), torch.exp(-(used * used.log()).sum()).item())
-
-
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Mean and 95 % interval by Student's t of independent values, such as one a seed; at least two."""
-    if len(values) < 2:
-        raise ValueError(f"an interval needs at least two values, got {len(values)}")
-    mean = float(np.mean(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return Interval(mean, mean - half, mean + half)
-
-
-def bootstrap_interval(values: Sequence[float] | np.ndarray, seed: int, resamples: int = 2000) -> Interval:
-    """Mean and 95 % percentile bootstrap interval (Efron, 1979), for shares of images: 1 for a hit, 0 for a miss."""
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"values must be a list of at least one number, got shape {list(values.shape)}")
-    chosen = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[chosen].mean(1), [0.025, 0.975])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def _points(points: np.ndarray, least: int) -> np.ndarray:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 
 class PerceptualLoss(nn.Module):
-    """LPIPS distance (Zhang et al., CVPR 2018) of images with one or three channels.
+    """LPIPS distance of images with one or three channels.
+
+    Source: Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", CVPR 2018.
 
     Raises:
         FileNotFoundError: If the backbone is not in torch's cache and cannot be downloaded.
@@ -18,7 +20,7 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self, backbone: str = "alex") -> None:
         super().__init__()
-        import lpips  # slow to import, and only who asks for this loss needs it
+        import lpips  # slow to import, and only needed where this loss is used
 
         try:
             self.distance = lpips.LPIPS(net=backbone, verbose=False)
@@ -30,16 +32,16 @@ class PerceptualLoss(nn.Module):
         self.requires_grad_(False).eval()
 
     def distances(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Distance of each pair of float [B, 1 or 3, H, W] images in [-1, 1], [B]."""
+        """Distance of each pair of images float [B, 1 or 3, H, W] in [-1, 1]: [B], 0 for equal images."""
         return self.distance(as_rgb(reconstruction), as_rgb(target)).flatten()
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Mean of `distances`."""
+        """Mean of `distances`, a scalar."""
         return self.distances(reconstruction, target).mean()
 
 
 def perceptual_weights() -> Path:
-    """Where torchvision keeps AlexNet, which `PerceptualLoss` downloads where the file is missing."""
+    """File in torch's cache that holds the AlexNet weights which `PerceptualLoss` needs; it need not exist yet."""
     from torchvision.models import AlexNet_Weights
 
     return Path(torch.hub.get_dir()) / "checkpoints" / AlexNet_Weights.IMAGENET1K_V1.url.rpartition("/")[2]

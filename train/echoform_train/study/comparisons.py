@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from echoform_train.scoring.metrics import Interval, mean_interval
+from echoform_train.scoring.intervals import Interval, mean_interval
 from echoform_train.study.augmentations import CLASSICAL, REAL
 
 GENERATED = "real + generated"

@@ -13,7 +13,8 @@ from echoform_train.data.layout import SPLITS
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
 from echoform_train.scoring.classifier_training import shrink
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.scoring.metrics import Interval, Nearest, nearest_two
+from echoform_train.scoring.intervals import Interval
+from echoform_train.scoring.metrics import Nearest, nearest_two
 from echoform_train.study.augmentations import REAL
 from echoform_train.study.comparisons import (
     ARMS,
@@ -91,7 +92,7 @@ def nearest_training(pixels: Tensor, training: Tensor) -> Nearest:
     small, known = (torch.cat([shrink(to_model(part)) for part in each.split(256)]) for each in (pixels, training))
     side = float(np.prod(known.shape[1:])) ** 0.5
     found = nearest_two(small, known)
-    return Nearest(found.distance / side, found.place)
+    return Nearest(found.distance / side, found.training_index)
 
 
 def copied_share(nearest: Nearest) -> float:
@@ -110,7 +111,7 @@ def most_suspicious(
     ratio = nearest.distance[:, 0] / nearest.distance[:, 1].clamp(min=1e-12)
     found = []
     for place in ratio.argsort()[:count].tolist():
-        first, second = nearest.place[place].tolist()
+        first, second = nearest.training_index[place].tolist()
         facts = {"place": place, "user": id2label[int(users[place])], "ratio": float(ratio[place])}
         found.append(facts | {"nearest": first, "second": second, "nearest_file": training.files[first]})
     return found

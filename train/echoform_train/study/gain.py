@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.scoring.metrics import Interval
+from echoform_train.scoring.intervals import Interval
 from echoform_train.study.augmentations import CLASSICAL, REAL, Strips, recipe, without_recropping
 from echoform_train.study.classifiers import FAMILIES, hits, train_classifier
 from echoform_train.study.comparisons import (

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from echoform_train.data.layout import SPLITS
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.scoring.generated import NEIGHBOURS, score
+from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import Sample
+from echoform_train.scoring.set_scores import NEIGHBOURS
 from echoform_train.study.augmentations import Strips, recipe
 from echoform_train.study.choosing import Chosen
 from echoform_train.study.classifiers import FAMILIES, logits_of, train_classifier
@@ -175,7 +176,7 @@ def judge_scores(study: Study, chosen: Chosen, key: str, stages: Stages) -> dict
         if _can_be_judged(study.data, chosen):
             samples["kept"] = chosen.sample
         found = {
-            name: score(
+            name: score_generated(
                 study.data,
                 [sample],
                 judge_train_images=study.config.judge_train_images,

@@ -15,7 +15,7 @@ from echoform_train.data.hub import published_split
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.engine.files import FACTS
 from echoform_train.engine.seeds import mix_seed
-from echoform_train.scoring.generated import NEIGHBOURS
+from echoform_train.scoring.set_scores import NEIGHBOURS
 from echoform_train.study.comparisons import name_of_size
 from echoform_train.study.gain import across
 from echoform_train.study.generator import GeneratorConfig

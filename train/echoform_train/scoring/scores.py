@@ -1,0 +1,82 @@
+"""The scores of generated spectrograms as they stand in scores.json: their names, their labels and their table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, TypedDict
+
+SHARES = ("real_to_real", "gan_test", "gan_train", "precision", "recall", "coverage", "memorised")
+"""Scores that are shares of images, 0..1."""
+
+LABELS = {
+    "real_to_real": "Real to real: judge trained on real, tested on held-out real",
+    "gan_test": "GAN-test: judge trained on real, tested on generated",
+    "gan_test_ratio": "GAN-test / real to real",
+    "gan_train": "GAN-train: judge trained on generated, tested on held-out real",
+    "gan_train_ratio": "GAN-train / real to real",
+    "frechet": "Fréchet distance in the judge's features",
+    "kid": "Kernel distance (KID) in the judge's features",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+    "memorised": "Memorised share (nearest training image < 1/3 of the second)",
+    "diversity_features": "Diversity inside a user, the judge's features",
+    "diversity_pixels": "Diversity inside a user, pixels",
+}
+"""Label of each score, in the order of every table."""
+
+
+class ScoreEntry(TypedDict):
+    """One score with its interval and its floor."""
+
+    mean: float
+    low: float | None
+    """Lower end of the 95 % interval; None where there is only one value."""
+    high: float | None
+    n: int
+    """Number of values or images that the interval is taken over."""
+    interval_over: Literal["seeds", "images"] | None
+    floor: float | None
+    """What real images reach in the place of generated ones."""
+
+
+class UserShares(TypedDict):
+    """Share of one user's images that the judges name right, 0..1; None where there are no images."""
+
+    real: float | None
+    generated: float | None
+
+
+class ScoreSettings(TypedDict):
+    """Numbers of images and seeds that the scores were measured with."""
+
+    judge_train_images: int
+    judge_seeds: list[int]
+    samples: int
+    generated_images: list[int]
+    """Images in each sample."""
+    train_images: int
+    test_images: int
+    users: int
+
+
+class Scores(TypedDict):
+    """Everything that scoring a generator measures."""
+
+    scores: dict[str, ScoreEntry]
+    """By the names of LABELS."""
+    users: dict[str, UserShares]
+    """By the user's label."""
+    settings: ScoreSettings
+
+
+def score_table(scores: Scores) -> Iterator[str]:
+    """Lines of a table to print: label, value, interval and floor of each score."""
+    width = max(map(len, LABELS.values()))
+    yield f"{'':<{width}}  {'value':>8}  {'95 % interval':>18}  {'floor':>8}"
+    for name, label in LABELS.items():
+        entry = scores["scores"][name]
+        interval = "" if entry["low"] is None else f"{entry['low']:.3f} .. {entry['high']:.3f}"
+        floor = "" if entry["floor"] is None else f"{entry['floor']:.3f}"
+        yield f"{label:<{width}}  {entry['mean']:>8.3f}  {interval:>18}  {floor:>8}"
