@@ -18,7 +18,7 @@ from echoform_train.data.layout import SIDES
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split import Split
-from echoform_train.engine.run import read_log
+from echoform_train.engine.training_log import read_log
 from echoform_train.trainers import vq_vae as train_vq_vae
 from tiny import run_python, tiny_run, tiny_vq_vae
 

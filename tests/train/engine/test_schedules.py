@@ -52,7 +52,7 @@ def test_the_drops_on_plateaus_are_those_of_torch():
     ours, best = Plateau(patience=3), math.inf
     for score in scores:
         theirs.step(score)
-        ours.judge(score < best)
+        ours.add_validation(score < best)
         best = min(best, score)
         rate = learning_rate_at(
             50, peak=0.4, warmup_steps=0, total_steps=100, shape="plateau", decay=0.5, plateaus=ours.drops

@@ -11,8 +11,8 @@ from torch.distributions import Normal, kl_divergence
 
 from echoform import ConvAutoencoder, ConvAutoencoderPipeline
 from echoform_train.data.images import ImageDataConfig
-from echoform_train.engine.run import read_log
 from echoform_train.engine.schedules import learning_rate_at
+from echoform_train.engine.training_log import read_log
 from echoform_train.report.curves import save_curves
 from echoform_train.trainers import conv_ae as train_conv_ae
 from echoform_train.trainers.conv_ae import PRESETS, build_model, loss_parts

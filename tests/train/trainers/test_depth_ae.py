@@ -18,8 +18,8 @@ from echoform_train.depth.config import load_depth_data
 from echoform_train.depth.metrics import image_sums, psnr_db
 from echoform_train.depth.reconstruction import reconstruct
 from echoform_train.depth.scale import Scale
-from echoform_train.engine.run import read_log
 from echoform_train.engine.schedules import learning_rate_at
+from echoform_train.engine.training_log import read_log
 from echoform_train.trainers import depth_ae as train_depth_ae
 from tiny import run_processes, run_python, tiny_depth_ae, tiny_run
 

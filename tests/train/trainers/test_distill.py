@@ -9,7 +9,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import load_file
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
-from echoform_train.engine.run import read_log
+from echoform_train.engine.training_log import read_log
 from echoform_train.trainers import distill
 from tiny import run_processes, tiny_run
 

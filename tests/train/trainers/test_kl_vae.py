@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.commands import generate
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.engine.run import read_log
+from echoform_train.engine.training_log import read_log
 from echoform_train.latent_diffusion.first_stage import (
     decode_to_pixels,
     encode_pixels,

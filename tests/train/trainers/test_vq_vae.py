@@ -8,8 +8,8 @@ from diffusers import VQModel
 from safetensors.torch import load_file
 
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.engine.run import read_log
 from echoform_train.engine.schedules import learning_rate_at
+from echoform_train.engine.training_log import read_log
 from echoform_train.latent_diffusion.first_stage import decode_to_pixels, encode_pixels, latent_shape, load_first_stage
 from echoform_train.trainers import vq_vae as train_vq_vae
 from tiny import tiny_run, tiny_vq_vae
@@ -80,7 +80,7 @@ def test_a_second_run_into_the_same_folder_is_refused(walkers, first_stage):
 
 def test_resuming_with_another_batch_is_refused(walkers, first_stage):
     run = tiny_run(first_stage, resume_from_checkpoint="latest", train_batch_size=4)
-    with pytest.raises(ValueError, match="resumes with the images_a_step it began with, 8, got 4"):
+    with pytest.raises(ValueError, match="resumes with the images per optimizer step it began with, 8, got 4"):
         train_vq_vae.main(tiny_vq_vae(walkers, first_stage, run=run))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run as safetensors and JSON: nothing pickled, written whole or not at all."""
+"""Checkpoints of a training as safetensors and JSON files; no pickle, and never a checkpoint that is half written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from echoform_train.engine.files import STATE
+from echoform_train.engine.files import CHECKPOINTS, STATE
 
 PREFIX = "images-"
 
@@ -19,16 +19,27 @@ PREFIX = "images-"
 def save_checkpoint(
     root: Path, seen: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any], limit: int
 ) -> Path:
-    """Write `root/images-<seen>`, one safetensors file a group, then remove the oldest beyond `limit`.
+    """Write the folder `root/images-<seen>`, then remove the oldest checkpoints beyond `limit`.
 
-    The folder appears under its name only when it is complete.
+    The folder gets its name only when it is complete.
+
+    Args:
+        root: Folder of the checkpoints of a training.
+        seen: Images seen so far.
+        tensors: By group, then by name; each group becomes one safetensors file.
+        state: Everything else, JSON-able.
+        limit: How many checkpoints to keep.
+
+    Returns:
+        The folder of the new checkpoint.
     """
     folder = root / f"{PREFIX}{seen:09d}"
     partial = root / f".{folder.name}.partial"
+    # An interrupted process may have left a part of this checkpoint.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for group, named in tensors.items():
-        # clone() parts tensors that share storage, which safetensors refuses.
+        # clone() separates tensors that share memory, which safetensors refuses to save.
         own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named.items()}
         save_file(own, partial / f"{group}.safetensors")
     (partial / STATE).write_text(json.dumps(state, indent=1))
@@ -40,10 +51,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Read what `save_checkpoint` wrote.
+    """Read a checkpoint that `save_checkpoint` wrote.
+
+    Returns:
+        Its tensors by group and name, and its state.
 
     Raises:
-        FileNotFoundError: If the folder is no checkpoint.
+        FileNotFoundError: If the folder is not a checkpoint.
     """
     if not (folder / STATE).is_file():
         raise FileNotFoundError(f"{folder} holds no {STATE}; is it a checkpoint?")
@@ -54,6 +68,29 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[st
 def list_checkpoints(root: Path) -> list[Path]:
     """Complete checkpoints below `root`, oldest first."""
     return sorted(root.glob(f"{PREFIX}*"))
+
+
+def find_checkpoint(output_dir: Path, resume_from: str | None) -> Path | None:
+    """The checkpoint to resume from, or None to train from the start.
+
+    Args:
+        output_dir: Output folder of the training.
+        resume_from: The flag --resume-from-checkpoint: "latest", the folder of a checkpoint, or None.
+
+    Raises:
+        ValueError: If the output folder already holds a training and the flag is not given.
+    """
+    found = list_checkpoints(output_dir / CHECKPOINTS)
+    if resume_from is None:
+        if found:
+            raise ValueError(
+                f"{output_dir} holds a run of {found[-1].name}; continue it with "
+                "--resume-from-checkpoint latest, or choose another --output-dir"
+            )
+        return None
+    if resume_from == "latest":
+        return found[-1] if found else None
+    return Path(resume_from)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

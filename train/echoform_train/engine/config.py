@@ -64,8 +64,8 @@ class RunConfig:
     """'latest', or the folder of a checkpoint."""
     logging_every: int = 1_000
     """Images seen between two lines of the log."""
-    report_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
-    """Tracker that accelerate writes to, beside OUTPUT_DIR/log.jsonl."""
+    report_to: Literal["auto", "tensorboard", "wandb", "trackio", "none"] = "auto"
+    """Tracker of accelerate, besides OUTPUT_DIR/log.jsonl; auto: tensorboard if it is installed, else none."""
     push_to_hub: bool = False
     """Push the result to the Hub when the training is over."""
     hub_model_id: str | None = None

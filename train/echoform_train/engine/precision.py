@@ -6,6 +6,7 @@ import time
 from functools import lru_cache
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,6 +25,15 @@ def autocast_dtype(device: torch.device | str) -> torch.dtype | None:
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     return torch.bfloat16 if kind == "cpu" and cpu_bf16_gain() >= _CLEAR_GAIN else None
+
+
+def accelerate_precision(setting: str) -> str:
+    """Value of accelerate's `mixed_precision` for the flag --mixed-precision, whose "auto" chooses "bf16" or "no"."""
+    if setting != "auto":
+        return setting
+    # Not from accelerate: asking it for the device would fix its state before it knows precision and processes.
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    return "bf16" if autocast_dtype("cpu" if on_cpu else "cuda") == torch.bfloat16 else "no"
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""The part that all trainings share: processes, batch order, optimizer steps, checkpoints, log and progress bar."""
+"""One training run: processes, optimizer steps, log, best model, checkpoints and progress bar."""
 
 from __future__ import annotations
 
@@ -6,184 +6,141 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import parse_flag_from_env
+from diffusers import ModelMixin
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from echoform_train.engine.batches import BatchOrder, Draw
 from echoform_train.engine.checkpoint import (
-    list_checkpoints,
+    find_checkpoint,
     load_checkpoint,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
 )
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.files import CHECKPOINTS, FACTS, LOG
-from echoform_train.engine.precision import autocast_dtype
+from echoform_train.engine.files import CHECKPOINTS, FACTS
+from echoform_train.engine.optimizers import set_learning_rate
+from echoform_train.engine.precision import accelerate_precision
 from echoform_train.engine.processes import summed
+from echoform_train.engine.provenance import provenance
 from echoform_train.engine.schedules import Plateau, learning_rate_at
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.engine.trackers import tracker
+from echoform_train.engine.training_log import append_to_log, cut_log
 from echoform_train.engine.training_result import TrainingResult
 
-RATE_FACTOR = "rate_factor"
-"""Of a group of an optimizer's parameters: how many times the learning rate it learns with."""
-
-
-@dataclass(frozen=True)
-class Draw:
-    """The images of one forward pass of this process, and one source of noise an image.
-
-    Both are functions of (seed, images seen) alone: the same on one process or many, after a resume or without.
-    """
-
-    indices: Tensor
-    """int64 [B], which training images."""
-    generators: list[torch.Generator]
-    """One CPU generator an image."""
-
-    def randn(self, *shape: int) -> Tensor:
-        """Normal noise float32 [B, *shape]."""
-        return torch.stack([torch.randn(shape, generator=generator) for generator in self.generators])
-
-    def rand(self) -> Tensor:
-        """Uniform noise float32 [B] in [0, 1)."""
-        return torch.stack([torch.rand((), generator=generator) for generator in self.generators])
+# In errors, names of settings that are not flags.
+_LABELS = {"images_a_step": "images per optimizer step", "num_images": "number of training images"}
 
 
 class Run:
-    """One training run; the script owns its loop and calls this, it never calls the script.
+    """One training run; the trainer owns its loop and calls the run, the run never calls the trainer.
 
     Args:
-        config: Settings.
+        config: Settings of the run.
         num_images: Size of the training set.
-        settings: What a resumed run must share with the one that it continues, beside seed and batch; JSON-able.
+        settings: Further settings that change the weights, JSON-able; a resumed run must have the same.
 
     Raises:
         ValueError: If the output folder already holds another run, or the settings contradict one another.
+        MissingPackageError: If the package of the tracker is not installed.
     """
 
     def __init__(self, config: RunConfig, num_images: int, settings: dict[str, Any]) -> None:
         self.config, self.num_images, self.settings = config, num_images, settings
-        AcceleratorState._reset_state()  # it keeps one precision a process, and an earlier run may have had another
+        # accelerate keeps one precision per process; an earlier run of this process may have had another.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
-            mixed_precision=_precision(config.mixed_precision),
+            mixed_precision=accelerate_precision(config.mixed_precision),
             gradient_accumulation_steps=config.gradient_accumulation_steps,
-            log_with=None if config.report_to == "none" else config.report_to,
+            log_with=tracker(config.report_to),
             project_dir=config.output_dir,
         )
         self.device = self.accelerator.device
-        # GPUs compute fastest with channels last; on CPUs the backward pass of group norm is many times slower so.
+        # GPUs compute fastest with channels last; on CPUs it makes the backward pass of group norm many times slower.
         self.memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         self.is_main = self.accelerator.is_main_process
-        self.images_a_step = (
+        self.images_per_step = (
             config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         )
-        self.total_steps = -(-config.max_train_images // self.images_a_step)
+        self.total_steps = -(-config.max_train_images // self.images_per_step)
+        # Progress, which checkpoints keep.
         self.seen = 0
         self.best: float | None = None
-        self.checks_without_best = 0
+        self.validations_without_best = 0
         self.plateau = Plateau(config.lr_plateau_patience)
-        self.seconds = 0.0
+        self._earlier_s = 0.0
+        # What lasts as long as this process.
         self._started = time.perf_counter()
-        self._means: dict[str, tuple[Tensor, int]] = {}
-        self._order: tuple[int, Tensor] | None = None
+        self._order = BatchOrder(num_images, config.seed)
+        self._sums: dict[str, tuple[Tensor, int]] = {}
         self._bar: tqdm[Any] | None = None
-        self._checkpoint = self._find_checkpoint()
+        # An output folder with another run in it is refused before anything is written there.
+        self._checkpoint = find_checkpoint(config.output_dir, config.resume_from_checkpoint)
         if self.is_main:
             config.output_dir.mkdir(parents=True, exist_ok=True)
 
-    # Progress -----------------------------------------------------------------------------------------------------
-
     @property
     def step(self) -> int:
-        """Optimizer steps taken."""
-        return self.seen // self.images_a_step
+        """Optimizer steps taken so far."""
+        return self.seen // self.images_per_step
 
     @property
     def stopped_early(self) -> bool:
-        """Whether validation has stopped improving for longer than the patience."""
+        """Whether validations have brought no new best for as long as the patience allows."""
         patience = self.config.early_stopping_patience
-        return patience > 0 and self.checks_without_best >= patience
+        return patience > 0 and self.validations_without_best >= patience
 
     @property
     def done(self) -> bool:
-        """Whether training is over, by length or by early stopping."""
+        """Whether the training is over, by its length or by early stopping."""
         return self.step >= self.total_steps or self.stopped_early
 
     def due(self, every: int) -> bool:
-        """Whether the last optimizer step crossed a multiple of `every` images, or was the last one."""
-        return self.seen // every > (self.seen - self.images_a_step) // every or self.step >= self.total_steps
+        """Whether the last optimizer step passed a multiple of `every` images, or was the last of the training."""
+        return self.seen // every > (self.seen - self.images_per_step) // every or self.step >= self.total_steps
 
-    # Batches ------------------------------------------------------------------------------------------------------
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of training so far, including those before a resume."""
+        return self._earlier_s + time.perf_counter() - self._started
 
     def draws(self) -> list[Draw]:
-        """This process's forward passes of the next optimizer step."""
-        torch.manual_seed(mix_seed(self.config.seed, self.seen, self.accelerator.process_index))  # dropout
+        """Images and noise for each forward pass of this process in the next optimizer step."""
+        torch.manual_seed(mix_seed(self.config.seed, self.seen, self.accelerator.process_index))  # for dropout
         size, world = self.config.train_batch_size, self.accelerator.num_processes
         first = self.seen + self.accelerator.process_index * size
-        passes = range(self.config.gradient_accumulation_steps)
-        return [self._draw(range(first + k * size * world, first + k * size * world + size)) for k in passes]
+        starts = [first + k * size * world for k in range(self.config.gradient_accumulation_steps)]
+        return [self._order.draw(range(start, start + size)) for start in starts]
 
     def generator(self, purpose: int = 0) -> torch.Generator:
-        """A CPU generator in a state that depends on (seed, images seen, purpose) alone."""
+        """A CPU generator whose state depends only on the seed, the images seen and `purpose`."""
         return torch.Generator().manual_seed(mix_seed(self.config.seed, self.seen, -1 - purpose))
 
-    def _draw(self, counters: range) -> Draw:
-        indices = torch.tensor([self._image(counter) for counter in counters])
-        generators = [torch.Generator().manual_seed(mix_seed(self.config.seed, counter)) for counter in counters]
-        return Draw(indices, generators)
-
-    def _image(self, counter: int) -> int:
-        epoch, position = divmod(counter, self.num_images)
-        if self._order is None or self._order[0] != epoch:
-            generator = torch.Generator().manual_seed(mix_seed(self.config.seed, -1, epoch))
-            self._order = (epoch, torch.randperm(self.num_images, generator=generator))
-        return int(self._order[1][position])
-
-    # Optimizer ----------------------------------------------------------------------------------------------------
-
-    def optimizer(self, model: nn.Module, faster: Mapping[str, float] | None = None) -> torch.optim.Optimizer:
-        """The optimizer of the settings over the trainable parameters; biases and norms are not decayed.
-
-        Args:
-            model: What learns.
-            faster: By the name of a parameter, how many times the learning rate it learns with; it is not decayed.
-        """
-        faster = faster or {}
-        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        usual = [p for name, p in trained.items() if name not in faster]
-        groups = [
-            {"params": [p for p in usual if p.ndim > 1], "weight_decay": self.config.adam_weight_decay},
-            {"params": [p for p in usual if p.ndim <= 1], "weight_decay": 0.0},
-            *({"params": [trained[name]], "weight_decay": 0.0, RATE_FACTOR: factor} for name, factor in faster.items()),
-        ]
-        rate = self.config.learning_rate
-        if self.config.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
-        kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
-        return kind(groups, lr=rate, betas=(0.9, 0.99))
-
     def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-        """Backward pass; on the last pass of an optimizer step also clip and step. Call inside `accumulate`."""
+        """Backward pass; after the last one of an optimizer step also clip the gradients and step.
+
+        Call it inside `run.accelerator.accumulate(model)`, with an optimizer from `build_optimizer`.
+        """
         self.accelerator.backward(loss)
         if not self.accelerator.sync_gradients:
             return
         self.accelerator.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate * group.get(RATE_FACTOR, 1.0)
+        set_learning_rate(optimizer, self.learning_rate)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     @property
     def learning_rate(self) -> float:
-        """Rate of the next optimizer step."""
+        """Learning rate of the next optimizer step."""
         return learning_rate_at(
             self.step,
             peak=self.config.learning_rate,
@@ -191,43 +148,41 @@ class Run:
             total_steps=self.total_steps,
             shape=self.config.lr_scheduler,
             decay=self.config.lr_decay,
-            step_every=max(1, self.config.lr_step_every // self.images_a_step),
+            step_every=max(1, self.config.lr_step_every // self.images_per_step),
             plateaus=self.plateau.drops,
         )
 
     def advance(self) -> None:
         """Count the images of one optimizer step."""
-        self.seen += self.images_a_step
+        self.seen += self.images_per_step
         if self._bar is None:
             self._bar = tqdm(
-                total=self.total_steps * self.images_a_step,
-                initial=self.seen - self.images_a_step,
+                total=self.total_steps * self.images_per_step,
+                initial=self.seen - self.images_per_step,
                 unit="image",
                 desc=self.config.output_dir.name,
                 disable=not self.accelerator.is_local_main_process,
                 mininterval=1.0,
             )
-        self._bar.update(self.images_a_step)
-
-    # Log ----------------------------------------------------------------------------------------------------------
+        self._bar.update(self.images_per_step)
 
     def collect(self, **values: Tensor) -> None:
-        """Add scalars of one forward pass to the means that the next `log` writes."""
+        """Add scalars of one forward pass to the means that the next `log_means` writes."""
         for name, value in values.items():
-            total, count = self._means.get(name, (torch.zeros((), device=self.device), 0))
-            self._means[name] = (total + value.detach().float(), count + 1)
+            total, count = self._sums.get(name, (torch.zeros((), device=self.device), 0))
+            self._sums[name] = (total + value.detach().float(), count + 1)
 
     def log_means(self) -> None:
-        """Write the means of what was collected since the last call, over all processes.
+        """Log the means of the collected scalars since the last call, over all processes, and the learning rate.
 
         Raises:
             FloatingPointError: If a mean is not finite; nothing is saved after that.
         """
         means = {
             name: summed(total / count, self.accelerator).item() / self.accelerator.num_processes
-            for name, (total, count) in self._means.items()
+            for name, (total, count) in self._sums.items()
         }
-        self._means = {}
+        self._sums = {}
         for name, value in means.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"{name} is {value} after {self.seen} images")
@@ -239,28 +194,60 @@ class Run:
         """Write numbers to the tracker and to OUTPUT_DIR/log.jsonl."""
         self.accelerator.log(values, step=self.seen)
         if self.is_main:
-            with (self.config.output_dir / LOG).open("a") as file:
-                file.write(json.dumps({"seen": self.seen, **values}) + "\n")
+            append_to_log(self.config.output_dir, self.seen, values)
+
+    def keep_if_best(
+        self,
+        model: ModelMixin,
+        folder: str,
+        score: float,
+        scores: Mapping[str, float],
+        facts: Mapping[str, Any],
+        reference_scores: Mapping[str, float] | None = None,
+    ) -> None:
+        """Log a validation; save the model and its facts if no earlier validation was better.
+
+        Args:
+            model: With the weights that were validated; saved in OUTPUT_DIR/`folder`.
+            folder: Name of the folder.
+            score: What decides; lower is better.
+            scores: All scores of the validation, by name.
+            facts: What the trainer knows of the run: kind, preset, data, ... Together with the scores, the provenance
+                and what the run itself knows they become OUTPUT_DIR/facts.json.
+            reference_scores: Scores to compare with that stay the same during the training: written to the facts, but
+                not logged.
+        """
+        self.log({f"validation/{name}": value for name, value in scores.items()})
+        if not self.judge_best(score) or not self.is_main:
+            return
+        model.save_pretrained(self.config.output_dir / folder)
+        measured = {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "precision": self.accelerator.mixed_precision,
+            "images_a_step": self.images_per_step,
+            **provenance(),
+            "validation": {**scores, **(reference_scores or {})},
+            "best_after": self.seen,
+        }
+        (self.config.output_dir / FACTS).write_text(json.dumps({**facts, **measured}, indent=1))
 
     def judge_best(self, score: float) -> bool:
-        """Take the score of a validation (lower is better); True where it is the best so far."""
+        """Take the score of a validation, lower is better; return whether it is the best so far."""
         improved = self.best is None or score < self.best
         self.best = score if improved else self.best
-        self.checks_without_best = 0 if improved else self.checks_without_best + 1
-        self.plateau.judge(improved)
+        self.validations_without_best = 0 if improved else self.validations_without_best + 1
+        self.plateau.add_validation(improved)
         return improved
 
-    # Checkpoints --------------------------------------------------------------------------------------------------
-
     def save(self, optimizers: dict[str, torch.optim.Optimizer], tensors: dict[str, dict[str, Tensor]]) -> None:
-        """Write a checkpoint: `tensors` by group, the optimizers, and the progress of the run."""
+        """Write a checkpoint: groups of tensors by name, the optimizers, and the progress of the run."""
         if self.is_main:
             groups = tensors | {name: optimizer_tensors(optimizer) for name, optimizer in optimizers.items()}
             scaler = self.accelerator.scaler
             state = {
                 "seen": self.seen,
                 "best": self.best,
-                "checks_without_best": self.checks_without_best,
+                "checks_without_best": self.validations_without_best,
                 "plateau": asdict(self.plateau),
                 "seconds": self.elapsed_s,
                 "fixed": self._fixed,
@@ -271,11 +258,14 @@ class Run:
         self.accelerator.wait_for_everyone()
 
     def resume(self, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, dict[str, Tensor]] | None:
-        """Restore optimizers and progress from the checkpoint asked for and return the other tensors, if there is one.
+        """Restore optimizers and progress from the checkpoint of `--resume-from-checkpoint`, if there is one.
+
+        Returns:
+            The other groups of tensors that `save` got, or None without a checkpoint.
 
         Raises:
-            ValueError: If the run had another seed, batch, precision, data or model, so that its numbers could not be
-                the same.
+            ValueError: If the run had another seed, batch, precision, data set size or model, so that its numbers could
+                not be the same.
         """
         if self._checkpoint is None:
             return None
@@ -283,24 +273,21 @@ class Run:
         for name, value in self._fixed.items():
             if state["fixed"].get(name) != value:
                 raise ValueError(
-                    f"a run resumes with the {name} it began with, {state['fixed'].get(name)}, got {value}; "
+                    f"a run resumes with the {_LABELS.get(name, name)} it began with, {state['fixed'].get(name)}, "
+                    f"got {value}; "
                     f"for another, choose another --output-dir than {self.config.output_dir}"
                 )
         for name, optimizer in optimizers.items():
             restore_optimizer(optimizer, tensors.pop(name))
         self.seen, self.best = state["seen"], state["best"]
-        self.checks_without_best, self.seconds = state["checks_without_best"], state["seconds"]
+        self.validations_without_best, self._earlier_s = state["checks_without_best"], state["seconds"]
+        # The patience may be changed by a resume; how long the run has waited may not.
         self.plateau = Plateau(**state["plateau"] | {"patience": self.config.lr_plateau_patience})
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.is_main:
-            self._forget_log_after(self.seen)
+            cut_log(self.config.output_dir, self.seen)
         return tensors
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds of training so far, those before a resume counted in."""
-        return self.seconds + time.perf_counter() - self._started
 
     def finish(self, exported: Path) -> TrainingResult:
         """Close the run, add its length to the facts of the best model in OUTPUT_DIR/facts.json, and return the result.
@@ -312,7 +299,9 @@ class Run:
         facts = json.loads(facts_file.read_text()) | {"images_seen": self.seen, "seconds": self.elapsed_s}
         # Every process has read the file before the main process writes it.
         self.accelerator.wait_for_everyone()
-        self.close()
+        if self._bar is not None:
+            self._bar.close()
+        self.accelerator.end_training()
         if self.is_main:
             facts_file.write_text(json.dumps(facts, indent=1))
         return TrainingResult(
@@ -325,52 +314,14 @@ class Run:
             facts=facts,
         )
 
-    def close(self) -> None:
-        """End the progress bar and the trackers."""
-        if self._bar is not None:
-            self._bar.close()
-        self.accelerator.end_training()
-
     @property
     def _fixed(self) -> dict[str, Any]:
+        """Settings that a resumed run must share with the run that it continues."""
         own = {
             "seed": self.config.seed,
-            "images_a_step": self.images_a_step,
+            "images_a_step": self.images_per_step,
             "mixed_precision": self.accelerator.mixed_precision,
             "optimizer": self.config.optimizer,
             "num_images": self.num_images,
         }
         return own | self.settings
-
-    def _find_checkpoint(self) -> Path | None:
-        found = list_checkpoints(self.config.output_dir / CHECKPOINTS)
-        asked = self.config.resume_from_checkpoint
-        if asked is None:
-            if found:
-                raise ValueError(
-                    f"{self.config.output_dir} holds a run of {found[-1].name}; continue it with "
-                    "--resume-from-checkpoint latest, or choose another --output-dir"
-                )
-            return None
-        if asked == "latest":
-            return found[-1] if found else None
-        return Path(asked)
-
-    def _forget_log_after(self, seen: int) -> None:
-        path = self.config.output_dir / LOG
-        if path.is_file():
-            lines = [line for line in path.read_text().splitlines() if json.loads(line)["seen"] <= seen]
-            path.write_text("".join(f"{line}\n" for line in lines))
-
-
-def _precision(asked: str) -> str:
-    if asked != "auto":
-        return asked
-    # Asking accelerate for the device would fix its state before it has heard of precision and processes.
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-    return "bf16" if autocast_dtype("cpu" if on_cpu else "cuda") == torch.bfloat16 else "no"
-
-
-def read_log(output_dir: Path) -> list[dict[str, float]]:
-    """Lines of a run's log, in order of images seen."""
-    return [json.loads(line) for line in (output_dir / LOG).read_text().splitlines()]

@@ -75,8 +75,8 @@ class Plateau:
         if self.patience < 1:
             raise ValueError(f"a plateau of the learning rate must be at least 1 validation long, got {self.patience}")
 
-    def judge(self, improved: bool) -> None:
-        """Take one validation."""
+    def add_validation(self, improved: bool) -> None:
+        """Count one validation, which was a new best or was not."""
         self.waited = 0 if improved else self.waited + 1
         if self.waited >= self.patience:
             self.waited, self.drops = 0, self.drops + 1

@@ -1,0 +1,119 @@
+"""A model in training: its weights, their moving average, its optimizer, and all of them in checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from diffusers import ModelMixin
+from torch import Tensor, nn
+
+from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
+from echoform_train.engine.optimizers import build_optimizer
+from echoform_train.engine.run import Run
+
+
+class CheckpointPart(Protocol):
+    """Something besides the model that a training changes, such as a codebook, and that checkpoints therefore keep."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The present state; empty if there is none yet."""
+        ...
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Inverse of `tensors`."""
+        ...
+
+
+class Learner:
+    """A model in training; the trainer calls it in its loop.
+
+    Args:
+        run: The training run.
+        name: Group of the model's weights in checkpoints.
+        weights: The model whose weights are saved and averaged, on its device.
+        forward: Module that holds `weights` and whose forward pass is differentiated, if that is not the model's own;
+            one module with one forward pass is what the wrappers for several processes can follow.
+        ema_decay: Decay of the moving average of the weights at each optimizer step; None keeps no average.
+        rate_factors: By name of a parameter of the forward module, its multiple of the learning rate.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        weights: ModelMixin,
+        *,
+        forward: nn.Module | None = None,
+        ema_decay: float | None = None,
+        rate_factors: Mapping[str, float] | None = None,
+    ) -> None:
+        self.run, self.name, self.weights = run, name, weights
+        if run.config.gradient_checkpointing:
+            weights.enable_gradient_checkpointing()
+        self.ema = None if ema_decay is None else make_ema(weights, ema_decay)
+        module = weights if forward is None else forward
+        self.model, self.optimizer = run.accelerator.prepare(module, build_optimizer(run.config, module, rate_factors))
+        self.parts: dict[str, CheckpointPart] = {}
+        """By name of their group in checkpoints, what else they keep; fill it before `resume`."""
+
+    def resume(self) -> None:
+        """Go on from the checkpoint that the settings name, if there is one.
+
+        Raises:
+            ValueError: If that run had other settings, data or batches, so that its numbers could not be the same.
+        """
+        groups = self.run.resume(self.optimizers())
+        if groups is None:
+            return
+        self.weights.load_state_dict(groups[self.name])
+        if self.ema is not None:
+            restore_ema(self.ema, groups["ema"])
+        for name, part in self.parts.items():
+            if name in groups:
+                part.restore(groups[name])
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimizer, by the name of its group in checkpoints."""
+        return {"optimizer": self.optimizer}
+
+    @contextmanager
+    def accumulate(self) -> Iterator[None]:
+        """Run one forward and backward pass of an optimizer step, which may have several."""
+        with self.run.accelerator.accumulate(self.model):
+            yield
+
+    def descend(self, loss: Tensor, **parts: Tensor) -> None:
+        """Backward pass for a scalar loss, and the optimizer step after the last pass; call inside `accumulate`.
+
+        `parts` are scalars that are logged beside the loss.
+        """
+        self.run.collect(loss=loss, **parts)
+        self.run.descend(loss, self.optimizer, self.model)
+
+    def finish_step(self) -> None:
+        """Update the moving average, count the images of the optimizer step, and write the log if it is due."""
+        if self.ema is not None:
+            self.ema.update_parameters(self.weights)
+        self.run.advance()
+        if self.run.due(self.run.config.logging_every):
+            self.run.log_means()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Run the block with the averaged weights in the model, then put its own weights back."""
+        assert self.ema is not None
+        with averaged(self.weights, self.ema):
+            yield
+
+    def save_if_due(self) -> None:
+        """Write a checkpoint if one is due or the training is over."""
+        if not (self.run.due(self.run.config.checkpointing_every) or self.run.done):
+            return
+        groups = {self.name: self.weights.state_dict()}
+        if self.ema is not None:
+            groups["ema"] = ema_tensors(self.ema)
+        groups |= {name: tensors for name, part in self.parts.items() if (tensors := part.tensors())}
+        self.run.save(self.optimizers(), groups)
