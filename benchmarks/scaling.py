@@ -55,42 +55,55 @@ class Config:
 def main(config: Config) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data, stage, ldm = folder / "data", folder / "vq-vae", folder / "ldm"
-        sizes = ["--users", "4", "--recordings-per-user", "8", "--resolution", str(config.resolution)]
-        echoform(1, 2, ["simulate", str(data), *sizes])
-        echoform(1, 2, train_vq_vae(data, stage, 512, BATCH))
-        echoform(1, 2, train_ldm(data, stage, ldm, 512, BATCH))
-        large = folder / "large"
-        if "sample 256x256" in config.programs:
-            torch.manual_seed(0)
-            untrained_pipeline("256", noise_data(256, 31, 16)).save_pretrained(large)
-        programs: dict[Program, Callable[[Path, int, int], list[str]]] = {
-            "train vq-vae": lambda out, length, batch: train_vq_vae(data, out, length * config.train_images, batch),
-            "train ldm": lambda out, length, batch: train_ldm(data, stage, out, length * config.train_images, batch),
-            "generate": lambda out, length, batch: generate(ldm / "pipeline", out, length * config.images),
-            "sample 256x256": lambda out, length, batch: [
-                *generate(large, out, length * config.images),
-                *("--dtype", "bfloat16", "--num-inference-steps", str(config.steps)),
-            ],
-        }
+        programs = prepare(config, folder)
         facts: dict[str, Any] = {"resolution": config.resolution, "batch_size": BATCH, "programs": {}}
         for program in config.programs:
-            arguments = programs[program]
             more = (LONG - SHORT) * (config.train_images if program.startswith("train") else config.images)
-            measured = {}
-            for number, (arrangement, (processes, threads)) in enumerate(ARRANGEMENTS.items()):
-                outs = {length: folder / f"{program}-{number}-{length}" for length in (SHORT, LONG)}
-                seconds = {
-                    length: echoform(processes, threads, arguments(out, length, BATCH // processes))
-                    for length, out in outs.items()
-                }
-                measured[arrangement] = {
-                    "images_per_s": more / (seconds[LONG] - seconds[SHORT]),
-                    "result": result(outs[LONG]),
-                }
-            facts["programs"][program] = measured
+            facts["programs"][program] = time_program(program, programs[program], more, folder)
             write_results(config.output, facts)
     print("\n".join(describe(facts)))
+
+
+Arguments = Callable[[Path, int, int], list[str]]
+"""Arguments of `echoform` for an output folder, a length (SHORT or LONG) and a batch size per process."""
+
+
+def prepare(config: Config, folder: Path) -> dict[Program, Arguments]:
+    """Make the data and the models that the programs need, and return the arguments of each program."""
+    data, stage, ldm, large = folder / "data", folder / "vq-vae", folder / "ldm", folder / "large"
+    sizes = ["--users", "4", "--recordings-per-user", "8", "--resolution", str(config.resolution)]
+    echoform(1, 2, ["simulate", str(data), *sizes])
+    # Short trainings, whose models `train ldm` and `generate` start from.
+    echoform(1, 2, train_vq_vae(data, stage, 512, BATCH))
+    echoform(1, 2, train_ldm(data, stage, ldm, 512, BATCH))
+    if "sample 256x256" in config.programs:
+        torch.manual_seed(0)
+        untrained_pipeline("256", noise_data(256, 31, 16)).save_pretrained(large)
+    return {
+        "train vq-vae": lambda out, length, batch: train_vq_vae(data, out, length * config.train_images, batch),
+        "train ldm": lambda out, length, batch: train_ldm(data, stage, out, length * config.train_images, batch),
+        "generate": lambda out, length, batch: generate(ldm / "pipeline", out, length * config.images),
+        "sample 256x256": lambda out, length, batch: [
+            *generate(large, out, length * config.images),
+            *("--dtype", "bfloat16", "--num-inference-steps", str(config.steps)),
+        ],
+    }
+
+
+def time_program(program: Program, arguments: Arguments, more: int, folder: Path) -> dict[str, dict[str, Any]]:
+    """Speed and result of a program in each arrangement; `more` is how many images the long run has in addition."""
+    measured = {}
+    for number, (arrangement, (processes, threads)) in enumerate(ARRANGEMENTS.items()):
+        outs = {length: folder / f"{program}-{number}-{length}" for length in (SHORT, LONG)}
+        seconds = {
+            length: echoform(processes, threads, arguments(out, length, BATCH // processes))
+            for length, out in outs.items()
+        }
+        measured[arrangement] = {
+            "images_per_s": more / (seconds[LONG] - seconds[SHORT]),
+            "result": result(outs[LONG]),
+        }
+    return measured
 
 
 def train_vq_vae(data: Path, out: Path, images: int, batch: int) -> list[str]:

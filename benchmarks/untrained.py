@@ -8,8 +8,8 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.data.split import Split
-from echoform_train.latent_diffusion.export import build_pipeline
 from echoform_train.latent_diffusion.first_stage import latent_shape
+from echoform_train.latent_diffusion.latents import pipeline_facts
 from echoform_train.latent_diffusion.objective import make_objective
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
@@ -40,7 +40,7 @@ def untrained_unet(
     config: train_ldm.Config, data: SpectrogramData, latents: tuple[int, int, int]
 ) -> DopplerUNet2DModel:
     """The denoiser that the settings of `train ldm` give for latents of shape (D, h, w)."""
-    return train_ldm.build_unet(config, data, torch.Size((len(data.train), *latents)))
+    return train_ldm.build_unet(config, latents, pipeline_facts(data, torch.zeros(latents[0]), torch.ones(latents[0])))
 
 
 def untrained_pipeline(preset: str, data: SpectrogramData) -> VQLDMDopplerPipeline:
@@ -51,7 +51,8 @@ def untrained_pipeline(preset: str, data: SpectrogramData) -> VQLDMDopplerPipeli
     shape = latent_shape(vqvae, channels, resolution)
     unet = untrained_unet(ldm, data, shape)
     sampler = make_objective(ldm.objective, ldm.beta_schedule, ldm.snr_gamma).sampler()
-    pipeline = build_pipeline(vqvae.eval(), unet.eval(), sampler, data, torch.zeros(shape[0]), torch.ones(shape[0]))
+    facts = pipeline_facts(data, torch.zeros(shape[0]), torch.ones(shape[0]))
+    pipeline = VQLDMDopplerPipeline(vqvae.eval(), unet.eval(), sampler, **facts)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
