@@ -6,7 +6,8 @@ import torch
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.latent_diffusion.first_stage import load_first_stage
-from echoform_train.latent_diffusion.transfer import adopt, load_source
+from echoform_train.latent_diffusion.latents import pipeline_facts
+from echoform_train.latent_diffusion.transfer import initialise_from, load_initial_pipeline
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers.ldm import build_unet
 from tiny import tiny_ldm, tiny_run
@@ -28,10 +29,11 @@ def others(data):
 def test_everything_but_the_users_and_new_conditions_starts_as_the_other_people_left_it(
     data, others, walkers, first_stage, second_stage
 ):
-    source = load_source(second_stage / "pipeline", load_first_stage(first_stage).model)
+    source = load_initial_pipeline(second_stage / "pipeline", load_first_stage(first_stage).model)
     config = tiny_ldm(walkers, first_stage, second_stage)
-    unet = build_unet(config, others, torch.Size([1, 4, 8, 8]))
-    adopt(unet, source, others)
+    facts = pipeline_facts(others, torch.zeros(4), torch.ones(4))
+    unet = build_unet(config, (4, 8, 8), facts)
+    initialise_from(source, unet, facts["condition_labels"])
     theirs, ours = source.unet.state_dict(), unet.state_dict()
     for name in ours:
         if "_embedding" not in name or name.startswith("time_embedding"):
@@ -75,7 +77,7 @@ def test_users_learn_so_many_times_faster(data, walkers, first_stage, tmp_path):
         train_ldm.train(config, data, load_first_stage(first_stage))
         trained = VQLDMDopplerPipeline.from_pretrained(run.output_dir / "pipeline").unet
         torch.manual_seed(run.seed)
-        fresh = build_unet(config, data, torch.Size([1, 4, 8, 8]))
+        fresh = build_unet(config, (4, 8, 8), pipeline_facts(data, torch.zeros(4), torch.ones(4)))
         moved[factor] = (trained.user_embedding.weight - fresh.user_embedding.weight).abs().max().item()
     assert moved[50.0] == pytest.approx(50 * 2e-3, rel=0.01)
     assert moved[1.0] == pytest.approx(2e-3, rel=0.05)
@@ -86,13 +88,12 @@ def test_a_pipeline_with_another_first_stage_is_refused(first_stage, second_stag
     with torch.no_grad():
         next(other.parameters()).add_(1)
     with pytest.raises(ValueError, match="--initial-pipeline must hold the first stage of --first-stage"):
-        load_source(second_stage / "pipeline", other)
+        load_initial_pipeline(second_stage / "pipeline", other)
 
 
 def test_a_network_of_another_width_is_refused(data, walkers, first_stage, second_stage):
-    source = load_source(second_stage / "pipeline", load_first_stage(first_stage).model)
-    wide = build_unet(
-        tiny_ldm(walkers, first_stage, second_stage, block_out_channels=(32, 32)), data, torch.Size([1, 4, 8, 8])
-    )
+    source = load_initial_pipeline(second_stage / "pipeline", load_first_stage(first_stage).model)
+    facts = pipeline_facts(data, torch.zeros(4), torch.ones(4))
+    wide = build_unet(tiny_ldm(walkers, first_stage, second_stage, block_out_channels=(32, 32)), (4, 8, 8), facts)
     with pytest.raises(ValueError, match="same widths, levels and attention"):
-        adopt(wide, source, data)
+        initialise_from(source, wide, facts["condition_labels"])

@@ -1,7 +1,6 @@
 import json
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.engine.run import read_log
+from echoform_train.engine.training_log import read_log
 from echoform_train.latent_diffusion.first_stage import encode_pixels, load_first_stage
+from echoform_train.latent_diffusion.latents import Latents, drop_labels
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
 from tiny import run_processes, run_python, tiny_ldm, tiny_run, tiny_vq_vae, train_tiny
@@ -92,20 +92,19 @@ def test_every_parameter_moves_in_training(trained_in, request):
 
 
 def test_labels_are_dropped_sample_by_sample_and_never_become_somebody(walkers, first_stage):
-    from echoform_train.engine.run import Draw
+    from echoform_train.engine.batches import Draw
 
     unet = DopplerUNet2DModel(
         num_users=3, conditions={"direction": 2}, block_out_channels=(32,), attention_types=("none",)
     )
     count = 4000
-    latents = train_ldm.Latents(
-        torch.zeros(count, 1, 1, 1), torch.arange(count) % 3, {"direction": torch.arange(count) % 2}
-    )
+    latents = Latents(torch.zeros(count, 1, 1, 1), torch.arange(count) % 3, {"direction": torch.arange(count) % 2})
     draw = Draw(torch.arange(count), [torch.Generator().manual_seed(k) for k in range(count)])
-    users, conditions = train_ldm.drop_labels(latents, draw, 0.2, unet)
-    dropped, dropped_too = users == unet.null_user, conditions["direction"] == unet.null_conditions["direction"]
+    batch = drop_labels(latents, draw, 0.2, unet)
+    dropped = batch.users == unet.null_user
+    dropped_too = batch.conditions["direction"] == unet.null_conditions["direction"]
     assert unet.null_user == 3
-    assert torch.equal(users[~dropped], latents.users[~dropped])
+    assert torch.equal(batch.users[~dropped], latents.users[~dropped])
     assert dropped.float().mean().item() == pytest.approx(0.2, abs=0.03)
     assert dropped_too.float().mean().item() == pytest.approx(0.2, abs=0.03)
     # Apart from each other: both at once in a share of 0.2 x 0.2.
@@ -148,9 +147,9 @@ def test_colour_pictures_without_a_colour_map_or_conditions_go_the_same_way_in_r
 
 @pytest.mark.parametrize(("name", "least", "most"), [("cpu", 3e6, 8e6), ("256", 25e6, 30e6), ("paper", 2e8, 8e8)])
 def test_presets_have_the_sizes_that_they_promise(name, least, most):
-    data: Any = SimpleNamespace(id2label=dict.fromkeys(range(31)), condition_labels={"direction": {0: "a", 1: "b"}})
+    facts: Any = {"id2label": dict.fromkeys(range(31)), "condition_labels": {"direction": {"0": "a", "1": "b"}}}
     with torch.device("meta"):
-        unet = train_ldm.build_unet(train_ldm.PRESETS[name], data, torch.Size((1, 4, 32, 32)))
+        unet = train_ldm.build_unet(train_ldm.PRESETS[name], (4, 32, 32), facts)
     assert least <= sum(parameter.numel() for parameter in unet.parameters()) <= most
 
 

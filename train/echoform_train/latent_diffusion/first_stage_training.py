@@ -1,267 +1,200 @@
-"""What the trainings of all first stages share: settings, loss of a reconstruction, validation, and what is kept."""
+"""What the trainings of both first stages do alike: their start, losses, validation, and the model that they keep."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echoform_train.data.config import DataConfig, data_facts, load_data
+from echoform_train.data.config import data_facts, load_data
 from echoform_train.data.painting import save_sheet
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
-from echoform_train.engine.config import RunConfig, fixed_settings, make_preset
-from echoform_train.engine.files import FACTS, FIRST_STAGE, SPLIT
+from echoform_train.engine.batches import Draw
+from echoform_train.engine.config import resume_settings
+from echoform_train.engine.files import FIRST_STAGE, RECONSTRUCTIONS, SPLIT
+from echoform_train.engine.learner import Learner
+from echoform_train.engine.optimizers import build_optimizer
 from echoform_train.engine.processes import summed
-from echoform_train.engine.provenance import provenance
-from echoform_train.engine.run import Draw, Run
+from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.first_stage import (
     FirstStageModel,
     decode_to_pixels,
     encode_pixels,
-    images_to_latents,
+    latent_shape,
 )
+from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig
 from echoform_train.latent_diffusion.losses import PatchDiscriminator, discriminator_loss, share_limit, spectral_loss
 from echoform_train.publishing.push import check_before_training, push_after_training
 from echoform_train.scoring.perceptual import PerceptualLoss
 
-NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
-
-T = TypeVar("T", bound="FirstStageConfig")
+SHEET_USERS = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class FirstStageConfig:
-    """Settings that every first stage has."""
-
-    preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
-    """Settings to start from; every other flag overrides them."""
-    data: tyro.conf.OmitArgPrefixes[DataConfig]
-    run: tyro.conf.OmitArgPrefixes[RunConfig]
-
-    block_out_channels: tuple[int, ...] = (32, 64, 128, 256)
-    """Width of each level."""
-    n_layers: int | None = None
-    """Levels, each but the last halving the picture: 4 give f8. Default: one a width; more repeat the last width."""
-    layers_per_block: int = 1
-    """Residual blocks a level."""
-    latent_channels: int = 4
-    """Channels of the latents."""
-    mid_block_attention: bool = False
-    """Full self-attention at the lowest level."""
-
-    l1_weight: float = 1.0
-    """Mean absolute error."""
-    l2_weight: float = 1.0
-    """Mean squared error."""
-    spectral_weight: float = 0.1
-    """Difference of log-amplitude spectra."""
-    spectral_max_share: float = 0.3
-    """Most of the loss that the spectral part may be, in (0, 1]; beyond, it is weighted down. 1 sets no limit."""
-    lpips_weight: float = 0.0
-    """Perceptual distance; needs torchvision's AlexNet weights."""
-    adversarial_weight: float = 0.0
-    """Hinge loss of a patch discriminator."""
-
-
-def make_presets(config_class: Callable[..., T], **cpu_settings: Any) -> dict[str, T]:
-    """PRESETS of a first stage's training script, by name; `cpu_settings` are its own of the preset `cpu`."""
-    gpu: dict[str, Any] = {"max_train_images": 600_000, "learning_rate": 3e-4, "lr_warmup_steps": 500}
-    small_gpu = gpu | {"train_batch_size": 4, "gradient_accumulation_steps": 4}
-    cpu = {"max_train_images": 40_000, "learning_rate": 1e-3, "validation_every": 4_000}
-    large: dict[str, Any] = {
-        "block_out_channels": (128, 256, 512, 512),
-        "layers_per_block": 2,
-        "mid_block_attention": True,
-    }
-
-    def preset(name: str, run: dict[str, Any], **settings: Any) -> T:
-        return make_preset(config_class, name, run, DataConfig, **settings)
-
-    return {
-        "cpu": preset("cpu", cpu, block_out_channels=(16, 32, 64), **cpu_settings),
-        "6gb": preset("6gb", small_gpu, lpips_weight=0.1),
-        "16gb": preset("16gb", gpu | {"train_batch_size": 16}, lpips_weight=0.1),
-        "256": preset("256", gpu | {"train_batch_size": 32}, lpips_weight=0.1),
-        "paper": preset("paper", gpu | {"train_batch_size": 32}, lpips_weight=0.1, **large),
-    }
-
-
-def stock_settings(config: FirstStageConfig, channels: int) -> dict[str, Any]:
-    """What `VQModel` and `AutoencoderKL` of diffusers are both built from, for images of `channels` channels."""
-    widths = config.block_out_channels
-    levels = len(widths) if config.n_layers is None else config.n_layers
-    widths = (widths + (widths[-1],) * levels)[:levels]
-    return {
-        "in_channels": channels,
-        "out_channels": channels,
-        "down_block_types": ("DownEncoderBlock2D",) * levels,
-        "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "block_out_channels": widths,
-        "layers_per_block": config.layers_per_block,
-        "latent_channels": config.latent_channels,
-        "norm_num_groups": math.gcd(NORM_GROUPS, *widths),
-        "scaling_factor": 1.0,  # latents are standardised per channel by statistics that travel in the pipeline
-        "mid_block_add_attention": config.mid_block_attention,
-    }
-
-
-def load(config: FirstStageConfig) -> SpectrogramData:
-    """The spectrograms that the settings name; the split is kept in OUTPUT_DIR/split.json."""
+def load_training_data(config: FirstStageConfig) -> SpectrogramData:
+    """Load the spectrograms that the flags name, and write their split to OUTPUT_DIR/split.json."""
     split_file = config.data.split_file or config.run.output_dir / SPLIT
     data = load_data(config.data, split_file, config.data.resolution, config.run.seed)
     data.split.save(config.run.output_dir / SPLIT)
     return data
 
 
-def start(config: FirstStageConfig, data: SpectrogramData) -> Run:
-    """The run, with torch seeded for the weights.
+def start_run(config: FirstStageConfig, data: SpectrogramData) -> Run:
+    """Begin the training run, with torch seeded for the initial weights.
 
     Raises:
-        ValueError: If the limit of the spectral share is out of range.
-        PushError: If the result could not be pushed where it should be.
+        ValueError: If the output folder holds another run, or the largest share of the spectral loss is out of range.
+        PushError: If the result is to be pushed and could not be.
     """
     if not 0 < config.spectral_max_share <= 1:
         raise ValueError(f"--spectral-max-share must be in (0, 1], got {config.spectral_max_share}")
-    run = Run(config.run, len(data.train), fixed_settings(config))
-    if run.is_main:
-        check_before_training(config.run)
+    run = Run(config.run, len(data.train), resume_settings(config))
+    check_before_training(run)
     torch.manual_seed(config.run.seed)
     return run
 
 
-@torch.no_grad()
-def latent_shape(model: FirstStageModel, channels: int, resolution: int) -> tuple[int, int, int]:
-    """Shape (D, h, w) of one image's latents, measured on the model."""
-    parameter = next(model.parameters())
-    image = torch.zeros(1, channels, resolution, resolution, device=parameter.device, dtype=parameter.dtype)
-    _, dim, height, width = images_to_latents(model, image).shape
-    return dim, height, width
-
-
 def describe(name: str, model: FirstStageModel, data: SpectrogramData) -> str:
-    """A line on what is trained on how much."""
-    channels, resolution = data.train.pixels.shape[1], data.train.pixels.shape[-1]
-    shape = latent_shape(model, channels, resolution)
+    """One line for the terminal: size of the model, shapes of image and latents, number of images."""
+    _, channels, height, width = data.train.pixels.shape
+    latents = "x".join(map(str, latent_shape(model, channels, width)))
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     return (
-        f"{name} of {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters: "
-        f"{channels}x{resolution}x{resolution} -> {shape[0]}x{shape[1]}x{shape[2]}, {len(data.train)} images"
+        f"{name} of {parameters:.1f} M parameters: {channels}x{height}x{width} -> {latents}, {len(data.train)} images"
     )
 
 
-class Learner:
-    """What learns in the training of a first stage: the model, and the discriminator where there is one.
+class FirstStageLearner(Learner):
+    """A first stage in training, with a discriminator if the settings give it a weight.
 
     Args:
         config: Settings.
-        run: The run.
-        wrapper: Module whose forward pass makes the reconstruction, so that wrappers for many processes see it.
-        channels: Of the images.
+        run: The training run.
+        name: Group of the model's weights in checkpoints.
+        model: The first stage.
+        forward: Module that holds the model and returns its reconstructions.
+        ema_decay: See `Learner`.
     """
 
-    def __init__(self, config: FirstStageConfig, run: Run, wrapper: nn.Module, channels: int) -> None:
-        self.config, self.run = config, run
-        wrapper.to(run.device, memory_format=run.memory_format)  # pyright: ignore[reportCallIssue]
-        self.model, self.optimizer = run.accelerator.prepare(wrapper, run.optimizer(wrapper))
+    def __init__(
+        self,
+        config: FirstStageConfig,
+        run: Run,
+        name: str,
+        model: FirstStageModel,
+        forward: nn.Module,
+        ema_decay: float | None = None,
+    ) -> None:
+        forward.to(run.device, memory_format=run.memory_format)  # pyright: ignore[reportCallIssue]
+        super().__init__(run, name, model, forward=forward, ema_decay=ema_decay)
+        self.config = config
         self.perceptual = PerceptualLoss().to(run.device) if config.lpips_weight else None
         self.discriminator: nn.Module | None = None
         if config.adversarial_weight:
-            discriminator = PatchDiscriminator(channels).to(run.device)
-            self.discriminator, self.discriminator_optimizer = run.accelerator.prepare(
-                discriminator, run.optimizer(discriminator)
-            )
+            discriminator = PatchDiscriminator(model.config["in_channels"]).to(run.device)
+            optimizer = build_optimizer(run.config, discriminator)
+            self.discriminator, self.discriminator_optimizer = run.accelerator.prepare(discriminator, optimizer)
+            self.parts["discriminator"] = _ModuleInCheckpoint(discriminator)
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimizer, by the name of its group in checkpoints."""
+        own = super().optimizers()
+        return own if self.discriminator is None else own | {"discriminator_optimizer": self.discriminator_optimizer}
 
     def images(self, images: Spectrograms, draw: Draw) -> Tensor:
-        """The images of a draw in model range, float32 [B, C, H, W], where the model computes."""
+        """The images of a draw, float32 [B, C, H, W] in [-1, 1], on the device of the run."""
         return to_model(images.pixels[draw.indices]).to(self.run.device, memory_format=self.run.memory_format)
 
-    def descend(self, images: Tensor, reconstruction: Tensor, own_parts: Mapping[str, Tensor]) -> None:
-        """Backward passes of the model, then of the discriminator; every weighted part of the loss is logged.
+    def descend_reconstruction(self, images: Tensor, reconstruction: Tensor, **own_losses: Tensor) -> None:
+        """Backward pass of the model, then of the discriminator; every weighted part of the loss is logged.
 
         Args:
             images: float32 [B, C, H, W] in [-1, 1].
-            reconstruction: What the model makes of them.
-            own_parts: Weighted losses that only this kind of first stage has, by name.
+            reconstruction: The model's reconstruction, same shape and range.
+            **own_losses: Weighted losses that only this kind of first stage has, scalars.
         """
-        config = self.config
-        parts = {
-            "l1": config.l1_weight * F.l1_loss(reconstruction, images),
-            "l2": config.l2_weight * F.mse_loss(reconstruction, images),
-            **own_parts,
-        }
-        if self.perceptual is not None:
-            parts["lpips"] = config.lpips_weight * self.perceptual(reconstruction, images)
-        parts["spectral"] = self._limited(config.spectral_weight * spectral_loss(reconstruction, images), parts)
-        if self.discriminator is not None:
-            self.discriminator.requires_grad_(False)
-            parts["adversarial"] = -config.adversarial_weight * self.discriminator(reconstruction).mean()
-        loss = torch.stack(list(parts.values())).sum()
-        self.run.collect(loss=loss, **parts)
-        self.run.descend(loss, self.optimizer, self.model)
+        loss, parts = self._loss(images, reconstruction, own_losses)
+        self.descend(loss, **parts)
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
             loss = discriminator_loss(self.discriminator(images), self.discriminator(reconstruction.detach()))
             self.run.collect(discriminator=loss)
             self.run.descend(loss, self.discriminator_optimizer, self.discriminator)
 
-    def _limited(self, spectral: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
-        """The spectral part, weighted down where it would be too much of the loss.
+    def _loss(
+        self, images: Tensor, reconstruction: Tensor, own_losses: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of the model, and its weighted parts by name."""
+        config = self.config
+        parts = {
+            "l1": config.l1_weight * F.l1_loss(reconstruction, images),
+            "l2": config.l2_weight * F.mse_loss(reconstruction, images),
+            **own_losses,
+        }
+        if self.perceptual is not None:
+            parts["lpips"] = config.lpips_weight * self.perceptual(reconstruction, images)
+        # Before the adversarial part, which may have either sign, so that a share of the rest means something.
+        parts["spectral"] = self._limited(config.spectral_weight * spectral_loss(reconstruction, images), parts)
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(False)
+            parts["adversarial"] = -config.adversarial_weight * self.discriminator(reconstruction).mean()
+        return torch.stack(list(parts.values())).sum(), parts
 
-        The adversarial part is not counted in: it may have either sign. Losses of all processes count together, so that
-        many descend as one does.
+    def _limited(self, spectral: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        """The spectral part, scaled down to its largest share of the loss where it is above that.
+
+        The share is taken over all processes together, so that many train as one does.
         """
         others = torch.stack(list(parts.values())).sum()
         everywhere = summed(torch.stack([spectral, others]).detach(), self.run.accelerator)
         factor = share_limit(everywhere[0], everywhere[1], self.config.spectral_max_share)
-        limited = factor * spectral
         self.run.collect(spectral_share=factor * everywhere[0] / (factor * everywhere[0] + everywhere[1]))
-        return limited
+        return factor * spectral
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """By the name under which a checkpoint keeps each."""
-        own = {"optimizer": self.optimizer}
-        return own if self.discriminator is None else own | {"discriminator_optimizer": self.discriminator_optimizer}
 
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps beside the model."""
-        if self.discriminator is None:
-            return {}
-        return {"discriminator": self.run.accelerator.unwrap_model(self.discriminator).state_dict()}
+class _ModuleInCheckpoint:
+    """A module as a part of checkpoints."""
 
-    def restore(self, groups: Mapping[str, dict[str, Tensor]]) -> None:
-        """Inverse of `tensors`."""
-        if self.discriminator is not None:
-            self.run.accelerator.unwrap_model(self.discriminator).load_state_dict(groups["discriminator"])
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.module.state_dict()
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        self.module.load_state_dict(tensors)
 
 
 @torch.no_grad()
-def validate(images: Spectrograms, run: Run, reconstruct: Callable[[Tensor], Tensor]) -> dict[str, float]:
-    """Held-out reconstruction, shared among processes: PSNR in dB over the full range, and L1.
+def validate_reconstruction(
+    images: Spectrograms, run: Run, reconstruct: Callable[[Tensor], Tensor]
+) -> dict[str, float]:
+    """Error of the reconstruction of held-out images, shared among processes.
 
     Args:
-        images: Held-out ones.
-        run: The run.
-        reconstruct: float32 [B, C, H, W] in [-1, 1] to the same, as whoever loads the model does it, in float32.
+        images: Held-out images.
+        run: The training run.
+        reconstruct: Maps images, float32 [B, C, H, W] in [-1, 1], to their reconstruction, in float32.
+
+    Returns:
+        "psnr" in dB over the full range, "l1" in model range.
     """
-    error = torch.zeros(3, device=run.device, dtype=torch.float64)  # squared and absolute error, pixels
+    error = torch.zeros(3, device=run.device, dtype=torch.float64)  # squared error, absolute error, pixels
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    for part in torch.arange(rank, len(images), world).split(16):
-        batch = to_model(images.pixels[part]).to(run.device, memory_format=run.memory_format)
+    for indices in torch.arange(rank, len(images), world).split(16):
+        batch = to_model(images.pixels[indices]).to(run.device, memory_format=run.memory_format)
         difference = reconstruct(batch).clamp(-1, 1) - batch
         error += torch.stack([difference.square().sum(), difference.abs().sum(), torch.tensor(batch.numel())]).to(error)
     squared, absolute, pixels = summed(error, run.accelerator).tolist()
     return {"psnr": 10 * math.log10(4 / (squared / pixels)), "l1": absolute / pixels}
 
 
-def keep(
+def keep_if_best(
     model: FirstStageModel,
     run: Run,
     data: SpectrogramData,
@@ -271,53 +204,40 @@ def keep(
     candidate: bool = True,
     quantize: bool = True,
 ) -> None:
-    """Log the scores of a validation and draw a sheet; keep model and facts where no earlier one was as good.
+    """Log a validation, write a sheet of reconstructions, and save the model if no earlier validation was better.
 
     Args:
-        model: As it was validated.
-        run: The run.
-        data: What it trains on.
-        scores: Of `validate`.
-        facts: That only this kind of first stage has.
-        candidate: False keeps nothing.
-        quantize: As of `first_stage.decode`.
+        model: With the weights that were validated.
+        run: The training run.
+        data: The training data.
+        scores: What the validation measured; the PSNR decides.
+        facts: Facts that only this kind of first stage has.
+        candidate: Whether the model may be saved at all.
+        quantize: Whether a VQModel replaces each latent by its nearest code.
     """
-    run.log({f"validation/{name}": value for name, value in scores.items()})
-    output_dir = run.config.output_dir
-    if candidate and run.judge_best(-scores["psnr"]) and run.is_main:
-        model.save_pretrained(output_dir / FIRST_STAGE)
-        channels, resolution = data.train.pixels.shape[1], data.train.pixels.shape[-1]
-        shared = {
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "latent_shape": list(latent_shape(model, channels, resolution)),
-            "data": data_facts(data),
-            "precision": run.accelerator.mixed_precision,
-            "images_a_step": run.images_a_step,
-            **provenance(),
-            "validation": scores,
-            "best_after": run.seen,
-        }
-        (output_dir / FACTS).write_text(json.dumps(dict(facts) | shared, indent=1))
+    if candidate:
+        _, channels, _, resolution = data.train.pixels.shape
+        shape = list(latent_shape(model, channels, resolution))
+        shared_facts = {"latent_shape": shape, "data": data_facts(data)}
+        run.keep_if_best(model, FIRST_STAGE, -scores["psnr"], scores, {**facts, **shared_facts})
+    else:
+        run.log({f"validation/{name}": value for name, value in scores.items()})
     if run.is_main:
-        _save_sheet(model, data, output_dir / "reconstructions" / f"images-{run.seen:09d}.png", quantize)
+        sheet = run.config.output_dir / RECONSTRUCTIONS / f"images-{run.seen:09d}.png"
+        _save_reconstructions(model, data, sheet, quantize)
 
 
 def finish(run: Run) -> TrainingResult:
-    """Complete the facts of the run, push where the settings ask for it, and return the result."""
+    """Close the run, push the model if the settings ask for that, and return the result."""
     result = run.finish(run.config.output_dir)
-    facts = result.facts
-    run.accelerator.print(
-        f"best after {facts['best_after']} images: "
-        + ", ".join(f"{name} {value:.4g}" for name, value in facts["validation"].items())
-    )
-    if run.is_main:
-        push_after_training(run.config, run.config.output_dir)
+    push_after_training(run, result)
     return result
 
 
-def _save_sheet(model: FirstStageModel, data: SpectrogramData, path: Path, quantize: bool) -> None:
-    """Held-out spectrograms above their reconstructions, one column a user."""
-    first = [int((data.validation.users == user).nonzero()[0]) for user in sorted(set(data.validation.users.tolist()))]
-    pixels = data.validation.pixels[first[:16]]
-    both = torch.cat([pixels, decode_to_pixels(model, encode_pixels(model, pixels), quantize=quantize)])
-    save_sheet(both, len(pixels), data.colormap, path)
+def _save_reconstructions(model: FirstStageModel, data: SpectrogramData, path: Path, quantize: bool) -> None:
+    """Write an image with held-out spectrograms above their reconstructions, one column per user."""
+    users = data.validation.users
+    first = [int((users == user).nonzero()[0]) for user in sorted(set(users.tolist()))]
+    pixels = data.validation.pixels[first[:SHEET_USERS]]
+    reconstructed = decode_to_pixels(model, encode_pixels(model, pixels), quantize=quantize)
+    save_sheet(torch.cat([pixels, reconstructed]), len(pixels), data.colormap, path)

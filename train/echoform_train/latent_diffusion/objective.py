@@ -1,4 +1,4 @@
-"""What the denoiser learns: v-prediction or flow matching, as a training loss and as the sampler that fits it."""
+"""Objectives of the denoiser, v-prediction and flow matching: the training loss, and the sampler that fits it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, Literal, cast
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from diffusers.training_utils import compute_snr
-from torch import Tensor
+from torch import Tensor, nn
+
+from echoform_train.latent_diffusion.latents import Latents
 
 BETA_SCHEDULES: dict[str, Any] = {
     "linear": "linear",
@@ -23,7 +25,7 @@ class VPrediction:
 
     Args:
         beta_schedule: "linear", "cosine" or "squaredcos_cap_v2"; the last two are one schedule.
-        snr_gamma: Signal-to-noise ratio above which a noise level weighs less; 0 weighs all alike.
+        snr_gamma: Signal-to-noise ratio above which a noise level gets a smaller weight; 0 weighs all levels alike.
     """
 
     def __init__(self, beta_schedule: str, snr_gamma: float) -> None:
@@ -40,12 +42,16 @@ class VPrediction:
         self.weights = snr.clamp(max=gamma) / (snr + 1) if snr_gamma else torch.ones(self.steps)
 
     def noised(self, latents: Tensor, noise: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Noised latents, timesteps, the target of the network, and the weight of each sample.
+        """Add noise to latents.
 
         Args:
             latents: Standardised, float32 [B, D, h, w].
-            noise: Normal, the same shape.
-            uniform: float32 [B] in [0, 1), which becomes the noise level.
+            noise: Standard normal, same shape.
+            uniform: float32 [B] in [0, 1); becomes the noise level.
+
+        Returns:
+            Noised latents [B, D, h, w], timesteps [B], what the network should predict [B, D, h, w], and the weight of
+            each sample in the loss [B].
         """
         timesteps = (uniform * self.steps).long()
         noised = self.noise.add_noise(latents, noise, timesteps)
@@ -53,7 +59,10 @@ class VPrediction:
         return noised, timesteps, target, self.weights.to(latents.device)[timesteps]
 
     def sampler(self) -> UniPCMultistepScheduler:
-        """UniPC (Zhao et al., 2023) over the same noise: in eight steps nearer to many than DPM-Solver++ or DDIM."""
+        """UniPC (Zhao et al., 2023) with the same noise schedule.
+
+        With eight steps its images are closer to those of many steps than with DPM-Solver++ or DDIM.
+        """
         return cast(UniPCMultistepScheduler, UniPCMultistepScheduler.from_config(self.noise.config))
 
 
@@ -65,7 +74,10 @@ class FlowMatching:
         self.steps = self.scheduler.config["num_train_timesteps"]
 
     def noised(self, latents: Tensor, noise: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As `VPrediction.noised`; the network learns the velocity noise - latents."""
+        """Add noise to latents; the network learns the velocity, noise - latents.
+
+        Arguments and results have the shapes and ranges of `VPrediction.noised`.
+        """
         normal = torch.special.ndtri(uniform.double().clamp(1e-6, 1 - 1e-6)).to(uniform)
         sigma = torch.sigmoid(normal)
         level = sigma[:, None, None, None]
@@ -73,12 +85,36 @@ class FlowMatching:
         return (1 - level) * latents + level * noise, sigma * self.steps, noise - latents, weights
 
     def sampler(self) -> FlowMatchEulerDiscreteScheduler:
-        """Euler steps along the flow."""
+        """Scheduler that takes Euler steps along the flow."""
         return self.scheduler
 
 
 def make_objective(
     name: Literal["v-prediction", "flow-matching"], beta_schedule: str, snr_gamma: float
 ) -> VPrediction | FlowMatching:
-    """The objective of a training script's flags."""
+    """Make the objective from the flags of `train ldm`; the last two are for v-prediction."""
     return FlowMatching() if name == "flow-matching" else VPrediction(beta_schedule, snr_gamma)
+
+
+def denoising_loss(
+    model: nn.Module, objective: VPrediction | FlowMatching, latents: Latents, noise: Tensor, level: Tensor
+) -> Tensor:
+    """Weighted mean squared error of the network's prediction, a scalar on the device of the network.
+
+    Args:
+        model: The denoiser.
+        objective: Adds the noise and knows what the network should predict.
+        latents: B standardised latents and their labels, on the CPU.
+        noise: Standard normal, of the shape of the latents, on the CPU.
+        level: Uniform in [0, 1), float32 [B], on the CPU; becomes the noise level.
+    """
+    device = next(model.parameters()).device
+    noised, timesteps, target, weights = objective.noised(latents.values, noise, level)
+    predicted = model(
+        noised.to(device),
+        timesteps.to(device),
+        users=latents.users.to(device),
+        conditions={name: labels.to(device) for name, labels in latents.conditions.items()},
+    ).sample
+    error = (predicted.float() - target.to(device)).square().mean(dim=(1, 2, 3))
+    return (weights.to(device) * error).mean()

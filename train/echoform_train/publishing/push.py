@@ -1,4 +1,4 @@
-"""`echoform push`: an exported folder to the Hub in one commit, with a card and a fingerprint of its own."""
+"""Push an exported folder to the Hub in one commit, with a card and a fingerprint."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 
 from echoform.hub import CARD, check_access, push_folder, retry_command, travelling_files
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.files import FACTS, FIRST_STAGE, PIPELINE
+from echoform_train.engine.files import FACTS, FIRST_STAGE
+from echoform_train.engine.run import Run
+from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
+from echoform_train.publishing.exported import find_model
 from echoform_train.publishing.fingerprint import write_fingerprint
 
 
@@ -25,30 +28,30 @@ def push(
     commit_message: str | None = None,
     create_pr: bool = False,
 ) -> str:
-    """Push a model with a card that names the repository and with a fresh fingerprint; the folder stays as it is.
+    """Push a model with a card that names the repository and with a new fingerprint; the folder stays as it is.
 
     Args:
-        folder: An exported pipeline (model_index.json), a model on its own (config.json), the output folder of a first
-            stage (its VQModel is pushed, to the root of the repository) or of another training (its pipeline is).
-        repo_id: As of `echoform.hub.push_folder`, and so are the others.
-        private: See there.
-        revision: See there.
-        token: See there.
-        commit_message: See there.
-        create_pr: See there.
+        folder: An exported pipeline or model, or the output folder of a training. Of a first stage, its model is
+            pushed to the root of the repository; of any other training, its pipeline.
+        repo_id: `user/name`, or a name in the namespace of the token; created if it does not exist.
+        private: Whether a new repository is private; otherwise the default of the namespace holds.
+        revision: Branch to commit to, created from `main` if it does not exist; None is main.
+        token: Token of the Hub; None is HF_TOKEN or the one that `hf auth login` stored.
+        commit_message: Title of the commit.
+        create_pr: Open a pull request instead of committing.
 
     Returns:
-        The URL of the commit or pull request; of the latest commit where nothing had to change.
+        URL of the commit or pull request, or of the latest commit if nothing had to change.
 
     Raises:
         FileNotFoundError: If the folder holds no model.
         ValueError: If it holds weights that are not safetensors.
-        PushError: If the push failed; the sentence says what continues.
+        PushError: If the push failed; the message says which command tries again.
     """
     model = find_model(folder)
-    asked_private = True if private else None  # else as the namespace has it
+    make_private = True if private else None  # None: the default of the namespace
     if "/" not in repo_id:
-        repo_id = check_access(repo_id, private=asked_private, token=token)
+        repo_id = check_access(repo_id, private=make_private, token=token)
     command = retry_command(folder, repo_id, private=private, revision=revision, create_pr=create_pr)
     with TemporaryDirectory(prefix="echoform-push-") as temporary:
         staged = Path(temporary) / model.name
@@ -56,7 +59,7 @@ def push(
         return push_folder(
             staged,
             repo_id,
-            private=asked_private,
+            private=make_private,
             revision=revision,
             token=token,
             commit_message=commit_message or f"Upload {folder.resolve().name} with echoform",
@@ -65,26 +68,8 @@ def push(
         )
 
 
-def find_model(folder: Path) -> Path:
-    """The folder of the model that `echoform push FOLDER` means.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    if (folder / "model_index.json").is_file() or (folder / "config.json").is_file():
-        return folder
-    if (folder / PIPELINE / "model_index.json").is_file():
-        return folder / PIPELINE
-    if (folder / FIRST_STAGE / "config.json").is_file() and (folder / FACTS).is_file():
-        return folder / FIRST_STAGE
-    raise FileNotFoundError(
-        f"{folder} holds no model: neither model_index.json nor config.json, nor {PIPELINE}/, "
-        f"nor {FIRST_STAGE}/ and {FACTS}"
-    )
-
-
 def stage(model: Path, staged: Path, repo_id: str) -> None:
-    """Copy what travels of a model to `staged`, and write the card of the repository and the fingerprint there."""
+    """Copy the files of a model that are pushed to `staged`, and write card and fingerprint there."""
     for path in travelling_files(model):
         (staged / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model / path, staged / path)
@@ -99,25 +84,28 @@ def stage(model: Path, staged: Path, repo_id: str) -> None:
     write_fingerprint(staged)
 
 
-def check_before_training(config: RunConfig) -> None:
-    """Notice before a training that its end could not be pushed.
+def check_before_training(run: Run) -> None:
+    """Make sure before a training that its result can be pushed, if the settings ask for that.
 
     Raises:
         PushError: If the token is missing, unknown or may not write there.
     """
-    if config.push_to_hub:
+    config = run.config
+    if run.is_main and config.push_to_hub:
         check_access(_repo_id(config), private=config.hub_private_repo or None, token=config.hub_token)
 
 
-def push_after_training(config: RunConfig, folder: Path) -> None:
-    """Push what a training made where its settings ask for that; called on the main process, when all is saved.
+def push_after_training(run: Run, result: TrainingResult) -> None:
+    """Print the summary of a training, and push its exported folder if the settings ask for that.
 
     Raises:
         PushError: If the push failed; the sentence says what continues.
     """
-    if config.push_to_hub:
+    run.accelerator.print(result.summary())
+    config = run.config
+    if run.is_main and config.push_to_hub:
         url = push(
-            folder,
+            result.exported,
             _repo_id(config),
             private=config.hub_private_repo,
             revision=config.hub_revision,
@@ -127,7 +115,7 @@ def push_after_training(config: RunConfig, folder: Path) -> None:
 
 
 def _without_folders(facts: dict[str, Any]) -> dict[str, Any]:
-    """Facts whose data are named, not placed: where they lie on this machine is nobody's business."""
+    """Facts with folders of this machine replaced by their names, because facts.json is public on the Hub."""
     kept = {name: _without_folders(value) if isinstance(value, dict) else value for name, value in facts.items()}
     if isinstance(source := kept.get("source"), str) and Path(source).is_absolute():
         kept["source"] = Path(source).name

@@ -1,9 +1,9 @@
-"""`echoform distill`: a denoiser that does in a few steps what its teacher does in many.
+"""`echoform distill`: train a denoiser that needs a few steps for what its teacher does in many.
 
-The student starts as a copy of the teacher and goes through its few steps with the same sampler; the whole way is
-differentiated, so that from the same noise it ends where the teacher's many steps end (after Luhman and Luhman, 2021,
-whose student has one step). It needs no data: noise and names are all that goes in, so that it can be done to any
-exported pipeline.
+The student starts as a copy of the teacher. Both get the same noise, and gradients flow through all sampling steps of
+the student, so that it learns to end where the teacher's many steps end (after Luhman and Luhman, 2021, whose student
+has one step). Training images are not needed: noise, users and conditions are the only inputs, so that any exported
+pipeline can be distilled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,25 +22,26 @@ from tqdm.auto import tqdm
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
+from echoform_train.engine.batches import Draw
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
 from echoform_train.engine.files import DENOISER, FACTS, PIPELINE
-from echoform_train.engine.provenance import provenance
-from echoform_train.engine.run import Draw, Run
+from echoform_train.engine.learner import Learner
+from echoform_train.engine.run import Run
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.export import export_pipeline
+from echoform_train.latent_diffusion.latents import PipelineFacts
 from echoform_train.publishing.exported import find_pipeline
 from echoform_train.publishing.fingerprint import sha256_of
 from echoform_train.publishing.push import check_before_training, push_after_training
 
 HELD_OUT = 64
-"""Images that validations make, from noise that no training step sees."""
+"""Images of a validation, generated from noise that no training step sees."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Make a pipeline of a few steps from one of many; what it learns from is the latter's own images."""
+    """Make a pipeline that needs few sampling steps from one that needs many, by learning from the latter's images."""
 
     preset: Literal["cpu", "gpu"] = "cpu"
     """Settings to start from; every other flag overrides them."""
@@ -48,11 +50,11 @@ class Config:
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
     steps: int = 4
-    """Steps of the new pipeline."""
+    """Sampling steps of the new pipeline."""
     teacher_steps: int = 32
-    """Steps of the teacher."""
+    """Sampling steps of the teacher."""
     guidance_scale: float = 1.0
-    """Of the teacher. The new pipeline has it built in, and needs no second pass for it."""
+    """Guidance scale of the teacher. The new pipeline learns its effect and needs no second forward pass for it."""
     ema_decay: float = 0.99
     """Decay of the averaged weights at each optimizer step; the averaged ones are validated and exported."""
 
@@ -94,86 +96,94 @@ def main(config: Config) -> TrainingResult:
     """Distil, and export the pipeline to OUTPUT_DIR/pipeline.
 
     Raises:
-        FileNotFoundError: If there is no exported pipeline, or nothing tells of its training.
-        ValueError: If the teacher has no more steps than the student.
+        FileNotFoundError: If there is no exported pipeline, or it has no facts.json.
+        ValueError: If the output folder holds another run.
         FloatingPointError: If the loss stops being finite.
         PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
     """
     folder = find_pipeline(config.pipeline)
-    if not (folder / FACTS).is_file():
-        raise FileNotFoundError(f"{config.pipeline} holds no {FACTS}, which tells what its images are of")
-    of_teacher = json.loads((folder / FACTS).read_text())
-    pipeline = VQLDMDopplerPipeline.from_pretrained(folder)
+    teacher_facts = read_facts(folder, config.pipeline)
     settings = {"steps": config.steps, "teacher_steps": config.teacher_steps, "guidance_scale": config.guidance_scale}
-    weights = [sha256_of(path) for path in sorted((folder / "unet").glob("*.safetensors"))]
-    run = Run(config.run, 1, settings | {"ema_decay": config.ema_decay, "teacher": weights})
-    if run.is_main:
-        check_before_training(config.run)
+    # A resumed run must have the same teacher, whatever its folder is called now.
+    weights = [sha256_of(path) for path in sorted((folder / DENOISER).glob("*.safetensors"))]
+    run = Run(config.run, 1, {**settings, "ema_decay": config.ema_decay, "teacher": weights})
+    check_before_training(run)
+
+    pipeline = VQLDMDopplerPipeline.from_pretrained(folder)
     unet: DopplerUNet2DModel = copy.deepcopy(pipeline.unet).to(run.device)
     unet.eval()  # the teacher's answer is exact: dropout would only add noise to it
-    if config.run.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
     teacher = FewSteps(pipeline.to(run.device), config.teacher_steps, config.guidance_scale)
-    student = FewSteps(with_unet(pipeline, unet, config.steps), config.steps)
-    ema = make_ema(unet, config.ema_decay)
-    model, optimizer = run.accelerator.prepare(student, run.optimizer(unet))
-    resumed = run.resume({"optimizer": optimizer})
-    if resumed is not None:
-        unet.load_state_dict(resumed["unet"])
-        restore_ema(ema, resumed["ema"])
+    few_step_pipeline = with_unet(pipeline, unet, config.steps)
+    student = FewSteps(few_step_pipeline, config.steps)
+    learner = Learner(run, DENOISER, unet, forward=student, ema_decay=config.ema_decay)
+    learner.resume()
     run.accelerator.init_trackers("distill", config={"preset": config.preset, "seed": config.run.seed})
+
+    # How far the teacher itself is off in so few steps: what distillation has to improve.
     held_out = HeldOut(teacher, config.run.seed, run.device)
     undistilled = held_out.distance(FewSteps(pipeline, config.steps, config.guidance_scale))
     run.accelerator.print(
-        f"{config.teacher_steps} steps to {config.steps}; in {config.steps} steps the teacher ends {undistilled:.4f} "
-        f"away from where {config.teacher_steps} take it"
+        f"{config.teacher_steps} steps to {config.steps}: without training, {config.steps} steps end {undistilled:.4f} "
+        f"(mean squared distance) from where {config.teacher_steps} steps end"
     )
-    output_dir = config.run.output_dir
+    facts = {**teacher_facts, "distilled": settings}
     while not run.done:
         for draw in run.draws():
-            with run.accelerator.accumulate(model):
-                asked = ask(unet, draw, run.device)
+            inputs = draw_inputs(unet, draw, run.device)
+            with learner.accumulate():
+                # The teacher runs at the precision of the student, so that the distance is not one of rounding.
                 with torch.no_grad(), run.accelerator.autocast():
-                    target = teacher(asked)
-                loss = F.mse_loss(model(asked), target)
-                run.collect(loss=loss)
-                run.descend(loss, optimizer, model)
-        ema.update_parameters(unet)
-        run.advance()
-        if run.due(config.run.logging_every):
-            run.log_means()
+                    target = teacher(inputs)
+                learner.descend(F.mse_loss(learner.model(inputs), target))
+        learner.finish_step()
         if run.due(config.run.validation_every):
-            with averaged(unet, ema):
-                distance = held_out.distance(student)
-                run.log({"validation/distance": distance})
-                if run.judge_best(distance) and run.is_main:
-                    unet.save_pretrained(output_dir / DENOISER)
-                    measured = {"validation": {"distance": distance, "undistilled": undistilled}}
-                    facts = _facts(run, of_teacher, settings) | measured | {"best_after": run.seen}
-                    (output_dir / FACTS).write_text(json.dumps(facts, indent=1))
-        if run.due(config.run.checkpointing_every) or run.done:
-            run.save({"optimizer": optimizer}, {"unet": unet.state_dict(), "ema": ema_tensors(ema)})
-    result = run.finish(output_dir / PIPELINE)
-    facts = result.facts
+            with learner.averaged():
+                scores = {"distance": held_out.distance(student)}
+                run.keep_if_best(unet, DENOISER, scores["distance"], scores, facts, {"undistilled": undistilled})
+        learner.save_if_due()
+
+    result = run.finish(config.run.output_dir / PIPELINE)
     if run.is_main:
-        best = DopplerUNet2DModel.from_pretrained(output_dir / DENOISER).to(run.device)
-        export_pipeline(with_unet(pipeline, best, config.steps), facts, output_dir / PIPELINE)
-    run.accelerator.print(
-        f"best after {facts['best_after']} images, {facts['validation']['distance']:.4f} away; "
-        f"pipeline in {output_dir / PIPELINE}"
-    )
-    if run.is_main:
-        push_after_training(config.run, output_dir / PIPELINE)
+        few_step_pipeline.register_modules(unet=DopplerUNet2DModel.from_pretrained(config.run.output_dir / DENOISER))
+        export_pipeline(few_step_pipeline, result.facts, result.exported)
+    push_after_training(run, result)
     return result
 
 
+def read_facts(folder: Path, source: str) -> dict[str, Any]:
+    """Read the facts of the teacher's training that hold for the student too, and all of them under "teacher".
+
+    Raises:
+        FileNotFoundError: If there are no facts.
+    """
+    if not (folder / FACTS).is_file():
+        raise FileNotFoundError(f"{source} holds no {FACTS}, which tells what its images are of")
+    facts = json.loads((folder / FACTS).read_text())
+    shared = ("kind", "preset", "objective", "data", "first_stage")
+    return {**{name: facts[name] for name in shared}, "teacher": facts}
+
+
+@dataclass(frozen=True)
+class SamplingInputs:
+    """Noise, and the users and conditions that it should be denoised to."""
+
+    noise: Tensor
+    """Standard normal, float32 [B, D, h, w]."""
+    users: Tensor
+    """Class ids, int64 [B]."""
+    conditions: dict[str, Tensor]
+    """Label ids by name of the condition, int64 [B]."""
+    generators: list[torch.Generator]
+    """One per image, for samplers that add noise."""
+
+
 class FewSteps(nn.Module):
-    """The sampler of a pipeline in so many steps as one network, from noise to latents.
+    """All sampling steps of a pipeline as one network, from noise to latents.
 
     Args:
-        pipeline: What samples.
-        steps: Of its scheduler.
-        guidance_scale: Pull towards the users and conditions; 1 is none.
+        pipeline: The pipeline.
+        steps: Number of sampling steps.
+        guidance_scale: Strength of the classifier-free guidance; 1 is none.
     """
 
     def __init__(self, pipeline: VQLDMDopplerPipeline, steps: int, guidance_scale: float = 1.0) -> None:
@@ -181,89 +191,62 @@ class FewSteps(nn.Module):
         self.unet: DopplerUNet2DModel = pipeline.unet
         self.pipeline, self.steps, self.guidance_scale = pipeline, steps, guidance_scale
 
-    def forward(self, asked: Asked) -> Tensor:
+    def forward(self, inputs: SamplingInputs) -> Tensor:
         """Standardised latents, float32 [B, D, h, w]."""
         return self.pipeline.denoise(
-            asked.noise,
-            self.pipeline.set_timesteps(self.steps, 1.0, asked.noise.device),
-            self.unet.embed_users(asked.users),
-            asked.conditions,
+            inputs.noise,
+            self.pipeline.set_timesteps(self.steps, 1.0, inputs.noise.device),
+            self.unet.embed_users(inputs.users),
+            inputs.conditions,
             self.guidance_scale,
-            asked.generators,
+            inputs.generators,
             None,
             tqdm(disable=True),
         )
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Noise, and whom it shall become."""
+def draw_inputs(unet: DopplerUNet2DModel, draw: Draw, device: torch.device) -> SamplingInputs:
+    """Draw noise, a user and a label of each condition per image.
 
-    noise: Tensor
-    """float32 [B, D, h, w]."""
-    users: Tensor
-    """int64 [B]."""
-    conditions: dict[str, Tensor]
-    """int64 [B] each."""
-    generators: list[torch.Generator]
-    """One an image, where the noise came from."""
-
-
-def ask(unet: DopplerUNet2DModel, draw: Draw, device: torch.device) -> Asked:
-    """Noise for anyone; each label of a condition, and none at all, comes equally often."""
+    All users are equally likely; so are all labels of a condition and its null class.
+    """
     side, channels = unet.config["sample_size"], unet.config["in_channels"]
     users = (draw.rand() * unet.config["num_users"]).long()
     conditions = {
-        name: (draw.rand() * (null + 1)).long().clamp(max=null) for name, null in sorted(unet.null_conditions.items())
+        name: (draw.rand() * (null + 1)).long().clamp(max=null).to(device)
+        for name, null in sorted(unet.null_conditions.items())
     }
-    return Asked(
-        noise=draw.randn(channels, side, side).to(device),
-        users=users.to(device),
-        conditions={name: labels.to(device) for name, labels in conditions.items()},
-        generators=draw.generators,
-    )
+    noise = draw.randn(channels, side, side)
+    return SamplingInputs(noise.to(device), users.to(device), conditions, draw.generators)
 
 
 class HeldOut:
-    """The teacher's latents from noise that training does not see, as what a student should make of it.
+    """The teacher's latents from noise that training does not see, as the target of the student.
 
     Args:
-        teacher: In its many steps.
-        seed: Of the run.
+        teacher: The teacher with its many steps.
+        seed: Seed of the run.
         device: Where to compute.
     """
 
     def __init__(self, teacher: FewSteps, seed: int, device: torch.device) -> None:
         generators = [torch.Generator().manual_seed(mix_seed(seed, -1, number)) for number in range(HELD_OUT)]
-        self.asked = ask(teacher.unet, Draw(torch.arange(HELD_OUT), generators), device)
-        self.latents = torch.no_grad()(teacher)(self.asked)
+        self.inputs = draw_inputs(teacher.unet, Draw(torch.arange(HELD_OUT), generators), device)
+        self.latents = torch.no_grad()(teacher)(self.inputs)
 
     @torch.no_grad()
     def distance(self, student: FewSteps) -> float:
-        """Mean squared distance of the student's latents to the teacher's; of two unrelated images it is some 2."""
-        return F.mse_loss(student(self.asked), self.latents).item()
+        """Mean squared distance between the student's and the teacher's latents; about 2 for unrelated images."""
+        return F.mse_loss(student(self.inputs), self.latents).item()
 
 
 def with_unet(teacher: VQLDMDopplerPipeline, unet: DopplerUNet2DModel, steps: int) -> VQLDMDopplerPipeline:
-    """The teacher's pipeline with another denoiser, made for so many steps without guidance."""
-    facts = ("id2label", "condition_labels", "latent_mean", "latent_std", "colormap", "axes")
+    """The teacher's pipeline with another denoiser, which by default takes `steps` steps without guidance."""
     return VQLDMDopplerPipeline(
         vqvae=teacher.vqvae,
         unet=unet,
         scheduler=copy.deepcopy(teacher.scheduler),
-        **{name: teacher.config[name] for name in facts},
+        **{name: teacher.config[name] for name in PipelineFacts.__annotations__},
         num_inference_steps=steps,
         guidance_scale=1.0,
     )
-
-
-def _facts(run: Run, teacher: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    kept = ("kind", "preset", "parameters", "objective", "data", "first_stage")
-    return {
-        **{name: teacher[name] for name in kept},
-        "teacher": teacher,
-        "distilled": settings,
-        "precision": run.accelerator.mixed_precision,
-        "images_a_step": run.images_a_step,
-        **provenance(),
-    }

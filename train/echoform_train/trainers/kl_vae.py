@@ -1,4 +1,4 @@
-"""`echoform train kl-vae`: the first stage, a stock diffusers AutoencoderKL, from a folder of spectrograms."""
+"""`echoform train kl-vae`: train a first stage without a codebook, a stock AutoencoderKL of diffusers."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
 from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
-from echoform_train.latent_diffusion.first_stage import latent_distribution, latents_to_images
+from echoform_train.latent_diffusion.first_stage import latent_distribution, latent_shape, latents_to_images
+from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig, make_presets, model_settings
 from echoform_train.latent_diffusion.first_stage_training import (
-    FirstStageConfig,
-    Learner,
+    FirstStageLearner,
     describe,
     finish,
-    keep,
-    latent_shape,
-    load,
-    make_presets,
-    start,
-    stock_settings,
+    keep_if_best,
+    load_training_data,
+    start_run,
+    validate_reconstruction,
 )
-from echoform_train.latent_diffusion.first_stage_training import validate as validate_reconstruction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +30,34 @@ class Config(FirstStageConfig):
     """Train the variational autoencoder that turns spectrograms into small continuous latents."""
 
     kl_weight: float = 1e-4
-    """Pulls the latents' distribution to a standard normal one, a nat of a latent number."""
+    """Weight of the KL divergence between the latents' distribution and a standard normal one, in nats per latent
+    number."""
     ema_decay: float = 0.999
-    """Decay of the averaged weights at each optimizer step; the averaged ones are validated and kept."""
+    """Decay of the averaged weights at each optimizer step; the averaged ones are validated and saved."""
 
 
 PRESETS = make_presets(Config)
 START_LOGVAR = -6.0
-"""Log variance of the latents before training: a deviation of 0.05."""
+"""Log variance of the latents before training: a standard deviation of 0.05."""
 
 
 class VariationalAutoencoder(nn.Module):
-    """The forward pass of training around a stock AutoencoderKL, in one module for wrappers of many processes."""
+    """A stock AutoencoderKL with the forward pass of its training."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
         self.vae = vae
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [B, C, H, W] and normal noise [B, D, h, w] -> reconstruction [B, C, H, W], KL divergence in nats.
+        """Encode images to a distribution of latents, draw latents from it and decode them.
 
-        The divergence from the standard normal distribution is the mean over all latent numbers.
+        Args:
+            images: float32 [B, C, H, W] in [-1, 1].
+            noise: Standard normal, float32 [B, D, h, w].
+
+        Returns:
+            Reconstruction [B, C, H, W], and the KL divergence from the standard normal distribution in nats, a scalar:
+            the mean over all latent numbers.
         """
         posterior = latent_distribution(self.vae, images)
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
@@ -63,17 +66,20 @@ class VariationalAutoencoder(nn.Module):
 
 
 def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:
-    """Mean divergence of normal distributions from the standard one, in nats a number (Kingma and Welling 2013)."""
+    """Mean KL divergence of normal distributions from the standard one, in nats per number.
+
+    Source: Kingma and Welling 2014, appendix B.
+    """
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
 
 
 def build_model(config: Config, channels: int) -> AutoencoderKL:
-    """A stock AutoencoderKL for images of `channels` channels, whose distributions start narrow.
+    """Build a stock AutoencoderKL for images of `channels` channels, whose latent distributions start narrow.
 
-    As wide as torch's weights make them, they would drown the latents until the encoder has learned to narrow them.
+    With torch's initial weights they would be so wide that their noise hides the latents early in the training.
     """
-    vae = AutoencoderKL(**stock_settings(config, channels))
-    # Stock has it, for means and then log variances.
+    vae = AutoencoderKL(**model_settings(config, channels))
+    # The first half of its channels are means, the second half log variances.
     assert vae.quant_conv is not None and vae.quant_conv.bias is not None
     with torch.no_grad():
         vae.quant_conv.weight[config.latent_channels :] = 0
@@ -82,56 +88,52 @@ def build_model(config: Config, channels: int) -> AutoencoderKL:
 
 
 def main(config: Config) -> TrainingResult:
-    """Train, keep the best model in OUTPUT_DIR/vqvae and what was measured in OUTPUT_DIR/facts.json."""
-    return train(config, load(config))
+    """Train, and keep in OUTPUT_DIR the best model (vqvae) and what was measured (facts.json)."""
+    data = load_training_data(config)
+    return train(config, data)
 
 
 def train(config: Config, data: SpectrogramData) -> TrainingResult:
-    """Train on `data`; the exported folder of the result is OUTPUT_DIR.
+    """Train a KL-VAE on `data`; OUTPUT_DIR is the exported folder of the result.
 
     Raises:
         ValueError: If a setting is out of range.
         FloatingPointError: If a loss stops being finite.
-        PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
+        PushError: If the result is to be pushed and cannot be; noticed before the training where possible.
     """
-    run = start(config, data)
+    run = start_run(config, data)
     channels, resolution = data.train.pixels.shape[1], data.train.pixels.shape[-1]
     vae = build_model(config, channels)
-    if config.run.gradient_checkpointing:
-        vae.enable_gradient_checkpointing()
     run.accelerator.print(describe("KL-VAE", vae, data))
     shape = latent_shape(vae, channels, resolution)
-    learner = Learner(config, run, VariationalAutoencoder(vae), channels)
-    ema = make_ema(vae, config.ema_decay)
-    resumed = run.resume(learner.optimizers())
-    if resumed is not None:
-        vae.load_state_dict(resumed["vae"])
-        restore_ema(ema, resumed["ema"])
-        learner.restore(resumed)
+    learner = FirstStageLearner(config, run, "vae", vae, VariationalAutoencoder(vae), config.ema_decay)
+    learner.resume()
     run.accelerator.init_trackers("kl-vae", config={"preset": config.preset, "seed": config.run.seed})
 
     facts = {"kind": "kl-vae", "preset": config.preset, "kl_weight": config.kl_weight}
     while not run.done:
+        # One optimizer step. The noise comes from the draw, so that it does not depend on the number of processes.
         for draw in run.draws():
             images = learner.images(data.train, draw)
-            with run.accelerator.accumulate(learner.model):
+            with learner.accumulate():
                 reconstruction, kl = learner.model(images, draw.randn(*shape).to(run.device))
                 run.collect(kl_nats=kl)
-                learner.descend(images, reconstruction, {"kl": config.kl_weight * kl})
-        ema.update_parameters(vae)
-        run.advance()
-        if run.due(config.run.logging_every):
-            run.log_means()
+                learner.descend_reconstruction(images, reconstruction, kl=config.kl_weight * kl)
+        learner.finish_step()
+        # The averaged weights are validated, because they are the ones that are saved.
         if run.due(config.run.validation_every):
-            with averaged(vae, ema):
-                keep(vae, run, data, validate(vae, data.validation, run), facts)
-        if run.due(config.run.checkpointing_every) or run.done:
-            run.save(learner.optimizers(), {"vae": vae.state_dict(), "ema": ema_tensors(ema), **learner.tensors()})
+            with learner.averaged():
+                keep_if_best(vae, run, data, validate(vae, data.validation, run), facts)
+        learner.save_if_due()
     return finish(run)
 
 
 def validate(vae: AutoencoderKL, images: Spectrograms, run: Run) -> dict[str, float]:
-    """Held-out reconstruction from the mean as of `reconstruction.validate`, and the KL divergence in nats a number."""
+    """Measure the reconstruction of held-out images from the means of their latents.
+
+    Returns:
+        "psnr" in dB, "l1" in model range, and "kl_nats", the KL divergence in nats per latent number.
+    """
     total = torch.zeros(2, device=run.device, dtype=torch.float64)  # divergence, images
 
     def reconstruct(batch: Tensor) -> Tensor:
@@ -140,6 +142,6 @@ def validate(vae: AutoencoderKL, images: Spectrograms, run: Run) -> dict[str, fl
         total.add_(torch.stack([kl * len(batch), torch.tensor(len(batch))]).to(total))
         return latents_to_images(vae, posterior.mode(), quantize=False)
 
-    scores = validate_reconstruction(images, run, reconstruct)
+    errors = validate_reconstruction(images, run, reconstruct)
     nats, count = summed(total, run.accelerator).tolist()
-    return scores | {"kl_nats": nats / count}
+    return errors | {"kl_nats": nats / count}

@@ -1,4 +1,4 @@
-"""`echoform train vq-vae`: the first stage, a stock diffusers VQModel, from a folder of spectrograms."""
+"""`echoform train vq-vae`: train a first stage with a codebook, a stock VQModel of diffusers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.codebook import EMACodebook, look_up, nearest_codes
 from echoform_train.latent_diffusion.first_stage import images_to_latents, latents_to_images
+from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig, make_presets, model_settings
 from echoform_train.latent_diffusion.first_stage_training import (
-    FirstStageConfig,
-    Learner,
+    FirstStageLearner,
     describe,
     finish,
-    keep,
-    load,
-    make_presets,
-    start,
-    stock_settings,
+    keep_if_best,
+    load_training_data,
+    start_run,
+    validate_reconstruction,
 )
-from echoform_train.latent_diffusion.first_stage_training import validate as validate_reconstruction
 from echoform_train.scoring.metrics import codebook_usage
 
 
@@ -35,7 +33,7 @@ class Config(FirstStageConfig):
     """Train the VQ-VAE that turns spectrograms into small latents."""
 
     vq_embed_dim: int = 4
-    """Numbers a code."""
+    """Numbers per code."""
     num_vq_embeddings: int = 256
     """Codes in the codebook."""
 
@@ -44,23 +42,31 @@ class Config(FirstStageConfig):
     quantize_after: int = 10_000
     """Images seen before the codebook starts from k-means; until then the network trains without it."""
     codebook_decay: float = 0.99
-    """Share of the past in the codebook's moving averages at each optimizer step."""
+    """Decay of the codebook's moving averages at each optimizer step."""
     commitment_weight: float = 0.25
-    """Pulls latents to their codes."""
+    """Weight of the distance between latents and their codes."""
 
 
 PRESETS = make_presets(Config, quantize_after=8_000)
 
 
 class QuantizedAutoencoder(nn.Module):
-    """The forward pass of training around a stock VQModel, in one module so that wrappers for many processes see it."""
+    """A stock VQModel with the forward pass of its training."""
 
     def __init__(self, vqvae: VQModel) -> None:
         super().__init__()
         self.vqvae = vqvae
 
     def forward(self, images: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Images [B, C, H, W] -> reconstruction [B, C, H, W], latents [B, D, h, w], codes [B, h, w] or None."""
+        """Reconstruct images.
+
+        Args:
+            images: float32 [B, C, H, W] in [-1, 1].
+            quantize: Whether to replace latents by their nearest codes.
+
+        Returns:
+            Reconstruction [B, C, H, W], latents [B, D, h, w] before quantisation, and codes [B, h, w] or None.
+        """
         latents = images_to_latents(self.vqvae, images)
         if not quantize:
             return latents_to_images(self.vqvae, latents, quantize=False), latents, None
@@ -73,27 +79,68 @@ class QuantizedAutoencoder(nn.Module):
 
 
 def build_model(config: Config, channels: int) -> VQModel:
-    """A stock VQModel for images of `channels` channels."""
+    """Build a stock VQModel for images of `channels` channels."""
     return VQModel(
-        **stock_settings(config, channels),
+        **model_settings(config, channels),
         vq_embed_dim=config.vq_embed_dim,
         num_vq_embeddings=config.num_vq_embeddings,
     )
 
 
 def main(config: Config) -> TrainingResult:
-    """Train, keep the best model in OUTPUT_DIR/vqvae and what was measured in OUTPUT_DIR/facts.json."""
-    return train(config, load(config))
+    """Train, and save the best model to OUTPUT_DIR/vqvae and its facts to OUTPUT_DIR/facts.json."""
+    return train(config, load_training_data(config))
 
 
 def train(config: Config, data: SpectrogramData) -> TrainingResult:
     """Train on `data`; the exported folder of the result is OUTPUT_DIR.
 
     Raises:
-        ValueError: If the codebook would start only after the end, or a setting is out of range.
+        ValueError: If the codebook would start only after the end, or another setting is out of range.
         FloatingPointError: If a loss stops being finite.
-        PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
+        PushError: If the result is to be pushed and cannot be; noticed before the training where possible.
     """
+    _check(config)
+    run = start_run(config, data)
+    vqvae = build_model(config, channels=data.train.pixels.shape[1])
+    run.accelerator.print(describe("VQ-VAE", vqvae, data))
+    # The codebook follows moving averages of the latents instead of gradients.
+    vqvae.quantize.embedding.weight.requires_grad_(False)
+    learner = FirstStageLearner(config, run, "vqvae", vqvae, QuantizedAutoencoder(vqvae))
+    codebook = EMACodebook(vqvae.quantize.embedding.weight, run.accelerator, decay=config.codebook_decay)
+    learner.parts["codebook"] = codebook
+    learner.resume()
+    run.accelerator.init_trackers("vq-vae", config={"preset": config.preset, "seed": config.run.seed})
+
+    facts = {"kind": "vq-vae", "preset": config.preset, "quantized": config.quantize}
+    while not run.done:
+        # Latents that still change a lot would leave most codes unused, so the codebook joins later.
+        quantize = config.quantize and run.seen >= config.quantize_after
+        if quantize and not codebook.started:
+            _start_codebook(codebook, vqvae, data.train, run)
+        # One optimizer step, of one or more forward passes.
+        for draw in run.draws():
+            images = learner.images(data.train, draw)
+            with learner.accumulate():
+                reconstruction, latents, codes = learner.model(images, quantize)
+                if codes is None:
+                    learner.descend_reconstruction(images, reconstruction)
+                else:
+                    commitment = config.commitment_weight * F.mse_loss(latents, look_up(codes, codebook.weight))
+                    learner.descend_reconstruction(images, reconstruction, commitment=commitment)
+                    restarted = codebook.update(latents, codes, run.generator())
+                    run.collect(restarted_codes=torch.tensor(restarted, device=run.device))
+        learner.finish_step()
+        if run.due(config.run.validation_every):
+            scores = validate(vqvae, data.validation, run, quantize)
+            # Without its codebook the model is not yet what will be used, however good its reconstructions are.
+            candidate = quantize == config.quantize
+            keep_if_best(vqvae, run, data, scores, facts, candidate=candidate, quantize=quantize)
+        learner.save_if_due()
+    return finish(run)
+
+
+def _check(config: Config) -> None:
     if config.quantize and config.quantize_after >= config.run.max_train_images:
         raise ValueError(
             f"--quantize-after must lie before the end of training at {config.run.max_train_images} images, "
@@ -101,59 +148,17 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
         )
     if config.run.gradient_checkpointing:
         raise ValueError("--gradient-checkpointing is nothing that a VQModel of diffusers can do; `train kl-vae` can")
-    run = start(config, data)
-    channels = data.train.pixels.shape[1]
-    vqvae = build_model(config, channels)
-    run.accelerator.print(describe("VQ-VAE", vqvae, data))
-    vqvae.quantize.embedding.weight.requires_grad_(False)
-    learner = Learner(config, run, QuantizedAutoencoder(vqvae), channels)
-    codebook = EMACodebook(vqvae.quantize.embedding.weight, run.accelerator, decay=config.codebook_decay)
-    resumed = run.resume(learner.optimizers())
-    if resumed is not None:
-        vqvae.load_state_dict(resumed["vqvae"])
-        learner.restore(resumed)
-        if "codebook" in resumed:
-            codebook.restore(resumed["codebook"])
-    run.accelerator.init_trackers("vq-vae", config={"preset": config.preset, "seed": config.run.seed})
-
-    facts = {"kind": "vq-vae", "preset": config.preset, "quantized": config.quantize}
-    while not run.done:
-        quantize = config.quantize and run.seen >= config.quantize_after
-        if quantize and not codebook.started:
-            _start_codebook(codebook, vqvae, data.train, run)
-        for draw in run.draws():
-            images = learner.images(data.train, draw)
-            with run.accelerator.accumulate(learner.model):
-                reconstruction, latents, codes = learner.model(images, quantize)
-                if codes is None:
-                    learner.descend(images, reconstruction, {})
-                else:
-                    commitment = config.commitment_weight * F.mse_loss(latents, look_up(codes, codebook.weight))
-                    learner.descend(images, reconstruction, {"commitment": commitment})
-                    restarted = codebook.update(latents, codes, run.generator())
-                    run.collect(restarted_codes=torch.tensor(restarted, device=run.device))
-        run.advance()
-        if run.due(config.run.logging_every):
-            run.log_means()
-        if run.due(config.run.validation_every):
-            scores = validate(vqvae, data.validation, run, quantize)
-            # A network that still trains without its codebook is not a candidate for the best one.
-            keep(vqvae, run, data, scores, facts, candidate=quantize == config.quantize, quantize=quantize)
-        if run.due(config.run.checkpointing_every) or run.done:
-            groups = {"codebook": codebook.tensors()} if codebook.started else {}
-            run.save(learner.optimizers(), {"vqvae": vqvae.state_dict(), **groups, **learner.tensors()})
-    return finish(run)
 
 
 @torch.no_grad()
 def _start_codebook(codebook: EMACodebook, vqvae: VQModel, images: Spectrograms, run: Run) -> None:
-    """K-means on the latents of some training images, the same ones on every process."""
+    """Put the codes on k-means centres of the latents of some training images, the same ones on every process."""
     generator = run.generator(purpose=1)
     chosen = torch.randperm(len(images), generator=generator)[:256]
     latents = torch.cat(
         [
-            vqvae.encode(to_model(images.pixels[part]).to(run.device)).latents.permute(0, 2, 3, 1).flatten(0, 2)
-            for part in chosen.split(16)
+            vqvae.encode(to_model(images.pixels[batch]).to(run.device)).latents.permute(0, 2, 3, 1).flatten(0, 2)
+            for batch in chosen.split(16)
         ]
     )
     few = torch.randperm(len(latents), generator=generator)[: 64 * len(codebook.weight)]
@@ -161,7 +166,12 @@ def _start_codebook(codebook: EMACodebook, vqvae: VQModel, images: Spectrograms,
 
 
 def validate(vqvae: VQModel, images: Spectrograms, run: Run, quantize: bool) -> dict[str, float]:
-    """Held-out reconstruction as of `reconstruction.validate`, with the codebook also its use and perplexity."""
+    """Measure the reconstruction of held-out images.
+
+    Returns:
+        "psnr" in dB, "l1" in model range; with `quantize` also "codebook_use", the share of codes in use, and their
+        "perplexity".
+    """
     histogram = torch.zeros(vqvae.config["num_vq_embeddings"], device=run.device)
 
     def reconstruct(batch: Tensor) -> Tensor:
