@@ -12,20 +12,20 @@ from functools import partial
 import pytest
 import torch
 
-from echoform_train.engine.parallel import side_by_side
+from echoform_train.engine.parallel import run_in_processes
 
 SCRIPT = """
 import os, sys, time
 from functools import partial
 from pathlib import Path
-from echoform_train.engine.parallel import side_by_side
+from echoform_train.engine.parallel import run_in_processes
 
 def hang(folder):
     (folder / "pid").write_text(str(os.getpid()))
     time.sleep(120)
 
 if __name__ == "__main__":
-    side_by_side([partial(hang, Path(sys.argv[1]))], 2)
+    run_in_processes([partial(hang, Path(sys.argv[1]))], 2)
 """
 
 
@@ -43,9 +43,9 @@ def test_every_job_is_done_on_one_core_in_another_process_and_tensors_arrive_who
     try:
         import jobs  # type: ignore[import-not-found]
 
-        side_by_side([partial(jobs.write, tmp_path, torch.arange(k, k + 1_000)) for k in range(4)], workers=2)
+        run_in_processes([partial(jobs.write, tmp_path, torch.arange(k, k + 1_000)) for k in range(4)], workers=2)
         with pytest.raises(ValueError, match="numbers must be others"):
-            side_by_side([partial(jobs.fail, tmp_path, torch.arange(3))], workers=2)
+            run_in_processes([partial(jobs.fail, tmp_path, torch.arange(3))], workers=2)
     finally:
         sys.path.remove(str(tmp_path))
     written = [(tmp_path / str(k)).read_text().split() for k in range(4)]

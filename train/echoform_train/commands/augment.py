@@ -16,7 +16,7 @@ from echoform_train.data.config import PublishConfig, data_facts
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.engine.files import FACTS, PIPELINE, REPORT_DATA, REPORT_PAGE, SPLIT
-from echoform_train.engine.parallel import cores
+from echoform_train.engine.parallel import usable_cores
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.exported import find_pipeline
 from echoform_train.study.dataset import images_to_add
@@ -196,7 +196,7 @@ def plan(config: Config) -> tuple[Study, list[str]]:
         add=add,
         window_s=config.window_s if config.window_s is not None else (data.axes or {}).get("window_s"),
         device=device,
-        workers=config.workers or (cores() if device == "cpu" else 1),
+        workers=config.workers or (usable_cores() if device == "cpu" else 1),
         seed=config.seed,
     )
     return study, notes + left_out

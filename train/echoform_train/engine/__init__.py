@@ -1,1 +1,1 @@
-"""What every training shares: run, settings, checkpoints, seeds, schedules, precision, provenance."""
+"""The parts that all trainings share: the run, its settings, checkpoints, schedules, seeds, precision, provenance."""

@@ -1,4 +1,4 @@
-"""Settings that every training script shares, and how presets and flags make them."""
+"""Settings that all trainers share, the presets of a trainer, and the settings that a resumed run must keep."""
 
 from __future__ import annotations
 
@@ -17,89 +17,112 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """How to train: lengths are counted in images seen, over all processes."""
+    """Settings of a training run. Lengths and intervals are images seen, counted over all processes."""
 
     output_dir: Path
-    """Folder for checkpoints, logs, pictures and the model."""
+    """Output folder for checkpoints, log, sample sheets and the model."""
     seed: int = 0
-    """Seed of weights, batch order and noise."""
+    """Seed of initial weights, batch order and noise."""
     max_train_images: int = 100_000
-    """Length of the training, images seen."""
+    """Length of the training in images seen."""
     train_batch_size: int = 16
-    """Images a process and a forward pass."""
+    """Batch size per process and forward pass."""
     gradient_accumulation_steps: int = 1
-    """Forward passes an optimizer step."""
+    """Forward passes per optimizer step."""
     learning_rate: float = 2e-4
-    """Peak learning rate."""
+    """Learning rate at the end of the warm-up, the highest of the training."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """adamw decays weights apart from the gradient; adam and sgd (Nesterov momentum 0.9) add the decay to it."""
+    """sgd has Nesterov momentum 0.9. adamw decays weights directly; adam and sgd add the decay to the gradient."""
     lr_scheduler: Shape = "cosine"
-    """What follows the warm-up: a half cosine to zero, a constant, a drop every --lr-step-every images, or a drop
-    after each plateau of --lr-plateau-patience validations."""
+    """Learning rate after the warm-up. cosine: half a cosine down to zero. step: a drop every --lr-step-every images.
+    plateau: a drop after every --lr-plateau-patience validations in a row without a new best."""
     lr_warmup_steps: int = 100
     """Optimizer steps of linear warm-up."""
     lr_decay: float = 0.3
-    """Factor of each drop of the schedules step and plateau."""
+    """Factor by which each drop multiplies the learning rate, with --lr-scheduler step or plateau."""
     lr_step_every: int = 30_000
-    """Images seen between two drops of the schedule step."""
+    """Images seen between two drops, with --lr-scheduler step."""
     lr_plateau_patience: int = 3
-    """Validations without a new best that make one drop of the schedule plateau."""
+    """Validations in a row without a new best before a drop, with --lr-scheduler plateau."""
     adam_weight_decay: float = 1e-2
-    """Weight decay; biases and norms are not decayed."""
+    """Weight decay of every optimizer; biases and norms are not decayed."""
     max_grad_norm: float = 1.0
-    """Gradients are clipped to this norm."""
+    """Gradients are clipped to this L2 norm."""
     mixed_precision: Literal["no", "fp16", "bf16", "auto"] = "auto"
-    """auto: bf16 where a measurement finds it faster, else no."""
+    """auto: bf16 if this machine computes clearly faster in it, else no."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, some 30 % more time."""
+    """Recompute activations in the backward pass: less memory, about 30 % more time."""
     validation_every: int = 10_000
     """Images seen between two validations on held-out recordings."""
     early_stopping_patience: int = 8
-    """Validations without a new best after which training stops; 0 never stops."""
+    """Validations in a row without a new best before the training stops; 0 never stops early."""
     checkpointing_every: int = 20_000
     """Images seen between two checkpoints."""
     checkpoints_total_limit: int = 2
-    """Checkpoints to keep."""
+    """Number of newest checkpoints to keep."""
     resume_from_checkpoint: str | None = None
-    """'latest', or the folder of a checkpoint."""
+    """'latest', or the folder of a checkpoint, to continue an interrupted training. Default: train from the start."""
     logging_every: int = 1_000
-    """Images seen between two lines of the log."""
+    """Images seen between two entries of the log."""
     report_to: Literal["auto", "tensorboard", "wandb", "trackio", "none"] = "auto"
     """Tracker of accelerate, besides OUTPUT_DIR/log.jsonl; auto: tensorboard if it is installed, else none."""
     push_to_hub: bool = False
-    """Push the result to the Hub when the training is over."""
+    """Push the trained model to the Hub when the training is over."""
     hub_model_id: str | None = None
-    """Repository to push to, user/model. Default: the name of the output folder, under your own name."""
+    """Hub repository to push to, user/name. Default: the name of the output folder, in your own account."""
     hub_private_repo: bool = False
-    """Make the repository private where it has to be made."""
+    """Make the repository private if it is created."""
     hub_revision: str | None = None
     """Branch to push to. Default: main."""
     hub_token: str | None = None
-    """Token of the Hub. Default: HF_TOKEN, or what `hf auth login` keeps; neither is visible to other users."""
+    """Hub token. Default: HF_TOKEN, or the token of `hf auth login`, which other users of the machine cannot see."""
 
 
 def make_preset(
     config_class: Callable[..., T],
     name: str,
-    run: dict[str, Any],
+    run_settings: dict[str, Any],
     data_class: Callable[..., Any],
     **settings: Any,
 ) -> T:
-    """A training script's settings of one preset; what only the user can know is left to the flags."""
+    """Build the settings of one preset of a trainer; only the data and the output folder are left to the flags.
+
+    Args:
+        config_class: Settings of the trainer, with fields `preset`, `data` and `run`.
+        name: Of the preset.
+        run_settings: Fields of `RunConfig` in which the preset differs from its defaults.
+        data_class: Settings of the data.
+        settings: Fields of `config_class` in which the preset differs from its defaults.
+    """
     return config_class(
         preset=name,
         data=data_class(data=tyro.MISSING),
-        run=RunConfig(output_dir=tyro.MISSING, **run),
+        run=RunConfig(output_dir=tyro.MISSING, **run_settings),
         **settings,
     )
 
 
-# What may differ between a run and its continuation: where things lie, how long, how often, and what is only looked at.
-_FREE = ("preset", "data", "run", "first_stage", "initial_pipeline", "guidance_scale", "sample_every")
+_FREE_ON_RESUME = frozenset(
+    {
+        "preset",  # only a name: the values that it stands for are compared
+        "data",  # may have moved; the saved split names the images, and Run compares their number
+        "first_stage",  # may have moved
+        "initial_pipeline",  # may have moved; its weights are already in the checkpoint
+        "run",  # lengths and intervals; Run compares seed, batch, precision and optimizer itself
+        "guidance_scale",  # only for the sample sheets
+        "sample_every",  # only for the sample sheets
+    }
+)
 
 
-def fixed_settings(config: Any) -> dict[str, Any]:
-    """The settings of a training script that a resumed run must share with the run that it continues; JSON-able."""
-    return json.loads(
-        json.dumps({name: value for name, value in asdict(config).items() if name not in _FREE}, default=str)
-    )
+def resume_settings(config: Any) -> dict[str, Any]:
+    """The settings of a trainer that a resumed run must share with the run that it continues, JSON-able.
+
+    These are all settings that change the weights, except those that `Run` compares itself.
+
+    Args:
+        config: Settings of a trainer, a dataclass.
+    """
+    fixed = {name: value for name, value in asdict(config).items() if name not in _FREE_ON_RESUME}
+    # Through JSON, so that they compare equal to the settings in a checkpoint: paths as text, tuples as lists.
+    return json.loads(json.dumps(fixed, default=str))

@@ -1,4 +1,4 @@
-"""Work that does not wait for other work, in processes side by side."""
+"""Independent jobs in parallel processes."""
 
 from __future__ import annotations
 
@@ -13,37 +13,39 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import RLock
 
 
-def cores() -> int:
-    """Cores that this process may use."""
+def usable_cores() -> int:
+    """Number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def side_by_side(jobs: Sequence[Callable[[], object]], workers: int) -> None:
-    """Call all jobs, so many at a time, each in a process of its own that computes on one core.
+def run_in_processes(jobs: Sequence[Callable[[], object]], workers: int) -> None:
+    """Call all jobs in parallel processes, each of which computes on one core.
 
-    Networks as small as ours gain little from a second core (1.3 times, measured), two trainings side by side gain
-    twice. A job's progress bar stands on the line of its process. The processes end with this one, however it ends.
+    Small networks gain little from a second core, so that two trainings in parallel finish sooner than one after the
+    other on two cores. The progress bars of each process have a line of their own. The processes end when this one
+    does, even if it is killed.
 
     Args:
-        jobs: Picklable, such as `functools.partial`s of functions of a module; what they return is dropped.
-        workers: Processes at most.
+        jobs: Picklable functions, such as `functools.partial` of a function of a module; results are dropped.
+        workers: Largest number of processes.
 
     Raises:
-        Exception: What a job raised first; those that have not begun are left out, and those that have are waited for.
+        Exception: The first error of a job. Jobs that have started are waited for, the others are not started.
     """
     if not jobs:
         return
     workers = min(workers, len(jobs))
-    # Spawned, not forked: a forked child of a process that has started threads can hang.
+    # Spawn, not fork: a forked child of a process with threads can hang.
     context = multiprocessing.get_context("spawn")
+    # Each process takes one line of the terminal for its progress bars.
     lines = context.Queue()
     for line in range(workers):
         lines.put(line)
     begin = (lines, context.RLock())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=begin) as pool:
-        # Pickled here, tensors travel as bytes; the pool would put them into shared memory, which can be small.
+        # Pickled here, because the pool itself would send tensors through shared memory, which can be too small.
         futures = [pool.submit(_call, pickle.dumps(job)) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -54,8 +56,8 @@ def side_by_side(jobs: Sequence[Callable[[], object]], workers: int) -> None:
 
 
 def _begin(lines: Queue[int], writing: RLock) -> None:
-    """Make a new process ready: one core, a line for its bars, and an end together with its parent."""
-    import torch  # whoever only counts cores goes without
+    """Prepare a new process: one core, a line for its progress bars, and a thread that ends it with its parent."""
+    import torch  # slow to import, and not needed to count cores
     from tqdm import tqdm
 
     torch.set_num_threads(1)
@@ -64,11 +66,11 @@ def _begin(lines: Queue[int], writing: RLock) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def follow() -> None:
+    def end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _call(job: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Which number format trains fastest on a device: measured once, then chosen."""
+"""Choice between float32 and bfloat16 on a device; on a CPU both are timed once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 from torch.nn import functional as F
 
-# bf16 has to win clearly: two processes, or a run and its resumption, must not disagree because of a close race.
+# bfloat16 has to be clearly faster: two processes, or a run and its resume, must not choose differently by chance.
 _CLEAR_GAIN = 1.25
 _REPEATS = 9
 
@@ -18,8 +18,9 @@ _REPEATS = 9
 def autocast_dtype(device: torch.device | str) -> torch.dtype | None:
     """The dtype to give to `torch.autocast` on a device, or None to stay in float32.
 
-    On a CPU this is bfloat16 where a convolution is at least 1.25 times faster in it, forward and backward (some 0.1 s,
-    measured once a process); on a CUDA device, bfloat16 where the hardware has it; elsewhere None.
+    On a CPU this is bfloat16 if a convolution runs at least 1.25 times faster in it, forward and backward; this is
+    measured once per process and takes about 0.1 s. On a CUDA device it is bfloat16 if the hardware supports it. On
+    other devices it is None.
     """
     kind = torch.device(device).type
     if kind == "cuda":
@@ -38,18 +39,18 @@ def accelerate_precision(setting: str) -> str:
 
 @lru_cache(maxsize=1)
 def cpu_bf16_gain() -> float:
-    """How many times faster than float32 one core runs a convolution, forward and backward, under bf16 autocast."""
-    # An own generator: choosing a precision must not move the caller's stream of random numbers.
+    """Speed of a convolution, forward and backward, under bfloat16 autocast on one core, divided by that in float32."""
+    # Its own generator: the choice of a precision must not change the random numbers of the training.
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(16, 64, 16, 16, generator=generator).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(64, 64, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads that wait for one another on a busy machine would be what is measured
+    torch.set_num_threads(1)  # on a busy machine, several threads would mostly measure how long they wait
     try:
         pairs = [(_pass_s(image, weight, bf16=False), _pass_s(image, weight, bf16=True)) for _ in range(_REPEATS)]
     finally:
         torch.set_num_threads(threads)
-    # The fastest repeat says most about the hardware; the others say what else the machine was doing.
+    # The fastest repeat shows the hardware; slower ones also show what else the machine was doing.
     float32_s, bf16_s = (min(seconds) for seconds in zip(*pairs, strict=True))
     return float32_s / bf16_s
 

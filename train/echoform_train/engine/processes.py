@@ -1,4 +1,4 @@
-"""Numbers of all processes together."""
+"""Sums over all processes of a training."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from torch import Tensor
 
 
 def summed(values: Tensor, accelerator: Accelerator) -> Tensor:
-    """The sum of a tensor over all processes, on each of them."""
+    """Sum a tensor over all processes; every process gets the result."""
     return cast(Tensor, accelerator.reduce(values, reduction="sum"))

@@ -1,4 +1,4 @@
-"""Where a run came from: command, commit, versions and machine, for cards, reports and benchmark tables."""
+"""Provenance of a number: command, commit, versions and machine, for cards, reports and benchmark tables."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import echoform
 
 
 def provenance() -> dict[str, Any]:
-    """Facts that make a number repeatable; JSON-able."""
+    """Command, commit, versions and machine of this process, JSON-able."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *map(_placeless, _without_tokens(sys.argv[1:]))]),
+        "command": shlex.join([Path(sys.argv[0]).name, *map(_without_folder, _without_tokens(sys.argv[1:]))]),
         "commit": _commit(),
         "versions": {
             "echoform": echoform.__version__,
@@ -31,21 +31,21 @@ def provenance() -> dict[str, Any]:
 
 
 def machine() -> str:
-    """The processor or GPU that trains, in words."""
+    """The GPU or processor that trains, for example `2 x NVIDIA H100` or `4 cores of AMD EPYC`."""
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     threads = torch.get_num_threads()
     return f"{threads} core{'s' if threads > 1 else ''} of {_processor()}"
 
 
-def _placeless(argument: str) -> str:
-    """Names what lies at an absolute path: where that is on this machine is nobody's business."""
+def _without_folder(argument: str) -> str:
+    """The argument with an absolute path shortened to its last part: cards are public, folders of a machine are not."""
     flag, sign, value = argument.rpartition("=")
     return f"{flag}{sign}{Path(value).name}" if Path(value).is_absolute() else argument
 
 
 def _without_tokens(arguments: list[str]) -> list[str]:
-    """Cards and facts are public; whoever runs the command again is logged in on their own."""
+    """The arguments without Hub tokens: cards and facts are public."""
     kept: list[str] = []
     secret_follows = False
     for argument in arguments:
@@ -66,7 +66,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Commit of the source tree that runs, with + where it was changed; None outside a checkout."""
+    """Commit of the checkout that runs, with a + if files were changed; None outside a checkout."""
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
     try:

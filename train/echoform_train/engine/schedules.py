@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of the optimizer step and of what validation has shown."""
+"""Learning rate as a function of the optimizer step and of the validations so far."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ def learning_rate_at(
     step_every: int = 1,
     plateaus: int = 0,
 ) -> float:
-    """Learning rate of one optimizer step: linear warm-up, then a half cosine to zero, a constant, or a staircase.
+    """Learning rate of one optimizer step: a linear warm-up, then the chosen shape.
 
-    Being a function of its arguments alone, it does not depend on accumulation, on the number of processes or on a
-    resume.
+    It depends on nothing but its arguments, so that gradient accumulation, several processes and a resume do not change
+    it.
 
     Args:
         step: Optimizer steps already taken, from 0.
         peak: Rate at the end of the warm-up.
         warmup_steps: Steps of the warm-up; the first step gets `peak / warmup_steps`.
         total_steps: Steps of the whole run.
-        shape: What follows the warm-up. "step" multiplies the rate by `decay` every `step_every` steps counted from the
-            start of the run, "plateau" once for each of `plateaus`.
+        shape: What follows the warm-up. "cosine": half a cosine down to zero. "constant": `peak`. "step": `peak` times
+            `decay` for every `step_every` steps since the start of the run. "plateau": `peak` times `decay` for each of
+            `plateaus`.
         decay: Factor of one drop, in (0, 1].
         step_every: Optimizer steps between two drops of "step".
-        plateaus: Drops that `Plateau` has asked for.
+        plateaus: Number of drops so far, `Plateau.drops`.
 
     Raises:
         ValueError: If the warm-up is longer than the run, or a factor or an interval of drops is out of range.
@@ -59,17 +60,18 @@ def learning_rate_at(
 
 @dataclass
 class Plateau:
-    """Counts the drops of the learning rate that validations without a new best ask for; its fields are its state.
+    """Counter of the drops of the learning rate after validations without a new best; its fields are its state.
 
     Raises:
         ValueError: If the patience is less than 1.
     """
 
     patience: int
-    """Validations in a row without a new best that make one drop."""
+    """Validations in a row without a new best before a drop."""
     waited: int = 0
     """Validations since the last new best or drop."""
     drops: int = 0
+    """Drops so far."""
 
     def __post_init__(self) -> None:
         if self.patience < 1:

@@ -1,4 +1,4 @@
-"""One seed from several numbers."""
+"""Seeds of random generators made from several numbers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ _MASK = (1 << 64) - 1
 
 
 def mix_seed(*numbers: int) -> int:
-    """Seed in 0..2^32 - 1 from several numbers, so that neighbouring ones give unrelated streams of noise.
+    """Mix several numbers into one seed, so that neighbouring numbers give unrelated streams of noise.
 
-    torch's CPU generator reads only the lowest 32 bits of a seed, so that sums or shifts of counters would collide or
-    be cut off. Each number passes through splitmix64 (Steele et al., OOPSLA 2014).
+    torch's CPU generator reads only the lowest 32 bits of a seed, so sums or shifts of counters would collide or be cut
+    off.
+
+    Args:
+        numbers: Any integers, for example the seed of a run and a counter; their order matters.
+
+    Returns:
+        A seed in 0..2^32 - 1.
+
+    Source: the output function of splitmix64 for each number (Steele et al., OOPSLA 2014).
     """
     state = 0x632BE59BD9B4E019
     for number in numbers:

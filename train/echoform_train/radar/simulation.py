@@ -12,7 +12,7 @@ import tyro
 from tqdm import tqdm
 
 from echoform_train.engine.files import AXES, METADATA
-from echoform_train.engine.parallel import cores
+from echoform_train.engine.parallel import usable_cores
 from echoform_train.radar import pictures
 from echoform_train.radar.body import CONDITIONS
 from echoform_train.radar.mocap import UpAxis
@@ -155,7 +155,7 @@ def simulate(config: SimulationConfig) -> Path:
         (folder / user).mkdir(parents=True)
     jobs = [(config, walk) for walk in walks]
     with (folder / METADATA).open("w", encoding="utf-8") as metadata:
-        for rows in tqdm(_in_order(jobs, config.workers or cores()), total=len(jobs), unit="recording"):
+        for rows in tqdm(_in_order(jobs, config.workers or usable_cores()), total=len(jobs), unit="recording"):
             metadata.writelines(json.dumps(row) + "\n" for row in rows)
     (folder / AXES).write_text(json.dumps(picture_axes(config), indent=2) + "\n", encoding="utf-8")
     return folder

@@ -11,7 +11,7 @@ from typing import Any
 
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.files import FACTS
-from echoform_train.engine.parallel import side_by_side
+from echoform_train.engine.parallel import run_in_processes
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.study.choosing import Chosen, choose_images
 from echoform_train.study.comparisons import Row
@@ -90,7 +90,7 @@ def run_study(study: Study, root: Path, dataset: Path) -> Results:
 def _ahead(study: Study, root: Path, makers: Sequence[Callable[[Stages], object]]) -> None:
     """Make stages side by side, where more than one process may; who goes through them in order finds them made."""
     if study.workers > 1:
-        side_by_side([partial(_alone, root, make) for make in makers], study.workers)
+        run_in_processes([partial(_alone, root, make) for make in makers], study.workers)
 
 
 def _alone(root: Path, make: Callable[[Stages], object]) -> None:
