@@ -10,6 +10,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from echoform_train.engine.extras import MissingPackageError
+
 VERBS = {
     "quickstart": ("commands.quickstart", "simulate walkers, train both stages, generate, judge, and write one page"),
     "simulate": ("commands.simulate", "make a folder of spectrograms of simulated walking people"),
@@ -65,11 +67,11 @@ def main(argv: list[str] | None = None) -> None:
     verb, flags = found
     module = _load(VERBS[verb][0])
     config = parse(module, flags, prog=f"echoform {verb}")
-    from echoform.hub import PushError  # a third of a second, which `echoform --help` does not need
+    from echoform.hub import PushError  # takes 0.3 s to import, and `echoform --help` does not need it
 
     try:
         module.main(config)
-    except (ValueError, FileNotFoundError, FloatingPointError, PushError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError, MissingPackageError, PushError) as error:
         print(f"echoform {verb}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

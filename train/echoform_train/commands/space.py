@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 
 from echoform.hub import CARD, PushError, merge_card
 from echoform_cards.space_card import update_space_readme
+from echoform_train.engine.extras import missing_package
 
 PINNED = "models.json"
 """Beside the app: {kind: {"repo": Hub id, "revision": commit}}, where the environment names nothing."""
@@ -80,11 +81,12 @@ def serve(models: dict[str, tuple[str, str | None]], port: int) -> None:
     """Run the app in a process of its own, as the Hub would, until it ends.
 
     Raises:
-        ValueError: If gradio is not installed.
+        MissingPackageError: If gradio is not installed.
         FileNotFoundError: If the app is not there.
     """
+    # The app imports gradio in a process of its own, where a missing package would be a traceback.
     if find_spec("gradio") is None:
-        raise ValueError("the Space needs gradio, which is not installed; pip install 'echoform[space]' brings it")
+        raise missing_package("gradio", "the Space", '"echoform[space]"')
     environment = {name: value for name, value in os.environ.items() if name not in _variables()}
     for kind, (repo, revision) in models.items():
         environment[f"ECHOFORM_{kind.upper()}_REPO"] = repo

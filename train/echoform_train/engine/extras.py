@@ -1,4 +1,4 @@
-"""Optional packages: which extra of echoform installs them, and the error where one is missing."""
+"""Optional packages, which the extras of echoform install, and the error if one is missing."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from contextlib import contextmanager
 
 
 class MissingPackageError(ImportError):
-    """An optional package is needed and not installed; the message says how to install it."""
+    """A package that an extra installs is needed and missing; the message says how to install it."""
 
 
 @contextmanager
 def needs_extra(extra: str, purpose: str) -> Iterator[None]:
-    """Import optional packages inside the block.
+    """Import packages of an extra inside the block.
 
     Args:
-        extra: Name of the extra in pyproject.toml that installs them.
-        purpose: What needs them, the subject of the error's sentence, such as "--report-to tensorboard".
+        extra: Name of the extra in pyproject.toml.
+        purpose: What needs the package, as the subject of a sentence, for example "the perceptual loss".
 
     Raises:
-        MissingPackageError: If one of them is not installed.
+        MissingPackageError: If the package is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise MissingPackageError(missing_package(str(error.name), purpose, f'"echoform[{extra}]"')) from error
+        raise missing_package(str(error.name), purpose, f'"echoform[{extra}]"') from error
 
 
-def missing_package(package: str, purpose: str, requirement: str) -> str:
-    """The sentence that names a missing package and the command that installs it."""
-    return f"{purpose} needs the package {package}, which is not installed; install it with: pip install {requirement}"
+def missing_package(package: str, purpose: str, requirement: str) -> MissingPackageError:
+    """The error that names a missing package, what needs it, and the command that installs it."""
+    return MissingPackageError(
+        f"{purpose} needs the package {package}, which is not installed; install it with: pip install {requirement}"
+    )

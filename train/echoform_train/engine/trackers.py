@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accelerate.tracking import get_available_trackers
 
-from echoform_train.engine.extras import MissingPackageError, missing_package
+from echoform_train.engine.extras import missing_package
 
 
 def tracker(report_to: str) -> str | None:
@@ -23,5 +23,5 @@ def tracker(report_to: str) -> str | None:
         return "tensorboard" if "tensorboard" in installed else None
     if report_to not in installed:
         requirement = '"echoform[tensorboard]"' if report_to == "tensorboard" else report_to
-        raise MissingPackageError(missing_package(report_to, f"--report-to {report_to}", requirement))
+        raise missing_package(report_to, f"--report-to {report_to}", requirement)
     return report_to

@@ -6,14 +6,19 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 from scipy.io.matlab import MatReadError
 
+from echoform_train.engine.extras import needs_extra
+
+if TYPE_CHECKING:
+    import h5py
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NUMBER_CLASSES = ("double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
@@ -36,7 +41,14 @@ def read_array(path: Path, mat_variable: str | None = None) -> NDArray[Any]:
     """
     if path.suffix.lower() == ".npy":
         return _read_npy(path)
-    return _read_hdf5(path, mat_variable) if h5py.is_hdf5(path) else _read_mat(path, mat_variable)
+    return _read_hdf5(path, mat_variable) if _is_hdf5(path) else _read_mat(path, mat_variable)
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Whether a .mat file is of version 7.3: its HDF5 signature stands at the start, or behind MATLAB's 512 bytes."""
+    with _told_as(".mat"), path.open("rb") as file:
+        head = file.read(512 + len(_HDF5_SIGNATURE))
+    return head.startswith(_HDF5_SIGNATURE) or head[512:] == _HDF5_SIGNATURE
 
 
 def _read_npy(path: Path) -> NDArray[Any]:
@@ -55,6 +67,8 @@ def _read_mat(path: Path, mat_variable: str | None) -> NDArray[Any]:
 
 
 def _read_hdf5(path: Path, mat_variable: str | None) -> NDArray[Any]:
+    with needs_extra("matlab", "a .mat file of version 7.3"):
+        import h5py
     with _told_as(".mat of version 7.3"), h5py.File(path) as file:
         arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset) and _is_matrix(item)}
         sizes = {name: (item.shape[::-1], str(item.dtype)) for name, item in arrays.items()}

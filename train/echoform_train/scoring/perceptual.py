@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
+
+from echoform_train.engine.extras import needs_extra
 
 
 class PerceptualLoss(nn.Module):
@@ -16,11 +19,13 @@ class PerceptualLoss(nn.Module):
 
     Raises:
         FileNotFoundError: If the backbone is not in torch's cache and cannot be downloaded.
+        MissingPackageError: If the package lpips is not installed.
     """
 
     def __init__(self, backbone: str = "alex") -> None:
         super().__init__()
-        import lpips  # slow to import, and only needed where this loss is used
+        with needs_extra("lpips", "the perceptual loss"):
+            import lpips  # slow to import, and only needed where this loss is used
 
         try:
             self.distance = lpips.LPIPS(net=backbone, verbose=False)
@@ -40,11 +45,12 @@ class PerceptualLoss(nn.Module):
         return self.distances(reconstruction, target).mean()
 
 
-def perceptual_weights() -> Path:
-    """File in torch's cache that holds the AlexNet weights which `PerceptualLoss` needs; it need not exist yet."""
+def perceptual_available() -> bool:
+    """Whether `PerceptualLoss` runs without a download: lpips is installed, torchvision's AlexNet is in the cache."""
     from torchvision.models import AlexNet_Weights
 
-    return Path(torch.hub.get_dir()) / "checkpoints" / AlexNet_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / AlexNet_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    return find_spec("lpips") is not None and weights.is_file()
 
 
 def as_rgb(image: Tensor) -> Tensor:
