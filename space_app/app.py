@@ -1,11 +1,11 @@
-"""The Space: published echoform pipelines in the browser, loaded as a stranger would load them."""
+"""The Space: published echoform pipelines in the browser, loaded with plain diffusers."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from typing import Any
 
-import hardware  # before all that imports torch
+import hardware  # first, because its `spaces` must be imported before torch
 
 # isort: split
 import depth
@@ -37,7 +37,7 @@ CSS = """
 
 
 def describe(pipe: Any) -> str:
-    """What the spectrograms show, with units as far as the model knows its axes."""
+    """One sentence on the axes of the spectrograms, with units as far as the pipeline's config has them."""
     time, doppler = "time runs from left to right", "Doppler frequency from bottom to top"
     axes = pipe.config["axes"] or {}
     if "window_s" in axes:
@@ -45,12 +45,12 @@ def describe(pipe: Any) -> str:
     if {"doppler_min_hz", "doppler_max_hz"} <= axes.keys():
         doppler += f", {axes['doppler_min_hz']:g} to {axes['doppler_max_hz']:g} Hz"
     place = source("doppler")
-    assert place is not None  # the pipeline came from it
+    assert place is not None  # the pipeline was loaded from it
     return f"Model `{place.repo}`: {time}, {doppler}."
 
 
 def doppler_tabs(pipe: Any) -> None:
-    """Generate, vary, and whether it helped; all begin with the same two examples."""
+    """The tabs "Generate", "Vary" and "Did it help?"; the first two show the same two examples."""
     examples = generate.draw_examples(pipe)
     with gr.Tab("Generate"):
         gr.Markdown(describe(pipe))
@@ -62,15 +62,16 @@ def doppler_tabs(pipe: Any) -> None:
 
 
 def build() -> gr.Blocks:
-    """The page for the pipelines that are named; the examples on it are made on the CPU.
+    """Build the page for the pipelines that are configured; its examples are generated on the CPU.
 
     Raises:
-        SystemExit: If none is named.
+        SystemExit: If no pipeline is configured.
     """
     doppler_pipe, depth_pipe = load("doppler"), load("depth")
     if doppler_pipe is None and depth_pipe is None:
         names = f"{variable('doppler')} or {variable('depth')}"
         raise SystemExit(f"{names} must name the pipeline to show, a Hub id or a folder")
+    # A missing pipeline leaves a tab that says which variable would name one.
     with gr.Blocks(title="echoform", delete_cache=DELETE_CACHE_S) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Tabs():
@@ -93,7 +94,7 @@ def main() -> None:
     page = build()
     for kind in ("doppler", "depth"):
         if source(kind) is not None:
-            pipeline(kind)  # to the GPU before the first visitor waits for it
+            pipeline(kind)  # moves it to the GPU before the first visitor comes
     page.launch(
         theme=gr.themes.Soft(font=["system-ui", "sans-serif"]),
         css=CSS,

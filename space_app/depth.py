@@ -1,4 +1,4 @@
-"""The tab that turns 16-bit depth images into embeddings and back, in millimetres, and finds the nearest."""
+"""The tab "Depth": 16-bit depth images to embeddings and back to millimetres, nearest images, and interpolation."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NEAREST = 3
 NUM_SCENES = 6
 SCENE_PX = 128
 BETWEEN = 4
-"""Frames of an animation for one of the strip."""
+"""Frames of the animation per image of the strip."""
 FRAME_MS = 100
 HEADINGS = ["file", "RMSE in mm", "MAE in mm", "validity IoU", "out of range", "nearest image"]
 COLUMN_PX: list[str | int] = [150, 110, 110, 120, 120, 150]
 
 
 def draw_scene(seed: int, side: int, low_mm: float, high_mm: float) -> np.ndarray:
-    """Depth of a ball before a slanted wall, uint16 millimetres [side, side]; 0 where a corner has no reading."""
+    """Simulated scene: a ball before a slanted wall, uint16 millimetres [side, side]; a corner has no reading (0)."""
     rng = np.random.default_rng(seed)
     rows, columns = (np.mgrid[:side, :side] + 0.5) / side - 0.5
     reach = high_mm - low_mm
@@ -48,7 +48,7 @@ def draw_scene(seed: int, side: int, low_mm: float, high_mm: float) -> np.ndarra
 
 @cache
 def scenes(first: int = 0, count: int = NUM_SCENES) -> tuple[tuple[str, Image.Image], ...]:
-    """Simulated scenes in the loaded model's range and units, and their names: something to be near to."""
+    """Names and images of simulated scenes in the loaded model's range and units, for the search of nearest images."""
     config = load("depth").config
     span, units_per_mm = config["depth_range_mm"], config["units_per_mm"]
     far_mm = min(span["max"], 65535 / units_per_mm)
@@ -62,10 +62,10 @@ def scenes(first: int = 0, count: int = NUM_SCENES) -> tuple[tuple[str, Image.Im
 
 
 def read_depth(pipe: Any, name: str, picture: Image.Image) -> np.ndarray:
-    """Depth of one image as float [H, W] in mm, 0 where there is no reading or one out of the model's range.
+    """Depth of one image as float [H, W] in mm; 0 where there is no reading, or one outside the model's range.
 
     Raises:
-        gradio.Error: If it is no depth image, or nothing of it lies in the model's range.
+        gradio.Error: If it is no depth image, or no reading lies in the model's range.
     """
     try:
         depth_mm = pipe.read(picture) / pipe.config["units_per_mm"]
@@ -80,25 +80,29 @@ def read_depth(pipe: Any, name: str, picture: Image.Image) -> np.ndarray:
 
 
 def comparison(name: str, before_mm: np.ndarray, after_mm: np.ndarray, rmse_mm: float) -> Shown:
-    """Depth before and after in one scale, and the signed error, each with a colour bar in mm."""
-    known, said = before_mm > 0, after_mm > 0
+    """Three framed images in mm: depth and reconstruction in one colour scale, and the signed error."""
+    known, known_after = before_mm > 0, after_mm > 0
     low, high = float(before_mm[known].min()), float(before_mm[known].max())
     bar = depth_bar(low, max(high, low + 1))
-    error_mm, both = after_mm - before_mm, known & said
+    error_mm, both = after_mm - before_mm, known & known_after
     reach = float(np.quantile(np.abs(error_mm[both]), 0.99)) if both.any() else 1.0
     difference = signed_bar(max(1.0, math.ceil(reach)), "mm")
     return [
         (frame(paint(before_mm, bar, known), bar=bar), name),
-        (frame(paint(after_mm, bar, said), bar=bar), "reconstruction"),
+        (frame(paint(after_mm, bar, known_after), bar=bar), "reconstruction"),
         (frame(paint(error_mm, difference, both), bar=difference), f"RMSE {rmse_mm:.1f} mm"),
     ]
 
 
 def nearest(latents: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each embedding [N, D] the NEAREST most similar others [M, D] but itself (others begin with it).
+    """The NEAREST most similar embeddings of each embedding, itself excluded.
+
+    Args:
+        latents: float [N, D].
+        others: float [M, D], of which the first N rows are `latents`.
 
     Returns:
-        Cosines float [N, NEAREST] and places int64 [N, NEAREST], the most similar first.
+        Cosines float [N, NEAREST] and indices into `others`, int64 [N, NEAREST], the most similar first.
     """
     rows, columns = (torch.nn.functional.normalize(one.float()) for one in (latents, others))
     cosines = rows @ columns.T
@@ -122,11 +126,12 @@ def embed(files: list[str]) -> tuple[Shown, list[list[Any]], Shown, str, str, st
 
 
 def look_at(pipe: Any, images: list[tuple[str, Image.Image]]) -> tuple[Shown, list[list[Any]], Shown, str, str, str]:
-    """What `embed` gives of opened images and their names."""
+    """Do what `embed` does for opened images with their names."""
     before = [read_depth(pipe, name, picture) for name, picture in images]
     with told_to_the_visitor():
         output = pipe([picture for _, picture in images], batch_size=4)
         around = pipe.encode([picture for _, picture in scenes()])
+    # Neighbours are looked for among the other images and the simulated scenes.
     units_per_mm = pipe.config["units_per_mm"]
     cosines, places = nearest(output.latents, torch.cat([output.latents, around]))
     gallery = [*images, *scenes()]
@@ -148,25 +153,25 @@ def look_at(pipe: Any, images: list[tuple[str, Image.Image]]) -> tuple[Shown, li
 
 
 def show_depth(pipe: Any, picture: Image.Image) -> Image.Image:
-    """A depth image in colours of its own span, with a colour bar in mm."""
+    """Show a depth image in a colour scale that spans its own readings, in mm."""
     depth_mm = pipe.read(picture) / pipe.config["units_per_mm"]
     return show_mm(depth_mm, span_of(depth_mm))
 
 
 def span_of(depth_mm: np.ndarray) -> Bar:
-    """Colours for all readings of an array in mm, 0 where there is none."""
+    """Colour scale that spans all readings of an array in mm (0 is no reading)."""
     known = depth_mm[depth_mm > 0]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     return depth_bar(low, max(high, low + 1))
 
 
 def show_mm(depth_mm: np.ndarray, bar: Bar) -> Image.Image:
-    """Depth [H, W] in mm, 0 where there is no reading, in the colours of a bar beside it."""
+    """Show depth [H, W] in mm (0 is no reading) in a given colour scale, with its bar."""
     return frame(paint(depth_mm, bar, depth_mm > 0), bar=bar)
 
 
 def pack(names: list[str], depth: list[np.ndarray]) -> str:
-    """Path of a ZIP with depth images, uint16 [H, W], as 16-bit PNG."""
+    """Write depth images, uint16 [H, W], as 16-bit PNG into a ZIP, and return its path."""
     path = download_path("reconstructions.zip")
     with zipfile.ZipFile(path, "w") as archive:
         for number, (name, one) in enumerate(zip(names, depth, strict=True)):
@@ -178,12 +183,12 @@ def pack(names: list[str], depth: list[np.ndarray]) -> str:
 
 @on_gpu
 def interpolate_depth(first: str, last: str, steps: int) -> tuple[Shown, str]:
-    """Walk from one depth image to another along the line between their embeddings.
+    """Interpolate from one depth image to another along the line between their embeddings.
 
     Args:
         first: PNG or TIFF, 16-bit greyscale in the model's units.
         last: The same, of the same size.
-        steps: Images with both ends, 2 to 9.
+        steps: Images including both ends, 2 to 9.
 
     Returns:
         The decoded images, all in one colour scale in mm; and the way there and back as an animated WebP with frames
@@ -198,7 +203,7 @@ def interpolate_depth(first: str, last: str, steps: int) -> tuple[Shown, str]:
     if ends[0].size != ends[1].size:
         one, other = (f"{picture.width} x {picture.height}" for picture in ends)
         raise refusal(f"The two images must be of one size, got {one} and {other}.")
-    stride = math.ceil(max(ends[0].size) / (2 * SHOWN_PX))  # no larger than it is shown
+    stride = math.ceil(max(ends[0].size) / (2 * SHOWN_PX))  # no larger than it is shown on the page
     with told_to_the_visitor():
         size = ends[0].height // stride, ends[0].width // stride
         walk = pipe.interpolate(*ends, steps=BETWEEN * (steps - 1) + 1, size=size).depth
@@ -209,7 +214,7 @@ def interpolate_depth(first: str, last: str, steps: int) -> tuple[Shown, str]:
 
 
 def animation(frames: list[Image.Image]) -> str:
-    """Path of a WebP that shows frames there and back, exact in every pixel."""
+    """Write a lossless animated WebP that shows the frames forwards and backwards, and return its path."""
     path = download_path("from_one_to_the_other.webp")
     there_and_back = [*frames[1:], *frames[-2:0:-1]]
     frames[0].save(
@@ -219,7 +224,7 @@ def animation(frames: list[Image.Image]) -> str:
 
 
 def tab(pipe: Any) -> None:
-    """Files on the left, what the model makes of them on the right; filled with simulated scenes."""
+    """Build the tab: files on the left, results on the right, filled with two simulated scenes."""
     span, drawn = pipe.config["depth_range_mm"], scenes(first=NUM_SCENES, count=2)
     paths = [download_path(name) for name, _ in drawn]
     for path, (_, picture) in zip(paths, drawn, strict=True):
@@ -250,8 +255,8 @@ def tab(pipe: Any) -> None:
             moving = gr.Image(
                 label="There and back", type="filepath", interactive=False, buttons=["download", "fullscreen"]
             )
-    together = model_queue()
+    queue = model_queue()
     outputs = [compared, table, near, npy, archive, pointed]
-    button.click(embed, files, outputs, api_name="embed", show_progress_on=compared, **together)
-    files.upload(embed, files, outputs, api_visibility="private", show_progress_on=compared, **together)
-    walk.click(interpolate_depth, [*ends, steps], [strip, moving], api_name="interpolate_depth", **together)
+    button.click(embed, files, outputs, api_name="embed", show_progress_on=compared, **queue)
+    files.upload(embed, files, outputs, api_visibility="private", show_progress_on=compared, **queue)
+    walk.click(interpolate_depth, [*ends, steps], [strip, moving], api_name="interpolate_depth", **queue)

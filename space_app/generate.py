@@ -1,4 +1,4 @@
-"""The tab that draws spectrograms of chosen people, one after the other, with everything to draw them again."""
+"""The tab "Generate": spectrograms of chosen people, and the Python that makes the same ones again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def labels(names: dict[str, str]) -> list[str]:
 
 
 def condition_choices(pipe: Any) -> list[str]:
-    """Every value of every condition as "name=value"."""
+    """All values of all conditions of a pipeline, each as "name=value"."""
     conditions = pipe.config["condition_labels"] or {}
     return [f"{name}={value}" for name, values in conditions.items() for value in labels(values)]
 
@@ -38,7 +38,7 @@ def parse_conditions(chosen: list[str]) -> dict[str, str]:
     """Turn ["name=value", ...] into {name: value}.
 
     Raises:
-        ValueError: If one condition is asked for twice.
+        ValueError: If one condition has two values.
     """
     pairs = [choice.split("=", 1) for choice in chosen]
     conditions = dict(pairs)
@@ -48,7 +48,7 @@ def parse_conditions(chosen: list[str]) -> dict[str, str]:
 
 
 def with_axes(pipe: Any, picture: Image.Image) -> Image.Image:
-    """A spectrogram with seconds, hertz and decibels, as far as the model knows them."""
+    """Frame a spectrogram with axes in seconds, hertz and decibels, as far as the pipeline's config has them."""
     axes, colormap = pipe.config["axes"] or {}, pipe.config["colormap"]
     x = Axis(0, axes["window_s"], "s") if "window_s" in axes else None
     y = None
@@ -66,7 +66,7 @@ def with_axes(pipe: Any, picture: Image.Image) -> Image.Image:
 def snippet(
     users: list[str], conditions: dict[str, str], num_images_per_user: int, steps: int, guidance: float, seed: int
 ) -> str:
-    """Python that makes the same pictures outside the Space."""
+    """Python code that makes the same images outside the Space."""
     seeds = f"range({seed}, {seed + len(users) * num_images_per_user})"
     arguments = [
         f"users={json.dumps(users, ensure_ascii=False)}",
@@ -82,7 +82,7 @@ def snippet(
 
 
 def archive(pictures: list[Image.Image], rows: list[dict[str, Any]], code: str) -> str:
-    """Path of a ZIP with the pictures as training data (one pixel a pixel), metadata.jsonl and the code."""
+    """Write a ZIP with the plain images (without axes), metadata.jsonl and the code, and return its path."""
     path = download_path("spectrograms.zip")
     with zipfile.ZipFile(path, "w") as pack:
         for picture, row in zip(pictures, rows, strict=True):
@@ -103,9 +103,10 @@ def draw(
     seed: int,
     on_step: Callable[[int, int], None],
 ) -> Iterator[tuple[Image.Image, dict[str, Any]]]:
-    """One picture and its row of metadata for each entry of users; picture k has the seed `seed` + k."""
+    """Generate one image per entry of `users`; yields it with its row of metadata. Image k has the seed `seed` + k."""
     place = source("doppler")
-    assert place is not None  # else there would be no pipeline
+    assert place is not None  # the pipeline was loaded from it
+    # One call per image, so that each can be shown as soon as it is finished.
     for number, user in enumerate(users):
 
         def after_step(_pipe: Any, step: int, _timestep: int, tensors: dict, number: int = number) -> dict:
@@ -121,6 +122,7 @@ def draw(
             batch_size=1,
             callback_on_step_end=after_step,
         )
+        # Everything that is needed to make this image again.
         row = {
             "file_name": f"{number:02d}.png",
             "user": user,
@@ -145,24 +147,25 @@ def generate(
     seed: int,
     progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by its default
 ) -> Iterator[tuple[Shown, str | None, str]]:
-    """Make spectrograms of chosen people; each picture is shown when it is made.
+    """Make spectrograms of chosen people; each image is shown as soon as it is made.
 
     Args:
         users: Labels of the people, one or more.
-        num_images_per_user: Pictures of each person; at most 16 pictures in all.
-        conditions: Values such as "condition=backpack", at most one of each condition; what is not named is left open.
-        steps: Steps of the sampler; more are slower and not much better beyond 8.
-        guidance: How strongly the pictures follow the person; 1 is the plain model, beyond 3 diversity is lost.
-        seed: The same seed makes the same pictures.
+        num_images_per_user: Images of each person; at most 16 images in all.
+        conditions: Values such as "condition=backpack", at most one per condition; others are up to the model.
+        steps: Steps of the sampler; beyond 8 they make images slower and not much better.
+        guidance: How strongly the images follow the person; 1 is the plain model, beyond 3 diversity is lost.
+        seed: The same seed makes the same images.
 
     Returns:
-        Pictures with axes, a ZIP with the plain pictures and their metadata, and the Python that makes them again.
+        Images with axes, a ZIP with the plain images and their metadata, and the Python that makes them again.
     """
     if not users:
         raise refusal("Choose at least one person.")
     total = len(users) * num_images_per_user
     if total > MAX_IMAGES:
         raise refusal(f"At most {MAX_IMAGES} pictures at once, got {total}.")
+    # After each image the gallery is sent again; the ZIP comes with the last one.
     with told_to_the_visitor():
         values = parse_conditions(conditions)
         code = snippet(users, values, num_images_per_user, steps, guidance, seed)
@@ -181,28 +184,28 @@ def generate(
 
 
 def caption(row: dict[str, Any]) -> str:
-    """What stands under a picture."""
+    """Caption of an image."""
     return f"{row['user']}, seed {row['seed']}"
 
 
 def dice() -> int:
-    """A seed that nobody chose."""
+    """A random seed."""
     return random.randint(0, LAST_SEED)
 
 
 def draw_examples(pipe: Any) -> list[tuple[Image.Image, dict[str, Any]]]:
-    """A picture of each of the first two people, so that the page is never empty."""
+    """Generate one image of each of the first two people, so that the page is never empty."""
     people = labels(pipe.config["id2label"])[:2]
     return list(draw(pipe, people, {}, *sampling_of(pipe), 0, lambda number, step: None))
 
 
 def sampling_of(pipe: Any) -> tuple[int, float]:
-    """Steps and guidance that a pipeline was made for."""
+    """Steps and guidance from a pipeline's config."""
     return pipe.config.get("num_inference_steps", 8), pipe.config.get("guidance_scale", 1.5)
 
 
 def sampler_controls(pipe: Any) -> tuple[gr.Slider, gr.Slider, gr.Number]:
-    """Steps, guidance and seed with its dice, as several tabs have them."""
+    """Controls that several tabs share: steps, guidance, and seed with a button for a random one."""
     usual_steps, usual_guidance = sampling_of(pipe)
     steps = gr.Slider(1, 50, value=usual_steps, step=1, precision=0, label="Steps")
     guidance = gr.Slider(1.0, 3.0, value=usual_guidance, step=0.1, label="Guidance")
@@ -214,14 +217,14 @@ def sampler_controls(pipe: Any) -> tuple[gr.Slider, gr.Slider, gr.Number]:
 
 
 def picture_gallery(value: Shown | None, label: str) -> gr.Gallery:
-    """Pictures side by side, as many as there is room for."""
+    """A gallery of images side by side, as many as fit."""
     return gr.Gallery(
         value, format="png", object_fit="contain", label=label, show_label=bool(label), elem_classes="pictures"
     )
 
 
 def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
-    """Controls on the left, pictures on the right; under one another on a phone."""
+    """Build the tab: controls on the left, images on the right; one below the other on a phone."""
     people, choices = labels(pipe.config["id2label"]), condition_choices(pipe)
     again = snippet(people[:2], {}, 1, *sampling_of(pipe), 0)
     pictures, rows = [picture for picture, _ in examples], [row for _, row in examples]

@@ -1,4 +1,4 @@
-"""What the app runs on: a GPU that ZeroGPU lends for each request, one of its own, or the cores of this machine."""
+"""Hardware of the app: a GPU lent for each request (ZeroGPU), a GPU of its own, or the cores of this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 try:
-    import spaces  # pyright: ignore[reportMissingImports]  before torch, whose CUDA it takes over on ZeroGPU
+    import spaces  # pyright: ignore[reportMissingImports]  before torch, because it replaces CUDA calls on ZeroGPU
 except ModuleNotFoundError:
     spaces = None
 
@@ -17,32 +17,33 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def on_gpu(function: Function) -> Function:
-    """Run a function on the GPU that ZeroGPU lends for a request; elsewhere it stays as it is."""
+    """Decorate a function to run on the GPU that ZeroGPU lends for a request; elsewhere return it unchanged."""
     return function if spaces is None else spaces.GPU(function)
 
 
 def device() -> str:
-    """Where the models are."""
+    """Device of the models: "cuda" or "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def use_granted_cores() -> None:
-    """As many threads as the Hub grants a Space, where torch would count the cores of the whole host."""
+    """Set torch's threads to the cores that the Hub grants this Space, since torch counts those of the whole host."""
     granted = os.environ.get("CPU_CORES", "")
     if granted.isdecimal() and int(granted) > 0:
         torch.set_num_threads(int(granted))
 
 
 def model_queue() -> dict[str, Any]:
-    """The line in which requests wait for the models, for every button that uses one.
+    """Queue settings of gradio for every button that uses a model.
 
-    One is served at a time: it uses the whole GPU or every core, and a scheduler keeps the state of the pictures that
-    it makes. On ZeroGPU each request has a process and a GPU of its own, so several are.
+    All these buttons share one queue that serves one request at a time, because a request uses the whole GPU or every
+    core, and because a pipeline's scheduler holds the state of the images that are being made. On ZeroGPU each request
+    has its own process and GPU, so four run at once.
     """
     lent = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
     return {"concurrency_limit": 4 if lent else 1, "concurrency_id": "model"}
 
 
 def max_waiting() -> int:
-    """Requests that may wait before a visitor is told to come again: a few minutes' worth."""
+    """Number of requests that may wait before further visitors are told to come again: some minutes of work."""
     return 20 if device() == "cpu" else 100

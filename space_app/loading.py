@@ -1,4 +1,4 @@
-"""Which pipelines the Space shows, and how they come: as a stranger would load them, from the Hub or a folder."""
+"""Which pipelines the Space shows, and their loading from the Hub or a folder, without the echoform package."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from huggingface_hub.errors import EntryNotFoundError
 Kind = Literal["doppler", "depth"]
 
 PINNED = Path(__file__).with_name("models.json")
-"""Beside the app where `echoform space --push` wrote it: {kind: {"repo": ..., "revision": ...}}."""
+"""File that `echoform space --push` writes beside the app: {kind: {"repo": ..., "revision": ...}}."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a pipeline lies."""
+    """Where a pipeline is loaded from."""
 
     repo: str
     """Hub id or local folder."""
     revision: str | None
-    """Commit, branch or tag of the Hub; None is the newest."""
+    """Commit, branch or tag on the Hub; None takes the newest."""
 
 
 def variable(kind: Kind) -> str:
-    """Environment variable that names a pipeline."""
+    """Name of the environment variable that names a pipeline."""
     return f"ECHOFORM_{kind.upper()}_REPO"
 
 
 def source(kind: Kind) -> Source | None:
-    """The pipeline that the environment names, else the one that is pinned beside the app, else None."""
+    """Where to load a pipeline from: the environment variable, else models.json, else None."""
     if repo := os.environ.get(variable(kind)):
         return Source(repo, os.environ.get(f"ECHOFORM_{kind.upper()}_REVISION") or None)
     pinned = json.loads(PINNED.read_text()).get(kind) if PINNED.is_file() else None
@@ -46,7 +46,7 @@ def source(kind: Kind) -> Source | None:
 
 @cache
 def load(kind: Kind) -> Any:
-    """A pipeline on the CPU, loaded once, or None where none is named; its class comes with its repository."""
+    """Load a pipeline with the code of its repository, on the CPU, once per process; None if none is configured."""
     place = source(kind)
     if place is None:
         return None
@@ -54,17 +54,17 @@ def load(kind: Kind) -> Any:
     pipe.set_progress_bar_config(disable=True)
     if kind == "doppler":
         for model in (pipe.vqvae, pipe.unet):
-            model.to(memory_format=torch.channels_last)  # the fastest without gradients, on CPUs too
+            model.to(memory_format=torch.channels_last)  # the fastest layout without gradients, on CPUs, too
     return pipe
 
 
 def pipeline(kind: Kind) -> Any:
-    """The loaded pipeline, on the GPU where there is one, for what a tab does with it."""
+    """The loaded pipeline, on the GPU where there is one."""
     return load(kind).to(device())
 
 
 def companion(kind: Kind, name: str) -> str | None:
-    """Text of a file beside the weights, such as README.md or facts.json; None where there is none."""
+    """Text of a file in the pipeline's repository, such as README.md or facts.json; None where it has no such file."""
     place = source(kind)
     if place is None:
         return None
@@ -78,9 +78,9 @@ def companion(kind: Kind, name: str) -> str | None:
 
 
 def loading_lines(kind: Kind) -> str:
-    """The first lines of Python that does the same outside the Space."""
+    """Python lines that load the same pipeline outside the Space, to be shown to visitors."""
     place = source(kind)
-    assert place is not None  # a tab without a pipeline shows no code
+    assert place is not None  # only tabs with a pipeline show code
     revision = f"revision={json.dumps(place.revision)}, " if place.revision else ""
     return (
         "from diffusers import DiffusionPipeline\n\n"

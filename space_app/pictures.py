@@ -1,4 +1,4 @@
-"""Numbers as pictures: values in colours, with a colour bar and axes that carry their units."""
+"""Arrays as images for the page: values in colours, with a colour bar and axes with units."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 SHOWN_PX = 288
-"""About this long is the longer side of a small picture when it is shown, in whole multiples of its pixels."""
+"""Approximate longer side of a small image on the page; it is enlarged by a whole number."""
 PICTURE_AT = (56, 24)
-"""Left and top of the picture inside its frame."""
+"""Left and top of the image inside its frame, in pixels."""
 _RIGHT, _BOTTOM, _BAR = 14, 30, 84
 _INK, _NOTHING = (40, 40, 48), (150, 150, 150)
-# Of viridis by Smith and van der Walt (public domain), and of a blue-white-red.
+# Stops of viridis by Smith and van der Walt (public domain), and of a blue-white-red map.
 _DEPTH = (
     *("440154", "482173", "433e85", "38598c", "2d708e", "25858e"),
     *("1e9b8a", "2ab07f", "50c46a", "86d549", "c2df23", "fde725"),
@@ -24,7 +24,7 @@ _SIGNED = ("2166ac", "67a9cf", "f7f7f7", "ef8a62", "b2182b")
 
 @dataclass(frozen=True)
 class Axis:
-    """Values at the two ends of a side."""
+    """Values at the two ends of an axis."""
 
     low: float
     high: float
@@ -33,24 +33,24 @@ class Axis:
 
 @dataclass(frozen=True)
 class Bar:
-    """What the colours stand for: `colors` uint8 [256, 3] from the low to the high end of the axis."""
+    """A colour scale: `colors` uint8 [256, 3] from the low to the high end of the axis."""
 
     axis: Axis
     colors: np.ndarray
 
 
 def depth_bar(low_mm: float, high_mm: float) -> Bar:
-    """Near is dark, far is light."""
+    """Colour scale of depths in millimetres: near is dark, far is light."""
     return Bar(Axis(low_mm, high_mm, "mm"), _table(_DEPTH))
 
 
 def signed_bar(reach: float, unit: str) -> Bar:
-    """Blue below 0, red above, from -reach to reach."""
+    """Colour scale from -reach (blue) over 0 (white) to reach (red)."""
     return Bar(Axis(-reach, reach, unit), _table(_SIGNED))
 
 
 def paint(values: np.ndarray, bar: Bar, known: np.ndarray | None = None) -> Image.Image:
-    """Colours of values [H, W]; beyond the ends of the bar they stay at its ends, where not `known` they are grey."""
+    """Paint values [H, W]: those beyond the ends of the bar in its end colours, pixels that are not `known` in grey."""
     share = (values - bar.axis.low) / (bar.axis.high - bar.axis.low)
     colors = bar.colors[(255 * np.clip(share, 0, 1)).round().astype(int)]
     if known is not None:
@@ -59,9 +59,9 @@ def paint(values: np.ndarray, bar: Bar, known: np.ndarray | None = None) -> Imag
 
 
 def frame(picture: Image.Image, x: Axis | None = None, y: Axis | None = None, bar: Bar | None = None) -> Image.Image:
-    """A picture on white, its pixels enlarged as they are, with axes (y upwards) and colour bar; at PICTURE_AT."""
+    """Put an image on a white page at PICTURE_AT, enlarged without smoothing, with axes (y upwards) and colour bar."""
     factor = max(1, round(SHOWN_PX / max(picture.size)))
-    stride = math.ceil(max(picture.size) / (2 * SHOWN_PX))  # a large one is thinned out
+    stride = math.ceil(max(picture.size) / (2 * SHOWN_PX))  # keeps every n-th pixel of a large image
     shown = Image.fromarray(np.asarray(picture)[::stride, ::stride])
     shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
     left, top = PICTURE_AT
@@ -82,7 +82,7 @@ def frame(picture: Image.Image, x: Axis | None = None, y: Axis | None = None, ba
 
 
 def ticks(low: float, high: float, at_most: int = 5) -> list[float]:
-    """Round numbers between two values, some `at_most` of them."""
+    """Round numbers between two values, about `at_most` of them."""
     power = 10.0 ** math.floor(math.log10((high - low) / at_most))
     step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= at_most)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

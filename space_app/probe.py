@@ -1,4 +1,4 @@
-"""Depth images whose pixels can be read in mm by pointing at them, as HTML without a request to the server."""
+"""Depth images as HTML in which pointing at a pixel shows its depth in mm, without a request to the server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from pictures import depth_bar, paint
 
 LONGEST_PX = 256
-"""A larger image is thinned out, since its values travel with the page."""
+"""Longest side; of a larger image only every n-th pixel is kept, since all values are part of the page."""
 HINT = "Point at a pixel to read it."
-# `element` is what gradio calls the component; one listener serves whatever is shown in it later.
+# gradio names the component `element`; one listener serves all images that are shown in it later.
 READ_PIXELS = """
 function read(event) {
   const picture = event.target.closest('img[data-before]');
@@ -38,12 +38,12 @@ element.addEventListener('pointerdown', read);
 
 
 def probes(images: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> str:
-    """Images as of `probe`, side by side."""
+    """Several images, each as `probe` makes it, side by side."""
     return f'<div class="readable">{"".join(probe(*image) for image in images)}</div>'
 
 
 def probe(name: str, before_mm: np.ndarray, after_mm: np.ndarray) -> str:
-    """One image [H, W] in mm, 0 where there is no reading, with its reconstruction's values behind the pixels."""
+    """HTML of one depth image [H, W] in mm (0 is no reading) that also holds the values of its reconstruction."""
     stride = math.ceil(max(before_mm.shape) / LONGEST_PX)
     before, after = (one[::stride, ::stride].round().clip(0, 65535).astype("<u2") for one in (before_mm, after_mm))
     known = before > 0

@@ -1,4 +1,4 @@
-"""The tab that says what was measured of the loaded model, in the words and numbers of its own card."""
+"""The tab "Did it help?": what was measured of the loaded model, from its model card."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 440, 320, 56, 14, 14, 44
 
 
 def sections(card: str, wanted: Sequence[str] = SECTIONS) -> str:
-    """Those sections of a Markdown card that are wanted, in that order; empty where it has none of them."""
+    """The wanted sections of a Markdown card, in the given order; empty where it has none of them."""
     parts = re.split(r"^## +(.+?) *$", card, flags=re.MULTILINE)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
     return "\n\n".join(f"## {name}\n\n{found[name].strip()}" for name in wanted if name in found)
 
 
 def augmentation_curve(rows: Sequence[dict[str, Any]]) -> str:
-    """Accuracy over real images of a person as SVG, a line for each way to augment; empty where none was measured."""
+    """SVG of accuracy over the number of real images per person, a line per way to augment; empty if not measured."""
+    # Sizes stand equally far apart; a way that was not measured at a size has no point there.
     lines = {
         name: [(place, row[name]) for place, row in enumerate(rows) if row.get(name) is not None] for name in CURVES
     }
@@ -43,6 +44,7 @@ def augmentation_curve(rows: Sequence[dict[str, Any]]) -> str:
     def y(share: float) -> float:
         return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - share)
 
+    # Grid and labels first, so that the curves are drawn on top.
     parts = [
         f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(share)}" y2="{y(share)}" stroke="currentColor" '
         f'stroke-opacity="0.2"/><text x="{_LEFT - 8}" y="{y(share) + 4}" text-anchor="end">{100 * share:.0f} %</text>'
@@ -69,9 +71,9 @@ def augmentation_curve(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def measured(kind: Kind) -> tuple[str, str]:
-    """The curve of a model as SVG and its report as Markdown; both from the files beside its weights."""
+    """The accuracy curve of a model as SVG and its report as Markdown, both from files in its repository."""
     place = source(kind)
-    assert place is not None  # else there is no such tab
+    assert place is not None  # the tab exists only for a loaded pipeline
     facts, card = companion(kind, "facts.json"), companion(kind, "README.md")
     found = (json.loads(facts).get("card", {}) if facts else {}).get("augmentation") or {}
     words = sections(card) if card else ""
@@ -92,7 +94,7 @@ def report() -> str:
 
 
 def tab() -> None:
-    """The curve, then the words; the same for every visitor, so they are made once."""
+    """Build the tab: the curve, then the report; they are the same for every visitor, so they are made once."""
     curve, words = measured("doppler")
     gr.HTML(curve, visible=bool(curve), padding=True)
     gr.Markdown(words, elem_classes="report")

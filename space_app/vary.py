@@ -1,4 +1,4 @@
-"""The tab that takes a visitor's spectrogram through the model: reconstruction, variations, and two people mixed."""
+"""The tab "Vary": reconstruction and variations of a visitor's spectrogram, and interpolation between two people."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FORMATS = ("PNG", "JPEG")
 SUFFIXES = [".png", ".jpg", ".jpeg"]
 MAX_VARIATIONS = 8
 FAR_FROM_COLORS = 30.0
-"""Mean distance to the model's colours, RGB units, beyond which a picture is none of its kind."""
+"""Largest mean distance to the model's colours, in RGB units, at which an image is accepted as a spectrogram."""
 
 
 def read_spectrogram(pipe: Any, file: str | None) -> torch.Tensor:
-    """An uploaded spectrogram in the model's range, float32 [1, C, H, W] in [-1, 1].
+    """Read an uploaded spectrogram into the model's range, float32 [1, C, H, W] in [-1, 1].
 
     Raises:
-        gradio.Error: If it is no picture, has another size, or other colours than the model's.
+        gradio.Error: If the file is no image, or its size or colours are not those of the model.
     """
     if file is None:
         raise refusal("Drop in a spectrogram first.")
@@ -37,6 +37,7 @@ def read_spectrogram(pipe: Any, file: str | None) -> torch.Tensor:
             f"The spectrogram must be {columns} x {rows} pixels without axes, as the model's are, "
             f"got {picture.width} x {picture.height}."
         )
+    # Painting the values again shows how far the colours are from the model's colour map.
     with told_to_the_visitor():
         pixels = pipe.preprocess(picture, 1)
         painted = pipe.postprocess((pixels + 1) / 2, "pil")[0]
@@ -49,27 +50,27 @@ def read_spectrogram(pipe: Any, file: str | None) -> torch.Tensor:
 
 
 def distance(a: Image.Image, b: Image.Image) -> float:
-    """Mean distance of two pictures of one size, RGB units of 0..255."""
+    """Mean distance of two images of one size, in RGB units of 0..255."""
     first, second = (torch.frombuffer(bytearray(one.convert("RGB").tobytes()), dtype=torch.uint8) for one in (a, b))
     return float((first.float() - second.float()).view(-1, 3).norm(dim=1).mean())
 
 
 @on_gpu
 def reconstruct(file: str) -> tuple[Shown, str]:
-    """Send a spectrogram through the first stage and back: what is lost before any diffusion.
+    """Send a spectrogram through the first stage and back, which shows what is lost before any diffusion.
 
     Args:
         file: PNG or JPEG of the model's size and colours, without axes.
 
     Returns:
-        The picture, its reconstruction and the difference, each with axes; and the error in words.
+        The image, its reconstruction and the difference, each with axes; and the error in words.
     """
     pipe = pipeline("doppler")
     return rebuild(pipe, read_spectrogram(pipe, file))
 
 
 def rebuild(pipe: Any, pixels: torch.Tensor) -> tuple[Shown, str]:
-    """What `reconstruct` gives of a spectrogram in the model's range, float32 [1, C, H, W]."""
+    """Do what `reconstruct` does for a spectrogram in the model's range, float32 [1, C, H, W]."""
     with torch.no_grad():
         before, after = (pixels + 1) / 2, pipe.decode(pipe.encode(pixels)).cpu()
     error = (after - before).mean(1)[0]  # [H, W], RGB models: the mean of the colours
@@ -96,10 +97,10 @@ def vary(file: str, user: str, num_images: int, strength: float, steps: int, gui
         file: PNG or JPEG of the model's size and colours, without axes.
         user: Label of the person.
         num_images: Variations, at most 8.
-        strength: How far they go from the picture, above 0; 1 forgets it.
+        strength: How far they go from the image, above 0; 1 forgets it.
         steps: Steps of the sampler.
         guidance: How strongly they follow the person; 1 is the plain model.
-        seed: The same seed makes the same pictures.
+        seed: The same seed makes the same images.
 
     Returns:
         The variations with axes.
@@ -122,18 +123,18 @@ def vary(file: str, user: str, num_images: int, strength: float, steps: int, gui
 
 @on_gpu
 def interpolate(user_a: str, user_b: str, num_images: int, steps: int, guidance: float, seed: int) -> Shown:
-    """Walk from one person to another in equal turns, from the same noise.
+    """Interpolate from one person to another in equal steps, from the same noise.
 
     Args:
-        user_a: Label of the person in the first picture.
-        user_b: Label of the person in the last picture.
-        num_images: Pictures with both ends, 2 to 8.
+        user_a: Label of the person in the first image.
+        user_b: Label of the person in the last image.
+        num_images: Images including both ends, 2 to 8.
         steps: Steps of the sampler.
         guidance: How strongly they follow the people; 1 is the plain model.
-        seed: Of the one noise.
+        seed: Seed of that noise.
 
     Returns:
-        The pictures with axes.
+        The images with axes.
     """
     pipe = pipeline("doppler")
     with told_to_the_visitor():
@@ -153,7 +154,7 @@ def interpolate(user_a: str, user_b: str, num_images: int, steps: int, guidance:
 
 
 def tab(pipe: Any, examples: list[Image.Image]) -> None:
-    """A spectrogram on the left, what became of it on the right; below, two people."""
+    """Build the tab: a spectrogram on the left with a second person below, results on the right."""
     people, path = labels(pipe.config["id2label"]), download_path("example.png")
     examples[0].save(path)
     with gr.Row():
@@ -170,16 +171,16 @@ def tab(pipe: Any, examples: list[Image.Image]) -> None:
         with gr.Column(scale=2, min_width=300):
             shown, words = rebuild(pipe, pipe.preprocess(examples[0], 1))
             rebuilt = picture_gallery(shown, "Through the first stage")
-            said = gr.Markdown(words)
+            error_text = gr.Markdown(words)
             made = picture_gallery(None, "Varied, or from one to the other")
-    together = model_queue()
-    look.click(reconstruct, file, [rebuilt, said], api_name="reconstruct", **together)
-    file.upload(reconstruct, file, [rebuilt, said], api_visibility="private", **together)
-    make.click(vary, [file, user, count, strength, steps, guidance, seed], made, api_name="vary", **together)
+    queue = model_queue()
+    look.click(reconstruct, file, [rebuilt, error_text], api_name="reconstruct", **queue)
+    file.upload(reconstruct, file, [rebuilt, error_text], api_visibility="private", **queue)
+    make.click(vary, [file, user, count, strength, steps, guidance, seed], made, api_name="vary", **queue)
     walk.click(
         interpolate,
         [other, user, count, steps, guidance, seed],
         made,
         api_name="interpolate",
-        **together,
+        **queue,
     )

@@ -1,4 +1,4 @@
-"""What visitors send and get: their files opened with care, errors of one sentence, downloads that are deleted."""
+"""Files and errors between the app and its visitors: safe uploads, one-sentence errors, downloads that get deleted."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ MAX_FILE_BYTES = 20 * 2**20
 MAX_PIXELS = 2048 * 2048
 MAX_FILES = 16
 DELETE_CACHE_S = (600, 3600)
-"""Every ten minutes files that are older than an hour are deleted."""
+"""Every 600 s, files older than 3600 s are deleted."""
 _STRING = {"type": "string"}
+# JSON schema of a list of files, as agents get it; see `several_files`.
 FILES = {
     "title": "ListFiles",
     "type": "array",
@@ -34,36 +35,38 @@ FILES = {
 
 
 def refusal(message: str) -> gr.Error:
-    """An error that a visitor reads; what they wrote themselves is no HTML in it."""
+    """An error message for the visitor; text that they typed is escaped, so that it cannot act as HTML."""
     return gr.Error(html.escape(message, quote=False), print_exception=False)
 
 
 @contextmanager
 def told_to_the_visitor() -> Iterator[None]:
-    """Turn a ValueError, which is one sentence, into an error of the page."""
+    """Show a ValueError raised inside as a one-sentence error on the page."""
     try:
         yield
-    except gr.Error:  # a ValueError too
+    except gr.Error:  # already a message for the visitor
         raise
     except ValueError as error:
         raise refusal(str(error)) from error
 
 
 def open_upload(path: str | Path, formats: tuple[str, ...]) -> Image.Image:
-    """Open and decode one uploaded picture, whatever its name says that it is.
+    """Open and decode one uploaded image. The content decides its format, not the file name.
 
     Args:
-        path: Where gradio put it.
-        formats: Names of PIL, such as ("PNG", "TIFF"); no other decoder is tried.
+        path: The uploaded file.
+        formats: Formats as PIL names them, such as ("PNG", "TIFF"); no other decoder is tried.
 
     Raises:
-        gradio.Error: If it is deleted by now, too large, of another format, several pictures, truncated or no picture.
+        gradio.Error: If the file was deleted, is too large, has another format, holds several images, is truncated or
+            is no image.
     """
     path = Path(path)
     if not path.is_file():
         raise refusal(f"{path.name} was deleted, as every upload is after an hour; drop it in again.")
     if (size := path.stat().st_size) > MAX_FILE_BYTES:
         raise refusal(f"A file may have {MAX_FILE_BYTES >> 20} MB, {path.name} has {size / 2**20:.0f} MB.")
+    # The header tells size and number of images before any pixel is decoded.
     try:
         with Image.open(path, formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -74,7 +77,7 @@ def open_upload(path: str | Path, formats: tuple[str, ...]) -> Image.Image:
                 raise refusal(f"A file must hold one picture, {path.name} holds several.")
             image.load()
             return image
-    except gr.Error:  # a ValueError too
+    except gr.Error:  # already a message for the visitor
         raise
     except Image.DecompressionBombError as error:
         raise refusal(f"A picture may have {MAX_PIXELS:,} pixels, {path.name} has many more.") from error
@@ -83,7 +86,7 @@ def open_upload(path: str | Path, formats: tuple[str, ...]) -> Image.Image:
 
 
 def holds_several(image: Image.Image) -> bool:
-    """Whether there is a second picture; counting them could take minutes in a file that was made for it."""
+    """Whether the file holds a second image; counting all could take minutes in a malicious file."""
     try:
         image.seek(1)
     except EOFError:
@@ -92,10 +95,10 @@ def holds_several(image: Image.Image) -> bool:
 
 
 def open_uploads(paths: list[str] | None, formats: tuple[str, ...]) -> list[tuple[str, Image.Image]]:
-    """Several uploads with their names; see `open_upload`.
+    """Open several uploads, each with `open_upload`; returns their names and images.
 
     Raises:
-        gradio.Error: If there are none or more than MAX_FILES, or one cannot be opened.
+        gradio.Error: If there is no file, there are more than MAX_FILES, or one cannot be opened.
     """
     if not paths:
         raise refusal("Drop in at least one file.")
@@ -105,10 +108,10 @@ def open_uploads(paths: list[str] | None, formats: tuple[str, ...]) -> list[tupl
 
 
 def several_files(value: list[str], file_types: list[str], label: str) -> gr.File:
-    """A place for files, described so that an agent can fill it.
+    """An upload field for several files, with a schema that agents (MCP) can use.
 
-    Gradio's own description of several files refers to a definition that it leaves out of its tools, where every call
-    then fails; and it turns no list of addresses into files.
+    Gradio's own schema for several files refers to a definition that is missing from its MCP tools, so every call with
+    it fails; and it would not turn a list of addresses into files.
     """
     files = gr.File(value, file_count="multiple", file_types=file_types, label=label, height=160)
     files.api_info = lambda: FILES
@@ -116,7 +119,7 @@ def several_files(value: list[str], file_types: list[str], label: str) -> gr.Fil
 
 
 def download_path(name: str) -> Path:
-    """Where to write a file that one visitor will download: a folder of its own in gradio's, which deletes it."""
+    """A path for a file that one visitor downloads: in a new folder below gradio's, which deletes it later."""
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
     return Path(mkdtemp(dir=folder)) / name
