@@ -8,7 +8,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from PIL import Image
 
 from echoform_cards.model_card import render_model_card
 from echoform_train.data.colormap import paint
-from echoform_train.report.charts import accuracy_chart, confusion_chart, difference_chart, histogram_chart
 from echoform_train.scoring.scores import LABELS
 from echoform_train.study.report_page import card_facts, write_page
 
@@ -272,67 +270,6 @@ def test_the_model_card_says_the_same_numbers_as_the_page():
     card = render_model_card({"name": "walkers", "users": USERS, "augmentation": card_facts(made_up_report())})
     assert "Generated spectrograms help: they add 2.3 points (+1.5 to +3.1)." in card
     assert "| 10 | 25.1 % | 87.1 % | 73.3 % | 89.4 % | +2.3 points (+1.5 to +3.1) |" in card
-
-
-def _shapes(svg: str, tag: str, kind: str) -> list[dict[str, str]]:
-    return [shape.attrib for shape in ElementTree.fromstring(svg).iter(tag) if kind in shape.attrib.get("class", "")]
-
-
-def test_dots_and_bars_of_the_curves_stand_at_their_values():
-    svg = accuracy_chart(["5", "10"], {"real": [(0.2, 0.1, 0.3), (0.4, 0.35, 0.45)], "both": [None, (0.6, None, None)]})
-    texts = {text.text: text.attrib for text in ElementTree.fromstring(svg).iter("text")}
-    at_20, at_40 = (float(texts[label]["y"]) - 4 for label in ("20", "40"))
-    dots = _shapes(svg, "circle", "line-0")
-    assert [float(dot["cy"]) for dot in dots] == pytest.approx([at_20, at_40], abs=0.2)
-    bars = _shapes(svg, "line", "line-0 bar")
-    per_point = (at_20 - at_40) / 20
-    assert float(bars[0]["y1"]) == pytest.approx(at_20 + 10 * per_point, abs=0.2)  # 10 %
-    assert float(bars[1]["y2"]) == pytest.approx(at_40 - 5 * per_point, abs=0.2)  # 45 %
-    assert len(_shapes(svg, "circle", "line-1")) == 1 and not _shapes(svg, "line", "line-1 bar")
-
-
-def test_a_difference_above_zero_stands_above_the_line_of_zero():
-    svg = difference_chart(["5", "10"], {"together": [(0.02, 0.01, 0.03), (-0.01, -0.02, 0.0)]})
-    zero = float(_shapes(svg, "line", "zero")[0]["y1"])
-    above, below = (float(dot["cy"]) for dot in _shapes(svg, "circle", "line-0"))
-    assert above < zero < below
-    assert zero - above == pytest.approx(2 * (below - zero), abs=0.3)
-    assert float(_shapes(svg, "line", "line-0 bar")[1]["y2"]) == pytest.approx(zero, abs=0.2)
-
-
-def test_a_chart_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least one measured point"):
-        accuracy_chart(["5"], {"real": [None]})
-    with pytest.raises(ValueError, match="generated has none"):
-        histogram_chart({"real": [1.0], "generated": [float("nan")]}, "Hz")
-
-
-@pytest.mark.parametrize("mean", [0.0, 0.5, 1.0])
-def test_accuracies_at_the_ends_of_the_scale_stay_inside_the_frame(mean):
-    svg = accuracy_chart(["5"], {"real": [(mean, mean - 0.01, mean + 0.01)]})
-    for dot in _shapes(svg, "circle", "line-0"):
-        assert 0 < float(dot["cy"]) < 250
-
-
-def test_areas_of_two_histograms_are_equal_whatever_the_number_of_values():
-    rng = np.random.default_rng(0)
-    svg = histogram_chart({"real": rng.normal(0, 1, 50).tolist(), "generated": rng.normal(1, 2, 5000).tolist()}, "Hz")
-    areas = []
-    for number in (0, 1):
-        corners = _shapes(svg, "polygon", f"area-{number}")[0]["points"].split()
-        x, y = np.array([corner.split(",") for corner in corners], dtype=float).T
-        areas.append(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)  # shoelace formula
-    assert areas[0] == pytest.approx(areas[1], rel=0.01)
-
-
-def test_cells_of_confusion_stand_in_the_row_of_the_person_and_say_the_share():
-    svg = confusion_chart([[3, 1], [0, 4]], ["Ann", "Bob"])
-    right, wrong = _shapes(svg, "rect", "right"), _shapes(svg, "rect", "wrong")
-    assert (len(right), len(wrong)) == (2, 1)
-    assert float(wrong[0]["x"]) > float(right[0]["x"]) and wrong[0]["y"] == right[0]["y"]
-    assert "Ann taken for Bob: 25 %" in svg
-    with pytest.raises(ValueError, match="must be 3x3"):
-        confusion_chart([[3, 1], [0, 4]], ["Ann", "Bob", "Cleo"])
 
 
 def test_the_report_is_not_changed_by_being_shown(tmp_path):

@@ -1,4 +1,4 @@
-"""`echoform quickstart`: the whole way in one command, from spectrograms to new ones and one page that judges them."""
+"""`echoform quickstart`: simulate or read spectrograms, train a generator of them, and write a page that judges it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -22,45 +21,46 @@ from echoform_train.data.config import DataConfig
 from echoform_train.data.painting import to_pictures
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.files import FACTS, PIPELINE, REPORT_PAGE, SCORES, SPLIT
+from echoform_train.engine.files import FACTS, METADATA, PIPELINE, REPORT_PAGE, SCORES, SPLIT
 from echoform_train.engine.provenance import provenance
-from echoform_train.engine.run import read_log
+from echoform_train.engine.training_log import read_log
 from echoform_train.publishing import without_echoform
 from echoform_train.publishing.card import write_card
 from echoform_train.radar.simulation import SimulationConfig, simulate
-from echoform_train.report.page import verdict, write_report
+from echoform_train.report.page import GalleryRow, ReportFacts, Stage, verdict, write_report
 from echoform_train.scoring.generated import score_generated
-from echoform_train.scoring.generated_images import read_generated, read_metadata
-from echoform_train.scoring.scores import score_table
+from echoform_train.scoring.generated_images import Sample, read_generated, read_metadata
+from echoform_train.scoring.scores import Scores, score_table
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
 
 GALLERY_IMAGES = 4
+"""Real and generated images of each user on the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Simulate walkers, train both stages, load the result as a stranger would, generate, judge, and write one page.
+    """Simulate walkers, train both stages, generate with the saved pipeline, score, and write one page.
 
-    It takes some minutes on two CPU cores. Started again after an interruption, it goes on where it stopped.
+    It takes some minutes on two CPU cores. Started again after an interruption, it continues where it stopped.
     """
 
     output_dir: Path = Path("quickstart")
-    """Folder for everything; the page is report.html in it."""
+    """Folder for all results; the page is report.html in it."""
     data: str | None = None
-    """Folder of your own spectrograms, to run on instead of simulated ones."""
+    """Folder of your own spectrograms, to use instead of simulated ones."""
     window_s: float | None = None
-    """Seconds in one of your spectrograms, where they overlap and hold no axes.json."""
+    """Length of one of your spectrograms in seconds; needed where they overlap and have no axes.json."""
     users: int = 8
-    """Simulated people."""
+    """Number of simulated people."""
     resolution: int = 64
     """Height and width of the spectrograms, in pixels."""
     images_per_user: int = 40
-    """Spectrograms to generate of each user, for each sampling seed."""
+    """Spectrograms to generate per user and sampling seed."""
     sampling_seeds: tuple[int, ...] = (0, 1, 2)
-    """Each makes a set of generated spectrograms, which gets judges of its own."""
+    """Each seed makes one set of generated spectrograms, which is scored with judges of its own."""
     guidance_scale: float = 1.0
-    """Strength of the guidance towards the user; 1 is none, which measured best for training classifiers."""
+    """Strength of classifier-free guidance; 1 is none, which is best for images that train classifiers."""
     num_inference_steps: int = 8
     """Denoising steps."""
     vq_train_images: int = 20_000
@@ -70,11 +70,26 @@ class Config:
     judge_train_images: int = 12_000
     """Images seen by each judge."""
     seed: int = 0
-    """Seed of the people and of both trainings."""
+    """Seed of the simulated people and of both trainings."""
 
 
-def main(config: Config) -> None:
-    """Go the whole way."""
+@dataclass(frozen=True, kw_only=True)
+class QuickstartResult:
+    """What the quickstart made."""
+
+    data: Path
+    """Folder of the spectrograms that it was trained on."""
+    pipeline: Path
+    """Folder of the exported pipeline."""
+    generated: list[Path]
+    """Folders of generated spectrograms, one per sampling seed."""
+    scores: Scores
+    page: Path
+    """The HTML page."""
+
+
+def main(config: Config) -> QuickstartResult:
+    """Run all steps, print the scores and return what was made."""
     out = config.output_dir
     out.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
@@ -86,6 +101,7 @@ def main(config: Config) -> None:
     pipeline = out / "ldm" / PIPELINE
     with _timed(seconds, "generating, in a process without echoform"):
         folders = _generate(config, pipeline)
+    # Scores need the split of the training: judges see its training part, and images are compared with its test part.
     data = load_spectrograms(
         source, split_file=out / "vq-vae" / SPLIT, resolution=config.resolution, window_s=config.window_s
     )
@@ -94,17 +110,25 @@ def main(config: Config) -> None:
         scores = score_generated(
             data, samples, judge_train_images=config.judge_train_images, seeds=config.sampling_seeds
         )
-    (out / SCORES).write_text(json.dumps(scores | provenance(), indent=1))
-    sampling = {"num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale}
-    write_card(pipeline, scores["scores"], sampling, people="recorded" if config.data else "simulated")
+    (out / SCORES).write_text(json.dumps({**scores, **provenance()}, indent=1))
+    # Written again, as the training's own card knows no scores.
+    write_card(
+        pipeline,
+        scores["scores"],
+        {"num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale},
+        people="recorded" if config.data else "simulated",
+    )
     write_report(_facts(config, data, samples[0], scores, seconds), out / REPORT_PAGE)
     print("\n".join(score_table(scores)))
     print(f"\n{verdict(scores)}\nPipeline: {pipeline}\nPage: {out / REPORT_PAGE}")
+    return QuickstartResult(
+        data=Path(source), pipeline=pipeline, generated=folders, scores=scores, page=out / REPORT_PAGE
+    )
 
 
 def _simulate(config: Config) -> str:
     folder = config.output_dir / "data"
-    if not (folder / "metadata.jsonl").is_file():
+    if not (folder / METADATA).is_file():
         settings = SimulationConfig(
             output_dir=folder, users=config.users, resolution=config.resolution, seed=config.seed
         )
@@ -113,12 +137,14 @@ def _simulate(config: Config) -> str:
 
 
 def _train(config: Config, source: str) -> None:
+    """Train both stages with their presets for a CPU, or continue a training that was interrupted."""
     vq_vae, ldm = train_vq_vae.PRESETS["cpu"], train_ldm.PRESETS["cpu"]
     vq_vae = replace(
         vq_vae,
         data=DataConfig(data=source, resolution=config.resolution, window_s=config.window_s),
-        run=_run(config, vq_vae.run, "vq-vae", config.vq_train_images),
-        n_layers=3 if config.resolution <= 64 else 4,  # f4 gives 64 pixels 16 latents a side, f8 gives 128 as many
+        run=_run_config(config, vq_vae.run, "vq-vae", config.vq_train_images),
+        # Both give latents of 16x16: a quarter of 64 pixels, an eighth of 128.
+        n_layers=3 if config.resolution <= 64 else 4,
         quantize_after=config.vq_train_images // 4,
     )
     train_vq_vae.main(vq_vae)
@@ -126,13 +152,13 @@ def _train(config: Config, source: str) -> None:
         ldm,
         first_stage=vq_vae.run.output_dir,
         data=DataConfig(data=source, window_s=config.window_s),
-        run=_run(config, ldm.run, "ldm", config.ldm_train_images),
-        sample_every=config.ldm_train_images,
+        run=_run_config(config, ldm.run, "ldm", config.ldm_train_images),
+        sample_every=config.ldm_train_images,  # one sheet of samples, at the end
     )
     train_ldm.main(ldm)
 
 
-def _run(config: Config, preset: RunConfig, name: str, train_images: int) -> RunConfig:
+def _run_config(config: Config, preset: RunConfig, name: str, train_images: int) -> RunConfig:
     return replace(
         preset,
         output_dir=config.output_dir / name,
@@ -146,13 +172,14 @@ def _run(config: Config, preset: RunConfig, name: str, train_images: int) -> Run
 
 
 def _generate(config: Config, pipeline: Path) -> list[Path]:
-    """Sets of generated spectrograms, one folder a sampling seed; those that are there already are kept."""
+    """Folders of generated spectrograms, one per sampling seed; those that are complete already are kept."""
     root = config.output_dir / "generated"
     folders = {seed: root / f"seed-{seed}" for seed in config.sampling_seeds}
-    missing = [seed for seed, folder in folders.items() if not (folder / "metadata.jsonl").is_file()]
+    missing = [seed for seed, folder in folders.items() if not (folder / METADATA).is_file()]
     if missing:
         arguments = [config.images_per_user, config.guidance_scale, config.num_inference_steps, *missing]
         command = [sys.executable, "-I", without_echoform.__file__, pipeline, root, *arguments]
+        # A fresh cache, so that the code comes from the pipeline's folder and not from an earlier load.
         with tempfile.TemporaryDirectory() as cache:
             environment = os.environ | {"HF_MODULES_CACHE": cache}
             subprocess.run([str(word) for word in command], env=environment, check=True)
@@ -160,46 +187,42 @@ def _generate(config: Config, pipeline: Path) -> list[Path]:
 
 
 def _facts(
-    config: Config,
-    data: SpectrogramData,
-    sample: tuple[Tensor, Tensor],
-    scores: dict[str, Any],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
+    config: Config, data: SpectrogramData, sample: Sample, scores: Scores, seconds: dict[str, float]
+) -> ReportFacts:
     kind = "your own" if config.data else "simulated"
-    stages = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
-    return {
-        "title": "echoform quickstart",
-        "subject": (
+    folders = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
+    pixels, users = sample
+    return ReportFacts(
+        title="echoform quickstart",
+        subject=(
             f"A VQ-VAE and a latent diffusion model, trained on {len(data.train)} {kind} spectrograms of "
             f"{len(data.id2label)} people ({config.resolution}x{config.resolution} pixels, split {data.split.method})."
         ),
-        "note": None,
-        "scores": scores,
-        "gallery": [
-            {
-                "user": label,
-                "real": _pictures(data.test.pixels, data.test.users == user, data.colormap),
-                "generated": _pictures(sample[0], sample[1] == user, data.colormap),
-            }
+        note=None,
+        scores=scores,
+        gallery=[
+            GalleryRow(
+                user=label,
+                real=_some_images(data.test.pixels[data.test.users == user], data.colormap),
+                generated=_some_images(pixels[users == user], data.colormap),
+            )
             for user, label in data.id2label.items()
         ],
-        "axes": data.axes,
-        "stages": [
-            {"name": name, "facts": json.loads((folder / FACTS).read_text()), "log": read_log(folder)}
-            for name, folder in stages.items()
+        axes=data.axes,
+        stages=[
+            Stage(name=name, facts=json.loads((folder / FACTS).read_text()), log=read_log(folder))
+            for name, folder in folders.items()
         ],
-        "seconds": seconds,
-        "commands": [provenance()["command"]],
-        "provenance": provenance(),
-    }
+        seconds=seconds,
+        commands=[provenance()["command"]],
+        provenance=provenance(),
+    )
 
 
-def _pictures(pixels: Tensor, chosen: Tensor, colormap: str | None) -> list[Image.Image]:
-    """Some of the chosen images, spread over all of them."""
-    places = chosen.nonzero().flatten()
-    spread = torch.linspace(0, len(places) - 1, min(GALLERY_IMAGES, len(places))).round().long()
-    return to_pictures(pixels[places[spread]], colormap)
+def _some_images(pixels: Tensor, colormap: str | None) -> list[Image.Image]:
+    """A few of the images, spread evenly over all of them."""
+    indices = torch.linspace(0, len(pixels) - 1, min(GALLERY_IMAGES, len(pixels))).round().long()
+    return to_pictures(pixels[indices], colormap)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`echoform score generated`: generated spectrograms judged against held-out real ones."""
+"""`echoform score generated`: scores of generated spectrograms against held-out real ones."""
 
 from __future__ import annotations
 
@@ -13,39 +13,47 @@ from echoform_train.engine.files import SCORES
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import read_generated, read_metadata, side_of
-from echoform_train.scoring.scores import score_table
+from echoform_train.scoring.scores import Scores, score_table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Score generated spectrograms against held-out real ones, with judges trained on real images only."""
+    """Score generated spectrograms against held-out real ones, by judges that are trained on real images."""
 
     data: str
-    """Folder of the real spectrograms that the generator was trained on, or the id of the data set on the Hub."""
+    """Folder of the real spectrograms that the generator was trained on, or the id of a data set on the Hub."""
     split_file: Path
-    """Split of that training, such as split.json of its output folder."""
+    """Split of that training: split.json in its output folder."""
     generated_dir: tuple[Path, ...]
-    """Folders that `echoform generate` wrote, for example one a seed."""
+    """Folders that `echoform generate` wrote, for example one per seed."""
     output: Path | None = None
     """JSON file for the scores. Default: scores.json in the first generated folder."""
     judge_seeds: tuple[int, ...] = (0, 1, 2)
-    """Each seed trains a judge on real and at least one on generated images."""
+    """Each seed trains one judge on real images, and at least one on generated images."""
     judge_train_images: int = 24_000
-    """Images that a judge sees in training; half a minute for 24,000 on one core."""
+    """Images that each judge sees in training; 24,000 take half a minute on one core."""
     resolution: int | None = None
     """Height and width of the real images. Default: that of the generated ones."""
     colormap: str = "auto"
-    """Colour map of the pictures: auto detects it, none keeps RGB, or its name."""
+    """Colour map of the images: its name, auto to detect it, or none to keep RGB."""
     skip_bad_files: bool = False
-    """List and skip real files that cannot be used instead of stopping."""
+    """List and skip real files that cannot be used, instead of stopping at them."""
     device: str = "auto"
-    """Where the judges are trained; auto: on the GPU, if there is one."""
+    """Device that trains the judges; auto takes a GPU if there is one."""
 
 
-def main(config: Config) -> None:
-    """Score, print the table and write the JSON file."""
+def main(config: Config) -> Scores:
+    """Score, print the table, write the JSON file and return the scores.
+
+    Raises:
+        FileNotFoundError: If the split or an image is missing.
+        ValueError: If the images do not fit the data, or there are too few.
+    """
     if not config.split_file.is_file():
-        raise FileNotFoundError(f"{config.split_file} is no file; scoring needs the split of the generator's training")
+        raise FileNotFoundError(
+            f"--split-file {config.split_file} is no file; scoring needs the split of the generator's training"
+        )
+    # The real images are read at the size of the generated ones.
     rows = [row for folder in config.generated_dir for row in read_metadata(folder)]
     data = load_spectrograms(
         config.data,
@@ -61,6 +69,7 @@ def main(config: Config) -> None:
     )
     output = config.output or config.generated_dir[0] / SCORES
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(scores | provenance(), indent=1) + "\n")
+    output.write_text(json.dumps({**scores, **provenance()}, indent=1) + "\n")
     print("\n".join(score_table(scores)))
     print(f"Written to {output}")
+    return scores

@@ -1,1 +1,1 @@
-"""Pages and charts."""
+"""HTML pages of results, their templates and their charts."""

@@ -1,4 +1,4 @@
-"""Drawings of the study's page as SVG, coloured by the classes of the page's style."""
+"""The charts of report pages: curves of a training, accuracies with intervals, distributions and confusion."""
 
 from __future__ import annotations
 
@@ -6,24 +6,56 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from echoform_train.report.page import ticks
-
-_WIDTH, _HEIGHT = 420, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 408, 12, 206
-_DODGE = 5.0
-"""Pixels between two lines at one place, so that their intervals do not hide one another."""
+from echoform_train.report.svg import COLORS, LINE_COLORS, Layout, new_chart, to_svg
 
 Point = tuple[float, float | None, float | None]
 """Mean and the ends of its interval, None where there is none."""
 
+_ROUND_STEPS = [1, 2, 5, 10]
+_DODGE = 0.06
+"""Shift between two lines at one size, so that their intervals do not hide one another; sizes are 1 apart."""
 
-def accuracy_chart(sizes: Sequence[str], lines: Mapping[str, Sequence[Point | None]]) -> Markup:
-    """Accuracies over the number of real images, a line an arm with its intervals.
+
+def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], ylabel: str, *, logarithmic: bool) -> Markup:
+    """Curves over the number of images seen in training.
 
     Args:
-        sizes: Labels of the places on the abscissa, which stand equally far apart.
+        lines: Points (images seen, value) of each line by its name; values must be positive on a logarithmic axis.
+        ylabel: Title of the vertical axis, with its unit.
+        logarithmic: Whether the vertical axis is.
+
+    Raises:
+        ValueError: If there is no point, or a point is not finite or not positive on a logarithmic axis.
+    """
+    points = [point for line in lines.values() for point in line]
+    if not points:
+        raise ValueError("a chart needs at least one point, got none")
+    for x, y in points:
+        if not (math.isfinite(x) and math.isfinite(y)) or (logarithmic and y <= 0):
+            raise ValueError(f"points must be finite, and positive on a logarithmic axis, got ({x}, {y})")
+    figure, axes = new_chart("images seen", ylabel)
+    for number, line in enumerate(lines.values()):
+        x, y = zip(*line, strict=True)
+        axes.plot(x, y, color=LINE_COLORS[number], linewidth=2, gid=f"line-{number}")
+        axes.plot(x[-1:], y[-1:], "o", color=LINE_COLORS[number], markersize=5, gid=f"end-{number}")
+    axes.set_xlim(0, max(x for x, _ in points) or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=_ROUND_STEPS))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
+    if logarithmic:
+        _make_logarithmic(axes, [y for _, y in points])
+    return to_svg(figure, ", ".join(lines))
+
+
+def accuracy_chart(sizes: Sequence[str], lines: Mapping[str, Sequence[Point | None]]) -> Markup:
+    """Accuracies over the number of real images, one line per arm, with intervals.
+
+    Args:
+        sizes: Labels along the horizontal axis, equally far apart.
         lines: By arm, what it reached at each size, shares 0..1; None where it was not measured.
 
     Raises:
@@ -31,65 +63,60 @@ def accuracy_chart(sizes: Sequence[str], lines: Mapping[str, Sequence[Point | No
     """
     least, most = _range(lines)
     low, high = math.floor(20 * max(0.0, least)) / 20, math.ceil(20 * min(1.0, most)) / 20
-    return _interval_chart(sizes, lines, (low, high) if high > low else (low - 0.05, high), "{:.0f}")
+    ends = (low, high) if high > low else (low - 0.05, high)
+    return _interval_chart(sizes, lines, ends, "accuracy (%)", "{:.0f}")
 
 
 def difference_chart(sizes: Sequence[str], lines: Mapping[str, Sequence[Point | None]]) -> Markup:
-    """As `accuracy_chart`, of differences of two shares, in points around a line at zero."""
+    """Differences of accuracies in percentage points, around a line at zero; arguments as of `accuracy_chart`."""
     least, most = _range(lines)
     pad = 0.08 * max(most, 0.0, -least) or 0.01
-    return _interval_chart(sizes, lines, (min(least, 0.0) - pad, max(most, 0.0) + pad), "{:+.3g}")
+    return _interval_chart(
+        sizes, lines, (min(least, 0.0) - pad, max(most, 0.0) + pad), "difference (points)", "{:+.3g}"
+    )
 
 
-def histogram_chart(sets: Mapping[str, Sequence[float]], unit: str, bins: int = 24) -> Markup:
-    """Distributions of one number in several sets, each scaled to the same area.
+def histogram_chart(sets: Mapping[str, Sequence[float]], xlabel: str, bins: int = 24) -> Markup:
+    """Distributions of one quantity in several sets.
 
     Args:
-        sets: Numbers by name; what is not finite is left out.
-        unit: Title of the abscissa.
-        bins: Of equal width, over the range that holds all numbers but the farthest hundredth at each end.
+        sets: Values by the name of the set; those that are not finite are left out.
+        xlabel: Title of the horizontal axis, with its unit.
+        bins: Number of bins of equal width, over the range that holds all values but the outermost hundredth of each
+            set at either end; values beyond it count in the outermost bins.
 
     Raises:
-        ValueError: If a set holds no finite number.
+        ValueError: If a set holds no finite value.
     """
     finite = {name: np.asarray(values, dtype=np.float64) for name, values in sets.items()}
     finite = {name: values[np.isfinite(values)] for name, values in finite.items()}
     if empty := [name for name, values in finite.items() if len(values) == 0]:
         raise ValueError(f"each set of a histogram needs at least one finite number, {', '.join(empty)} has none")
-    ends = [np.quantile(values, [0.01, 0.99]) for values in finite.values()]
-    low, high = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
+    ends = np.array([np.quantile(values, [0.01, 0.99]) for values in finite.values()])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     pad = 0.04 * (high - low) or 0.05 * abs(high) or 0.5
     edges = np.linspace(low - pad, high + pad, bins + 1)
-    shares = {
-        name: np.histogram(values.clip(edges[0], edges[-1]), edges)[0] / len(values) for name, values in finite.items()
-    }
-    most = max(float(share.max()) for share in shares.values())
-
-    def x_of(value: float) -> float:
-        return _LEFT + (_RIGHT - _LEFT) * (value - edges[0]) / (edges[-1] - edges[0])
-
-    parts = [_opening(", ".join(sets))]
-    for tick in ticks(float(edges[0]), float(edges[-1])):
-        x = x_of(tick)
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_BOTTOM}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{_BOTTOM + 16}" text-anchor="middle">{_plain(tick)}</text>')
-    parts.append(_axis_title(unit))
-    for number, share in enumerate(shares.values()):
-        heights = _BOTTOM - (_BOTTOM - _TOP) * share / most
-        corners = [f"{x_of(edges[0]):.1f},{_BOTTOM}"]
-        for place, y in enumerate(heights):
-            corners += [f"{x_of(edges[place]):.1f},{y:.1f}", f"{x_of(edges[place + 1]):.1f},{y:.1f}"]
-        corners.append(f"{x_of(edges[-1]):.1f},{_BOTTOM}")
-        parts.append(f'<polygon class="area-{number}" points="{" ".join(corners)}"/>')
-    return Markup("".join([*parts, "</svg>"]))
+    figure, axes = new_chart(xlabel, "share of images (%)")
+    for number, values in enumerate(finite.values()):
+        percent = 100 * np.histogram(values.clip(edges[0], edges[-1]), edges)[0] / len(values)
+        color = LINE_COLORS[number]
+        # Filled and outlined one by one: only the fill is transparent.
+        axes.stairs(percent, edges, fill=True, color=color, alpha=0.18, linewidth=0, gid=f"area-{number}")
+        axes.stairs(percent, edges, color=color, linewidth=1.5)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=_ROUND_STEPS))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    return to_svg(figure, ", ".join(sets))
 
 
 def confusion_chart(table: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup:
-    """A table of confusion as a square of cells, the darker the larger the share of the person's images.
+    """A table of confusion as a square of cells, the darker the larger the share of the user's images.
 
     Args:
-        table: Images of the person of the row that were taken for the person of the column.
-        labels: Of the people, in the order of both.
+        table: Number of images of the user of the row that were taken for the user of the column.
+        labels: Of the users, in the order of rows and columns.
 
     Raises:
         ValueError: If the table is not square or the labels are not as many.
@@ -99,25 +126,53 @@ def confusion_chart(table: Sequence[Sequence[int]], labels: Sequence[str]) -> Ma
         raise ValueError(f"a table of confusion must be {len(labels)}x{len(labels)}, got {list(counts.shape)}")
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
-    side, margin = 360, 60
-    cell = (side - margin) / len(labels)
-    every = math.ceil(len(labels) / 16)
-    parts = [f'<svg viewBox="0 0 {side} {side}" role="img" aria-label="table of confusion">']
-    parts.append(f'<rect class="frame" x="{margin}" y="0" width="{side - margin}" height="{side - margin}"/>')
-    for row, column in np.argwhere(shares > 0):
-        kind = "right" if row == column else "wrong"
-        title = f"{labels[row]} taken for {labels[column]}: {100 * shares[row, column]:.0f} %"
-        parts.append(
-            f'<rect class="{kind}" x="{margin + cell * column:.2f}" y="{cell * row:.2f}" width="{cell:.2f}" '
-            f'height="{cell:.2f}" fill-opacity="{0.08 + 0.92 * shares[row, column]:.3f}">'
-            f"<title>{escape(title)}</title></rect>"
-        )
-    for place in range(0, len(labels), every):
-        centre, label = cell * (place + 0.5), escape(_short(labels[place]))
-        x, y = margin + centre, side - margin + 8
-        parts.append(f'<text x="{margin - 6}" y="{centre + 4:.1f}" text-anchor="end">{label}</text>')
-        parts.append(f'<text x="{x:.1f}" y="{y}" text-anchor="end" transform="rotate(-60 {x:.1f} {y})">{label}</text>')
-    return Markup("".join([*parts, "</svg>"]))
+    figure, axes = new_chart("user named by the classifier", "user", Layout(height=400, left=88, bottom=92))
+    axes.grid(visible=False)
+    axes.spines[:].set(visible=True, color=COLORS["rule"])
+    titles = {}
+    for row, column in np.argwhere(shares > 0).tolist():
+        kind, share = "right" if row == column else "wrong", float(shares[row, column])
+        gid, color = f"{kind}:{row}:{column}", LINE_COLORS[0 if row == column else 1]
+        titles[gid] = f"{labels[row]} taken for {labels[column]}: {100 * share:.0f} %"
+        alpha = 0.08 + 0.92 * share
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=color, alpha=alpha, linewidth=0, gid=gid))
+    # At most 16 labels per side stay legible.
+    shown = range(0, len(labels), math.ceil(len(labels) / 16))
+    axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5))
+    axes.set_xticks(shown, [_short(labels[index]) for index in shown], rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(shown, [_short(labels[index]) for index in shown])
+    return to_svg(figure, "table of confusion", titles)
+
+
+def _interval_chart(
+    sizes: Sequence[str],
+    lines: Mapping[str, Sequence[Point | None]],
+    ends: tuple[float, float],
+    ylabel: str,
+    tick: str,
+) -> Markup:
+    figure, axes = new_chart("real images per user", ylabel)
+    low, high = (100 * end for end in ends)
+    for number, line in enumerate(lines.values()):
+        color, shift = LINE_COLORS[number], _DODGE * (number - (len(lines) - 1) / 2)
+        # Percent, and what lies beyond the axes at their ends; a point is one value or three.
+        measured = [
+            (index + shift, [min(max(100 * value, low), high) for value in point if value is not None])
+            for index, point in enumerate(line)
+            if point
+        ]
+        x, means = [x for x, _ in measured], [values[0] for _, values in measured]
+        axes.plot(x, means, "-o", color=color, linewidth=2, markersize=6, gid=f"line-{number}")
+        for x, values in measured:
+            if len(values) == 3:
+                axes.plot([x, x], values[1:], color=color, linewidth=1.5, alpha=0.7, gid=f"bar-{number}")
+    if low < 0 < high:
+        axes.axhline(0, color=COLORS["soft"], linewidth=1, zorder=1, gid="zero")
+    axes.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(low, high))
+    axes.set_xticks(range(len(sizes)), sizes)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=_ROUND_STEPS))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if abs(value) < 1e-9 else tick.format(value)))
+    return to_svg(figure, ", ".join(lines))
 
 
 def _range(lines: Mapping[str, Sequence[Point | None]]) -> tuple[float, float]:
@@ -127,50 +182,21 @@ def _range(lines: Mapping[str, Sequence[Point | None]]) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def _interval_chart(
-    sizes: Sequence[str], lines: Mapping[str, Sequence[Point | None]], ends: tuple[float, float], label: str
-) -> Markup:
-    low, high = ends
-    step = (_RIGHT - _LEFT) / len(sizes)
-
-    def y_of(share: float) -> float:
-        return _BOTTOM - (_BOTTOM - _TOP) * (min(max(share, low), high) - low) / (high - low)
-
-    parts = [_opening(", ".join(lines))]
-    for tick in ticks(low, high):
-        y, kind = y_of(tick), "zero" if low < 0 and abs(tick) < 1e-9 else "grid"
-        text = "0" if abs(tick) < 1e-9 else label.format(100 * tick)
-        parts.append(f'<line class="{kind}" x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    for place, size in enumerate(sizes):
-        x = _LEFT + step * (place + 0.5)
-        parts.append(f'<text x="{x:.1f}" y="{_BOTTOM + 16}" text-anchor="middle">{escape(size)}</text>')
-    parts.append(_axis_title("real images of each person"))
-    for number, line in enumerate(lines.values()):
-        shift = _DODGE * (number - (len(lines) - 1) / 2)
-        places = [(_LEFT + step * (place + 0.5) + shift, point) for place, point in enumerate(line) if point]
-        points = " ".join(f"{x:.1f},{y_of(point[0]):.1f}" for x, point in places)
-        parts.append(f'<polyline class="line-{number}" points="{points}"/>')
-        for x, (mean, least, most) in places:
-            if least is not None and most is not None:
-                parts.append(
-                    f'<line class="line-{number} bar" x1="{x:.1f}" x2="{x:.1f}" y1="{y_of(least):.1f}" '
-                    f'y2="{y_of(most):.1f}"/>'
-                )
-            parts.append(f'<circle class="line-{number}" cx="{x:.1f}" cy="{y_of(mean):.1f}" r="3"/>')
-    return Markup("".join([*parts, "</svg>"]))
+def _make_logarithmic(axes: Axes, values: Sequence[float]) -> None:
+    """Logarithmic vertical axis with plain numbers at round values, also where it spans less than a decade."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    pad = 0.05 * (high - low) or 0.1
+    axes.set_yscale("log")
+    axes.set_ylim(10 ** (low - pad), 10 ** (high + pad))
+    few_decades = (1.0, 2.0, 5.0) if high - low <= 3 else (1.0,)
+    locator = MaxNLocator(5, steps=_ROUND_STEPS) if high - low < 1 else LogLocator(subs=few_decades, numticks=12)
+    axes.yaxis.set_major_locator(locator)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
-def _opening(label: str) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">'
-
-
-def _axis_title(text: str) -> str:
-    return f'<text x="{(_LEFT + _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(text)}</text>'
-
-
-def _plain(value: float) -> str:
-    return f"{0.0 if abs(value) < 1e-12 else value:.6g}"
+def _thousands(value: float) -> str:
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
 def _short(label: str) -> str:

@@ -1,4 +1,4 @@
-"""The log of a training as a picture: losses and learning rate over the images seen."""
+"""Training curves as PNG: losses and learning rate over the images seen."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ RATE = "learning_rate"
 
 
 def save_curves(log: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Write a PNG: the losses above, the learning rate below.
+    """Write a PNG with the losses above and the learning rate below.
 
     Args:
-        log: Lines as of `read_log`: `seen`, and any of `train/loss`, `validation/loss` and `learning_rate`.
-        path: Where to; its folder is made.
+        log: Rows that `read_log` returns: `seen`, and any of `train/loss`, `validation/loss` and `learning_rate`.
+        path: File to write; its folder is made.
     """
     figure = Figure(figsize=(7, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))

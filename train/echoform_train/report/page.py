@@ -1,11 +1,11 @@
-"""One self-contained HTML page about a run: the verdict, real and generated side by side, curves, numbers and cost."""
+"""The HTML page about one training run: the verdict, real and generated side by side, scores, curves and cost."""
 
 from __future__ import annotations
 
 import base64
 import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +13,102 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from echoform_train.scoring.scores import LABELS, SHARES
+from echoform_train.report.charts import line_chart
+from echoform_train.scoring.scores import LABELS, SHARES, ScoreEntry, Scores
 
 TEMPLATE = "report.html.j2"
 
-# Each chart: title, log rows by the name of the line, whether the ordinate is logarithmic.
-_CHARTS = (
-    ("loss", {"training": "train/loss", "held-out": "validation/loss"}, True),
-    ("PSNR of held-out reconstructions, dB", {"held-out": "validation/psnr"}, False),
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryRow:
+    """Some images of one user."""
+
+    user: str
+    real: Sequence[Image.Image]
+    generated: Sequence[Image.Image]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One training of the run."""
+
+    name: str
+    facts: Mapping[str, Any]
+    """Contents of the stage's facts.json."""
+    log: Sequence[Mapping[str, float]]
+    """Rows of its log.jsonl."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFacts:
+    """Everything that the page says."""
+
+    title: str
+    subject: str
+    """One sentence on what was trained on what."""
+    note: str | None
+    """One sentence of warning to show on top."""
+    scores: Scores
+    gallery: Sequence[GalleryRow]
+    axes: Mapping[str, float] | None
+    """Contents of axes.json of the data: window_s, doppler_min_hz, doppler_max_hz ..."""
+    stages: Sequence[Stage]
+    seconds: Mapping[str, float]
+    """Duration of the other parts of the run, such as simulating and generating, by their names."""
+    commands: Sequence[str]
+    """Commands that make this page again."""
+    provenance: Mapping[str, Any]
+    """What `provenance()` returns."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of a page."""
+
+    title: str
+    svg: Markup
+    names: Sequence[str]
+    """Of its lines, in the order of the classes line-0, line-1 ... of the page's style."""
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """A chart of every training: its title, and the key of the log by the name of each line."""
+
+    title: str
+    unit: str
+    keys: Mapping[str, str]
+    logarithmic: bool
+
+
+_CURVES = (
+    _Curves("loss", "loss", {"training": "train/loss", "held-out": "validation/loss"}, True),
+    _Curves("PSNR of held-out reconstructions", "PSNR (dB)", {"held-out": "validation/psnr"}, False),
 )
-_CHART_SIZE = (420, 210)
-_MARGIN = {"left": 48, "right": 14, "top": 12, "bottom": 36}
 
 
-def write_report(facts: Mapping[str, Any], path: Path) -> None:
-    """Write the page; it asks for nothing from anywhere else.
+def write_report(facts: ReportFacts, path: Path) -> None:
+    """Write the page as one file that loads nothing else.
 
     Args:
-        facts: What the run gathered:
-
-            - "title": heading, str.
-            - "subject": one sentence on what was trained on what, str.
-            - "note": one sentence of warning to show on top, str or None.
-            - "scores": what `score_generated.score` returns.
-            - "gallery": a list of {"user": label, "real": images, "generated": images}, each a list of PIL images.
-            - "axes": axes.json of the data (window_s, doppler_min_hz, doppler_max_hz), or None.
-            - "stages": a list of {"name": str, "facts": the stage's facts.json, "log": the rows of its log.jsonl}.
-            - "seconds": {name: seconds} of the other parts of the run, such as simulating and generating.
-            - "commands": a list of commands that make this page again.
-            - "provenance": what `provenance()` returns.
+        facts: What the run gathered.
         path: The file; its folder is made.
-
-    Raises:
-        ValueError: If a fact is missing.
     """
-    needed = (
-        "title", "subject", "note", "scores", "gallery", "axes", "stages", "seconds", "commands", "provenance",
-    )  # fmt: skip
-    if missing := [name for name in needed if name not in facts]:
-        raise ValueError(f"a report needs {', '.join(needed)}; the facts lack {', '.join(missing)}")
-    scores = facts["scores"]
-    template = page_environment().get_template(TEMPLATE)
-    page = template.render(
-        **{name: facts[name] for name in needed},
+    scores = facts.scores
+    page = page_environment().get_template(TEMPLATE).render(
+        **vars(facts),
         verdict=verdict(scores),
         chance=1 / scores["settings"]["users"],
         score_rows=score_rows(scores["scores"]),
-        stage_rows=[_stage_row(stage) for stage in facts["stages"]],
-        charts=[chart for stage in facts["stages"] for chart in _charts(stage)],
-    )
+        stage_rows=[_stage_row(stage) for stage in facts.stages],
+        charts=[chart for stage in facts.stages for chart in _charts(stage)],
+    )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
 
 
 def page_environment() -> Environment:
-    """The templates of all pages, whose text is escaped, with the filters data_uri, duration and percent."""
+    """The templates of all pages. Text is escaped; the filters are data_uri, duration and percent."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
@@ -79,8 +120,8 @@ def page_environment() -> Environment:
     return environment
 
 
-def verdict(scores: Mapping[str, Any]) -> str:
-    """The one sentence to remember: who is named right in what share of generated images, and of real ones."""
+def verdict(scores: Scores) -> str:
+    """The main result in one sentence: how often the judge names the right user, of generated and of real images."""
     made, real = scores["scores"]["gan_test"], scores["scores"]["real_to_real"]
     return (
         f"A judge trained on real spectrograms only names the asked person in {percent(made['mean'])} of generated "
@@ -88,8 +129,8 @@ def verdict(scores: Mapping[str, Any]) -> str:
     )
 
 
-def score_rows(scores: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Of the "scores" of `score_generated.score`, as text: label, value, interval, over and floor of each."""
+def score_rows(scores: Mapping[str, ScoreEntry]) -> list[dict[str, str]]:
+    """Rows of the table of scores as text: "label", "value", "interval", "over" and "floor" of each of LABELS."""
     rows = []
     for name, label in LABELS.items():
         entry = scores[name]
@@ -106,72 +147,15 @@ def score_rows(scores: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], *, logarithmic: bool) -> str:
-    """An SVG of lines, coloured by the classes line-0, line-1 ... of the page's style.
-
-    Args:
-        lines: Points (images seen, value) of each line by its name; values must be positive on a logarithmic ordinate.
-        logarithmic: Whether the ordinate is.
-
-    Raises:
-        ValueError: If there is no point, or one that is not finite or cannot stand on the ordinate.
-    """
-    points = [point for line in lines.values() for point in line]
-    if not points:
-        raise ValueError("a chart needs at least one point, got none")
-    for x, y in points:
-        if not (math.isfinite(x) and math.isfinite(y)) or (logarithmic and y <= 0):
-            raise ValueError(f"points must be finite, and positive on a logarithmic ordinate, got ({x}, {y})")
-    scale = math.log10 if logarithmic else float
-    (width, height), margin = _CHART_SIZE, _MARGIN
-    right, bottom = width - margin["right"], height - margin["bottom"]
-    last_x = max(x for x, _ in points) or 1.0
-    low, high = min(scale(y) for _, y in points), max(scale(y) for _, y in points)
-    pad = 0.05 * (high - low) or 0.1 * abs(high) or 0.1
-    low, high = low - pad, high + pad
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (
-            margin["left"] + (right - margin["left"]) * x / last_x,
-            bottom - (bottom - margin["top"]) * (y - low) / (high - low),
-        )
-
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{Markup.escape(", ".join(lines))}">']
-    for tick in _decade_ticks(low, high) if logarithmic else ticks(low, high):
-        y = place(0, tick)[1]
-        label = f"{10**tick if logarithmic else tick:.3g}"
-        parts.append(f'<line class="grid" x1="{margin["left"]}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{margin["left"] - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
-    for tick in ticks(0, last_x):
-        x = place(tick, low)[0]
-        anchor = "end" if x > right - 20 else "middle"
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{_thousands(tick)}</text>')
-    centre = (margin["left"] + right) / 2
-    parts.append(f'<text x="{centre}" y="{height - 4}" text-anchor="middle">images seen</text>')
-    for number, line in enumerate(lines.values()):
-        places = [place(x, scale(y)) for x, y in line]
-        parts.append(f'<polyline class="line-{number}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>')
-        parts += [f'<circle class="line-{number}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in places[-1:]]
-    return "".join([*parts, "</svg>"])
-
-
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round values inside low..high, at most some five steps apart."""
-    raw = (high - low) / most
-    magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(magnitude * factor for factor in (1, 2, 5, 10) if magnitude * factor >= raw)
-    return [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
 def data_uri(image: Image.Image) -> str:
-    """A PNG of the image, to stand inside a page."""
+    """The image as PNG in a data URI, so that it stands inside the page."""
     buffer = io.BytesIO()
     image.save(buffer, format="png", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 8.3 s, 4 min 10 s, 2 h 5 min."""
+    """A duration in readable units: 8.3 s, 4 min 10 s, 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -185,18 +169,18 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
-def _interval(name: str, entry: Mapping[str, Any]) -> str:
-    if entry["low"] is None:
+def _interval(name: str, entry: ScoreEntry) -> str:
+    if entry["low"] is None or entry["high"] is None:
         return "–"
     if name in SHARES:
         return f"{100 * entry['low']:.1f} to {percent(entry['high'])}"
     return f"{entry['low']:.3g} to {entry['high']:.3g}"
 
 
-def _stage_row(stage: Mapping[str, Any]) -> dict[str, str]:
-    facts = stage["facts"]
+def _stage_row(stage: Stage) -> dict[str, str]:
+    facts = stage.facts
     return {
-        "name": stage["name"],
+        "name": stage.name,
         "parameters": f"{facts['parameters'] / 1e6:.2f} M",
         "images": f"{facts['images_seen']:,}",
         "steps": f"{facts['images_seen'] // facts['images_a_step']:,}",
@@ -204,26 +188,12 @@ def _stage_row(stage: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _charts(stage: Mapping[str, Any]) -> list[dict[str, Any]]:
-    charts = []
-    for title, keys, logarithmic in _CHARTS:
-        lines = {name: [(row["seen"], row[key]) for row in stage["log"] if key in row] for name, key in keys.items()}
+def _charts(stage: Stage) -> Iterator[Chart]:
+    for curves in _CURVES:
+        lines = {
+            name: [(row["seen"], row[key]) for row in stage.log if key in row] for name, key in curves.keys.items()
+        }
         lines = {name: line for name, line in lines.items() if line}
         if lines:
-            svg = Markup(line_chart(lines, logarithmic=logarithmic))
-            charts.append({"title": f"{stage['name']}: {title}", "svg": svg, "names": list(lines)})
-    return charts
-
-
-def _decade_ticks(low: float, high: float) -> list[float]:
-    """Logarithms, inside low..high, of powers of ten, with 2 and 5 times those, or of finer round values."""
-    if high - low < 1:
-        return [math.log10(value) for value in ticks(10**low, 10**high)]
-    factors = (1,) if high - low > 3 else (1, 2, 5)
-    decades = range(math.floor(low), math.ceil(high) + 1)
-    values = [decade + math.log10(factor) for decade in decades for factor in factors]
-    return [value for value in values if low <= value <= high]
-
-
-def _thousands(value: float) -> str:
-    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
+            svg = line_chart(lines, curves.unit, logarithmic=curves.logarithmic)
+            yield Chart(f"{stage.name}: {curves.title}", svg, list(lines))

@@ -1,1 +1,1 @@
-"""Judges, metrics, and scores of generated images."""
+"""Judges, metrics and intervals, and the scores of generated images that are made of them."""
