@@ -12,7 +12,7 @@ from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.generated import score_generated
-from echoform_train.scoring.generated_images import read_generated, read_metadata, side_of
+from echoform_train.scoring.generated_images import image_side, read_generated, read_metadata
 from echoform_train.scoring.scores import Scores, score_table
 
 
@@ -58,7 +58,7 @@ def main(config: Config) -> Scores:
     data = load_spectrograms(
         config.data,
         split_file=config.split_file,
-        resolution=config.resolution or side_of(rows[0].path),
+        resolution=config.resolution or image_side(rows[0].path),
         colormap=config.colormap,
         skip_bad_files=config.skip_bad_files,
     )

@@ -1,4 +1,4 @@
-"""Generated spectrograms on disk: what `echoform generate` wrote, read as tensors."""
+"""Reading of the folders of generated spectrograms that `echoform generate` writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Sample = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class GeneratedFile:
-    """A line of the metadata of generated images."""
+    """One generated image, as a line of metadata.jsonl has it."""
 
     path: Path
     user: str
@@ -30,11 +30,11 @@ class GeneratedFile:
 
 
 def read_metadata(folder: Path) -> list[GeneratedFile]:
-    """What `echoform generate` wrote into a folder, checked.
+    """Rows of metadata.jsonl of a folder that `echoform generate` wrote.
 
     Raises:
         FileNotFoundError: If the folder holds no metadata.jsonl.
-        ValueError: If that is empty or a line lacks file_name, user or seed.
+        ValueError: If the file is empty, or a line lacks file_name, user or seed.
     """
     path = folder / METADATA
     if not path.is_file():
@@ -52,11 +52,11 @@ def read_metadata(folder: Path) -> list[GeneratedFile]:
 
 
 def read_generated(rows: Sequence[GeneratedFile], data: SpectrogramData) -> list[Sample]:
-    """Generated images as tensors like those of `data`, one sample for each seed.
+    """Read generated images as tensors like those of `data`: one sample per seed, in the order of the seeds.
 
     Raises:
         FileNotFoundError: If an image is missing.
-        ValueError: If an image cannot be decoded, is not of the data's size or kind, or a user is unknown.
+        ValueError: If an image cannot be decoded or has not the data's size and channels, or a user is unknown.
     """
     label2id = {label: index for index, label in data.id2label.items()}
     by_seed: dict[int, list[tuple[Tensor, int]]] = {}
@@ -70,11 +70,11 @@ def read_generated(rows: Sequence[GeneratedFile], data: SpectrogramData) -> list
     ]
 
 
-def side_of(path: Path) -> int:
-    """Pixels a side of a generated image.
+def image_side(path: Path) -> int:
+    """Height and width of a square generated image, pixels.
 
     Raises:
-        ValueError: If it is not square.
+        ValueError: If the image is not square.
     """
     with Image.open(path) as image:
         if image.width != image.height:

@@ -1,18 +1,19 @@
-"""The judge: a small classifier that tells people apart, trained on real spectrograms to score generated ones.
+"""The judge: a small classifier of users that scores generated spectrograms.
 
-It never has a hand in training, guiding or filtering the generator.
+A judge has no part in training, guiding or filtering the generator that it scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
-from echoform_train.data.spectrograms import to_model
+from echoform_train.data.spectrograms import SpectrogramData, to_model
 from echoform_train.scoring.classifier_training import (
     MIN_SIDE,
     MixedPrecision,
@@ -24,29 +25,31 @@ from echoform_train.scoring.classifier_training import (
     shuffled_indices,
 )
 
-# Chosen among some 20 settings by how well people are told apart on later time of real walkers and on simulated ones.
+# Chosen by the accuracy on held-out recordings of measured and of simulated walkers.
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 1.0
 GAIN_DEVIATION = 0.1
+"""Standard deviation of the random gain, as a share of the colour scale's span above its floor."""
 OFFSET_DEVIATION = 0.05
+"""Standard deviation of the random offset of the noise floor, model range."""
 MAX_NOISE = 0.05
+"""Largest standard deviation of the added white noise, model range."""
 
-_ROWS = 8
+_BANDS = 8
 
 
 class Judge(nn.Module):
-    """A ResNet of three blocks that says whose spectrogram it sees.
+    """A ResNet of three blocks that classifies the user of a spectrogram.
 
-    Pictures of more than 64 pixels a side are averaged down to 64 first: that makes it cheap, and blind to finer
-    texture. What the convolutions find is summed up over time by its mean and its deviation (how strongly the limbs
-    swing), and kept apart in 8 bands of frequency, because the same shape at another Doppler frequency is another
-    speed.
+    Images of more than 64 pixels per side are averaged down to 64 first, which makes it cheap and blind to finer
+    texture. The output of the convolutions is pooled to its mean and its deviation over time, which tells how strongly
+    limbs swing, in each of 8 bands of frequency: the same shape at another Doppler frequency is another speed.
 
     Args:
         in_channels: 1 for colour-mapped spectrograms, 3 for RGB.
-        num_users: Number of people.
-        width: Channels of the first block; the others have two and four times as many.
-        num_features: Size of the last layer but one. Few, because the floor of a Fréchet distance grows with it.
+        num_users: Number of users.
+        width: Channels of the first block; the second and third have two and four times as many.
+        num_features: Size of the layer before the last. Small, because the floor of a Fréchet distance grows with it.
     """
 
     def __init__(self, in_channels: int, num_users: int, *, width: int = 24, num_features: int = 16) -> None:
@@ -61,30 +64,30 @@ class Judge(nn.Module):
             _Block(2 * width, 4 * width, stride=2),
         )
         self.neck = nn.Sequential(
-            nn.Dropout(0.2), nn.Linear(2 * 4 * width * _ROWS, num_features), nn.BatchNorm1d(num_features)
+            nn.Dropout(0.2), nn.Linear(2 * 4 * width * _BANDS, num_features), nn.BatchNorm1d(num_features)
         )
         self.head = nn.Linear(num_features, num_users)
 
     def features(self, image: Tensor) -> Tensor:
-        """Gait features float [B, num_features] of pictures [B, C, H, W] in [-1, 1].
+        """Gait features float [B, num_features] of images [B, C, H, W] in [-1, 1].
 
         Raises:
             ValueError: If a side is shorter than 16 pixels.
         """
         if min(image.shape[-2:]) < MIN_SIDE:
             raise ValueError(
-                f"the judge needs pictures of at least {MIN_SIDE} pixels a side, "
+                f"the judge needs images of at least {MIN_SIDE} pixels per side, "
                 f"got {image.shape[-2]}x{image.shape[-1]}"
             )
         hidden = self.body(shrink(image)).float()  # [B, 4 width, H / 8, W / 8]
-        mean = F.adaptive_avg_pool2d(hidden, (_ROWS, 1))
-        variance = F.adaptive_avg_pool2d(hidden.square(), (_ROWS, 1)) - mean.square()
-        # The root has no slope at zero; without the floor, a map that is constant in time would give NaN.
+        mean = F.adaptive_avg_pool2d(hidden, (_BANDS, 1))
+        variance = F.adaptive_avg_pool2d(hidden.square(), (_BANDS, 1)) - mean.square()
+        # The gradient of the root is infinite at 0; the floor keeps it finite for a map that is constant in time.
         deviation = variance.clamp(min=1e-4).sqrt()
         return self.neck(torch.cat([mean, deviation], dim=1).flatten(1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits float [B, num_users] of pictures [B, C, H, W] in [-1, 1]."""
+        """Logits float [B, num_users] of images [B, C, H, W] in [-1, 1]."""
         return self.head(self.features(image))
 
 
@@ -100,7 +103,7 @@ class _Block(nn.Module):
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or in_channels != out_channels:
-            # Averaging, unlike a strided 1x1 convolution, drops no pixel; it needs the odd last row as well.
+            # Averaging, unlike a strided 1x1 convolution, skips no pixel; ceil_mode keeps an odd last row.
             pool = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
             self.shortcut = nn.Sequential(pool, nn.Conv2d(in_channels, out_channels, 1, bias=False))
 
@@ -119,20 +122,19 @@ def train_judge(
     device: torch.device | str = "cpu",
     mixed_precision: MixedPrecision = "auto",
 ) -> Judge:
-    """Train a judge with AdamW, a warm-up and a cosine to zero; the same seed gives the same judge on the same machine.
+    """Train a judge; the same arguments give the same judge on the same machine.
 
-    Each picture is rolled in time (a walk has no first second) and gets another gain, noise floor and noise. It is
-    never stretched or flipped along frequency: that would make another person's speed of it.
+    Images are augmented by `augment`: never along frequency, as that would change the speed of the walker.
 
     Args:
         pixels: uint8 [N, C, H, W], sides of at least 16 pixels.
         users: int64 [N] in 0..num_users-1.
-        num_users: Number of people to tell apart.
+        num_users: Number of users to tell apart.
         seed: Of weights, order and augmentation.
-        train_images: Images to see, those seen again counted again; 24,000 of 64x64 take half a minute on one core.
-        batch_size: Images an optimizer step.
+        train_images: Length of the training in images seen; 24,000 of 64x64 take half a minute on one core.
+        batch_size: Images per optimizer step.
         device: Where to train.
-        mixed_precision: Autocast to bf16; "auto" does so where it is measured to be faster.
+        mixed_precision: See `classifier_training.MixedPrecision`.
 
     Returns:
         The judge, in eval mode, on `device`.
@@ -155,16 +157,27 @@ def train_judge(
     )
 
 
+def train_judges(
+    data: SpectrogramData, seeds: Sequence[int], train_images: int, device: torch.device | str = "cpu"
+) -> list[Judge]:
+    """Train one judge per seed on the training part of `data`, with a progress bar; see `train_judge`."""
+    pixels, users, num_users = data.train.pixels, data.train.users, len(data.id2label)
+    return [
+        train_judge(pixels, users, num_users, seed=seed, train_images=train_images, device=device)
+        for seed in tqdm(seeds, desc="judges", unit="judge")
+    ]
+
+
 def augment(image: Tensor, generator: torch.Generator) -> Tensor:
-    """What may differ between two spectrograms of one person: the start of the window, gain, noise floor and noise.
+    """Vary what may differ between two spectrograms of one user: start of the window, gain, noise floor and noise.
 
     Args:
         image: float32 [B, C, H, W] in [-1, 1], where -1 is the floor of the colour scale.
         generator: CPU generator.
 
     Returns:
-        The same shape and range: each image rolled in time by any number of columns, then scaled, shifted and given
-        white noise by amounts of its own.
+        The same shape and range; each image is rolled in time by a random number of columns, then scaled, shifted and
+        given white noise, by amounts of its own.
     """
     batch, _, _, width = image.shape
 
@@ -180,31 +193,35 @@ def augment(image: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.inference_mode()
 def predict(judge: Judge, pixels: Tensor, batch_size: int = 256) -> Tensor:
-    """Whom the judge names: int64 [N] on the CPU for pixels uint8 [N, C, H, W]."""
+    """User that the judge names for each image: int64 [N] on the CPU, for pixels uint8 [N, C, H, W]."""
     return logits_of(judge, pixels, batch_size).argmax(1)
 
 
 @torch.inference_mode()
 def extract_features(judge: Judge, pixels: Tensor, batch_size: int = 256) -> Tensor:
-    """The judge's features: float32 [N, num_features] on the CPU for pixels uint8 [N, C, H, W]."""
+    """The judge's features of each image: float32 [N, num_features] on the CPU, for pixels uint8 [N, C, H, W]."""
     return torch.cat([judge.features(part).cpu() for part in inference_batches(judge, pixels, batch_size)])
 
 
 def accuracy(judge: Judge, pixels: Tensor, users: Tensor) -> float:
-    """Share of pictures uint8 [N, C, H, W] whose person, int64 [N], the judge names, 0..1."""
+    """Share of images uint8 [N, C, H, W] whose user, int64 [N], the judge names, 0..1."""
     check_labelled_images(pixels, users, judge.num_users)
     return (predict(judge, pixels) == users).double().mean().item()
 
 
 def confusion(judge: Judge, pixels: Tensor, users: Tensor) -> Tensor:
-    """Pictures by person (row) and by whom the judge names (column): int64 [num_users, num_users]."""
+    """Number of images by their user (row) and the user that the judge names (column), int64 [num_users, num_users]."""
     check_labelled_images(pixels, users, judge.num_users)
     cells = users * judge.num_users + predict(judge, pixels)
     return torch.bincount(cells, minlength=judge.num_users**2).view(judge.num_users, judge.num_users)
 
 
 def accuracy_by_user(table: Tensor) -> Tensor:
-    """Share named right of each person, float64 [num_users], of a table of `confusion`; NaN for who has no picture."""
+    """Share of each user's images that the judge names right, float64 [num_users]; NaN for a user without images.
+
+    Args:
+        table: What `confusion` returns, or the sum of several.
+    """
     return table.diagonal() / table.sum(1).double()
 
 
