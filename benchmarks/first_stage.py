@@ -24,7 +24,6 @@ from diffusers import AutoencoderKL, VQModel
 from torch.nn import functional as F
 from tqdm.auto import trange
 
-from echoform_train.commands.score_first_stage import train_judges
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms, to_model
 from echoform_train.engine.files import FIRST_STAGE, SPLIT
@@ -36,8 +35,10 @@ from echoform_train.latent_diffusion.first_stage import (
     latents_to_images,
     load_first_stage,
 )
-from echoform_train.latent_diffusion.first_stage_training import FirstStageConfig
-from echoform_train.latent_diffusion.quality import measure, verdict
+from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig
+from echoform_train.latent_diffusion.quality import measure_quality
+from echoform_train.latent_diffusion.verdict import verdict
+from echoform_train.scoring.judge import train_judges
 from echoform_train.trainers import kl_vae as train_kl_vae
 from echoform_train.trainers import vq_vae as train_vq_vae
 
@@ -90,11 +91,11 @@ def main(config: Config) -> None:
     for name in config.variants:
         folder = config.output_dir / name
         model, seconds = trained(config, data, name, folder, split_file)
-        scores = measure(model, data.test, data.id2label, judges, quantize=name != "plain").scores
-        del scores["error_spectrum"]
+        scores = measure_quality(model, data.test, data.id2label, judges, quantize=name != "plain").scores
+        kept = {key: value for key, value in scores.items() if key != "error_spectrum"}
         parameters = sum(p.numel() for p in model.parameters())
         told = {"seconds": seconds, "parameters": parameters, "verdict": verdict(scores, len(data.id2label))}
-        results[name] = scores | told
+        results[name] = kept | told
         facts = {"variants": results, "images": {"train": len(data.train), "test": len(data.test)}}
         (config.output_dir / "first_stage.json").write_text(json.dumps(facts | provenance(), indent=1))
     print("\n".join(table(results)))

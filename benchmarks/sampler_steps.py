@@ -27,13 +27,12 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistep
 from in_turns import in_turns, write_results
 from torch import Tensor
 
-from echoform_train.commands.score_first_stage import train_judges
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.sampling import load_pipeline
 from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.intervals import mean_interval
-from echoform_train.scoring.judge import Judge
+from echoform_train.scoring.judge import Judge, train_judges
 from echoform_train.scoring.scores import LABELS, SHARES
 
 Sampler = Literal["own", "own-3", "ddim", "dpm", "unipc", "distilled"]

@@ -8,6 +8,7 @@ from PIL import Image
 from echoform_train.commands import score_first_stage
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.latent_diffusion.first_stage import decode_to_pixels, encode_pixels, load_first_stage
+from echoform_train.latent_diffusion.quality_scores import score_table
 
 
 def scored(folder, walkers, output):
@@ -59,7 +60,7 @@ def test_the_pictures_are_there(scores):
 
 
 def test_the_table_names_lpips_where_its_weights_are_missing(scores):
-    lines = list(score_first_stage.describe(scores["kl"]))
+    lines = list(score_table(scores["kl"]))
     assert scores["kl"]["lpips"] is not None or any("weights are not at hand" in line for line in lines)
     assert lines[-1] == scores["kl"]["verdict"]["sentence"]
 
