@@ -1,18 +1,45 @@
-"""What a study of augmentation found, as the lines and the table of a card."""
+"""The result of an augmentation study, as text and table of a model card."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Literal, TypedDict, get_args
 
-from echoform_cards.facts import complete_record
 from echoform_cards.rendering import percent
 
-VERDICTS = ("helps", "no measurable effect", "hurts")
-MEMBERS = ("verdict", "sentence", "over", "rows")
+Word = Literal["helps", "no measurable effect", "hurts"]
 SHARES = ("real", "classical", "generated", "both")
-ROW = ("images_a_user", *SHARES, "difference", "low", "high")
+
+
+class AugmentationRow(TypedDict, total=False):
+    """Accuracies of classifiers of users on held-out real images, 0..1, for one number of real training images."""
+
+    images_a_user: str
+    """Number of real training images per user, in words, such as "8 to 10"."""
+    real: float | None
+    """Trained on real images only."""
+    classical: float | None
+    """Trained on real images and the best classical augmentation."""
+    generated: float | None
+    """Trained on real and generated images."""
+    both: float | None
+    """Trained on real images, the best classical augmentation and generated images."""
+    difference: float | None
+    """`both` minus `classical`."""
+    low: float | None
+    """Lower end of the 95 % interval of the difference."""
+    high: float | None
+
+
+class Augmentation(TypedDict, total=False):
+    """Whether generated images helped to train a classifier."""
+
+    verdict: Word
+    sentence: str | None
+    """The verdict in words."""
+    over: str | None
+    """What the intervals are computed over, such as "4 draws"."""
+    rows: list[AugmentationRow]
 
 
 def points(share: float) -> str:
@@ -20,31 +47,25 @@ def points(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
-def augmentation_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The rows of the card's table as text, what was not measured empty.
-
-    Args:
-        found: `verdict`, one of VERDICTS; `sentence`, the verdict in words; `over`, what the intervals are taken over;
-            `rows`, a list of `images_a_user` (str), accuracies 0..1 on held-out real images of a classifier that was
-            trained on `real` images, with the best `classical` augmentation, with `generated` images, and with `both`;
-            `difference` of both and classical, and the ends `low` and `high` of its 95 % interval.
+def augmentation_rows(study: Augmentation) -> list[dict[str, str]]:
+    """The rows of the card's table as text; what was not measured is empty.
 
     Raises:
-        ValueError: If the verdict is another, a row holds something else, or a number is not finite.
+        ValueError: If the verdict is none of Word, or a number is not finite.
     """
-    if found["verdict"] not in VERDICTS:
-        raise ValueError(f"a verdict on augmentation must be {', '.join(VERDICTS)}, got {found['verdict']!r}")
-    rows = [complete_record("rows of augmentation", "a model card", row, ROW) for row in found["rows"] or []]
-    for row in rows:
-        for name in ROW[1:]:
-            if row[name] is not None and not math.isfinite(row[name]):
-                raise ValueError(f"a number of augmentation must be finite, got {name}={row[name]}")
-    return [_row(row) for row in rows]
+    verdict = study.get("verdict")
+    if verdict not in get_args(Word):
+        raise ValueError(f"a verdict on augmentation must be {', '.join(get_args(Word))}, got {verdict!r}")
+    return [_row(row) for row in study.get("rows") or []]
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, str]:
-    difference = "" if row["difference"] is None else f"{points(row['difference'])} points"
-    if row["low"] is not None and row["high"] is not None:
-        difference += f" ({points(row['low'])} to {points(row['high'])})"
-    shares = {name: "" if row[name] is None else percent(row[name]) for name in SHARES}
-    return {"images_a_user": str(row["images_a_user"]), **shares, "difference": difference}
+def _row(row: AugmentationRow) -> dict[str, str]:
+    for name, value in row.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"a number of augmentation must be finite, got {name}={value}")
+    low, high, measured = row.get("low"), row.get("high"), row.get("difference")
+    difference = "" if measured is None else f"{points(measured)} points"
+    if low is not None and high is not None:
+        difference += f" ({points(low)} to {points(high)})"
+    shares = {name: "" if (share := row.get(name)) is None else percent(share) for name in SHARES}
+    return {"images_a_user": str(row.get("images_a_user")), **shares, "difference": difference}

@@ -1,39 +1,15 @@
-"""Facts of a run turned into the card of its convolutional autoencoder's pipeline."""
+"""The model card of a convolutional autoencoder's pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
-from huggingface_hub import ModelCardData
-
-from echoform_cards.facts import complete
+from echoform_cards.facts import Data, Image, Score, Stage, complete
 from echoform_cards.rendering import render
-from echoform_cards.scores import Metric, eval_results, score_table
+from echoform_cards.scores import Metric, pipeline_metadata, score_table
 
 TASK = "image-to-image"
 TAGS = ["echoform", "autoencoder", "vgg", "segnet"]
-
-REQUIRED = ("name", "latent_shape")
-OPTIONAL = (
-    "repo",
-    "license",
-    "parameters",
-    "backbone",
-    "torchvision_weights",
-    "upsampling",
-    "output_activation",
-    "data_range",
-    "variational",
-    "sample_sheet",
-    "sample_sheet_after",
-    "stages",
-    "scores",
-)
-GROUPS = {
-    "image": ("height", "width", "channels"),
-    "data": ("name", "hub_id", "people", "images", "split", "gap_windows"),
-}
 
 METRICS = {
     "psnr_db": Metric("PSNR", "decibels of the range 0..1, over all pixels; higher is better", hub_type="psnr"),
@@ -43,40 +19,51 @@ METRICS = {
 }
 
 
-def render_conv_card(facts: Mapping[str, Any]) -> str:
-    """Markdown with a YAML block, as the README.md of an exported convolutional autoencoder.
+class _NameAndLatents(TypedDict):
+    name: str
+    """Title of the model."""
+    latent_shape: list[int]
+    """[channels, height, width] of one image's latents."""
 
-    Args:
-        facts: JSON-able. `name` and `latent_shape` must be there, everything else may be missing or None and is then
-            not mentioned:
 
-            - `name`: str, title of the model.
-            - `latent_shape`: list [channels, height, width] of one image's latents.
-            - `backbone`: str, such as "vgg16"; `torchvision_weights`: bool, whether its encoder started from them.
-            - `upsampling`, `output_activation`, `data_range`, `variational`: as of `ConvAutoencoder`.
-            - `parameters`: int.
-            - `sample_sheet`: str, path inside the repository of a picture of random images; `sample_sheet_after`,
-              images seen by the training when it was made.
-            - `image`: `height`, `width` in pixels, `channels`, 1 or 3.
-            - `repo`, `license`, `data`, `stages` and `scores`: as of `render_model_card`; the names of scores are those
-              of METRICS, or others.
+class ConvFacts(_NameAndLatents, total=False):
+    """Facts of a convolutional autoencoder; those that are missing or None are not mentioned in the card."""
 
-    Returns:
-        The card. Its metadata hold a `model-index` only where the facts hold scores and the data's name.
+    repo: str | None
+    """Hub id that the snippet loads; without it the snippet loads the folder of the card."""
+    license: str | None
+    """Licence identifier of the Hub, such as "cc-by-4.0"."""
+    parameters: int | None
+    """Number of parameters."""
+    backbone: str | None
+    """Network whose layers the encoder has, such as "vgg16"."""
+    torchvision_weights: bool | None
+    """Whether the training of the encoder started from torchvision's weights."""
+    upsampling: str | None
+    """Settings of `ConvAutoencoder`, as are the next three."""
+    output_activation: str | None
+    data_range: str | None
+    variational: bool | None
+    sample_sheet: str | None
+    """Path inside the repository of a sheet of images decoded from random latents."""
+    sample_sheet_after: int | None
+    """Images seen by the training when the sheet was made."""
+    stages: list[Stage]
+    scores: dict[str, Score] | None
+    """By name of METRICS; a score of another name is printed under that name."""
+    image: Image
+    data: Data
+
+
+def render_conv_card(facts: ConvFacts) -> str:
+    """Write the README.md of an exported convolutional autoencoder: Markdown with a YAML block.
+
+    The metadata hold a `model-index` only if the facts hold scores and the name of the data.
 
     Raises:
-        ValueError: If a fact that must be there is missing or empty, one is unknown, or a score is not finite.
+        ValueError: If `name` or `latent_shape` is missing or empty, a fact is unknown or has a value that is not
+            allowed, or a score is not finite.
     """
-    facts = complete("a convolutional autoencoder's card", facts, required=REQUIRED, optional=OPTIONAL, groups=GROUPS)
-    data = facts["data"]
-    results = eval_results(facts["scores"], METRICS, task=TASK, data_name=data["name"], data_id=data["hub_id"])
-    metadata = ModelCardData(
-        library_name="diffusers",
-        pipeline_tag=TASK,
-        license=facts["license"],
-        tags=TAGS,
-        datasets=[data["hub_id"]] if data["hub_id"] else None,
-        model_name=facts["name"] if results else None,
-        eval_results=results,
-    )
-    return render("conv_card.md.j2", metadata, facts | {"score_table": score_table(facts["scores"], METRICS)})
+    values = complete("a convolutional autoencoder's card", ConvFacts, facts)
+    metadata = pipeline_metadata(values, METRICS, task=TASK, tags=TAGS)
+    return render("conv_card.md.j2", metadata, values | {"score_table": score_table(values["scores"], METRICS)})

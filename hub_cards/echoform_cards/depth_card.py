@@ -1,36 +1,16 @@
-"""Facts of a run turned into the card of its depth model: the autoencoder's pipeline, or the encoder alone."""
+"""The model card of a depth model: the pipeline of an autoencoder, or its encoder alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Literal, TypedDict, get_args
 
-from huggingface_hub import ModelCardData
-
-from echoform_cards.facts import complete
+from echoform_cards.facts import Data, Score, Stage, complete
 from echoform_cards.rendering import render
-from echoform_cards.scores import Metric, eval_results, score_table
+from echoform_cards.scores import Metric, pipeline_metadata, score_table
 
 TASK = "image-feature-extraction"
 TAGS = ["echoform", "depth", "16-bit", "autoencoder", "embedding"]
-PARTS = ("autoencoder", "encoder")
-
-REQUIRED = ("name", "latent_dim")
-OPTIONAL = (
-    "part",
-    "repo",
-    "license",
-    "parameters",
-    "depth_range_mm",
-    "units_per_mm",
-    "invalid_values",
-    "sample_size",
-    "sample_sheet",
-    "sample_sheet_after",
-    "stages",
-    "scores",
-)
-GROUPS = {"data": ("name", "hub_id", "people", "images", "split", "gap_windows")}
+Part = Literal["autoencoder", "encoder"]
 
 METRICS = {
     "psnr_db": Metric("PSNR", "decibels, over valid pixels; higher is better", hub_type="psnr"),
@@ -48,46 +28,55 @@ METRICS = {
 }
 
 
-def render_depth_card(facts: Mapping[str, Any]) -> str:
-    """Markdown with a YAML block, as the README.md of an exported depth model.
+class _NameAndSize(TypedDict):
+    name: str
+    """Title of the model."""
+    latent_dim: int
+    """Numbers per embedding."""
 
-    Args:
-        facts: JSON-able. `name` and `latent_dim` must be there, everything else may be missing or None and is then not
-            mentioned:
 
-            - `name`: str, title of the model.
-            - `latent_dim`: int, numbers in an embedding.
-            - `part`: "autoencoder", a pipeline (the default), or "encoder", a lone model.
-            - `repo`: str, the Hub id that the snippet loads; without it the snippet loads the folder of the card.
-            - `license`: str, a licence identifier of the Hub.
-            - `parameters`: int.
-            - `depth_range_mm`: {"min", "max"}; `units_per_mm`: float; `invalid_values`: {units: what they mean}.
-            - `sample_size`: int, pixels a side that the model sees.
-            - `sample_sheet`: str, path inside the repository of a picture of reconstructions; `sample_sheet_after`,
-              images seen by the training when it was made.
-            - `data`, `stages` and `scores`: as of `render_model_card`; the names of scores are those of METRICS, or
-              others. `baselines` of a score, such as {"PCA-768": 25.2}, stand in columns of their own.
+class DepthFacts(_NameAndSize, total=False):
+    """Facts of a depth model; those that are missing or None are not mentioned in the card."""
 
-    Returns:
-        The card. Its metadata hold a `model-index` only where the facts hold scores and the data's name.
+    part: Part | None
+    """What the repository holds: the pipeline of an autoencoder (the default), or an encoder alone."""
+    repo: str | None
+    """Hub id that the snippet loads; without it the snippet loads the folder of the card."""
+    license: str | None
+    """Licence identifier of the Hub, such as "cc-by-4.0"."""
+    parameters: int | None
+    """Number of parameters."""
+    depth_range_mm: dict[str, float] | None
+    """{"min": ..., "max": ...}."""
+    units_per_mm: float | None
+    """The sensor's units per millimetre."""
+    invalid_values: dict[str, str] | None
+    """Sensor values that are no reading, with their meaning."""
+    sample_size: int | None
+    """Height and width of the images that the model sees, pixels."""
+    sample_sheet: str | None
+    """Path inside the repository of a sheet of reconstructions."""
+    sample_sheet_after: int | None
+    """Images seen by the training when the sheet was made."""
+    stages: list[Stage]
+    scores: dict[str, Score] | None
+    """By name of METRICS; a score of another name is printed under that name."""
+    data: Data
+
+
+def render_depth_card(facts: DepthFacts) -> str:
+    """Write the README.md of an exported depth model: Markdown with a YAML block.
+
+    The metadata hold a `model-index` only if the facts hold scores and the name of the data.
 
     Raises:
-        ValueError: If a fact that must be there is missing or empty, one is unknown, `part` has another value, or a
-            score is not finite.
+        ValueError: If `name` or `latent_dim` is missing or empty, a fact is unknown or has a value that is not allowed,
+            or a score is not finite.
     """
-    facts = complete("a depth model's card", facts, required=REQUIRED, optional=OPTIONAL, groups=GROUPS)
-    facts["part"] = facts["part"] or "autoencoder"
-    if facts["part"] not in PARTS:
-        raise ValueError(f"part of a depth model's card must be {' or '.join(PARTS)}, got {facts['part']!r}")
-    data = facts["data"]
-    results = eval_results(facts["scores"], METRICS, task=TASK, data_name=data["name"], data_id=data["hub_id"])
-    metadata = ModelCardData(
-        library_name="diffusers",
-        pipeline_tag=TASK,
-        license=facts["license"],
-        tags=TAGS,
-        datasets=[data["hub_id"]] if data["hub_id"] else None,
-        model_name=facts["name"] if results else None,
-        eval_results=results,
-    )
-    return render("depth_card.md.j2", metadata, facts | {"score_table": score_table(facts["scores"], METRICS)})
+    values = complete("a depth model's card", DepthFacts, facts)
+    values["part"] = values["part"] or "autoencoder"
+    if values["part"] not in get_args(Part):
+        parts = " or ".join(get_args(Part))
+        raise ValueError(f"part of a depth model's card must be {parts}, got {values['part']!r}")
+    metadata = pipeline_metadata(values, METRICS, task=TASK, tags=TAGS)
+    return render("depth_card.md.j2", metadata, values | {"score_table": score_table(values["scores"], METRICS)})

@@ -1,71 +1,152 @@
-"""What facts a card takes: those that it knows, numbers that were measured, and None for each that is missing."""
+"""The facts that several cards take, as types, and the check that a card gets only facts that it knows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
-PEOPLE = ("simulated", "recorded")
-STAGE = ("name", "command", "commit", "versions", "machine", "seconds", "images_seen", "parameters")
-SCORE = ("mean", "low", "high", "n", "interval_over", "floor", "baselines")
+People = Literal["simulated", "recorded"]
+"""Whose gait is in the data: that of simulated or of recorded people."""
 
 
-def complete(
-    card: str,
-    facts: Mapping[str, Any],
-    *,
-    required: Sequence[str],
-    optional: Sequence[str],
-    groups: Mapping[str, Sequence[str]],
-) -> dict[str, Any]:
-    """The facts with every missing one as None; groups as dicts, `stages` as a list, `scores` as a dict.
+class Data(TypedDict, total=False):
+    """The data that a model was trained on."""
+
+    name: str
+    hub_id: str | None
+    """Id of the data set on the Hub."""
+    people: People | None
+    images: dict[str, int]
+    """Number of images per side of the split."""
+    split: str
+    """How the images were split, such as "by recording"."""
+    gap_windows: int
+    """Images left out at each cut through a recording."""
+
+
+class Stage(TypedDict, total=False):
+    """One training."""
+
+    name: str
+    command: str | None
+    commit: str | None
+    versions: dict[str, str]
+    """Version of each package."""
+    machine: str
+    seconds: float
+    images_seen: int
+    parameters: int
+    """Number of parameters."""
+
+
+class _Mean(TypedDict):
+    mean: float
+    """The measured value; shares are in 0..1."""
+
+
+class Score(_Mean, total=False):
+    """One measured score."""
+
+    low: float | None
+    """Lower end of the 95 % interval; an interval is printed if both ends are known."""
+    high: float | None
+    n: int | None
+    """Number of values that the interval was computed over."""
+    interval_over: str | None
+    """What these values are, such as "seeds"."""
+    floor: float | None
+    """The same score of real images against other real images."""
+    baselines: dict[str, float] | None
+    """The same score of other methods, by name of the method."""
+
+
+class Image(TypedDict, total=False):
+    """The images that a model sees."""
+
+    height: int
+    """Pixels."""
+    width: int
+    channels: int
+    """1 or 3."""
+
+
+class IndexedImage(Image, total=False):
+    """Images whose colours are indices into a colour map."""
+
+    colormap: str | None
+    """Name of the colour map; None for RGB."""
+
+
+class Spectrogram(IndexedImage, total=False):
+    """Spectrograms, and how well their colour map fits."""
+
+    colormap_residual: float | None
+    """Mean distance of the training images from the colour map, RGB units of 0..255."""
+
+
+Axes = dict[str, float]
+"""Numbers by name: those of AXES, which a card prints with their units, and any others that came with the data."""
+AXES = ("window_s", "hop_s", "doppler_min_hz", "doppler_max_hz", "db_min", "db_max", "carrier_hz")
+
+
+def complete(card: str, kind: type, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Check facts against the TypedDict of their card, and fill in every missing fact for the template.
 
     Args:
         card: What the facts are for, in words, such as "a model card".
-        facts: As they came.
-        required: Must be there and not empty.
-        optional: May be missing or None.
-        groups: Members of each fact that is a dict. A group without members may hold anything.
+        kind: TypedDict of the card. Its required facts must be there and not empty, all others may be missing or None.
+        facts: The facts.
+
+    Returns:
+        Every fact of `kind`. A missing fact is None, a missing list or table of records is empty, and a missing record
+        has all of its members as None.
 
     Raises:
-        ValueError: If a required fact is missing or empty, one is unknown, `people` of the data has another value than
-            PEOPLE, or a score is not finite.
+        ValueError: If a required fact is missing or empty, a fact is unknown, `people` is none of PEOPLE, or a score is
+            not finite.
     """
-    refuse_unknown("facts", card, facts, (*required, *optional, *groups))
+    required = [name for name in get_type_hints(kind) if name in kind.__required_keys__]  # type: ignore[attr-defined]
+    values = _fill("facts", card, kind, facts)
     for name in required:
         if not facts.get(name):
             raise ValueError(f"{card} needs {' and '.join(required)}, got {name}={facts.get(name)!r}")
-    full: dict[str, Any] = dict.fromkeys(optional) | dict(facts)
-    for group, members in groups.items():
-        values = facts.get(group) or {}
-        if members:
-            refuse_unknown(group, card, values, members)
-        full[group] = dict.fromkeys(members) | dict(values)
-    people = full.get("data", full).get("people")
-    if people not in (None, *PEOPLE):
-        raise ValueError(f"people of the data must be {' or '.join(PEOPLE)}, got {people!r}")
-    if "stages" in optional:
-        full["stages"] = [complete_record("stages", card, stage, STAGE) for stage in facts.get("stages") or []]
-    if "scores" in optional:
-        scores = facts.get("scores") or {}
-        full["scores"] = {name: complete_record(name, card, score, SCORE) for name, score in scores.items()}
-        for name, score in full["scores"].items():
-            _check_finite(name, score)
-    return full
+    people = values.get("data", values).get("people")
+    if people not in (None, *get_args(People)):
+        raise ValueError(f"people of the data must be {' or '.join(get_args(People))}, got {people!r}")
+    for name, score in values.get("scores", {}).items():
+        _check_finite(name, score)
+    return values
 
 
-def complete_record(where: str, card: str, record: Mapping[str, Any], members: Sequence[str]) -> dict[str, Any]:
-    """A record with every missing member as None; raises ValueError where it holds another."""
-    refuse_unknown(where, card, record, members)
-    return dict.fromkeys(members) | dict(record)
+def with_all_axes(axes: Mapping[str, float]) -> tuple[dict[str, float | None], dict[str, float]]:
+    """The axes with each missing one of AXES as None, and those that are not in AXES and known."""
+    others = {name: value for name, value in axes.items() if name not in AXES and value is not None}
+    return dict.fromkeys(AXES) | dict(axes), others
 
 
-def refuse_unknown(where: str, card: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise a ValueError which names what `where` holds and `card` does not know; do nothing where it knows all."""
-    unknown = sorted(given.keys() - set(known))
+def _fill(where: str, card: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that the TypedDict `kind` knows, missing ones filled; raises ValueError at any other fact."""
+    hints = get_type_hints(kind)
+    unknown = sorted(given.keys() - hints.keys())
     if unknown:
-        raise ValueError(f"{where} of {card} may hold {', '.join(known)}, got {', '.join(unknown)}")
+        raise ValueError(f"{where} of {card} may hold {', '.join(hints)}, got {', '.join(unknown)}")
+    return {name: _fill_value(name, card, hint, given.get(name)) for name, hint in hints.items()}
+
+
+def _fill_value(name: str, card: str, hint: Any, value: Any) -> Any:
+    """A fact whose type is `hint`: a record, a list or table of records, or something plain."""
+    if NoneType in get_args(hint):
+        hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+    record = next((kind for kind in (hint, *get_args(hint)) if is_typeddict(kind)), None)
+    if record is None:
+        return value
+    if get_origin(hint) is list:
+        return [_fill(name, card, record, member) for member in value or []]
+    if get_origin(hint) is dict:
+        return {key: _fill(key, card, record, member) for key, member in (value or {}).items()}
+    return _fill(name, card, record, value or {})
 
 
 def _check_finite(name: str, score: Mapping[str, Any]) -> None:

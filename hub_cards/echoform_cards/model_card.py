@@ -1,30 +1,16 @@
-"""Facts of a run turned into the model card of its spectrogram pipeline."""
+"""The model card of a spectrogram pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
-from huggingface_hub import ModelCardData
-
-from echoform_cards.augmentation import MEMBERS, augmentation_rows
-from echoform_cards.facts import complete
+from echoform_cards.augmentation import Augmentation, augmentation_rows
+from echoform_cards.facts import Axes, Data, Score, Spectrogram, Stage, complete, with_all_axes
 from echoform_cards.rendering import render
-from echoform_cards.scores import Metric, eval_results, score_table
+from echoform_cards.scores import Metric, pipeline_metadata, score_table
 
 TASK = "unconditional-image-generation"
 TAGS = ["echoform", "radar", "micro-doppler", "spectrogram", "gait", "latent-diffusion", "data-augmentation"]
-
-REQUIRED = ("name", "users")
-OPTIONAL = ("repo", "license", "first_stage", "conditions", "sample_sheet", "sample_sheet_after", "scores", "stages")
-GROUPS = {
-    "image": ("height", "width", "channels", "colormap", "colormap_residual"),
-    "axes": (),  # these travel with the data, whose owner may have written more than we know
-    "data": ("name", "hub_id", "people", "images", "split", "gap_windows"),
-    "sampling": ("scheduler", "num_inference_steps", "guidance_scale"),
-    "augmentation": MEMBERS,
-}
-AXES = ("window_s", "hop_s", "doppler_min_hz", "doppler_max_hz", "db_min", "db_max", "carrier_hz")
 
 FIRST_STAGE_METRICS = {
     "psnr_db": Metric("PSNR of the first stage", "decibels, on the validation part; higher is better"),
@@ -73,63 +59,64 @@ METRICS = {
 }
 
 
-def render_model_card(facts: Mapping[str, Any]) -> str:
-    """Markdown with a YAML block, as the README.md of an exported spectrogram pipeline.
+class Sampling(TypedDict, total=False):
+    """How the images were generated that the scores were measured on."""
 
-    Args:
-        facts: JSON-able. `name` and `users` must be there, everything else may be missing or None and is then not
-            mentioned:
+    scheduler: str | None
+    num_inference_steps: int | None
+    guidance_scale: float | None
 
-            - `name`: str, title of the model.
-            - `users`: list of str, the labels of the people in the order of their class ids.
-            - `conditions`: {name: list of its values}, in the order of their ids.
-            - `repo`: str, the Hub id that the snippet loads; without it the snippet loads the folder of the card.
-            - `license`: str, a licence identifier of the Hub, such as "cc-by-4.0".
-            - `first_stage`: str, what makes latents of spectrograms, such as "VQ-VAE".
-            - `sample_sheet`: str, path inside the repository of a picture with one row of images a person;
-              `sample_sheet_after`, images seen by the training when it was drawn.
-            - `image`: `height`, `width` in pixels; `channels` that the model sees, 1 or 3; `colormap`, the name of the
-              colour table that the pipeline paints with; `colormap_residual`, mean distance of the training images to
-              that table, RGB units of 0..255.
-            - `axes`: `window_s`, `hop_s`, `doppler_min_hz`, `doppler_max_hz`, `db_min`, `db_max`, `carrier_hz`, and
-              any other number that came with the data.
-            - `data`: `name`, str; `hub_id`, str; `people`, "simulated" or "recorded"; `images`, {part of the split:
-              count}; `split`, str such as "by recording"; `gap_windows`, int, windows left out at each cut.
-            - `stages`: list of trainings, each `name`, `command`, `commit`, `versions` {package: version}, `machine`,
-              `seconds`, `images_seen` and `parameters` (a count).
-            - `sampling`: `scheduler`, `num_inference_steps`, `guidance_scale` that the scores were measured with.
-            - `scores`: {name of METRICS, or another: `mean`; `low` and `high`, ends of the 95 % interval; `n` of what
-              it was taken over; `interval_over`, what that is, such as "seeds"; `floor`, the same number of real
-              against real images; `baselines`, {another way to do it: the same number of it}}. Shares are in 0..1. An
-              interval is printed where both of its ends are known.
-            - `augmentation`: what `echoform_cards.augmentation.augmentation_rows` takes: whether training a classifier
-              on generated images too helped.
 
-    Returns:
-        The card. Its metadata hold a `model-index` only where the facts hold scores and the data's name.
+class _NameAndUsers(TypedDict):
+    name: str
+    """Title of the model."""
+    users: list[str]
+    """Labels of the users in the order of their class ids."""
+
+
+class ModelFacts(_NameAndUsers, total=False):
+    """Facts of a spectrogram pipeline; those that are missing or None are not mentioned in the card."""
+
+    repo: str | None
+    """Hub id that the snippet loads; without it the snippet loads the folder of the card."""
+    license: str | None
+    """Licence identifier of the Hub, such as "cc-by-4.0"."""
+    first_stage: str | None
+    """What compresses spectrograms to latents, such as "VQ-VAE"."""
+    conditions: dict[str, list[str]] | None
+    """Values of each condition in the order of their ids."""
+    sample_sheet: str | None
+    """Path inside the repository of a sheet of generated images, one row per user."""
+    sample_sheet_after: int | None
+    """Images seen by the training when the sheet was made."""
+    scores: dict[str, Score] | None
+    """By name of METRICS; a score of another name is printed under that name."""
+    stages: list[Stage]
+    image: Spectrogram
+    axes: Axes | None
+    data: Data
+    sampling: Sampling | None
+    augmentation: Augmentation | None
+
+
+def render_model_card(facts: ModelFacts) -> str:
+    """Write the README.md of an exported spectrogram pipeline: Markdown with a YAML block.
+
+    The metadata hold a `model-index` only if the facts hold scores and the name of the data.
 
     Raises:
-        ValueError: If `name` or `users` is missing or empty, a fact is unknown, `people` has another value, or a score
-            is not finite.
+        ValueError: If `name` or `users` is missing or empty, a fact is unknown or has a value that is not allowed, or
+            a score is not finite.
     """
-    facts = complete("a model card", facts, required=REQUIRED, optional=OPTIONAL, groups=GROUPS)
-    facts["conditions"] = facts["conditions"] or {}
-    axes = facts["axes"]
-    facts["axes"] = dict.fromkeys(AXES) | axes
-    data = facts["data"]
-    results = eval_results(facts["scores"], METRICS, task=TASK, data_name=data["name"], data_id=data["hub_id"])
-    metadata = ModelCardData(
-        library_name="diffusers",
-        pipeline_tag=TASK,
-        license=facts["license"],
-        tags=TAGS + ([facts["first_stage"].lower()] if facts["first_stage"] else []),
-        datasets=[data["hub_id"]] if data["hub_id"] else None,
-        model_name=facts["name"] if results else None,
-        eval_results=results,
-    )
+    values = complete("a model card", ModelFacts, facts)
+    augmentation, first_stage = values["augmentation"], values["first_stage"]
+    axes, other_axes = with_all_axes(values["axes"] or {})
     shown = {
-        "augmentation_rows": augmentation_rows(facts["augmentation"]) if facts["augmentation"]["verdict"] else [],
-        "score_table": score_table(facts["scores"], METRICS),
-        "other_axes": {name: value for name, value in axes.items() if name not in AXES},
+        "conditions": values["conditions"] or {},
+        "axes": axes,
+        "other_axes": other_axes,
+        "augmentation_rows": augmentation_rows(augmentation) if augmentation["verdict"] else [],
+        "score_table": score_table(values["scores"], METRICS),
     }
-    return render("model_card.md.j2", metadata, facts | shown)
+    metadata = pipeline_metadata(values, METRICS, task=TASK, tags=TAGS + ([first_stage.lower()] if first_stage else []))
+    return render("model_card.md.j2", metadata, values | shown)

@@ -1,10 +1,10 @@
-"""The front matter that a Space's README begins with, held to the Hub's rules before the Hub sees it."""
+"""The README of a Space: its front matter is checked against the Hub's rules before it is pushed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict, cast
 
 from huggingface_hub import SpaceCard, SpaceCardData
 
@@ -14,7 +14,6 @@ from echoform_cards.rendering import front_matter
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 LONGEST_DESCRIPTION = 60
 
-REQUIRED = ("title", "emoji", "sdk_version", "app_file")
 ORDER = (
     "title",
     "emoji",
@@ -32,54 +31,81 @@ ORDER = (
     "datasets",
     "tags",
 )
+"""Order of the names in the front matter."""
 
 
-def render_space_readme(facts: Mapping[str, Any], body: str) -> str:
-    """The README.md of a Gradio Space: front matter, an empty line, and the text.
+class _TitleAndApp(TypedDict):
+    title: str
+    emoji: str
+    sdk_version: str
+    app_file: str
+
+
+class SpaceFacts(_TitleAndApp, total=False):
+    """Front matter of a Space; names and meanings are those of the Hub's reference for Spaces."""
+
+    colorFrom: str
+    """One of COLORS, as is colorTo."""
+    colorTo: str
+    sdk: str
+    """Must be gradio."""
+    python_version: str
+    suggested_hardware: str
+    pinned: bool
+    license: str
+    short_description: str
+    """At most LONGEST_DESCRIPTION characters."""
+    models: list[str] | None
+    """Hub ids."""
+    datasets: list[str] | None
+    tags: list[str]
+
+
+def render_space_readme(facts: SpaceFacts, body: str) -> str:
+    """Write the README.md of a Gradio Space: front matter, an empty line, and the text.
 
     Args:
-        facts: Names and values of the Hub's reference for Spaces, those in ORDER; `title`, `emoji`, `sdk_version` and
-            `app_file` must be there, `sdk` is gradio.
+        facts: The front matter.
         body: Markdown.
 
     Raises:
-        ValueError: If a fact that must be there is missing, one is unknown, or one breaks a rule of the Hub: a colour
-            outside COLORS, an `sdk` other than gradio, a version that is none, an emoji with letters, a description of
-            more than 60 characters, or a model or data set that is no id.
+        ValueError: If a required fact is missing, a fact is unknown, or one breaks a rule of the Hub: a colour
+            outside COLORS, an `sdk` other than gradio, a malformed version, an emoji with letters, a description that
+            is too long, or a model or data set that is no Hub id.
     """
-    complete("a Space's README", facts, required=REQUIRED, optional=ORDER, groups={})
-    facts = {"sdk": "gradio", **facts}
+    complete("a Space's README", SpaceFacts, facts)
+    given: dict[str, Any] = {"sdk": "gradio", **facts}
     for name in ("colorFrom", "colorTo"):
-        _check(name, facts.get(name), facts.get(name) in (None, *COLORS), f"one of {', '.join(COLORS)}")
-    _check("sdk", facts["sdk"], facts["sdk"] == "gradio", "gradio")
-    _check("emoji", facts["emoji"], re.search(r"\w|\s", facts["emoji"]) is None, "one emoji")
+        _check(name, given.get(name), given.get(name) in (None, *COLORS), f"one of {', '.join(COLORS)}")
+    _check("sdk", given["sdk"], given["sdk"] == "gradio", "gradio")
+    _check("emoji", given["emoji"], re.search(r"\w|\s", given["emoji"]) is None, "one emoji")
     for name in ("sdk_version", "python_version"):
-        version = facts.get(name)
+        version = given.get(name)
         _check(name, version, version is None or re.fullmatch(r"\d+(\.\d+){1,2}", str(version)), "a version, as 6.31.0")
-    description = facts.get("short_description") or ""
+    description = given.get("short_description") or ""
     rule = f"at most {LONGEST_DESCRIPTION} characters"
     _check("short_description", description, len(description) <= LONGEST_DESCRIPTION, rule)
     for name in ("models", "datasets"):
-        for repo in facts.get(name) or []:
+        for repo in given.get(name) or []:
             _check(name, repo, re.fullmatch(r"[\w.-]+/[\w.-]+", repo), "ids of the Hub, as user/name")
-    metadata = SpaceCardData(**{name: value for name, value in facts.items() if value is not None})
+    metadata = SpaceCardData(**{name: value for name, value in given.items() if value is not None})
     return f"{front_matter(metadata, ORDER)}\n{body}"
 
 
 def update_space_readme(readme: str, *, models: Sequence[str], datasets: Sequence[str] = ()) -> str:
-    """A Space's README with the models and data sets that it shows in its front matter; all else stays.
+    """Name models and data sets in the front matter of a Space's README; everything else stays as it is.
 
     Args:
-        readme: Markdown with a YAML block, as `render_space_readme` makes it.
-        models: Hub ids; none takes the entry away.
-        datasets: The same of data sets.
+        readme: Markdown with a YAML block.
+        models: Hub ids of the models that the Space shows; the entry is removed if there are none.
+        datasets: Hub ids of their data sets; the entry is removed if there are none.
 
     Raises:
-        ValueError: As of `render_space_readme`.
+        ValueError: See `render_space_readme`.
     """
     card = SpaceCard(readme)
     facts = card.data.to_dict() | {"models": list(models) or None, "datasets": list(datasets) or None}
-    return render_space_readme(facts, card.text.lstrip("\n"))
+    return render_space_readme(cast(SpaceFacts, facts), card.text.lstrip("\n"))
 
 
 def _check(name: str, value: Any, holds: Any, rule: str) -> None:

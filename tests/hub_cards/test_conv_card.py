@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from echoform_cards.conv_card import METRICS, render_conv_card
 
-FACTS: dict[str, Any] = {
+FACTS: Any = {
     "name": "Autoencoder of blobs",
     "latent_shape": [512, 7, 7],
     "repo": "someone/blobs",
@@ -51,7 +51,8 @@ def test_the_hub_library_reads_the_card_and_its_model_index():
 
 
 def test_the_snippet_is_python_and_loads_the_repository_or_the_folder():
-    for facts, place in ((FACTS, "someone/blobs"), ({k: v for k, v in FACTS.items() if k != "repo"}, ".")):
+    folder: Any = {name: value for name, value in FACTS.items() if name != "repo"}
+    for facts, place in ((FACTS, "someone/blobs"), (folder, ".")):
         found = re.search(r"```python\n(.*?)```", render_conv_card(facts), re.DOTALL)
         assert found is not None
         ast.parse(found[1])
@@ -90,7 +91,8 @@ def test_a_fact_is_printed_where_it_is_known_and_nothing_where_it_is_not(fact: s
 def test_a_card_of_little_says_little_and_what_is_unknown_is_refused():
     card = render_conv_card({"name": "Autoencoder", "latent_shape": [4, 2, 2], "upsampling": "transpose"})
     assert "all that it knows of a picture are the latents" in card and "\n\n\n" not in card
+    shapeless: Any = {"name": "x"}
     with pytest.raises(ValueError, match="needs name and latent_shape, got latent_shape=None"):
-        render_conv_card({"name": "x"})
+        render_conv_card(shapeless)
     with pytest.raises(ValueError, match=r"facts of a convolutional autoencoder's card may hold .* got colour"):
         render_conv_card(FACTS | {"colour": 3})

@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from echoform_cards.dataset_card import render_dataset_card
 
-FACTS: dict[str, Any] = {
+FACTS: Any = {
     "name": "Walkers of a test",
     "kind": "spectrogram",
     "images": {"train": 700, "validation": 100, "test": 199, "left_out": 41},
@@ -82,7 +82,10 @@ def test_gait_is_always_called_biometric_and_a_missing_licence_is_said():
 
 
 def test_depth_images_are_told_of_with_their_units_and_without_gait():
-    facts = FACTS | {"kind": "depth", "image": {"depth_min_units": 300, "depth_max_units": 5000, "units_per_mm": 5.0}}
+    facts: Any = FACTS | {
+        "kind": "depth",
+        "image": {"depth_min_units": 300, "depth_max_units": 5000, "units_per_mm": 5.0},
+    }
     facts = {name: value for name, value in facts.items() if name not in ("people", "axes", "conditions")}
     card = render_dataset_card(facts)
     assert "valid depth: 300 to 5000 units" in card and "5 units a millimetre" in card

@@ -11,9 +11,9 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
 from echoform_cards.depth_card import METRICS, render_depth_card
-from echoform_cards.first_stage_card import render_first_stage_card
+from echoform_cards.first_stage_card import FirstStageFacts, render_first_stage_card
 
-FACTS: dict[str, Any] = {
+FACTS: Any = {
     "name": "Rooms",
     "latent_dim": 768,
     "repo": "someone/rooms",
@@ -118,7 +118,7 @@ def test_what_is_missing_unknown_or_not_measured_is_refused(facts: dict[str, Any
 
 
 def test_a_first_stage_card_loads_the_stock_class_and_claims_only_what_it_was_told():
-    facts: dict[str, Any] = {
+    facts: FirstStageFacts = {
         "name": "First stage",
         "model_class": "VQModel",
         "repo": "someone/first",

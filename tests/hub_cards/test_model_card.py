@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from echoform_cards.model_card import METRICS, render_model_card
 
-FACTS: dict[str, Any] = {
+FACTS: Any = {
     "name": "Walkers: a test #1",
     "repo": "someone/walkers",
     "license": "cc-by-4.0",
@@ -77,7 +77,7 @@ FACTS: dict[str, Any] = {
         ],
     },
 }
-MINIMAL: dict[str, Any] = {"name": "walkers", "users": ["ID_1", "ID_2"]}
+MINIMAL: Any = {"name": "walkers", "users": ["ID_1", "ID_2"]}
 # What a reader sees of each fact that may be missing.
 SEEN = {
     ("repo",): '"someone/walkers"',
@@ -128,7 +128,7 @@ SEEN = {
 }
 
 
-def without(facts: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, Any]:
+def without(facts: Any, path: tuple[str | int, ...]) -> Any:
     facts = copy.deepcopy(facts)
     holder: Any = facts
     for key in path[:-1]:

@@ -12,7 +12,7 @@ from echoform_cards.space_card import COLORS, ORDER, render_space_readme, update
 from hub_server import Hub
 
 README = Path(__file__).parents[2] / "space_app" / "README.md"
-FACTS: dict[str, Any] = {
+FACTS: Any = {
     "title": "A Space",
     "emoji": "📡",
     "colorFrom": "blue",
@@ -30,7 +30,7 @@ FACTS: dict[str, Any] = {
 
 def test_the_readme_of_our_space_keeps_every_rule_and_says_what_the_renderer_prints():
     committed = SpaceCard(README.read_text(encoding="utf-8"))
-    facts = committed.data.to_dict()
+    facts: Any = committed.data.to_dict()
     printed = SpaceCard(render_space_readme(facts, committed.text.lstrip("\n")))
     assert printed.data.to_dict() == facts
     assert printed.text == committed.text

@@ -51,7 +51,7 @@ def connect_at_home(self, address):
 
 socket.socket.connect = connect_at_home
 """
-AUGMENTATION = {
+AUGMENTATION: Any = {
     "verdict": "helps",
     "sentence": "Generated images help: +3.0 points.",
     "over": "5 seeds",

@@ -54,12 +54,12 @@ def test_a_wheel_brings_the_app_along_where_echoform_looks_for_it(tmp_path: Path
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
     settings = tomllib.loads((SPACE.parent / "pyproject.toml").read_text())
     included = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]["space_app"]
-    source, installed = space.HOMES
+    source, installed = space.APP_FOLDERS
     assert source == SPACE and installed.parts[-2:] == Path(included).parts
     shutil.copytree(SPACE, tmp_path / "space_app", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(space, "HOMES", (tmp_path / "nowhere", tmp_path / "space_app"))
+    monkeypatch.setattr(space, "APP_FOLDERS", (tmp_path / "nowhere", tmp_path / "space_app"))
     assert {path.name for path in space.space_files()} == {path.name for path in SPACE.glob("*.*")}
-    monkeypatch.setattr(space, "HOMES", (tmp_path / "nowhere", tmp_path / "neither"))
+    monkeypatch.setattr(space, "APP_FOLDERS", (tmp_path / "nowhere", tmp_path / "neither"))
     with pytest.raises(FileNotFoundError, match=r"nowhere nor .*neither holds app.py"):
         space.space_files()
 

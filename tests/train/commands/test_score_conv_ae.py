@@ -111,7 +111,7 @@ def test_a_pushed_model_is_verified_and_its_cards_snippet_runs(scored, pictures,
     repo = hub.repo_id("conv")
     push(scored, repo)
     assert not any("reconstructions" in name or name.endswith("curves.png") for name in hub.files(repo))
-    told = verify(repo, tmp_path / "home")
+    told = verify(repo, tmp_path / "home").summary()
     assert "pipeline_conv_autoencoder" in told and "same output as when it was pushed" in told
     snippet = hub.files(repo)["README.md"].decode().split("```python\n")[1].split("```")[0]
     shutil.copyfile(pictures / "a" / "000.png", tmp_path / "picture.png")

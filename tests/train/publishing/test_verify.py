@@ -28,6 +28,7 @@ from echoform import (
 from echoform.transformers_depth_encoder import DepthEncoderConfig, DepthEncoderModel
 from echoform_train import cli
 from echoform_train.engine.files import FINGERPRINT
+from echoform_train.publishing.families import PUBLISHED
 from echoform_train.publishing.fingerprint import (
     ARGUMENTS,
     TOLERANCE,
@@ -38,7 +39,7 @@ from echoform_train.publishing.fingerprint import (
 )
 from echoform_train.publishing.folder_check import check_folder
 from echoform_train.publishing.released import known_releases, release_of
-from echoform_train.publishing.seeded_outputs import seeded_outputs, synthetic_depth
+from echoform_train.publishing.seeded_outputs import seeded_outputs, spectrogram_pipeline, synthetic_depth
 from echoform_train.publishing.verify import read_fingerprint, verify
 from hub_server import Hub
 
@@ -117,7 +118,7 @@ def test_a_depth_pipeline_is_verified_from_its_folder(tmp_path: Path):
     folder = tmp_path / "depth"
     tiny_depth_pipeline().save_pretrained(folder)
     write_fingerprint(folder)
-    told = verify(str(folder), tmp_path / "home")
+    told = verify(str(folder), tmp_path / "home").summary()
     assert told.startswith(str(folder))
     assert f"echoform {echoform.__version__}" in told
 
@@ -325,11 +326,11 @@ def test_a_fingerprint_is_the_same_for_one_and_two_threads_and_another_for_anoth
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            made = seeded_outputs(pipeline, **ARGUMENTS)
+            made = seeded_outputs(pipeline, spectrogram_pipeline, **ARGUMENTS)
             assert max(deviation(stored[name], made[name]) for name in stored) < TOLERANCE / 10
     finally:
         torch.set_num_threads(threads)
-    other = seeded_outputs(pipeline, **(ARGUMENTS | {"seed": 1}))
+    other = seeded_outputs(pipeline, spectrogram_pipeline, **(ARGUMENTS | {"seed": 1}))
     assert deviation(stored["latents"], other["latents"]) > 100 * TOLERANCE
 
 
@@ -366,7 +367,7 @@ def test_other_weights_have_another_fingerprint(name: str, tmp_path: Path):
     fresh(0).save_pretrained(tmp_path / "model")
     write_fingerprint(tmp_path / "model")
     stored = read_fingerprint(tmp_path / "model")["outputs"]
-    same, other = (seeded_outputs(fresh(seed), **ARGUMENTS) for seed in (0, 1))
+    same, other = (seeded_outputs(fresh(seed), PUBLISHED[name].outputs, **ARGUMENTS) for seed in (0, 1))
     assert all(deviation(stored[key], same[key]) < TOLERANCE / 10 for key in stored)
     assert max(deviation(stored[key], other[key]) for key in stored) > 100 * TOLERANCE
     names = [path.relative_to(tmp_path / "model").as_posix() for path in (tmp_path / "model").rglob("*.*")]

@@ -122,7 +122,7 @@ def test_a_pipeline_on_it_generates_loads_anywhere_and_is_verified(walkers, kl_s
     assert len(list((tmp_path / "generated" / "ID_2").glob("*.png"))) == 2
     stage_for_push(folder, tmp_path / "staged", "someone/kl")
     (tmp_path / "home").mkdir()
-    assert "same output as when it was pushed" in verify(str(tmp_path / "staged"), tmp_path / "home")
+    assert "same output as when it was pushed" in verify(str(tmp_path / "staged"), tmp_path / "home").summary()
 
 
 def test_the_latents_that_the_second_stage_learns_are_standardised_means(walkers, kl_first_stage, kl_second_stage):

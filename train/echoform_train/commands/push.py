@@ -1,4 +1,4 @@
-"""`echoform push`: an exported folder to the Hub in one commit."""
+"""`echoform push`: upload an exported folder to the Hub in one commit."""
 
 from __future__ import annotations
 
@@ -12,34 +12,41 @@ from echoform_train.publishing.push import push
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Upload a model in one commit. Nothing half-written is ever seen; the same content again makes no commit."""
+    """Upload a model to the Hub in one commit; pushing the same content again makes no commit."""
 
     folder: tyro.conf.Positional[Path]
-    """Exported pipeline or depth encoder, or the output folder of a training (what it exported is pushed)."""
+    """Exported pipeline or model, or the output folder of a training, whose exported model is pushed."""
     repo_id: tyro.conf.Positional[str]
-    """Repository, user/model; made where there is none."""
+    """Repository, user/model; created if it does not exist."""
     private: bool = False
-    """Make the repository private where it has to be made."""
+    """Make the repository private if it is created."""
     revision: str | None = None
-    """Branch to commit to, made from main where there is none. Default: main."""
+    """Branch to commit to, created from main if it does not exist. Default: main."""
     create_pr: bool = False
     """Open a pull request instead of committing."""
     commit_message: str | None = None
     """Title of the commit."""
     token: str | None = None
-    """Token of the Hub. Default: HF_TOKEN, or what `hf auth login` keeps; neither is visible to other users."""
+    """Token of the Hub, which other users of this machine can see here. Default: HF_TOKEN, or the token that
+    `hf auth login` stored, which they cannot see."""
 
 
-def main(config: Config) -> None:
-    """Push and print where to look."""
-    print(
-        push(
-            config.folder,
-            config.repo_id,
-            private=config.private,
-            revision=config.revision,
-            token=config.token,
-            commit_message=config.commit_message,
-            create_pr=config.create_pr,
-        )
+def main(config: Config) -> str:
+    """Push, print the URL of the commit or pull request and return it.
+
+    Raises:
+        FileNotFoundError: If the folder holds no model.
+        ValueError: If it holds weights that are not safetensors.
+        PushError: If the push failed; the message says which command tries again.
+    """
+    url = push(
+        config.folder,
+        config.repo_id,
+        private=config.private,
+        revision=config.revision,
+        token=config.token,
+        commit_message=config.commit_message,
+        create_pr=config.create_pr,
     )
+    print(url)
+    return url

@@ -1,4 +1,4 @@
-"""`echoform space`: the demo on this machine, or as a Space of the Hub that loads pinned models."""
+"""`echoform space`: show pipelines in a browser, served by this machine or by a Space of the Hub."""
 
 from __future__ import annotations
 
@@ -19,47 +19,60 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 from echoform.hub import CARD, PushError, merge_card
 from echoform_cards.space_card import update_space_readme
 from echoform_train.engine.extras import missing_package
+from echoform_train.engine.sources import HubId, resolve_source
+from echoform_train.publishing.families import PUBLISHED
 
 PINNED = "models.json"
-"""Beside the app: {kind: {"repo": Hub id, "revision": commit}}, where the environment names nothing."""
-KINDS = ("doppler", "depth")
-HOMES = (Path(__file__).parents[3] / "space_app", Path(__file__).parents[1] / "space_app")
-"""Where the app lies: in echoform's source, or inside an installed wheel."""
+"""File beside the app: {kind: {"repo": Hub id, "revision": commit}}; used if the environment names no model."""
+KINDS = tuple(published.space_name for published in PUBLISHED.values() if published.space_name is not None)
+"""Kinds of pipelines that a Space shows; each has two flags and two environment variables."""
+APP_FOLDERS = (Path(__file__).parents[3] / "space_app", Path(__file__).parents[1] / "space_app")
+"""Where the app may lie: in the source of echoform, or inside an installed wheel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Show pipelines in the browser: on this machine, or with --push as a Space of the Hub."""
+    """Show pipelines in a browser: served by this machine, or with --push by a Space of the Hub."""
 
     doppler: str | None = None
-    """Spectrogram pipeline, a Hub id or an exported folder. Default: ECHOFORM_DOPPLER_REPO, or none."""
+    """Spectrogram pipeline: Hub id or exported folder. Default: the variable ECHOFORM_DOPPLER_REPO, if it is set."""
     doppler_revision: str | None = None
-    """Commit, branch or tag of it. Default: the newest; a Space is pinned to the commit that this is now."""
+    """Commit, branch or tag of it. Default: main. A Space is pinned to the commit that this is at the push."""
     depth: str | None = None
-    """Depth pipeline, a Hub id or an exported folder. Default: ECHOFORM_DEPTH_REPO, or none."""
+    """Depth pipeline: Hub id or exported folder. Default: the variable ECHOFORM_DEPTH_REPO, if it is set."""
     depth_revision: str | None = None
-    """Commit, branch or tag of it."""
+    """Commit, branch or tag of it. Default: main."""
     port: int = 7860
     """Port on this machine."""
     push: str | None = None
-    """Make or renew this Space, user/space, instead of serving here. Its models must be on the Hub."""
+    """Create or update this Space, user/space, instead of serving here. The models must be on the Hub."""
     private: bool = False
-    """Make the Space private where it has to be made."""
+    """Make the Space private if it is created."""
     token: str | None = None
-    """Token of the Hub. Default: HF_TOKEN, or what `hf auth login` keeps; neither is visible to other users."""
+    """Token of the Hub, which other users of this machine can see here. Default: HF_TOKEN, or the token that
+    `hf auth login` stored, which they cannot see."""
 
 
-def main(config: Config) -> None:
-    """Serve until interrupted, or push and print where to look."""
+def main(config: Config) -> str | None:
+    """Serve until interrupted, or push the Space, print its URL and return it.
+
+    Raises:
+        ValueError: If no pipeline is named, or one cannot be shown.
+        MissingPackageError: If gradio is not installed.
+        FileNotFoundError: If echoform was installed without the app.
+        PushError: If the Hub refuses the push.
+    """
     models = named_models(config)
     if config.push is None:
         serve(models, config.port)
-    else:
-        print(push_space(models, config.push, private=config.private, token=config.token))
+        return None
+    url = push_space(models, config.push, private=config.private, token=config.token)
+    print(url)
+    return url
 
 
 def named_models(config: Config) -> dict[str, tuple[str, str | None]]:
-    """Repository and revision of each kind that the settings or the environment name.
+    """Repository (or folder) and revision of each kind that the flags or the environment name.
 
     Raises:
         ValueError: If they name none.
@@ -78,11 +91,11 @@ def named_models(config: Config) -> dict[str, tuple[str, str | None]]:
 
 
 def serve(models: dict[str, tuple[str, str | None]], port: int) -> None:
-    """Run the app in a process of its own, as the Hub would, until it ends.
+    """Run the app in a process of its own, as the Hub does, until it ends.
 
     Raises:
         MissingPackageError: If gradio is not installed.
-        FileNotFoundError: If the app is not there.
+        FileNotFoundError: If echoform was installed without the app.
     """
     # The app imports gradio in a process of its own, where a missing package would be a traceback.
     if find_spec("gradio") is None:
@@ -98,46 +111,47 @@ def serve(models: dict[str, tuple[str, str | None]], port: int) -> None:
 
 
 def space_files() -> list[Path]:
-    """What a Space holds: the app, its modules, requirements and README.
+    """Files of a Space: the app, its modules, requirements and README.
 
     Raises:
         FileNotFoundError: If echoform was installed without them.
     """
-    home = next((home for home in HOMES if (home / "app.py").is_file()), None)
-    if home is None:
-        raise FileNotFoundError(f"neither {HOMES[0]} nor {HOMES[1]} holds app.py; install echoform again")
-    return sorted(path for path in home.iterdir() if path.suffix in (".py", ".txt", ".md"))
+    folder = next((folder for folder in APP_FOLDERS if (folder / "app.py").is_file()), None)
+    if folder is None:
+        raise FileNotFoundError(f"neither {APP_FOLDERS[0]} nor {APP_FOLDERS[1]} holds app.py; install echoform again")
+    return sorted(path for path in folder.iterdir() if path.suffix in (".py", ".txt", ".md"))
 
 
 def push_space(
     models: dict[str, tuple[str, str | None]], repo_id: str, *, private: bool = False, token: str | None = None
 ) -> str:
-    """Make or renew a Space in one commit; the same content again makes none.
+    """Create or update a Space in one commit; pushing the same content again makes no commit.
 
-    Its front matter names the models and the data sets of their cards, and models.json pins each model to the commit
-    that its revision is now. A README that a person edited keeps their text.
+    The front matter names the models and the data sets of their cards, and models.json pins each model to the commit
+    that its revision is now. If a person edited the README, its text stays.
 
     Args:
         models: {kind of KINDS: (Hub id, revision or None)}.
-        repo_id: "user/space", made where there is none.
-        private: Whether a Space that is made here is private; otherwise as the namespace has it.
-        token: Default: HF_TOKEN, or what `hf auth login` keeps.
+        repo_id: "user/space"; created if it does not exist.
+        private: Whether a new Space is private; otherwise the default of the namespace holds.
+        token: Token of the Hub; None is HF_TOKEN or the one that `hf auth login` stored.
 
     Returns:
         The URL of the Space.
 
     Raises:
         ValueError: If a model is a folder, or is not on the Hub.
-        PushError: If the Hub refuses; the Space is then as it was.
+        PushError: If the Hub refuses the push; the Space is then as it was.
     """
     api = HfApi(token=token)
     found = {kind: _on_the_hub(api, repo, revision) for kind, (repo, revision) in models.items()}
     pinned = {kind: {"repo": info.id, "revision": info.sha} for kind, info in found.items()}
-    datasets = sorted({one for info in found.values() for one in _datasets(info)})
+    datasets = sorted({name for info in found.values() for name in _datasets(info)})
     try:
         space_id = api.create_repo(
             repo_id, repo_type="space", space_sdk="gradio", private=True if private else None, exist_ok=True
         ).repo_id
+        # Everything is written to one folder first, so that one upload makes one commit.
         with TemporaryDirectory(prefix="echoform-space-") as temporary:
             staged = Path(temporary)
             for path in space_files():
@@ -162,7 +176,7 @@ def _variables() -> set[str]:
 
 
 def _on_the_hub(api: HfApi, repo: str, revision: str | None) -> Any:
-    if Path(repo).exists():
+    if not isinstance(resolve_source(repo), HubId):
         raise ValueError(f"a Space loads from the Hub, got the folder {repo}; `echoform push` puts it there first")
     try:
         return api.model_info(repo, revision=revision)

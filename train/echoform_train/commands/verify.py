@@ -1,4 +1,4 @@
-"""`echoform verify`: whether a repository of the Hub loads, is safe, and makes what it made when it was pushed."""
+"""`echoform verify`: check that a repository is safe, loads, and gives the outputs that it gave when it was pushed."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ from typing import Annotated
 
 import tyro
 
-from echoform_train.publishing.verify import verify
+from echoform_train.publishing.verify import Verification, verify
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Check a repository, and run its code only once that is known to be ours."""
+    """Check a repository; its code is run only if it is the code of a released echoform."""
 
     repo: Annotated[str, tyro.conf.Positional]
     """Id on the Hub, or an exported folder."""
     revision: str | None = None
     """Branch, tag or commit. Default: main."""
     token: str | None = None
-    """Token of the Hub. Default: HF_TOKEN, or what `hf auth login` keeps."""
+    """Token of the Hub. Default: HF_TOKEN, or the token that `hf auth login` stored."""
 
 
-def main(config: Config) -> None:
-    """Print one line that says what was checked, or raise with one that says what is wrong."""
+def main(config: Config) -> Verification:
+    """Check a repository, print one line that says what was checked, and return it.
+
+    Raises:
+        FileNotFoundError: If the repository, or something that it must hold, is missing.
+        ValueError: If something in it is wrong, it does not load, or it gives other outputs.
+    """
     with tempfile.TemporaryDirectory(prefix="echoform-verify-") as home:
-        print(f"verified: {verify(config.repo, Path(home), revision=config.revision, token=config.token)}")
+        verification = verify(config.repo, Path(home), revision=config.revision, token=config.token)
+    print(f"verified: {verification.summary()}")
+    return verification

@@ -1,4 +1,4 @@
-"""A folder of images as a data set of the Hub, from which the same tensors, split and axes come back."""
+"""Push a folder of spectrograms to the Hub as a data set that loads as the same tensors, split and axes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from datasets import ClassLabel, Dataset, Value
 
-from echoform.hub import push_folder
-from echoform_cards.dataset_card import render_dataset_card
+from echoform.hub import CARD, push_folder
+from echoform_cards.dataset_card import HubMetadata, SplitFacts, Table, render_dataset_card
 from echoform_train.data.folder import SourceImages, read_source
 from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
 from echoform_train.data.spectrograms import choose_split
@@ -42,24 +42,24 @@ def publish_dataset(
     seed: int = 0,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> str:
-    """Push spectrograms to the Hub in one commit: parquet, split.json, axes.json and a card.
+    """Push spectrograms to the Hub in one commit: parquet files, split.json, axes.json and a card.
 
-    Every image travels as the bytes of its file, beside `file`, `user`, `recording`, `start_s`, its conditions and
-    numbers. `load_spectrograms(repo_id)` then returns what it returns for `data` with this split. The same content
-    again makes no commit.
+    Every image is stored as the bytes of its file, beside `file`, `user`, `recording`, `start_s`, its conditions and
+    numbers. `load_spectrograms(repo_id)` then returns what it returns for `data` with this split. Pushing the same
+    content again makes no commit.
 
     Args:
-        data: What `load_spectrograms` takes.
-        repo_id: `user/name` on the Hub; made where there is none.
-        split_file: Split to publish; where it is None or not there, the split that training would make.
-        name: Title of the card; None takes that of the folder.
-        people: Whose gait it is; where it is not known, the card warns as for recorded people.
-        license: Licence identifier of the Hub, such as "cc-by-4.0"; None leaves it open, and the card says so.
-        private: Who may see a new repository; None takes the account's default.
+        data: Folder or Hub id, see `load_spectrograms`.
+        repo_id: `user/name` on the Hub; created if it does not exist.
+        split_file: Split to publish; if it is None or does not exist, the split that a training would make.
+        name: Title of the card; None is the name of the folder.
+        people: Whether the walking people are simulated or recorded; if unknown, the card warns as for recorded people.
+        license: Licence identifier of the Hub, such as "cc-by-4.0"; None: the card says that there is none.
+        private: Whether a new repository is private; None is the default of the account.
         revision: Branch to push to; None is main.
-        token: Access token; None takes that of `hf auth login`.
+        token: Access token; None is that of `hf auth login`.
         commit_message: Title of the commit.
-        colormap: As for `load_spectrograms`, and so are window_s, gap_windows, skip_bad_files and seed.
+        colormap: See `load_spectrograms`.
         window_s: Length of a window, seconds.
         gap_windows: Windows left out at each cut through a recording of unknown window length.
         skip_bad_files: Leave out files that cannot be used.
@@ -67,35 +67,84 @@ def publish_dataset(
         max_shard_bytes: Images in one parquet file, bytes.
 
     Returns:
-        URL of the commit, or of the revision that already holds all this.
+        URL of the commit, or of the latest commit if nothing had to change.
 
     Raises:
         FileNotFoundError: If there is no such source.
         ValueError: If the images cannot be used or do not fit the split.
-        PushError: If the Hub does not take it; the message says what continues.
+        PushError: If the Hub does not take it; the message says which command tries again.
     """
     read = read_source(data, skip_bad_files=skip_bad_files, colormap=colormap)
     split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
+    title = name or Path(str(data)).resolve().name
     with tempfile.TemporaryDirectory(prefix="echoform-") as scratch:
-        folder = Path(scratch)
-        facts = {"name": name or Path(str(data)).resolve().name, "repo": repo_id, "people": people, "license": license}
-        write_dataset(read, split, folder, facts, max_shard_bytes=max_shard_bytes)
+        metadata, table = write_dataset(read.dataset, split, Path(scratch), max_shard_bytes=max_shard_bytes)
+        if read.axes is not None:
+            (Path(scratch) / AXES).write_text(json.dumps(read.axes, indent=1) + "\n", encoding="utf-8")
+        card = render_dataset_card(
+            {
+                "name": title,
+                "kind": "spectrogram",
+                "repo": repo_id,
+                "people": people,
+                "license": license,
+                "image": {
+                    "height": read.pixels.native_size[0],
+                    "width": read.pixels.native_size[1],
+                    "colormap": read.pixels.colormap,
+                    "colormap_residual": read.pixels.residual,
+                },
+                "axes": _axes_of_card(read),
+                "split": split_facts(split),
+                **metadata,
+                **table,
+            }
+        )
+        (Path(scratch) / CARD).write_text(card, encoding="utf-8")
         return push_folder(
-            folder,
+            Path(scratch),
             repo_id,
             private=private,
             revision=revision,
             token=token,
-            commit_message=commit_message or f"Upload {facts['name']} with echoform",
+            commit_message=commit_message or f"Upload {title} with echoform",
             repo_type="dataset",
-            what_continues=what_continues(
+            what_continues=_what_continues(
                 data, repo_id, private=private, revision=revision, license=license, split_file=split_file
             ),
         )
 
 
-def what_continues(data: str | Path, repo_id: str, **flags: Any) -> str:
-    """End of the sentence that a failed push says."""
+def write_dataset(
+    dataset: Dataset, split: Split, folder: Path, *, label_column: str = "user", max_shard_bytes: int = MAX_SHARD_BYTES
+) -> tuple[HubMetadata, Table]:
+    """Write the images as parquet files, one split of the Hub per side, and split.json.
+
+    Args:
+        dataset: Columns `file`, `image`, `recording` and any others.
+        split: Sides of the images.
+        folder: Where to write.
+        label_column: Name of the column of users or classes; it may be missing.
+        max_shard_bytes: Images in one parquet file, bytes.
+
+    Returns:
+        What the card's metadata say of the files, and what the card counts.
+    """
+    if "split" in dataset.column_names:  # the splits of the Hub say it
+        dataset = dataset.remove_columns("split")
+    rows = split.indices(dataset["file"][:])
+    metadata = write_parquet(dataset, rows, folder, max_shard_bytes=max_shard_bytes)
+    split.save(folder / SPLIT)
+    return metadata, _count(dataset, rows, label_column)
+
+
+def split_facts(split: Split) -> SplitFacts:
+    """What the card of a data set says of the split."""
+    return {"how": split.method, "gap_windows": split.gap_windows, "seed": split.seed}
+
+
+def _what_continues(data: str | Path, repo_id: str, **flags: Any) -> str:
+    """The end of the error message of a failed push: the command that tries again."""
     words = ["echoform", "prepare", str(data), "--push-to-hub", repo_id]
     for name, value in flags.items():
         flag = f"--{name.replace('_', '-')}"
@@ -103,70 +152,46 @@ def what_continues(data: str | Path, repo_id: str, **flags: Any) -> str:
     return f"{data} is as it was, and `{shlex.join(words)}` tries again"
 
 
-def write_dataset(
-    read: SourceImages,
-    split: Split,
-    folder: Path,
-    facts: dict[str, Any],
-    *,
-    max_shard_bytes: int = MAX_SHARD_BYTES,
-) -> None:
-    """Write to `folder` what `publish_dataset` pushes; `facts` are those of the card that the images do not tell."""
-    dataset = read.dataset
-    if "split" in dataset.column_names:  # the parts of the Hub say it
-        dataset = dataset.remove_columns("split")
-    rows = split.indices(dataset["file"][:])
-    metadata = write_parquet(dataset, rows, folder, max_shard_bytes=max_shard_bytes)
-    split.save(folder / SPLIT)
-    if read.axes is not None:
-        (folder / AXES).write_text(json.dumps(read.axes, indent=1) + "\n", encoding="utf-8")
-    card = {
-        "kind": "spectrogram",
-        **metadata,
-        **facts,
-        **table_facts(dataset, rows, "user"),
-        "image": {
-            "height": read.pixels.native_size[0],
-            "width": read.pixels.native_size[1],
-            "colormap": read.pixels.colormap,
-            "colormap_residual": read.pixels.residual,
-        },
-        "axes": {"hop_s": _hop_s(dataset), **(read.axes or {})},
-        "split": {"how": split.method, "gap_windows": split.gap_windows, "seed": split.seed},
-    }
-    (folder / "README.md").write_text(render_dataset_card(card), encoding="utf-8")
-
-
-def table_facts(dataset: Dataset, rows: dict[str, list[int]], label_column: str) -> dict[str, Any]:
-    """What a card counts: images of each part and class, recordings, values of each condition, kinds of files."""
+def _count(dataset: Dataset, rows: dict[str, list[int]], label_column: str) -> Table:
+    """Count images per side and label, recordings, values of each condition, and kinds of files."""
     features = dataset.features
-    facts: dict[str, Any] = {"images": {part: len(places) for part, places in rows.items() if places}}
+    images = {side: len(indices) for side, indices in rows.items() if indices}
+    table: Table = {"images": images}
+    labels: Sequence[int | None] = [None] * len(dataset)
     if label_column in features:
-        names, labels = features[label_column].names, dataset[label_column][:]
-        counts = {part: Counter(labels[place] for place in places) for part, places in rows.items()}
-        facts["classes"] = {
-            name: {part: counts[part][label] for part in facts["images"]} for label, name in enumerate(names)
+        labels = dataset[label_column][:]
+        counts = {side: Counter(labels[index] for index in indices) for side, indices in rows.items()}
+        table["classes"] = {
+            name: {side: counts[side][label] for side in images}
+            for label, name in enumerate(features[label_column].names)
         }
-    own = ("file", "image", label_column, "recording", "start_s", "frame")
-    columns = [column for column in features if column not in own]
-    facts["conditions"] = {
+
+    # Conditions are the categorical columns that are not ours; other columns are only named.
+    known = ("file", "image", label_column, "recording", "start_s", "frame")
+    columns = [column for column in features if column not in known]
+    table["conditions"] = {
         column: {name: values[label] for label, name in enumerate(features[column].names)}
         for column in columns
         if isinstance(features[column], ClassLabel) and (values := Counter(dataset[column][:]))
     }
-    facts["columns"] = [column for column in columns if isinstance(features[column], Value)]
-    owners = dataset[label_column][:] if label_column in features else [None] * len(dataset)
-    recordings = list(zip(owners, dataset["recording"][:], strict=True))
-    known = [recording for recording in recordings if recording[1] is not None]
-    facts["recordings"], facts["recording_unknown"] = len(set(known)), len(recordings) - len(known)
-    facts["formats"] = dict(
-        sorted(Counter(PurePosixPath(file).suffix.lower().lstrip(".") for file in dataset["file"][:]).items())
-    )
-    return facts
+    table["columns"] = [column for column in columns if isinstance(features[column], Value)]
+
+    # Recordings of two users may have the same name.
+    recordings = list(zip(labels, dataset["recording"][:], strict=True))
+    with_name = [recording for recording in recordings if recording[1] is not None]
+    table["recordings"], table["recording_unknown"] = len(set(with_name)), len(recordings) - len(with_name)
+    suffixes = Counter(PurePosixPath(file).suffix.lower().lstrip(".") for file in dataset["file"][:])
+    table["formats"] = dict(sorted(suffixes.items()))
+    return table
+
+
+def _axes_of_card(read: SourceImages) -> dict[str, float]:
+    hop_s = _hop_s(read.dataset)
+    return ({} if hop_s is None else {"hop_s": hop_s}) | (read.axes or {})
 
 
 def _hop_s(dataset: Dataset) -> float | None:
-    """Usual time from the start of one window to the next of its recording, seconds; None where no starts tell."""
+    """Median time from the start of a window to that of the next in its recording, seconds; None if unknown."""
     starts: dict[tuple[int, str], set[float]] = defaultdict(set)
     columns: Sequence[Sequence[Any]] = [dataset[name][:] for name in ("user", "recording", "start_s")]
     for user, recording, start_s in zip(*columns, strict=True):

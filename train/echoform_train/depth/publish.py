@@ -8,13 +8,12 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
-from echoform.hub import push_folder
+from echoform.hub import CARD, push_folder
 from echoform_cards.dataset_card import render_dataset_card
-from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
-from echoform_train.data.publish import table_facts
+from echoform_train.data.parquet import MAX_SHARD_BYTES
+from echoform_train.data.publish import split_facts, write_dataset
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.sources import DepthFile, find_depth_source
-from echoform_train.engine.files import SPLIT
 
 
 def publish_depth(
@@ -56,9 +55,26 @@ def publish_depth(
     """
     images = find_depth_source(data.source, folders=folders).images
     title = name or Path(data.source).resolve().name
+    dataset = _table(images, list(data.id2label.values()))
+    low, high = data.depth_range
     with tempfile.TemporaryDirectory(prefix="echoform-") as scratch:
         folder = Path(scratch)
-        write_depth(images, data, folder, {"name": title, "repo": repo_id, "license": license}, max_shard_bytes)
+        metadata, table = write_dataset(
+            dataset, data.split, folder, label_column="label", max_shard_bytes=max_shard_bytes
+        )
+        card = render_dataset_card(
+            {
+                "name": title,
+                "kind": "depth",
+                "repo": repo_id,
+                "license": license,
+                "image": {"depth_min_units": low, "depth_max_units": high, "units_per_mm": data.units_per_mm},
+                "split": split_facts(data.split),
+                **metadata,
+                **table,
+            }
+        )
+        (folder / CARD).write_text(card, encoding="utf-8")
         return push_folder(
             folder,
             repo_id,
@@ -69,38 +85,6 @@ def publish_depth(
             repo_type="dataset",
             what_continues=f"{data.source} is as it was, and the same command tries again",
         )
-
-
-def write_depth(
-    images: list[DepthFile],
-    data: DepthData,
-    folder: Path,
-    facts: dict[str, Any],
-    max_shard_bytes: int = MAX_SHARD_BYTES,
-) -> None:
-    """Write the parquet files, split.json and card that `publish_depth` pushes to `folder`.
-
-    Args:
-        images: The files to publish.
-        data: The same images, loaded.
-        folder: An empty folder.
-        facts: Facts of the card that the images do not tell, such as name and licence.
-        max_shard_bytes: Size of the images in one parquet file, bytes.
-    """
-    dataset = _table(images, list(data.id2label.values()))
-    rows = data.split.indices(dataset["file"][:])
-    metadata = write_parquet(dataset, rows, folder, max_shard_bytes=max_shard_bytes)
-    data.split.save(folder / SPLIT)
-    low, high = data.depth_range
-    card = {
-        "kind": "depth",
-        **metadata,
-        **facts,
-        **table_facts(dataset, rows, "label"),
-        "image": {"depth_min_units": low, "depth_max_units": high, "units_per_mm": data.units_per_mm},
-        "split": {"how": data.split.method, "gap_windows": data.split.gap_windows, "seed": data.split.seed},
-    }
-    (folder / "README.md").write_text(render_dataset_card(card), encoding="utf-8")
 
 
 def _table(images: list[DepthFile], classes: list[str]) -> Dataset:

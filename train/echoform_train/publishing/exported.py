@@ -1,26 +1,99 @@
-"""Where an exported pipeline lies: in a folder, or on the Hub."""
+"""Exported models: which class a folder holds, where it lies in the output of a training, and loading it."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
 
-from echoform_train.data.hub import is_hub_id, parse_hub_id
+from echoform_train.engine.files import FACTS, FIRST_STAGE, MODEL_CONFIG, MODEL_INDEX, PIPELINE
+from echoform_train.engine.sources import resolve_source
 
 
-def find_pipeline(source: str) -> Path:
+def class_name(folder: Path) -> str:
+    """Name of the class that a folder was exported from.
+
+    Raises:
+        FileNotFoundError: If the folder holds neither model_index.json nor config.json.
+    """
+    path = next((folder / name for name in (MODEL_INDEX, MODEL_CONFIG) if (folder / name).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"{folder} holds neither {MODEL_INDEX} nor {MODEL_CONFIG}; is it an exported folder?")
+    config = json.loads(path.read_text())
+    return _name_of_class(config.get("_class_name", config.get("architectures")))  # diffusers, transformers
+
+
+def find_model(folder: Path) -> Path:
+    """Folder of the exported model, given that folder or the output folder of a training.
+
+    Raises:
+        FileNotFoundError: If there is no exported model.
+    """
+    if (folder / MODEL_INDEX).is_file() or (folder / MODEL_CONFIG).is_file():
+        return folder
+    if (folder / PIPELINE / MODEL_INDEX).is_file():
+        return folder / PIPELINE
+    if (folder / FIRST_STAGE / MODEL_CONFIG).is_file() and (folder / FACTS).is_file():
+        return folder / FIRST_STAGE
+    raise FileNotFoundError(
+        f"{folder} holds no model: neither {MODEL_INDEX} nor {MODEL_CONFIG}, nor {PIPELINE}/, "
+        f"nor {FIRST_STAGE}/ and {FACTS}"
+    )
+
+
+def find_pipeline(source: str | Path) -> Path:
     """Folder of an exported pipeline; one on the Hub is downloaded to the cache.
+
+    Args:
+        source: Folder, `user/name` or `user/name@revision`.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no pipeline in it.
     """
-    folder = Path(source)
-    if not folder.is_dir():
-        if not is_hub_id(source):
-            raise FileNotFoundError(f"there is no folder {source}")
-        repo, revision = parse_hub_id(source)
-        folder = Path(snapshot_download(repo, revision=revision))
-    if not (folder / "model_index.json").is_file():
-        raise FileNotFoundError(f"{source} holds no model_index.json; is it an exported pipeline?")
+    place = resolve_source(source)
+    folder = place if isinstance(place, Path) else Path(snapshot_download(place.repo, revision=place.revision))
+    _check_index(folder, source)
     return folder
+
+
+def load_pipeline(
+    source: str | Path, pipeline_class: type[Any], *, trust_remote_code: bool = False, **loading: Any
+) -> Any:
+    """Load an exported pipeline of one class from a folder or the Hub.
+
+    Args:
+        source: Folder, `user/name` or `user/name@revision`.
+        pipeline_class: Class of the installed echoform.
+        trust_remote_code: Run the code in the folder or repository instead of the installed class.
+        loading: Further arguments of `from_pretrained`, such as `dtype`.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no pipeline in it.
+        ValueError: If it holds a pipeline of another class.
+    """
+    place = resolve_source(source)
+    if isinstance(place, Path):
+        _check_index(place, source)
+        name, revision = place, None
+    else:
+        name, revision = place
+    index: Any = DiffusionPipeline.load_config(name, revision=revision)
+    found = _name_of_class(index["_class_name"])
+    if found != pipeline_class.__name__:
+        raise ValueError(f"the pipeline must be a {pipeline_class.__name__}, {source} holds a {found}")
+    if trust_remote_code:
+        return DiffusionPipeline.from_pretrained(name, revision=revision, trust_remote_code=True, **loading)
+    return pipeline_class.from_pretrained(name, revision=revision, **loading)
+
+
+def _check_index(folder: Path, source: str | Path) -> None:
+    if not (folder / MODEL_INDEX).is_file():
+        raise FileNotFoundError(f"{source} holds no {MODEL_INDEX}; is it an exported pipeline?")
+
+
+def _name_of_class(entry: Any) -> str:
+    """The class of an entry "Class", or of ["file", "Class"] of a pipeline that brings its own code."""
+    return entry[-1] if isinstance(entry, list) else entry

@@ -1,4 +1,4 @@
-"""Whether a folder of somebody else may be loaded: every check reads, none runs anything that lies in the folder."""
+"""Checks whether the folder of a stranger may be loaded; they read the folder and run nothing in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import diffusers
 import transformers
 from safetensors import SafetensorError, safe_open
 
-from echoform_train.engine.files import FINGERPRINT
+from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG, MODEL_INDEX
 from echoform_train.publishing.fingerprint import sha256_of
 from echoform_train.publishing.released import Releases, release_of
 
@@ -30,21 +30,21 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 @dataclass(frozen=True)
 class Contents:
-    """What a folder that may be loaded holds; paths as in the repository."""
+    """Contents of a folder that may be loaded; paths are relative to it."""
 
     loader: str
-    """Class whose `from_pretrained` loads it, such as diffusers.DiffusionPipeline."""
+    """Class whose `from_pretrained` loads the folder, such as diffusers.DiffusionPipeline."""
     code: tuple[str, ...]
     weights: tuple[str, ...]
     release: str | None
-    """Version of echoform that the code is of; None where there is no code."""
+    """Version of echoform that the code comes from; None if there is no code."""
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse a repository by the names of its files alone, before any of them is downloaded.
+    """Check the names of the files of a repository, before any of them is downloaded.
 
     Raises:
-        ValueError: If a name leaves the repository, or is that of a pickle or of no kind of file that belongs there.
+        ValueError: If a path points outside the repository, or a file is a pickle or of a kind that is not allowed.
     """
     for name in names:
         path = PurePosixPath(name)
@@ -58,16 +58,16 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def check_folder(folder: Path, names: Iterable[str], releases: Releases) -> Contents:
-    """Refuse a folder that may not be loaded.
+    """Check that a folder may be loaded.
 
     Args:
-        folder: Where the files lie.
-        names: Paths of all files in it, with /.
-        releases: sha256 of the code files of each known release of echoform.
+        folder: The folder.
+        names: Paths of all files in it, relative to it, with /.
+        releases: The known releases of echoform.
 
     Raises:
-        FileNotFoundError: If it holds neither model_index.json nor config.json, or code or weights are missing.
-        ValueError: If it holds or names what it must not.
+        FileNotFoundError: If it holds neither model_index.json nor config.json, or lacks code or weights.
+        ValueError: If it holds something, or refers to something, that is not allowed.
     """
     names = sorted(names)
     check_names(names)
@@ -86,12 +86,12 @@ def check_folder(folder: Path, names: Iterable[str], releases: Releases) -> Cont
 
 
 def _named_parts(folder: Path, names: list[str]) -> dict[str, tuple[str, str]]:
-    """By folder of model_index.json (the root is "") the library or file stem and the class; empty of a lone model."""
-    if "model_index.json" not in names:
-        if "config.json" not in names:
-            raise FileNotFoundError("it holds neither model_index.json nor config.json; is it an exported model?")
+    """[library or file stem, class] of each component in model_index.json, "" for the pipeline; empty for a model."""
+    if MODEL_INDEX not in names:
+        if MODEL_CONFIG not in names:
+            raise FileNotFoundError(f"it holds neither {MODEL_INDEX} nor {MODEL_CONFIG}; is it an exported model?")
         return {}
-    index = read_json(folder / "model_index.json")
+    index = read_json(folder / MODEL_INDEX)
     parts = {"": _pair("_class_name", index.get("_class_name"))}
     for component, entry in index.items():
         if isinstance(entry, list) and not component.startswith("_") and entry != [None, None]:
@@ -114,7 +114,7 @@ def _pair(key: str, entry: Any) -> tuple[str, str]:
 
 
 def _named_code(folder: Path, names: list[str], parts: Mapping[str, tuple[str, str]]) -> Iterable[tuple[str, str]]:
-    """Path and class of every code file that model_index.json or an auto_map names."""
+    """Path and class of every code file that model_index.json or a config.json refers to."""
     for component, (library, class_name) in parts.items():
         if component and library in _LIBRARIES:
             _check_stock_class(component, library, class_name)
@@ -127,7 +127,7 @@ def _named_code(folder: Path, names: list[str], parts: Mapping[str, tuple[str, s
             )
         yield path, class_name
     for name in names:
-        for reference in _references(folder / name) if name.endswith("config.json") else []:
+        for reference in _references(folder / name) if name.endswith(MODEL_CONFIG) else []:
             module, _, class_name = reference.partition(".")
             if not (_NAME.fullmatch(module) and _NAME.fullmatch(class_name)):
                 raise ValueError(f"{name} must name code as file.Class, of a file beside it, got {reference!r}")
@@ -138,7 +138,7 @@ def _named_code(folder: Path, names: list[str], parts: Mapping[str, tuple[str, s
 
 
 def _references(path: Path) -> list[str]:
-    """What a configuration tells diffusers or transformers to import."""
+    """What a configuration makes diffusers or transformers import, as "file.Class"."""
     config = read_json(path)
     auto_map, tasks = config.get("auto_map") or {}, config.get("custom_pipelines") or {}
     if not (
@@ -152,7 +152,7 @@ def _references(path: Path) -> list[str]:
 
 
 def _with_imports(folder: Path, names: list[str], code: list[tuple[str, str]]) -> set[str]:
-    """The named code files, which must hold their classes, and the files beside them that they import."""
+    """The given code files and the files beside them that they import; each must hold its class."""
     found: set[str] = set()
     waiting = []
     for path, class_name in code:
@@ -181,12 +181,8 @@ def _parse(folder: Path, path: str) -> ast.Module:
 
 
 def _loader_of_model(folder: Path, has_code: bool) -> str:
-    """What loads a model on its own.
-
-    Raises:
-        ValueError: If it has no code and is no model of diffusers.
-    """
-    config = read_json(folder / "config.json")
+    """Class that loads a single model; raises ValueError if there is no code and it is no model of diffusers."""
+    config = read_json(folder / MODEL_CONFIG)
     if has_code:
         return "transformers.AutoModel" if "model_type" in config else "diffusers.AutoModel"
     name = config.get("_class_name")
@@ -211,23 +207,15 @@ def _is_a(library: str, class_name: str, *bases: str) -> bool:
 
 
 def _check_weights(folder: Path, names: list[str], parts: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+    """Paths of the weights, which must be complete: every file with tensors, every shard, every component."""
     weights = tuple(name for name in names if name.endswith(".safetensors"))
     for name in weights:
-        try:
-            with safe_open(folder / name, framework="numpy") as file:
-                count = len(file.keys())
-        except SafetensorError as error:
-            raise ValueError(f"{name} is truncated or no safetensors file ({error})") from error
-        if count == 0:
-            raise ValueError(f"{name} holds no tensors")
+        _check_tensors(folder, name)
     for name in names:
         if name.endswith(".safetensors.index.json"):
-            shards = read_json(folder / name).get("weight_map", {})
-            beside = name.rpartition("/")[0]
-            for shard in sorted(set(shards.values())):
-                if f"{beside}/{shard}".lstrip("/") not in weights:
-                    raise FileNotFoundError(f"{name} names {shard!r}, which does not lie beside it")
+            _check_shards(folder, name, weights)
     for component, (library, class_name) in parts.items():
+        # Neither the pipeline itself nor a scheduler has weights.
         if not component or (library == "diffusers" and _is_a(library, class_name, "SchedulerMixin")):
             continue
         if not any(name.startswith(f"{component}/") for name in weights):
@@ -237,11 +225,29 @@ def _check_weights(folder: Path, names: list[str], parts: Mapping[str, tuple[str
     return weights
 
 
+def _check_tensors(folder: Path, name: str) -> None:
+    try:
+        with safe_open(folder / name, framework="numpy") as file:
+            count = len(file.keys())
+    except SafetensorError as error:
+        raise ValueError(f"{name} is truncated or no safetensors file ({error})") from error
+    if count == 0:
+        raise ValueError(f"{name} holds no tensors")
+
+
+def _check_shards(folder: Path, index: str, weights: tuple[str, ...]) -> None:
+    """Every shard that an index of weights names lies beside it."""
+    shards = read_json(folder / index).get("weight_map", {})
+    for shard in sorted(set(shards.values())):
+        if f"{index.rpartition('/')[0]}/{shard}".lstrip("/") not in weights:
+            raise FileNotFoundError(f"{index} names {shard!r}, which does not lie beside it")
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """The mapping that a file holds.
+    """Read a JSON file that holds a mapping.
 
     Raises:
-        ValueError: If it is no JSON, or no mapping.
+        ValueError: If the file is no JSON, or holds no mapping.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

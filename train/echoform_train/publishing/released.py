@@ -1,8 +1,8 @@
-"""Which release of echoform a code file of a repository comes from.
+"""Find the release of echoform that the code files of a repository come from.
 
-released_code.json holds the files of earlier releases, as {version: {file: sha256}}; those of the installed one are
-hashed as they are. When a release is made, and before the version is raised,
-`python -m echoform_train.publishing.released` adds the installed files.
+released_code.json holds the code files of earlier releases as {version: {file: sha256}}; the files of the installed
+release are hashed when needed. Before the version is raised for a new release,
+`python -m echoform_train.publishing.released` adds the installed files to it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from echoform_train.publishing.fingerprint import sha256_of
 TABLE = Path(__file__).with_name("released_code.json")
 
 Releases = Mapping[str, Mapping[str, str]]
-"""By version, the sha256 of each file that travels."""
+"""By version, newest first: sha256 of each code file by its name."""
 
 
 def known_releases() -> dict[str, dict[str, str]]:
-    """The installed echoform and the releases before it."""
+    """Code files of the installed echoform and of the releases before it."""
     return {echoform.__version__: _installed(), **json.loads(TABLE.read_text())}
 
 
 def release_of(code: Mapping[str, str], releases: Releases) -> str:
-    """The newest known release that all code files come from.
+    """Find the newest release that all code files come from.
 
     Args:
-        code: sha256 of each file by its path in the repository; the file's name may end in the first digits of it.
-        releases: What is known; the newest first.
+        code: sha256 of each file by its path in the repository; the name of a file may end in the first 8 digits of
+            its sha256.
+        releases: The known releases, newest first.
 
     Raises:
-        ValueError: If a file is of no release, or has the name of another version, or the files are not all of one.
+        ValueError: If a file belongs to no release, has the name of another version, or the files belong to different
+            releases.
     """
     origins = {}
     for path, digest in code.items():
@@ -51,8 +53,8 @@ def release_of(code: Mapping[str, str], releases: Releases) -> str:
     for version in releases:
         if all(version in versions for versions in origins.values()):
             return version
-    told = ", ".join(f"{path} of {' or '.join(versions)}" for path, versions in origins.items())
-    raise ValueError(f"the code files must be of one release of echoform, got {told}")
+    found = ", ".join(f"{path} of {' or '.join(versions)}" for path, versions in origins.items())
+    raise ValueError(f"the code files must be of one release of echoform, got {found}")
 
 
 def _installed() -> dict[str, str]:

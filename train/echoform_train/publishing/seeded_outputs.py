@@ -1,62 +1,115 @@
-"""What a pipeline or model makes from a fixed seed; imports nothing of ours, so that it runs where echoform is missing.
+"""What exported pipelines and models make from a fixed seed.
 
-Run as a script in a fresh process, it makes that output as somebody who has diffusers but not echoform would:
+This file imports nothing of echoform and also runs as a script, in a fresh process that has diffusers but not echoform:
 
-python seeded_outputs.py LOADER SOURCE REVISION ARGUMENTS_JSON OUTPUT_JSON
+python seeded_outputs.py LOADER SOURCE REVISION MAKE ARGUMENTS_JSON OUTPUT_JSON
 
-where LOADER, such as diffusers.AutoModel, is the class that loads SOURCE, a repository or a folder.
+LOADER is the class that loads SOURCE, a repository or a folder, such as diffusers.AutoModel. MAKE is the name of the
+function below that runs what was loaded.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from runpy import run_path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-HOMES = {
-    "VQLDMDopplerPipeline": "echoform",
-    "ConvAutoencoderPipeline": "echoform",
-    "DepthAutoencoderPipeline": "echoform",
-    "DepthAutoencoder": "echoform",
-    "DepthEncoder": "echoform",
-    "DepthEncoderModel": "echoform.transformers_depth_encoder",
-    "VQModel": "diffusers",
-    "AutoencoderKL": "diffusers",
-}
 _VALUES = 1024
+# Only these run code that lies in the source.
+_LOADERS_OF_CODE = ("DiffusionPipeline", "AutoModel")
 
 
-def seeded_outputs(
-    loaded: Any, *, seed: int, num_inference_steps: int, guidance_scale: float
-) -> dict[str, list[float]]:
-    """At most 1,024 numbers of each output of a pipeline or model, in float32 on the CPU.
+class Sampling(NamedTuple):
+    """How images are drawn; used by the spectrogram pipeline alone."""
 
-    Of `VQLDMDopplerPipeline` the denoised latents and the image of the first user. The others know neither seed nor
-    steps: of the depth pipeline the embedding and the reconstruction of a synthetic image, of a convolutional
-    autoencoder the latents of another and what they make with the places of the maxima and without, of a depth model
-    its embedding, of a first stage its latents and what it makes of them.
+    seed: int
+    num_inference_steps: int
+    guidance_scale: float
+
+
+MakeOutputs = Callable[[Any, Sampling], dict[str, Any]]
+"""Runs a loaded pipeline or model and returns its outputs, arrays or tensors of any shape, by name."""
+
+
+def seeded_outputs(loaded: Any, make: MakeOutputs, **sampling: Any) -> dict[str, list[float]]:
+    """At most 1,024 numbers of each output of a pipeline or model, computed in float32 on the CPU.
+
+    Args:
+        loaded: The pipeline or model.
+        make: Function of this file that runs it.
+        sampling: Members of `Sampling`.
     """
-    name = type(loaded).__name__  # two loads make two classes
-    outputs: dict[str, Any]
-    if name == "VQLDMDopplerPipeline":
-        outputs = _spectrogram(loaded, seed, num_inference_steps, guidance_scale)
-    elif name == "DepthAutoencoderPipeline":
-        loaded.set_progress_bar_config(disable=True)
-        made = loaded(synthetic_depth(loaded.config["depth_range_mm"], loaded.config["units_per_mm"]))
-        outputs = {"embedding": made.latents, "depth": np.stack(made.depth)}
-    elif name == "ConvAutoencoderPipeline":
-        outputs = _convolutional(loaded)
-    elif HOMES[name] == "diffusers":
-        outputs = _first_stage(loaded)
-    else:
-        outputs = {"embedding": _embedding(loaded)}
-    return {output: _few(np.asarray(values)) for output, values in outputs.items()}
+    return {name: _thin_out(np.asarray(values)) for name, values in make(loaded, Sampling(**sampling)).items()}
+
+
+def spectrogram_pipeline(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
+    """Denoised latents and image of the first user."""
+    last = {}
+
+    def keep_last(_: object, step: int, timestep: object, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        last.update(values)
+        return values
+
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(
+        users=[0],
+        generator=[torch.Generator().manual_seed(sampling.seed)],
+        num_inference_steps=sampling.num_inference_steps,
+        guidance_scale=sampling.guidance_scale,
+        output_type="np",
+        callback_on_step_end=keep_last,
+    ).images
+    return {"latents": last["latents"], "image": images}
+
+
+@torch.no_grad()
+def first_stage(model: Any, _: Sampling) -> dict[str, Any]:
+    """Latents of a synthetic image, and the image that they decode to."""
+    pixels, _valid = _synthetic_pixels(model.config.in_channels, 64)
+    encoded = model.eval().encode(pixels)
+    latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
+    return {"latents": latents, "image": model.decode(latents).sample}
+
+
+def depth_pipeline(pipeline: Any, _: Sampling) -> dict[str, Any]:
+    """Embedding and reconstruction of a synthetic depth image."""
+    pipeline.set_progress_bar_config(disable=True)
+    result = pipeline(synthetic_depth(pipeline.config["depth_range_mm"], pipeline.config["units_per_mm"]))
+    return {"embedding": result.latents, "depth": np.stack(result.depth)}
+
+
+@torch.no_grad()
+def depth_model(model: Any, _: Sampling) -> dict[str, Any]:
+    """Embedding of a synthetic depth image by a model of diffusers."""
+    pixels, valid = _synthetic_pixels(model.config.input_channels, model.config.sample_size)
+    return {"embedding": model.eval().encode(pixels, valid)}
+
+
+@torch.no_grad()
+def transformers_depth_encoder(model: Any, _: Sampling) -> dict[str, Any]:
+    """Embedding of a synthetic depth image by a model of transformers."""
+    config = model.encoder.config
+    pixels, valid = _synthetic_pixels(config.input_channels, config.sample_size)
+    return {"embedding": model.eval()(depth=pixels, valid=valid).pooler_output}
+
+
+def conv_pipeline(pipeline: Any, _: Sampling) -> dict[str, Any]:
+    """Latents of noise, and the image that they decode to with the positions of the maxima and without."""
+    config = pipeline.autoencoder.config
+    shape = (1, config.in_channels, config.sample_size, config.sample_size)
+    # Noise, because where an image is flat, a rounding error decides at which position its maximum is.
+    pixels = torch.from_numpy(np.random.default_rng(0).random(shape, dtype=np.float32))
+    pipeline.set_progress_bar_config(disable=True)
+    result = pipeline(pixels, output_type="np")
+    decoded_alone = pipeline.decode(result.latents, output_type="np").images
+    return {"latents": result.latents, "image": result.images, "alone": decoded_alone}
 
 
 def synthetic_depth(depth_range_mm: dict[str, float], units_per_mm: float, size: int = 128) -> np.ndarray:
@@ -70,75 +123,29 @@ def synthetic_depth(depth_range_mm: dict[str, float], units_per_mm: float, size:
     return depth
 
 
-def _spectrogram(pipeline: Any, seed: int, num_inference_steps: int, guidance_scale: float) -> dict[str, Any]:
-    last = {}
-
-    def keep(_: object, step: int, timestep: object, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        last.update(values)
-        return values
-
-    pipeline.set_progress_bar_config(disable=True)
-    images = pipeline(
-        users=[0],
-        generator=[torch.Generator().manual_seed(seed)],
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
-        output_type="np",
-        callback_on_step_end=keep,
-    ).images
-    return {"latents": last["latents"], "image": images}
-
-
-def _convolutional(pipeline: Any) -> dict[str, Any]:
-    config = pipeline.autoencoder.config
-    shape = (1, config.in_channels, config.sample_size, config.sample_size)
-    # Noise: where a picture is flat, a rounding error would decide where its maxima stand.
-    pixels = torch.from_numpy(np.random.default_rng(0).random(shape, dtype=np.float32))
-    pipeline.set_progress_bar_config(disable=True)
-    made = pipeline(pixels, output_type="np")
-    alone = pipeline.decode(made.latents, output_type="np").images
-    return {"latents": made.latents, "image": made.images, "alone": alone}
-
-
-@torch.no_grad()
-def _embedding(model: Any) -> torch.Tensor:
-    of_transformers = type(model).__name__ == "DepthEncoderModel"
-    config = (model.encoder if of_transformers else model).config
-    pixels, valid = _synthetic_pixels(config.input_channels, config.sample_size)
-    model.eval()
-    return model(depth=pixels, valid=valid).pooler_output if of_transformers else model.encode(pixels, valid)
-
-
-@torch.no_grad()
-def _first_stage(model: Any) -> dict[str, Any]:
-    pixels, _ = _synthetic_pixels(model.config.in_channels, 64)
-    encoded = model.eval().encode(pixels)
-    latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mean
-    return {"latents": latents, "image": model.decode(latents).sample}
-
-
 def _synthetic_pixels(channels: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`synthetic_depth` in model range, [1, channels, size, size] in [-1, 1], and its readings, [1, 1, size, size]."""
+    """`synthetic_depth` in model range, [1, channels, size, size] in [-1, 1], and its mask, 1 where it is not 0."""
     units = torch.from_numpy(synthetic_depth({"min": 0, "max": 1000}, 1, size).astype(np.float32))[None, None]
-    valid = (units != 0).float()
+    valid = (units != 0).float()  # [1, 1, size, size]
     return ((units / 500 - 1) * valid).expand(1, channels, size, size), valid
 
 
-def _few(values: np.ndarray) -> list[float]:
+def _thin_out(values: np.ndarray) -> list[float]:
+    """At most _VALUES of the values, evenly spread, with six digits."""
     flat = values.astype(np.float64).ravel()
-    places = np.linspace(0, flat.size - 1, min(flat.size, _VALUES)).round().astype(int)
-    return [float(f"{value:.6g}") for value in flat[places]]
+    indices = np.linspace(0, flat.size - 1, min(flat.size, _VALUES)).round().astype(int)
+    return [float(f"{value:.6g}") for value in flat[indices]]
 
 
-def _main(loader: str, source: str, revision: str, arguments: str, output: str) -> None:
+def _main(loader: str, source: str, revision: str, make: str, arguments: str, output: str) -> None:
     run_path(str(Path(__file__).with_name("without_echoform.py")))["hide_our_packages"]()
     library, _, name = loader.partition(".")
-    # Nothing of a stock model is code, and not every class takes the flag.
-    trust = {} if name in HOMES else {"trust_remote_code": True}
+    # A stock model has no code, and not every class takes the flag.
+    trust = {"trust_remote_code": True} if name in _LOADERS_OF_CODE else {}
     loaded = getattr(import_module(library), name).from_pretrained(
         source, revision=revision or None, use_safetensors=True, dtype=torch.float32, **trust
     )
-    Path(output).write_text(json.dumps(seeded_outputs(loaded, **json.loads(arguments))))
+    Path(output).write_text(json.dumps(seeded_outputs(loaded, globals()[make], **json.loads(arguments))))
     assert not any(name.partition(".")[0].startswith("echoform") for name in sys.modules)
 
 

@@ -1,4 +1,4 @@
-"""`echoform verify`: whether a repository of the Hub is safe, loads, and makes what it made when it was pushed."""
+"""Check that a repository of the Hub is safe, loads, and gives the outputs that it gave when it was pushed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
@@ -15,52 +16,97 @@ from huggingface_hub.utils import httpx
 
 from echoform_train.engine.files import FINGERPRINT
 from echoform_train.publishing import seeded_outputs
-from echoform_train.publishing.fingerprint import ARGUMENTS, TOLERANCE, deviation, loaded_files, sha256_of
+from echoform_train.publishing.families import published_class
+from echoform_train.publishing.fingerprint import (
+    ARGUMENTS,
+    TOLERANCE,
+    Fingerprint,
+    deviation,
+    loaded_files,
+    sha256_of,
+)
 from echoform_train.publishing.folder_check import Contents, check_folder, check_names, read_json
 from echoform_train.publishing.released import known_releases
 
 
-def verify(repo: str, home: Path, *, revision: str | None = None, token: str | None = None) -> str:
-    """Download, check and run a repository.
+@dataclass(frozen=True)
+class Verification:
+    """What was checked of a repository or folder, and found in order."""
+
+    repo: str
+    """Hub id or folder."""
+    commit: str | None
+    """Commit of the repository; None for a folder."""
+    files: int
+    """Number of files."""
+    contents: Contents
+    differences: dict[str, float]
+    """Deviation of each seeded output from that in the fingerprint."""
+
+    def summary(self) -> str:
+        """One line for the terminal."""
+        contents = self.contents
+        code = f"code of echoform {contents.release} ({', '.join(contents.code)})" if contents.code else "no code"
+        return (
+            f"{_with_revision(self.repo, self.commit)}, {self.files} files, weights in safetensors "
+            f"({len(contents.weights)}), {code}, same output as when it was pushed "
+            f"(difference {max(self.differences.values()):.1g})"
+        )
+
+
+def verify(repo: str, home: Path, *, revision: str | None = None, token: str | None = None) -> Verification:
+    """Download, check and run a repository. Its code runs only if it is the code of a released echoform.
 
     Args:
         repo: Id on the Hub, or an exported folder.
         home: Empty folder for everything that is downloaded or cached.
         revision: Branch, tag or commit.
-        token: Of the Hub.
-
-    Returns:
-        What was checked, as one line.
+        token: Token of the Hub.
 
     Raises:
         FileNotFoundError: If the repository, or something that it must hold, is missing.
-        ValueError: If something in it is wrong; the message says what, and nothing of it was run unless it is that it
-            does not load or makes something else.
+        ValueError: If something in it is wrong, it does not load, or it gives other outputs.
     """
     if Path(repo).is_dir():
         if revision is not None:
             raise ValueError(f"a folder has no revisions, got {revision!r} for {repo}")
-        folder, sha, source = Path(repo), None, str(Path(repo).resolve())
+        folder, commit, source = Path(repo), None, str(Path(repo).resolve())
     else:
-        folder, sha, source = *_download(repo, home, revision, token), repo
+        folder, commit, source = *_download(repo, home, revision, token), repo
     names = _files_of(folder)
     try:
+        # All reading checks come before anything of the repository runs.
         contents = check_folder(folder, names, known_releases())
-        facts = read_fingerprint(folder)
-        made = _run_alone(contents.loader, source, sha, facts["arguments"], home, token)
-        differences = _compare(facts, made)
+        fingerprint = read_fingerprint(folder)
+        make_outputs = published_class(folder).outputs.__name__
+        arguments = [contents.loader, source, commit or "", make_outputs, json.dumps(fingerprint["arguments"])]
+        differences = _compare(fingerprint, _run_without_echoform(arguments, home, token))
     except (ValueError, FileNotFoundError) as error:
         raise type(error)(f"{repo}: {error}") from error
-    return _told(repo, sha, len(names), contents, differences)
+    return Verification(repo, commit, len(names), contents, differences)
 
 
-def read_fingerprint(folder: Path) -> dict[str, Any]:
-    """fingerprint.json of a folder whose files are those that it was made with.
+def read_fingerprint(folder: Path) -> Fingerprint:
+    """Read fingerprint.json of a folder, and check that the files are those that it was made from.
 
     Raises:
-        ValueError: If it is none, or a file differs from when it was made.
+        FileNotFoundError: If a file is missing.
+        ValueError: If the fingerprint is malformed, or a file was changed or added.
     """
     facts = read_json(folder / FINGERPRINT)
+    _check_fingerprint(facts)
+    present = loaded_files(folder)
+    for path in sorted({*present, *facts["files"]}):
+        if path not in present:
+            raise FileNotFoundError(f"{path} is gone since the fingerprint was made")
+        if path not in facts["files"]:
+            raise ValueError(f"{path} was added after the fingerprint was made")
+        if sha256_of(folder / path) != facts["files"][path]:
+            raise ValueError(f"{path} was changed after the fingerprint was made")
+    return cast(Fingerprint, facts)
+
+
+def _check_fingerprint(facts: dict[str, Any]) -> None:
     arguments, tolerance = facts.get("arguments"), facts.get("tolerance")
     if not isinstance(arguments, dict) or set(arguments) != set(ARGUMENTS):
         raise ValueError(f"arguments in {FINGERPRINT} must be {', '.join(ARGUMENTS)}, got {arguments}")
@@ -72,19 +118,10 @@ def read_fingerprint(folder: Path) -> dict[str, Any]:
     for key in ("outputs", "files"):
         if not (isinstance(facts.get(key), dict) and facts[key]):
             raise ValueError(f"{key} in {FINGERPRINT} must be a mapping that is not empty")
-    there = loaded_files(folder)
-    for path in sorted({*there, *facts["files"]}):
-        if path not in there:
-            raise FileNotFoundError(f"{path} is gone since the fingerprint was made")
-        if path not in facts["files"]:
-            raise ValueError(f"{path} was added after the fingerprint was made")
-        if sha256_of(folder / path) != facts["files"][path]:
-            raise ValueError(f"{path} was changed after the fingerprint was made")
-    return facts
 
 
 def _download(repo: str, home: Path, revision: str | None, token: str | None) -> tuple[Path, str]:
-    """The whole repository, in an empty cache, and the commit that it is; nothing where a name alone is refused."""
+    """Download a repository to an empty cache, if the names of its files are allowed; its folder and commit."""
     try:
         info: Any = HfApi(token=token).model_info(repo, revision=revision)
         try:
@@ -95,10 +132,11 @@ def _download(repo: str, home: Path, revision: str | None, token: str | None) ->
     except HFValidationError as error:
         raise FileNotFoundError(f"{repo} is neither a folder nor the id of a repository: {error}") from error
     except (httpx.HTTPError, OfflineModeIsEnabled) as error:
-        raise FileNotFoundError(f"{_named(repo, revision)} could not be downloaded: {_reason(error)}") from error
+        where = _with_revision(repo, revision)
+        raise FileNotFoundError(f"{where} could not be downloaded: {_reason(error)}") from error
 
 
-def _named(repo: str, revision: str | None) -> str:
+def _with_revision(repo: str, revision: str | None) -> str:
     return repo if revision is None else f"{repo} at {revision}"
 
 
@@ -118,21 +156,10 @@ def _files_of(folder: Path) -> list[str]:
     return sorted(path.as_posix() for path in paths if path.parts[0] not in (".git", ".cache"))
 
 
-def _run_alone(
-    loader: str, source: str, sha: str | None, arguments: dict[str, Any], home: Path, token: str | None
-) -> dict[str, list[float]]:
-    """What a fresh process without echoform makes, from the files that were checked: they lie in its cache."""
+def _run_without_echoform(arguments: list[str], home: Path, token: str | None) -> dict[str, list[float]]:
+    """Run seeded_outputs.py as a script; it loads the checked files, which lie in the cache in `home`."""
     output = home / "made.json"
-    command = [
-        sys.executable,
-        "-I",
-        seeded_outputs.__file__,
-        loader,
-        source,
-        sha or "",
-        json.dumps(arguments),
-        str(output),
-    ]
+    command = [sys.executable, "-I", seeded_outputs.__file__, *arguments, str(output)]
     caches = {"HF_HUB_CACHE": str(home / "hub"), "HF_MODULES_CACHE": str(home / "modules")}
     environment = os.environ | caches | ({} if token is None else {"HF_TOKEN": token})
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -142,22 +169,16 @@ def _run_alone(
     return json.loads(output.read_text())
 
 
-def _compare(facts: dict[str, Any], made: dict[str, list[float]]) -> dict[str, float]:
-    if set(made) != set(facts["outputs"]):
-        raise ValueError(f"{FINGERPRINT} holds {sorted(facts['outputs'])}, but {sorted(made)} were made")
-    differences = {name: deviation(values, made[name]) for name, values in facts["outputs"].items()}
+def _compare(fingerprint: Fingerprint, made: dict[str, list[float]]) -> dict[str, float]:
+    """Deviation of each output; raises ValueError if one is larger than rounding makes it."""
+    stored = fingerprint["outputs"]
+    if set(made) != set(stored):
+        raise ValueError(f"{FINGERPRINT} holds {sorted(stored)}, but {sorted(made)} were made")
+    differences = {name: deviation(values, made[name]) for name, values in stored.items()}
     for name, difference in differences.items():
-        if not difference <= facts["tolerance"]:  # NaN too
+        if not difference <= fingerprint["tolerance"]:  # NaN too
             raise ValueError(
                 f"its output is not what it was when it was pushed: {name} differ by {difference:.2g} of their size, "
-                f"rounding makes at most {facts['tolerance']:g}"
+                f"rounding makes at most {fingerprint['tolerance']:g}"
             )
     return differences
-
-
-def _told(repo: str, sha: str | None, files: int, contents: Contents, differences: dict[str, float]) -> str:
-    code = f"code of echoform {contents.release} ({', '.join(contents.code)})" if contents.code else "no code"
-    return (
-        f"{_named(repo, sha)}, {files} files, weights in safetensors ({len(contents.weights)}), {code}, same "
-        f"output as when it was pushed (difference {max(differences.values()):.1g})"
-    )

@@ -1,6 +1,6 @@
-"""Run as a script in a fresh process: load an exported pipeline as somebody who has diffusers but not echoform would.
+"""Generate images in a process that has diffusers but not echoform; run as a script.
 
-python without_echoform.py PIPELINE OUTPUT_DIR IMAGES_A_USER GUIDANCE_SCALE STEPS SEED [SEED ...]
+python without_echoform.py PIPELINE OUTPUT_DIR IMAGES_PER_USER GUIDANCE_SCALE STEPS SEED [SEED ...]
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ class _NotInstalled(MetaPathFinder):
 
 
 def hide_our_packages() -> None:
-    """Make our packages unimportable, as if they had never been installed."""
+    """Make the packages of echoform impossible to import, as if they were not installed."""
     sys.meta_path.insert(0, _NotInstalled())
 
 
-def main(pipeline: str, output_dir: str, images_a_user: str, guidance_scale: str, steps: str, *seeds: str) -> None:
+def main(pipeline: str, output_dir: str, images_per_user: str, guidance_scale: str, steps: str, *seeds: str) -> None:
     """Generate images of every user for each seed into OUTPUT_DIR/seed-<seed>, with metadata.jsonl."""
     hide_our_packages()
     import torch
     from diffusers import DiffusionPipeline
 
     loaded: Any = DiffusionPipeline.from_pretrained(pipeline, trust_remote_code=True)
-    users = list(loaded.config["id2label"].values())
+    users, per_user = list(loaded.config["id2label"].values()), int(images_per_user)
     for seed in seeds:
         result = loaded(
             users=users,
-            num_images_per_user=int(images_a_user),
+            num_images_per_user=per_user,
             guidance_scale=float(guidance_scale),
             num_inference_steps=int(steps),
             generator=torch.Generator().manual_seed(int(seed)),
@@ -43,7 +43,7 @@ def main(pipeline: str, output_dir: str, images_a_user: str, guidance_scale: str
         folder = Path(output_dir) / f"seed-{seed}"
         rows = []
         for position, image in enumerate(result.images):
-            user, index = users[position // int(images_a_user)], position % int(images_a_user)
+            user, index = users[position // per_user], position % per_user
             name = f"{user}/{index:05d}.png"
             (folder / user).mkdir(parents=True, exist_ok=True)
             image.save(folder / name)

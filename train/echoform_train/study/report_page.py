@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from echoform_cards.augmentation import SHARES, augmentation_rows, points
+from echoform_cards.augmentation import SHARES, Augmentation, AugmentationRow, augmentation_rows, points
 from echoform_train.report.charts import Point, accuracy_chart, confusion_chart, difference_chart, histogram_chart
 from echoform_train.report.page import page_environment, percent, score_rows
 
@@ -102,23 +102,30 @@ def write_page(report: Mapping[str, Any], pictures: Mapping[str, Any], path: Pat
     path.write_text(page, encoding="utf-8")
 
 
-def card_facts(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model card says of the study, as `echoform_cards.augmentation` takes it."""
+def card_facts(report: Mapping[str, Any]) -> Augmentation:
+    """What a model card says of the study."""
     verdict = report["verdict"]
     return {
         "verdict": verdict["word"],
         "sentence": verdict["sentence"],
         "over": report["over"],
-        "rows": [
-            {
-                "images_a_user": size["images_a_user"],
-                **{arm: size[arm]["all"]["mean"] if size[arm] else None for arm in SHARES},
-                "difference": size["difference"]["all"]["mean"] if size["difference"] else None,
-                "low": size["difference"]["all"]["low"] if size["difference"] else None,
-                "high": size["difference"]["all"]["high"] if size["difference"] else None,
-            }
-            for size in report["sizes"]
-        ],
+        "rows": [_card_row(size) for size in report["sizes"]],
+    }
+
+
+def _card_row(size: Mapping[str, Any]) -> AugmentationRow:
+    def of_all_users(name: str, number: str) -> float | None:
+        return size[name]["all"][number] if size[name] else None
+
+    return {
+        "images_a_user": size["images_a_user"],
+        "real": of_all_users("real", "mean"),
+        "classical": of_all_users("classical", "mean"),
+        "generated": of_all_users("generated", "mean"),
+        "both": of_all_users("both", "mean"),
+        "difference": of_all_users("difference", "mean"),
+        "low": of_all_users("difference", "low"),
+        "high": of_all_users("difference", "high"),
     }
 
 

@@ -1,0 +1,95 @@
+"""What the cards of all families have in common: the exported model, and its data, trainings and scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from echoform_cards.augmentation import Augmentation
+from echoform_cards.facts import Data, People, Score, Stage
+from echoform_cards.model_card import Sampling
+from echoform_train.data.facts import DataFacts
+from echoform_train.engine.files import SAMPLE_SHEET
+from echoform_train.engine.sources import is_hub_id, parse_hub_id
+
+
+class CardFacts(TypedDict, total=False):
+    """What a card says beside the facts of the training; `write_card` keeps it in facts.json under "card"."""
+
+    scores: dict[str, Score]
+    sampling: Sampling
+    people: People
+    hub_dataset: str
+    license: str
+    augmentation: Augmentation
+    sample_sheet_after: int
+    """Images seen by the training when the sample sheet was made."""
+
+
+class Training(TypedDict):
+    """Content of facts.json that every card needs; families add their own."""
+
+    data: DataFacts
+    command: str | None
+    commit: str | None
+    versions: dict[str, str]
+    """Version of each package."""
+    machine: str
+    seconds: float
+    images_seen: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An exported model with everything that its card can say."""
+
+    folder: Path
+    class_name: str
+    training: Training
+    card: CardFacts
+    repo: str | None
+    """Hub id that the snippet of the card loads; None: the folder itself."""
+
+
+class SheetFacts(TypedDict, total=False):
+    """The sheet of images that a card shows; empty if there is none."""
+
+    sample_sheet: str
+    sample_sheet_after: int | None
+
+
+def sheet_of(model: ExportedModel) -> SheetFacts:
+    """The sheet of images in the folder of a model."""
+    if not (model.folder / SAMPLE_SHEET).is_file():
+        return {}
+    return {"sample_sheet": SAMPLE_SHEET, "sample_sheet_after": model.card.get("sample_sheet_after")}
+
+
+def data_of(model: ExportedModel) -> Data:
+    """The data that a model was trained on; a local folder is mentioned by its name alone."""
+    data = model.training["data"]
+    source = data["source"]
+    from_hub = is_hub_id(source) and not Path(source).exists()
+    return {
+        "name": source if from_hub else Path(source).name,
+        "hub_id": model.card.get("hub_dataset") or (parse_hub_id(source).repo if from_hub else None),
+        "people": model.card.get("people"),
+        "images": data["images"],
+        "split": data["split"],
+    }
+
+
+def stage_of(name: str, training: Training) -> Stage:
+    """One training as a section of a card."""
+    return {
+        "name": name,
+        "command": training["command"],
+        "commit": training["commit"],
+        "versions": training["versions"],
+        "machine": training["machine"],
+        "seconds": training["seconds"],
+        "images_seen": training["images_seen"],
+        "parameters": training["parameters"],
+    }

@@ -1,0 +1,37 @@
+"""The card of a depth pipeline, or of its encoder alone."""
+
+from __future__ import annotations
+
+import json
+
+from echoform_cards.depth_card import render_depth_card
+from echoform_train.engine.files import AUTOENCODER, MODEL_CONFIG, MODEL_INDEX
+from echoform_train.publishing.cards.common import ExportedModel, data_of, sheet_of, stage_of
+
+
+def depth_card(model: ExportedModel) -> str:
+    """README.md of a `DepthAutoencoderPipeline` or `DepthEncoder`."""
+    index_file = model.folder / MODEL_INDEX
+    is_pipeline = index_file.is_file()
+    config_folder = model.folder / AUTOENCODER if is_pipeline else model.folder
+    config = json.loads((config_folder / MODEL_CONFIG).read_text())
+    # An encoder has no index; the facts of its training hold the same numbers on the sensor.
+    sensor = json.loads(index_file.read_text()) if is_pipeline else model.training["data"]
+    return render_depth_card(
+        {
+            "name": f"{config['latent_dim']} numbers from 16-bit depth images",
+            "part": "autoencoder" if is_pipeline else "encoder",
+            "latent_dim": config["latent_dim"],
+            "repo": model.repo,
+            "license": model.card.get("license"),
+            "parameters": model.training["parameters"],
+            "depth_range_mm": sensor.get("depth_range_mm"),
+            "units_per_mm": sensor.get("units_per_mm"),
+            "invalid_values": sensor.get("invalid_values"),
+            "sample_size": config["sample_size"],
+            "data": data_of(model),
+            "stages": [stage_of("Depth autoencoder", model.training)],
+            "scores": model.card.get("scores"),
+            **sheet_of(model),
+        }
+    )

@@ -1,0 +1,67 @@
+"""The card of a spectrogram pipeline."""
+
+from __future__ import annotations
+
+import json
+from typing import cast
+
+from echoform_cards.facts import Stage
+from echoform_cards.model_card import render_model_card
+from echoform_train.data.facts import SpectrogramFacts
+from echoform_train.engine.files import MODEL_INDEX
+from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, sheet_of, stage_of
+from echoform_train.publishing.cards.first_stage import FirstStageTraining, first_stage_scores
+
+_FIRST_STAGES = {"vq-vae": "VQ-VAE", "kl-vae": "KL-VAE"}
+
+
+class _Denoiser(Training):
+    first_stage: FirstStageTraining
+
+
+class DenoiserTraining(_Denoiser, total=False):
+    """Content of facts.json of a denoiser."""
+
+    teacher: DenoiserTraining
+    """Of a distilled denoiser: the training that it was distilled from."""
+    distilled: dict[str, int]
+    """Of a distilled denoiser: {"steps": number of sampling steps, ...}."""
+
+
+def spectrogram_card(model: ExportedModel) -> str:
+    """README.md of a `VQLDMDopplerPipeline`."""
+    training = cast(DenoiserTraining, model.training)
+    data, first_stage = cast(SpectrogramFacts, training["data"]), training["first_stage"]
+    name = _FIRST_STAGES[first_stage["kind"]]
+    return render_model_card(
+        {
+            "name": f"Micro-Doppler spectrograms of {len(data['users'])} people",
+            "repo": model.repo,
+            "license": model.card.get("license"),
+            "users": data["users"],
+            "conditions": data["conditions"] or None,
+            "image": {
+                "height": data["resolution"],
+                "width": data["resolution"],
+                "channels": data["channels"],
+                "colormap": data["colormap"],
+                "colormap_residual": data["colormap_residual"] if data["colormap"] else None,
+            },
+            "axes": json.loads((model.folder / MODEL_INDEX).read_text())["axes"],
+            "data": data_of(model),
+            "first_stage": name,
+            "stages": [stage_of(name, first_stage), *_denoiser_stages(training)],
+            "sampling": model.card.get("sampling"),
+            "scores": first_stage_scores(first_stage) | model.card.get("scores", {}),
+            "augmentation": model.card.get("augmentation"),
+            **sheet_of(model),
+        }
+    )
+
+
+def _denoiser_stages(training: DenoiserTraining) -> list[Stage]:
+    """The training of a denoiser; that of a distilled one comes after those of its teacher."""
+    if "teacher" not in training:
+        return [stage_of("Latent diffusion", training)]
+    steps = training.get("distilled", {})["steps"]
+    return [*_denoiser_stages(training["teacher"]), stage_of(f"Distillation to {steps} steps", training)]

@@ -1,0 +1,68 @@
+"""The classes that echoform publishes: where each is imported from, its seeded outputs and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from echoform_train.publishing import seeded_outputs as outputs
+from echoform_train.publishing.cards.common import ExportedModel
+from echoform_train.publishing.cards.conv import conv_card
+from echoform_train.publishing.cards.depth import depth_card
+from echoform_train.publishing.cards.first_stage import first_stage_card
+from echoform_train.publishing.cards.spectrogram import spectrogram_card
+from echoform_train.publishing.exported import class_name
+
+
+@dataclass(frozen=True)
+class PublishedClass:
+    """What publishing needs to know of one class."""
+
+    module: str
+    """Module that the installed class is imported from."""
+    outputs: outputs.MakeOutputs
+    """Function of seeded_outputs.py that runs a loaded object of the class."""
+    card: Callable[[ExportedModel], str] | None = None
+    """Writes README.md; None if the class has no card."""
+    space_name: str | None = None
+    """Its name in the flags and environment of the Space; None if the Space does not show it."""
+
+
+PUBLISHED = {
+    "VQLDMDopplerPipeline": PublishedClass("echoform", outputs.spectrogram_pipeline, spectrogram_card, "doppler"),
+    "VQModel": PublishedClass("diffusers", outputs.first_stage, first_stage_card),
+    "AutoencoderKL": PublishedClass("diffusers", outputs.first_stage, first_stage_card),
+    "DepthAutoencoderPipeline": PublishedClass("echoform", outputs.depth_pipeline, depth_card, "depth"),
+    "DepthAutoencoder": PublishedClass("echoform", outputs.depth_model),
+    "DepthEncoder": PublishedClass("echoform", outputs.depth_model, depth_card),
+    "DepthEncoderModel": PublishedClass("echoform.transformers_depth_encoder", outputs.transformers_depth_encoder),
+    "ConvAutoencoderPipeline": PublishedClass("echoform", outputs.conv_pipeline, conv_card),
+}
+"""By class name. A new family adds its classes here, its card to cards/ and its outputs to seeded_outputs.py."""
+
+
+def published_class(folder: Path) -> PublishedClass:
+    """The row of PUBLISHED for the class that a folder was exported from.
+
+    Raises:
+        FileNotFoundError: If the folder holds neither model_index.json nor config.json.
+        ValueError: If echoform does not publish the class.
+    """
+    name = class_name(folder)
+    if name not in PUBLISHED:
+        raise ValueError(f"the class of {folder} must be among {', '.join(PUBLISHED)}, got {name!r}")
+    return PUBLISHED[name]
+
+
+def load_installed(folder: Path, **loading: Any) -> Any:
+    """Load an exported folder with the installed class; the code in the folder is not run.
+
+    Args:
+        folder: An exported folder.
+        loading: Arguments of `from_pretrained`.
+    """
+    module = import_module(published_class(folder).module)
+    return getattr(module, class_name(folder)).from_pretrained(folder, **loading)
