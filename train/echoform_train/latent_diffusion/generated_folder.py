@@ -1,0 +1,124 @@
+"""A folder of generated spectrograms: images, metadata.jsonl and settings, written so that a cut run can go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers.utils import load_image, make_image_grid
+from PIL import Image
+
+from echoform_train.engine.files import METADATA
+
+SETTINGS = "generate.json"
+GRID = "grid.png"
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One image to generate."""
+
+    user: str
+    """Name of the user."""
+    index: int
+    """Number of the image among those of the user, from 0."""
+    seed: int
+    """Seed of the command."""
+    image_seed: int
+    """Seed of this image's noise."""
+    conditions: dict[str, str]
+    """Label by name of the condition."""
+
+    @property
+    def file_name(self) -> str:
+        """Path inside the output folder."""
+        return f"{self.user}/{self.index:05d}.png"
+
+    def row(self) -> dict[str, Any]:
+        """The image's line of metadata.jsonl."""
+        return {
+            "file_name": self.file_name,
+            "user": self.user,
+            "index": self.index,
+            "seed": self.seed,
+            "image_seed": self.image_seed,
+            "origin": "generated",
+            **self.conditions,
+        }
+
+
+class GeneratedFolder:
+    """The output folder of `echoform generate`, which several processes fill together.
+
+    Every process adds its rows to a metadata file of its own, metadata.jsonl.<number>; the main process merges them.
+
+    Args:
+        folder: The folder.
+        images: All images that it should hold in the end, in the order of metadata.jsonl.
+    """
+
+    def __init__(self, folder: Path, images: Sequence[PlannedImage]) -> None:
+        self.folder, self.images = folder, images
+
+    def check_settings(self, settings: dict[str, Any]) -> None:
+        """Make sure that the folder holds no images of other settings, and write these to it; main process only.
+
+        Raises:
+            ValueError: If it holds some.
+        """
+        settings = json.loads(json.dumps(settings))
+        path = self.folder / SETTINGS
+        if path.is_file() and (earlier := json.loads(path.read_text())) != settings:
+            changed = [name for name in settings if earlier.get(name) != settings[name]]
+            raise ValueError(
+                f"{self.folder} holds images of other settings ({', '.join(changed)}); choose another --output-dir"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings, indent=1))
+
+    def missing(self) -> list[PlannedImage]:
+        """The planned images of which the file or the row is not there yet."""
+        rows = self._rows()
+        return [i for i in self.images if i.file_name not in rows or not (self.folder / i.file_name).is_file()]
+
+    def add(self, planned: Sequence[PlannedImage], images: Sequence[Image.Image], process: int) -> None:
+        """Write images, and then their rows to the metadata file of this process."""
+        for each, image in zip(planned, images, strict=True):
+            path = self.folder / each.file_name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # An image under its final name is always complete.
+            partial = path.with_suffix(".partial")
+            image.save(partial, format="png")
+            partial.replace(path)
+        with (self.folder / f"{METADATA}.{process}").open("a") as file:
+            file.writelines(json.dumps(each.row()) + "\n" for each in planned)
+
+    def merge_metadata(self) -> None:
+        """Merge the metadata files of all processes into metadata.jsonl; main process only."""
+        rows = self._rows()
+        order = {image.file_name: position for position, image in enumerate(self.images)}
+        names = sorted(rows, key=lambda name: (order.get(name, len(order)), name))
+        partial = self.folder / f".{METADATA}.partial"
+        partial.write_text("".join(rows[name] + "\n" for name in names))
+        partial.replace(self.folder / METADATA)
+        for path in self.folder.glob(f"{METADATA}.[0-9]*"):
+            path.unlink()
+
+    def save_grid(self, columns: int = 8) -> None:
+        """Write grid.png: the first images of each user, one row per user."""
+        users = list(dict.fromkeys(image.user for image in self.images))
+        columns = min(columns, len(self.images) // len(users))
+        shown = [load_image(str(self.folder / image.file_name)) for image in self.images if image.index < columns]
+        make_image_grid(shown, rows=len(users), cols=columns).save(self.folder / GRID)
+
+    def _rows(self) -> dict[str, str]:
+        """Lines of all metadata files by file name, without a line that an interruption cut short."""
+        rows = {}
+        for path in sorted(self.folder.glob(f"{METADATA}*")):
+            for line in path.read_text().splitlines():
+                if line.endswith("}"):
+                    rows[json.loads(line)["file_name"]] = line
+        return rows
