@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 from diffusers.utils import make_image_grid
 from PIL import Image
 from torch import Tensor
@@ -19,6 +18,7 @@ from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
 from echoform.pipeline_vq_ldm_doppler import spherical_mix
 from echoform_train.engine.files import METADATA
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.publishing.exported import load_pipeline
 
 RANDOM = "random.png"
 WALKS = "walks.png"
@@ -70,7 +70,9 @@ def main(config: Config) -> None:
     """Write random/00000.png ..., walk-00/00000.png ..., what they are in metadata.jsonl, and random.png, walks.png."""
     _check(config)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    pipeline = load_pipeline(config.pipeline, config.trust_remote_code).to(device)
+    pipeline = load_pipeline(config.pipeline, ConvAutoencoderPipeline, trust_remote_code=config.trust_remote_code).to(
+        device
+    )
     pipeline.set_progress_bar_config(disable=True)
     walks = list(walks_of(pipeline, config))
     folder, rows, pictures = config.output_dir, [], []
@@ -92,25 +94,6 @@ def main(config: Config) -> None:
         _save_sheet(pictures, config.steps, folder / WALKS)
     (folder / METADATA).write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"{len(rows)} pictures of latents alone in {folder}")
-
-
-def load_pipeline(source: str, trust_remote_code: bool = False) -> Any:
-    """Load an exported convolutional autoencoder from a folder or the Hub.
-
-    Raises:
-        FileNotFoundError: If a folder of that name holds no pipeline.
-        ValueError: If it holds another pipeline.
-    """
-    if Path(source).is_dir() and not (Path(source) / "model_index.json").is_file():
-        raise FileNotFoundError(f"{source} holds no model_index.json; is it an exported pipeline?")
-    index: Any = DiffusionPipeline.load_config(source)
-    name = index["_class_name"]  # ["<file>", "<class>"] of a pipeline with code of its own
-    name = name[-1] if isinstance(name, list) else name
-    if name != ConvAutoencoderPipeline.__name__:
-        raise ValueError(f"a decoder runs alone in a {ConvAutoencoderPipeline.__name__}, {source} holds a {name}")
-    if trust_remote_code:
-        return DiffusionPipeline.from_pretrained(source, trust_remote_code=True)
-    return ConvAutoencoderPipeline.from_pretrained(source)
 
 
 def walks_of(pipeline: Any, config: Config) -> Iterator[Walk]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
-from echoform_train.engine.files import MODEL_INDEX
+from echoform_train.publishing.exported import load_pipeline
 
 USERS = "user_embedding"
 CONDITIONS = "condition_embeddings"
@@ -23,9 +23,7 @@ def load_initial_pipeline(folder: Path, first_stage: nn.Module) -> VQLDMDopplerP
         FileNotFoundError: If the folder holds no pipeline.
         ValueError: If its first stage is not `first_stage`: its denoiser was trained on other latents.
     """
-    if not (folder / MODEL_INDEX).is_file():
-        raise FileNotFoundError(f"{folder} holds no {MODEL_INDEX}; is it an exported pipeline?")
-    source = VQLDMDopplerPipeline.from_pretrained(folder)
+    source: VQLDMDopplerPipeline = load_pipeline(folder, VQLDMDopplerPipeline)
     theirs, ours = source.vqvae.state_dict(), first_stage.state_dict()
     if theirs.keys() != ours.keys() or not all(torch.equal(theirs[name], ours[name].cpu()) for name in ours):
         raise ValueError(f"--initial-pipeline must hold the first stage of --first-stage, {folder} holds another one")
