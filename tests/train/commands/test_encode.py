@@ -9,7 +9,20 @@ from scipy.spatial.distance import cdist
 
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train import cli
-from echoform_train.commands.encode import Config, encode, search
+from echoform_train.commands.encode import Config, main
+from echoform_train.depth.search import Neighbour
+
+
+def encode(config: Config) -> Dataset:
+    dataset = main(config)
+    assert isinstance(dataset, Dataset)
+    return dataset
+
+
+def search(config: Config) -> list[list[Neighbour]]:
+    results = main(config)
+    assert isinstance(results, list)
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +61,9 @@ def test_the_nearest_images_are_those_of_scipy(shapes, embedded, tmp_path):
     files = Dataset.load_from_disk(str(embedded))["file"][:]
     distances = cdist(embeddings, embeddings[files.index("box/depth_box_0017.png")][None])[:, 0]
     order = np.argsort(distances)[:5]
-    assert [row["file"] for row in found] == [files[place] for place in order]
-    assert [row["distance"] for row in found] == pytest.approx(distances[order].tolist(), abs=1e-2)
-    assert found[0]["label"] == "box"
+    assert [row.file for row in found] == [files[place] for place in order]
+    assert [row.distance for row in found] == pytest.approx(distances[order].tolist(), abs=1e-2)
+    assert found[0].label == "box"
 
 
 def test_the_search_prints_a_list_and_draws_a_picture(shapes, embedded, tmp_path, capsys):
@@ -82,7 +95,7 @@ def test_images_without_classes_are_found_too(shapes, depth_ae, tmp_path):
     assert "label" not in dataset.features
     config = Config(query=(flat / "frame2.png",), index=tmp_path / "out", picture=tmp_path / "n.png")
     found = search(config)[0]
-    assert len(found) == 4 and found[0]["file"] == "frame2.png" and found[0]["label"] is None
+    assert len(found) == 4 and found[0].file == "frame2.png" and found[0].label is None
 
 
 def test_a_bad_file_is_named_or_skipped(shapes, depth_ae, tmp_path, capsys):
@@ -102,8 +115,8 @@ def test_a_bad_file_is_named_or_skipped(shapes, depth_ae, tmp_path, capsys):
     [
         ([], "either a folder to embed or --query must be given, neither is"),
         (["images", "--query", "x.png"], "both are"),
-        (["images"], "--pipeline says what embeds images"),
-        (["--query", "x.png"], "--index says where to look"),
+        (["images"], "--pipeline must name the pipeline that embeds images"),
+        (["--query", "x.png"], "--index must name the folder to search"),
         (["--query", "x.png", "--index", "nowhere"], r"nowhere holds no index\.faiss"),
     ],
 )

@@ -12,7 +12,7 @@ from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform.semantic_encoder import SemanticEncoder
 from echoform_train import cli
-from echoform_train.commands.extract_encoder import Config, extract
+from echoform_train.commands.extract_encoder import Config, main
 
 
 def probe(sample_size=32):
@@ -50,14 +50,14 @@ def test_the_encoder_of_a_repository_is_extracted_as_that_of_a_folder(hub, depth
 
     repo = hub.repo_id("depth-ae")
     push_folder(depth_ae / "pipeline", repo)
-    extract(Config(source=repo, output=tmp_path / "encoder"))
+    main(Config(source=repo, output=tmp_path / "encoder"))
     assert torch.equal(embedding_of(DepthEncoder.from_pretrained(tmp_path / "encoder").eval()), expected)
 
 
 def test_a_checkpoint_gives_its_averaged_weights(depth_ae, tmp_path):
     # The best validation was the last one, when averaged weights were kept and a checkpoint was written.
     checkpoint = sorted((depth_ae / "checkpoints").iterdir())[-1]
-    encoder = extract(Config(source=str(checkpoint), output=tmp_path / "encoder"))
+    encoder = main(Config(source=str(checkpoint), output=tmp_path / "encoder"))
     best = DepthAutoencoder.from_pretrained(depth_ae / "autoencoder").eval()
     assert torch.equal(embedding_of(encoder), embedding_of(best.encoder))
     trained = load_file(checkpoint / "autoencoder.safetensors")
@@ -65,7 +65,7 @@ def test_a_checkpoint_gives_its_averaged_weights(depth_ae, tmp_path):
 
 
 def test_the_encoder_goes_into_transformers(depth_ae, expected, tmp_path):
-    extract(Config(source=str(depth_ae), output=tmp_path / "encoder", format="transformers"))
+    main(Config(source=str(depth_ae), output=tmp_path / "encoder", format="transformers"))
     model = AutoModel.from_pretrained(tmp_path / "encoder", trust_remote_code=True)
     depth, valid = probe()
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_the_encoder_goes_into_transformers(depth_ae, expected, tmp_path):
 def test_an_older_file_of_tensors_becomes_safetensors(tmp_path):
     encoder = DepthEncoder().eval()
     torch.save({"state_dict": encoder.state_dict()}, tmp_path / "old.pth")
-    extract(Config(source=str(tmp_path / "old.pth"), output=tmp_path / "encoder"))
+    main(Config(source=str(tmp_path / "old.pth"), output=tmp_path / "encoder"))
     depth, valid = probe(128)
     with torch.no_grad():
         again = SemanticEncoder(pretrained_path=tmp_path / "encoder").encode(depth, valid)
@@ -87,13 +87,13 @@ def test_an_older_file_with_other_tensors_is_refused_with_their_names(tmp_path):
     tensors.pop("stem.weight")
     torch.save(tensors, tmp_path / "old.pth")
     with pytest.raises(ValueError, match=r"old\.pth .*stem\.weight"):
-        extract(Config(source=str(tmp_path / "old.pth"), output=tmp_path / "encoder"))
+        main(Config(source=str(tmp_path / "old.pth"), output=tmp_path / "encoder"))
 
 
 def test_a_pickle_with_code_in_it_is_not_run(tmp_path):
     torch.save(Path("anything but tensors"), tmp_path / "old.pth")
     with pytest.raises(ValueError, match="nothing but tensors"):
-        extract(Config(source=str(tmp_path / "old.pth"), output=tmp_path / "encoder"))
+        main(Config(source=str(tmp_path / "old.pth"), output=tmp_path / "encoder"))
 
 
 def test_what_is_saved_wrongly_does_not_pass(depth_ae, tmp_path, monkeypatch):
@@ -107,17 +107,17 @@ def test_what_is_saved_wrongly_does_not_pass(depth_ae, tmp_path, monkeypatch):
     original = DepthEncoder.save_pretrained
     monkeypatch.setattr(DepthEncoder, "save_pretrained", save_noise)
     with pytest.raises(RuntimeError, match="bit by bit, the largest difference is"):
-        extract(Config(source=str(depth_ae), output=tmp_path / "encoder"))
+        main(Config(source=str(depth_ae), output=tmp_path / "encoder"))
 
 
 def test_a_training_without_an_export_names_its_checkpoints(depth_ae, tmp_path):
     shutil.copytree(depth_ae, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "pipeline")
     with pytest.raises(FileNotFoundError, match=r"not finished; name one of its checkpoints, such as .*000000192"):
-        extract(Config(source=str(tmp_path / "run"), output=tmp_path / "encoder"))
+        main(Config(source=str(tmp_path / "run"), output=tmp_path / "encoder"))
 
 
 def test_a_folder_that_holds_something_is_not_written_into(depth_ae, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds something already"):
-        extract(Config(source=str(depth_ae), output=tmp_path))
+        main(Config(source=str(depth_ae), output=tmp_path))

@@ -9,6 +9,7 @@ from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train import cli
 from echoform_train.commands import score_depth_ae
 from echoform_train.depth.config import DepthSourceConfig
+from echoform_train.depth.score_table import METRIC_TITLES
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +24,9 @@ def scored(shapes, depth_ae, tmp_path_factory):
 def test_every_number_stands_beside_every_baseline_that_can_have_it(scored):
     scores = json.loads((scored / "scores" / "scores.json").read_text())
     methods = scores["methods"]
-    assert set(methods["model"]) == set(score_depth_ae.LABELS)
+    assert set(methods["model"]) == set(METRIC_TITLES)
     for name in ("pca", "dct"):
-        assert set(methods[name]) == set(score_depth_ae.LABELS) - {"validity_iou"}
+        assert set(methods[name]) == set(METRIC_TITLES) - {"validity_iou"}
     for name in ("pixels", "untrained"):
         assert set(methods[name]) == {"knn", "linear_probe"}
     for values in methods.values():

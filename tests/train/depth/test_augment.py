@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from echoform_train.depth.augment import Augmentation, augmented
+from echoform_train.depth.augment import Augmentation, augment_images
 
 RANGE = (500.0, 4000.0)
 
@@ -23,26 +23,26 @@ EVERYTHING = Augmentation(
 
 def test_nothing_is_changed_by_default():
     assert not Augmentation().any
-    assert torch.equal(augmented(scenes(), generators(*range(6)), Augmentation(), RANGE), scenes())
+    assert torch.equal(augment_images(scenes(), generators(*range(6)), Augmentation(), RANGE), scenes())
 
 
 def test_turns_are_those_by_90_degrees_and_all_four_happen():
     image = scenes(1)
-    made = [augmented(image, generators(seed), Augmentation(augment=True), RANGE) for seed in range(40)]
+    made = [augment_images(image, generators(seed), Augmentation(augment=True), RANGE) for seed in range(40)]
     turns = [next(k for k in range(4) if torch.equal(one, image.rot90(k, (-2, -1)))) for one in made]
     assert set(turns) == {0, 1, 2, 3}
 
 
 def test_depths_are_never_mixed():
     change = Augmentation(augment=True, augment_flip=True, augment_tilt_deg=30, augment_zoom=0.3, augment_shift=0.2)
-    made = augmented(scenes(), generators(*range(6)), change, RANGE)
+    made = augment_images(scenes(), generators(*range(6)), change, RANGE)
     for before, after in zip(scenes(), made, strict=True):
         assert set(after.flatten().tolist()) <= set(before.flatten().tolist()) | {0.0}
 
 
 def test_scaled_depths_keep_their_ratios_and_stay_in_range():
     change = Augmentation(augment_depth=0.5)
-    made = augmented(scenes(), generators(*range(6)), change, RANGE)
+    made = augment_images(scenes(), generators(*range(6)), change, RANGE)
     before, known = scenes(), scenes() > 0
     ratios = torch.where(known, made / before.clamp(min=1), torch.nan)
     for ratio in ratios:
@@ -51,27 +51,27 @@ def test_scaled_depths_keep_their_ratios_and_stay_in_range():
     assert made[known].min() >= RANGE[0] - 1e-2 and made[known].max() <= RANGE[1] + 1e-2
     assert (made[~known] == 0).all()
     narrow = 0.5 * scenes() + 1000  # 1250..3000 leaves room to scale
-    factors = augmented(narrow, generators(*range(6)), change, RANGE)[:, 0, 8, 8] / narrow[:, 0, 8, 8]
+    factors = augment_images(narrow, generators(*range(6)), change, RANGE)[:, 0, 8, 8] / narrow[:, 0, 8, 8]
     assert factors.std() > 0.05 and factors.min() >= 0.5 and factors.max() <= 1.5
 
 
 def test_a_shift_moves_whole_pixels_and_shows_no_reading_at_the_border():
     image = torch.full((1, 1, 16, 16), 1000.0)
-    made = augmented(image, generators(3), Augmentation(augment_shift=0.4), RANGE)
+    made = augment_images(image, generators(3), Augmentation(augment_shift=0.4), RANGE)
     assert set(made.flatten().tolist()) == {0.0, 1000.0}
 
 
 def test_an_image_is_changed_by_its_own_generator_alone():
-    together = augmented(scenes(), generators(*range(6)), EVERYTHING, RANGE)
-    alone = augmented(scenes()[4:5], generators(4), EVERYTHING, RANGE)
+    together = augment_images(scenes(), generators(*range(6)), EVERYTHING, RANGE)
+    alone = augment_images(scenes()[4:5], generators(4), EVERYTHING, RANGE)
     assert torch.equal(together[4:5], alone)
-    again = augmented(scenes(), generators(*range(6)), EVERYTHING, RANGE)
+    again = augment_images(scenes(), generators(*range(6)), EVERYTHING, RANGE)
     assert torch.equal(together, again)
 
 
 def test_an_image_without_a_reading_stays_one():
     nothing = torch.zeros(1, 1, 16, 16)
-    assert torch.equal(augmented(nothing, generators(0), EVERYTHING, RANGE), nothing)
+    assert torch.equal(augment_images(nothing, generators(0), EVERYTHING, RANGE), nothing)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from echoform_train.depth import baselines
 from echoform_train.depth.baselines import (
     DCT,
     PCA,
-    filled,
-    filled_with_mean,
+    fill_with_mean,
+    fill_with_nearest,
     principal_components,
-    standardised,
-    untrained,
-    zigzag,
+    standardise,
+    with_random_weights,
+    zigzag_order,
 )
-from echoform_train.depth.latents import analyse_latents, flat_map
-from echoform_train.depth.probes import Embedded, knn_probe, linear_probe
+from echoform_train.depth.latents import latent_statistics, map_to_plane
+from echoform_train.depth.probes import LabelledEmbeddings, knn_probe, linear_probe
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_few_images_have_few_components(smooth):
 
 
 def test_the_zigzag_is_that_of_jpeg():
-    rows, columns = zigzag(4)
+    rows, columns = zigzag_order(4)
     assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [
         (0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2), (2, 1), (3, 0), (3, 1), (2, 2), (1, 3), (2, 3),
         (3, 2), (3, 3),
@@ -75,15 +75,15 @@ def test_more_numbers_never_reconstruct_worse(smooth):
 def test_holes_take_the_nearest_reading():
     depth = torch.tensor([[0.5, 0.0, 0.0, -0.5]])[None, None]
     valid = torch.tensor([[True, False, False, True]])[None, None]
-    assert filled(depth, valid)[0].tolist() == [[0.5, 0.5, -0.5, -0.5]]
-    nothing = filled(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2, dtype=torch.bool))
+    assert fill_with_nearest(depth, valid)[0].tolist() == [[0.5, 0.5, -0.5, -0.5]]
+    nothing = fill_with_nearest(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2, dtype=torch.bool))
     assert nothing.tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
 
 
 def test_holes_take_the_mean_of_the_training_images_at_their_place():
     train = torch.tensor([[[[0.2, 0.0]]], [[[0.4, 0.0]]]]), torch.tensor([[[[True, False]]], [[[True, False]]]])
     test = torch.tensor([[[[0.0, 0.9]]]]), torch.tensor([[[[False, True]]]])
-    first, second = filled_with_mean([train, test])
+    first, second = fill_with_mean([train, test])
     assert first.tolist() == pytest.approx(np.array([[[0.2, 0.0]], [[0.4, 0.0]]]))
     assert second[0, 0].tolist() == pytest.approx([0.3, 0.9])
 
@@ -91,7 +91,7 @@ def test_holes_take_the_mean_of_the_training_images_at_their_place():
 def test_an_untrained_model_is_of_the_same_size_and_the_same_each_time():
     model = DepthAutoencoder(sample_size=32, latent_dim=8, block_out_channels=(8, 8, 8, 8))
     state = torch.get_rng_state()
-    one, other = untrained(model), untrained(model)
+    one, other = with_random_weights(model), with_random_weights(model)
     assert torch.equal(state, torch.get_rng_state())
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     assert {name: value.shape for name, value in one.state_dict().items()} == shapes
@@ -100,7 +100,7 @@ def test_an_untrained_model_is_of_the_same_size_and_the_same_each_time():
 
 def test_standardised_embeddings_have_deviation_one_and_constants_are_zero():
     train = np.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]], np.float32)
-    ours, other = standardised(train, np.array([[2.0, 40.0, 6.0]], np.float32))
+    ours, other = standardise(train, np.array([[2.0, 40.0, 6.0]], np.float32))
     assert ours.tolist() == [[-1, -1, 0], [1, 1, 0]]
     assert other.tolist() == [[0, 2, 0]]
 
@@ -108,25 +108,25 @@ def test_standardised_embeddings_have_deviation_one_and_constants_are_zero():
 def clusters(seed, count=30, dim=6):
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
-    return Embedded((np.eye(3, dim)[labels] * 5 + rng.normal(size=(count, dim))).astype(np.float32), labels)
+    return LabelledEmbeddings((np.eye(3, dim)[labels] * 5 + rng.normal(size=(count, dim))).astype(np.float32), labels)
 
 
 def test_probes_name_classes_that_lie_apart_and_guess_where_there_is_nothing_to_see():
     parts = clusters(0, 90), clusters(1), clusters(2, 60)
     for probe in (knn_probe, linear_probe):
-        assert probe(*parts).hits.mean() > 0.95
+        assert probe(*parts).correct.mean() > 0.95
         noise = [
-            Embedded(np.random.default_rng(k).normal(size=(90, 6)).astype(np.float32), np.arange(90) % 3)
+            LabelledEmbeddings(np.random.default_rng(k).normal(size=(90, 6)).astype(np.float32), np.arange(90) % 3)
             for k in range(3)
         ]
-        assert abs(probe(*noise).hits.mean() - 1 / 3) < 0.2
+        assert abs(probe(*noise).correct.mean() - 1 / 3) < 0.2
 
 
 def test_a_linear_probe_of_more_numbers_than_images_uses_their_span():
     # Fifty copies of every number say the same as one copy whose penalty is fifty times weaker.
     parts = [clusters(seed, 30, 4) for seed in range(3)]
-    wide = [Embedded(np.repeat(part.embeddings, 50, axis=1), part.labels) for part in parts]
-    assert linear_probe(*wide).hits.mean() == pytest.approx(linear_probe(*parts).hits.mean(), abs=0.07)
+    wide = [LabelledEmbeddings(np.repeat(part.embeddings, 50, axis=1), part.labels) for part in parts]
+    assert linear_probe(*wide).correct.mean() == pytest.approx(linear_probe(*parts).correct.mean(), abs=0.07)
 
 
 def test_facts_of_embeddings_with_a_known_spectrum():
@@ -135,7 +135,7 @@ def test_facts_of_embeddings_with_a_known_spectrum():
     latents[:, :3] = rng.normal(size=(4000, 3)) * [3, 1, 1]
     latents[:, 3] = 1e-6 * rng.normal(size=4000)
     latents[:, 4] = 12.0
-    facts = analyse_latents(latents)
+    facts = latent_statistics(latents)
     assert facts["dead_dimensions"] == 2
     assert facts["spectrum"][:3] == pytest.approx([9 / 11, 1 / 11, 1 / 11], abs=0.02)
     assert facts["components_for_90"] == 2 and facts["components_for_99"] == 3
@@ -146,7 +146,7 @@ def test_facts_of_embeddings_with_a_known_spectrum():
 
 def test_a_map_keeps_clusters_apart():
     points = clusters(0, 60)
-    places = flat_map(points.embeddings)
+    places = map_to_plane(points.embeddings)
     centres = np.stack([places[points.labels == label].mean(0) for label in range(3)])
     nearest = np.linalg.norm(places[:, None] - centres, axis=-1).argmin(1)
     assert (nearest == points.labels).mean() > 0.9
@@ -158,9 +158,9 @@ def test_a_map_keeps_clusters_apart():
         (lambda: PCA.fit(np.zeros((1, 4, 4), np.float32), 2), "at least 2 training images, got 1"),
         (lambda: PCA.fit(np.ones((3, 4, 4), np.float32), 2), "all are the same"),
         (lambda: DCT(4, 17), r"has 1\.\.16 coefficients, got 17"),
-        (lambda: analyse_latents(np.ones((4, 3))), "all are the same"),
-        (lambda: analyse_latents(np.ones((1, 3))), "at least 2"),
-        (lambda: flat_map(np.ones((3, 3))), "at least 4"),
+        (lambda: latent_statistics(np.ones((4, 3))), "all are the same"),
+        (lambda: latent_statistics(np.ones((1, 3))), "at least 2"),
+        (lambda: map_to_plane(np.ones((3, 3))), "at least 4"),
     ],
 )
 def test_what_has_no_answer_is_refused(call, message):

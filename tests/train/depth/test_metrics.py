@@ -6,16 +6,16 @@ from sklearn.metrics import jaccard_score, mean_absolute_error, mean_absolute_pe
 
 from echoform_train.depth.metrics import (
     abs_rel,
+    accuracy_interval,
     delta_105,
     delta_125,
     depth_edges,
     edge_f1,
     image_sums,
-    interval,
     mae_mm,
+    metric_interval,
     psnr_db,
     rmse_mm,
-    share_interval,
     validity_iou,
 )
 
@@ -61,7 +61,7 @@ def test_pixels_without_a_reading_have_no_say(example):
     made, target, valid, _ = example
     expected = image_sums(made, target, valid)
     other = image_sums(torch.where(valid, made, 9e9), torch.where(valid, target, -7.0), valid)
-    for name in ("pixels", "squared_mm2", "relative", "within_125", "edges", "edges_made"):
+    for name in ("pixels", "squared_mm2", "relative", "within_125", "edges", "edges_predicted"):
         assert np.array_equal(getattr(expected, name), getattr(other, name))
 
 
@@ -106,7 +106,7 @@ def test_the_tolerance_is_the_dilation_of_scipy(example):
     ours, true = (depth_edges(depth.double(), valid)[:, 0].numpy() for depth in ones)
     grown = [ndimage.binary_dilation(edges, np.ones((1, 3, 3))) for edges in (ours, true)]
     assert sums.edges_found.tolist() == (true & grown[0]).sum((1, 2)).tolist()
-    assert sums.edges_right.tolist() == (ours & grown[1]).sum((1, 2)).tolist()
+    assert sums.edges_correct.tolist() == (ours & grown[1]).sum((1, 2)).tolist()
 
 
 def test_the_interval_of_a_mean_is_near_that_of_student():
@@ -114,7 +114,7 @@ def test_the_interval_of_a_mean_is_near_that_of_student():
     errors = torch.from_numpy(rng.gamma(4.0, 10.0, (200, 1, 1, 1)))
     target = torch.full((200, 1, 1, 1), 1000.0).double()
     sums = image_sums(target + errors, target, torch.ones_like(target, dtype=torch.bool))
-    found = interval(sums, mae_mm)
+    found = metric_interval(sums, mae_mm)
     low, high = stats.t.interval(0.95, 199, errors.mean(), stats.sem(errors.flatten()))
     assert found.mean == pytest.approx(errors.mean().item())
     assert found.low == pytest.approx(low, rel=0.02)
@@ -123,8 +123,8 @@ def test_the_interval_of_a_mean_is_near_that_of_student():
 
 def test_neighbours_that_are_alike_make_the_interval_wider():
     hits = np.repeat(np.random.default_rng(0).random(30) < 0.7, 10)
-    alone = share_interval(hits)
-    together = share_interval(hits, groups=np.repeat(np.arange(30), 10))
+    alone = accuracy_interval(hits)
+    together = accuracy_interval(hits, groups=np.repeat(np.arange(30), 10))
     assert alone.mean == together.mean == hits.mean()
     assert (together.high - together.low) > 2 * (alone.high - alone.low)
 
@@ -135,7 +135,7 @@ def test_neighbours_that_are_alike_make_the_interval_wider():
         (lambda: image_sums(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 3), torch.ones(1, 1, 2, 2)), "one shape"),
         (lambda: image_sums(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)), "above 0 mm"),
         (
-            lambda: interval(
+            lambda: metric_interval(
                 image_sums(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)), rmse_mm
             ),
             "at least one valid pixel",

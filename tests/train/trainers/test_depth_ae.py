@@ -13,7 +13,7 @@ from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train import cli
 from echoform_train.depth.augment import Augmentation
-from echoform_train.depth.baselines import DCT, filled
+from echoform_train.depth.baselines import DCT, fill_with_nearest
 from echoform_train.depth.config import load_depth_data
 from echoform_train.depth.metrics import image_sums, psnr_db
 from echoform_train.depth.reconstruction import reconstruct
@@ -208,7 +208,7 @@ def test_a_cosine_bottleneck_is_better_than_the_transform_it_starts_from(shapes,
     scale = Scale(data.depth_range_mm, data.units_per_mm)
     transform = DCT(32, 16)
     depth, valid = scale.to_model(data.validation.units)
-    made = transform.decode(transform.encode(filled(depth, valid)))
+    made = transform.decode(transform.encode(fill_with_nearest(depth, valid)))
     by_transform = psnr_db(
         image_sums(scale.to_mm(torch.from_numpy(made)[:, None]), scale.to_mm(depth), valid), scale.peak_mm
     )

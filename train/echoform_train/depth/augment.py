@@ -1,4 +1,4 @@
-"""Changes of a depth image that another placing of the camera or of the scene could have made."""
+"""Random changes of depth images in training: rotation, mirroring, zoom, shift and scaling of all depths."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far images are changed in training; the default changes nothing."""
+    """How much images are changed in training; by default nothing is changed."""
 
     augment: bool = False
-    """Turn by 0, 90, 180 or 270 degrees. Off by default: where gravity matters, no camera hangs upside down."""
+    """Rotate by 0, 90, 180 or 270 degrees. Off by default, because a camera is rarely upside down."""
     augment_flip: bool = False
-    """Mirror left and right in half of the cases."""
+    """Mirror left and right with probability 1/2."""
     augment_tilt_deg: float = 0.0
-    """Turn by up to so many degrees, either way."""
+    """Largest random rotation in either direction, degrees."""
     augment_zoom: float = 0.0
-    """Change the focal length by up to this share, either way."""
+    """Largest random change of the focal length, as a share of it."""
     augment_shift: float = 0.0
-    """Move the picture by up to this share of its side, either way; what comes into view has no reading."""
+    """Largest random shift, as a share of the side of the image; uncovered pixels have no reading."""
     augment_depth: float = 0.0
-    """Scale all depths by up to this share, either way, as a scene scaled as a whole would be; never out of range."""
+    """Largest random scaling of all depths of an image, as a share; no reading leaves the range of the model."""
 
     def __post_init__(self) -> None:
         for name in ("augment_zoom", "augment_shift", "augment_depth"):
@@ -38,49 +38,50 @@ class Augmentation:
 
     @property
     def any(self) -> bool:
-        """Whether anything is changed."""
+        """Whether images are changed at all."""
         return self != Augmentation()
 
 
-def augmented(
+def augment_images(
     units: Tensor,
     generators: Sequence[torch.Generator],
-    change: Augmentation,
+    augmentation: Augmentation,
     depth_range: tuple[float, float],
 ) -> Tensor:
-    """Images changed at random, each by its own generator alone.
+    """Change each image at random, depending only on its own generator.
 
-    No two depths are ever mixed: pixels move by nearest neighbour, and 0 (no reading) stays 0.
+    Depths of different pixels are never mixed: pixels move by nearest neighbour, and 0 (no reading) stays 0.
 
     Args:
         units: Sensor units, float32 [B, 1, H, W] with whole numbers, H = W.
-        generators: B CPU generators.
-        change: How far.
-        depth_range: Nearest and farthest valid depth, sensor units.
+        generators: One CPU generator per image.
+        augmentation: What to change, and by how much.
+        depth_range: Smallest and largest valid depth, sensor units.
 
     Returns:
-        The same shape; not rounded where depths were scaled.
+        float32 [B, 1, H, W]; not whole numbers if depths were scaled.
     """
-    # Always the same number of draws: turning one option on leaves the draws of the others as they were.
+    # Always seven draws, so that an option does not change the draws of the others.
     draws = torch.stack([torch.rand(7, generator=generator) for generator in generators]).double()  # [B, 7]
     signed = 2 * draws - 1
-    if change.augment_tilt_deg or change.augment_zoom or change.augment_shift:
-        units = _warped(units, signed, change)
-    if change.augment_flip:
+    if augmentation.augment_tilt_deg or augmentation.augment_zoom or augmentation.augment_shift:
+        units = _warp(units, signed, augmentation)
+    if augmentation.augment_flip:
         units = torch.where((draws[:, 5] < 0.5)[:, None, None, None].to(units.device), units.flip(-1), units)
-    if change.augment:
-        turns = (4 * draws[:, 6]).long().tolist()
-        units = torch.stack([image.rot90(turn, (-2, -1)) for image, turn in zip(units, turns, strict=True)])
-    if change.augment_depth:
-        units = _scaled(units, signed[:, 4], change.augment_depth, depth_range)
+    if augmentation.augment:
+        quarter_turns = (4 * draws[:, 6]).long().tolist()
+        units = torch.stack([image.rot90(turns, (-2, -1)) for image, turns in zip(units, quarter_turns, strict=True)])
+    if augmentation.augment_depth:
+        units = _scale_depths(units, signed[:, 4], augmentation.augment_depth, depth_range)
     return units
 
 
-def _warped(units: Tensor, signed: Tensor, change: Augmentation) -> Tensor:
-    angle = signed[:, 0] * math.radians(change.augment_tilt_deg)
-    # Symmetric in the logarithm: as many pictures shrink as grow.
-    zoom = torch.exp(signed[:, 1] * math.log1p(change.augment_zoom))
-    shift = 2 * change.augment_shift * signed[:, 2:4]  # grid_sample counts the side as 2
+def _warp(units: Tensor, signed: Tensor, augmentation: Augmentation) -> Tensor:
+    """Rotate, zoom and shift; `signed` [B, 7] are draws in [-1, 1]."""
+    angle = signed[:, 0] * math.radians(augmentation.augment_tilt_deg)
+    # Symmetric in the logarithm: as many images shrink as grow.
+    zoom = torch.exp(signed[:, 1] * math.log1p(augmentation.augment_zoom))
+    shift = 2 * augmentation.augment_shift * signed[:, 2:4]  # the side has length 2 in grid_sample
     cosine, sine = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     matrix = torch.stack(
         [torch.stack([cosine, -sine, shift[:, 0]], 1), torch.stack([sine, cosine, shift[:, 1]], 1)], 1
@@ -89,14 +90,17 @@ def _warped(units: Tensor, signed: Tensor, change: Augmentation) -> Tensor:
     return F.grid_sample(units, grid, mode="nearest", padding_mode="zeros", align_corners=False)
 
 
-def _scaled(units: Tensor, signed: Tensor, share: float, depth_range: tuple[float, float]) -> Tensor:
-    """Depths times a factor between 1 - share and 1 + share, cut so that none that is in range leaves it."""
+def _scale_depths(units: Tensor, signed: Tensor, share: float, depth_range: tuple[float, float]) -> Tensor:
+    """Multiply the depths of each image by a factor of 1 - share to 1 + share, less if a reading would leave the range.
+
+    `signed` [B] are draws in [-1, 1].
+    """
     nearest, farthest = depth_range
     inside = (units >= nearest) & (units <= farthest) & (units > 0)
-    least = torch.where(inside, units, torch.inf).amin(dim=(1, 2, 3))
-    most = torch.where(inside, units, 0).amax(dim=(1, 2, 3))
-    low = torch.clamp(nearest / least, min=1 - share, max=1)
-    high = torch.clamp(farthest / most, min=1, max=1 + share)
-    place = (signed.to(units) + 1) / 2
-    factor = low + (high - low) * place
+    smallest = torch.where(inside, units, torch.inf).amin(dim=(1, 2, 3))
+    largest = torch.where(inside, units, 0).amax(dim=(1, 2, 3))
+    low = torch.clamp(nearest / smallest, min=1 - share, max=1)
+    high = torch.clamp(farthest / largest, min=1, max=1 + share)
+    position = (signed.to(units) + 1) / 2
+    factor = low + (high - low) * position
     return units * factor[:, None, None, None]

@@ -1,4 +1,4 @@
-"""A linear map that brings the dimensions of an embedding nearer to one size, so that distances mean more."""
+"""A linear map that brings the principal components of an embedding nearer to one size, for better distances."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import torch
 from torch import Tensor
 
 FLOOR = 1e-3
-"""Smallest variance that a component is taken to have, as a share of the largest: what is smaller is not blown up."""
+"""Smallest variance that a component is taken to have, as a share of the largest, so that noise is not amplified."""
 
 
 def balancing_map(latents: Tensor, power: float) -> tuple[Tensor, Tensor]:
-    """Mean and symmetric matrix that take `latents` to components of variance v^(1 - power).
+    """Find the mean and the symmetric matrix of the map (latents - mean) @ matrix, which balances an embedding.
 
-    The largest components of an autoencoder's embedding tell where things are, and drown in a distance those that tell
-    what they are. Half-way to whitening (power 0.5) both are heard; all the way, noise is too.
+    A principal component of variance v gets the variance v^(1 - power). In the embedding of an autoencoder the largest
+    components encode where things are and dominate every distance; smaller components encode what they are. Half-way to
+    whitening (power 0.5) both count; complete whitening (power 1) also amplifies noise.
 
     Args:
-        latents: float [N, D], of training images.
-        power: In 0..1; 0 only centres.
+        latents: Embeddings of training images, float [N, D].
+        power: In 0..1; 0 only subtracts the mean.
 
     Returns:
-        Mean [D] and matrix [D, D], float32: (latents - mean) @ matrix is the balanced embedding.
+        Mean [D] and matrix [D, D], float32.
 
     Raises:
-        ValueError: If the power lies outside 0..1.
+        ValueError: If the power is outside 0..1.
 
     Source: Jegou and Chum 2012, "Negative evidences and co-occurences in image retrieval", for whitening; the power is
     ours.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,114 +13,187 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+from echoform_train.depth.dataset import DepthData
+from echoform_train.depth.latents import LatentStatistics, map_to_plane
 from echoform_train.depth.painting import paint_depth, save_sheet
+from echoform_train.depth.quality import DepthScores, ReconstructedTestImages
+from echoform_train.depth.score_table import METHOD_TITLES
+
+SHOWN_IMAGES = 8
+INTERPOLATION_STEPS = 8
+MAX_INTERPOLATIONS = 4
+MAP_POINTS = 2000
 
 
-def save_reconstruction_figure(
-    target_mm: Tensor, valid: Tensor, made_mm: Mapping[str, Tensor], said: Tensor, path: Path
+def save_score_figures(
+    pipeline: DepthAutoencoderPipeline,
+    data: DepthData,
+    scores: DepthScores,
+    reconstructions: ReconstructedTestImages,
+    folder: Path,
 ) -> None:
-    """Images, and below them what each method makes of them and how far that is off, with bars in millimetres.
+    """Write the figures of scored test images: reconstructions.png, interpolations.png, spectrum.png and map.png."""
+    scale, model = data.scale, reconstructions.model
+    shown = torch.linspace(0, len(data.test) - 1, min(SHOWN_IMAGES, len(data.test))).long()
+    save_reconstructions(
+        scale.to_mm(model.depth[shown]),
+        model.valid[shown],
+        {
+            METHOD_TITLES[name]: scale.to_mm(images[shown])
+            for name, images in {"model": model.reconstructed, **reconstructions.others}.items()
+        },
+        model.valid_logit[shown] > 0,
+        folder / "reconstructions.png",
+    )
+    # From each of the first shown images to one of the last, so that most pairs differ a lot.
+    pairs = [(int(shown[index]), int(shown[-1 - index])) for index in range(min(MAX_INTERPOLATIONS, len(shown) // 2))]
+    if pairs:
+        paths = torch.stack([_interpolate(pipeline, *(data.test.units[index, 0] for index in pair)) for pair in pairs])
+        save_interpolations(paths / scale.units_per_mm, scale.depth_range_mm, folder / "interpolations.png")
+    save_spectrum(scores.latents, folder / "spectrum.png")
+    chosen = torch.linspace(0, len(data.test) - 1, min(MAP_POINTS, len(data.test))).long()
+    if len(chosen) >= 4:  # the fewest points that a map can have
+        labels = None if data.test.labels is None else data.test.labels[chosen].numpy()
+        save_map(map_to_plane(model.latents[chosen].numpy()), labels, data.id2label, folder / "map.png")
+
+
+def save_reconstructions(
+    target_mm: Tensor, valid: Tensor, reconstructed_mm: Mapping[str, Tensor], predicted_valid: Tensor, path: Path
+) -> None:
+    """Draw images in the first row; below them, for each method, its reconstructions and their absolute errors.
 
     Args:
         target_mm: float [N, 1, H, W], millimetres.
-        valid: bool [N, 1, H, W], where there is a reading.
-        made_mm: By method, reconstructions of the same shape; the first is the model's.
-        said: bool [N, 1, H, W], where the model says that there is a reading.
-        path: PNG.
+        valid: Where there is a reading, bool [N, 1, H, W].
+        reconstructed_mm: By title of the method, reconstructions of the same shape; the model is the first.
+        predicted_valid: Where the model predicts a reading, bool [N, 1, H, W].
+        path: PNG file.
     """
     readings = target_mm[valid]
     near, far = (readings.min().item(), readings.max().item()) if len(readings) else (0.0, 1.0)
-    errors = {name: (made - target_mm).abs() for name, made in made_mm.items()}
-    first = next(iter(errors.values()))[valid]
-    # One scale for all methods; the model's largest errors stand in few pixels.
-    most = max(1.0, torch.quantile(first.flatten()[:1_000_000], 0.99).item()) if len(first) else 1.0
-    rows: list[tuple[str, Tensor, Tensor, str, float, float]] = [("image", target_mm, valid, "viridis", near, far)]
-    for place, (name, made) in enumerate(made_mm.items()):
-        rows.append((name, made, said if place == 0 else valid, "viridis", near, far))
-        rows.append((f"{name}: error", errors[name], valid, "inferno", 0.0, most))
+    errors = {name: (images - target_mm).abs() for name, images in reconstructed_mm.items()}
+    # All methods share one scale of errors, which leaves out the few largest errors of the model.
+    model_errors = next(iter(errors.values()))[valid]
+    largest = torch.quantile(model_errors.flatten()[:1_000_000], 0.99).item() if len(model_errors) else 1.0
+    rows = [_Row("image", target_mm, valid, "viridis", near, far)]
+    for index, (name, images) in enumerate(reconstructed_mm.items()):
+        shown = predicted_valid if index == 0 else valid
+        rows.append(_Row(name, images, shown, "viridis", near, far))
+        rows.append(_Row(f"{name}: error", errors[name], valid, "inferno", 0.0, max(1.0, largest)))
     columns = len(target_mm)
     figure = Figure(figsize=(1.2 * columns + 1.6, 1.25 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for row, (name, images, mask, colormap, low, high) in zip(axes, rows, strict=True):
-        shown = None
-        for axis, image, known in zip(row, images, mask, strict=True):
-            hidden = np.ma.masked_array(image[0].cpu().numpy(), ~known[0].cpu().numpy())
-            colours = matplotlib.colormaps[colormap].with_extremes(bad="black")
-            shown = axis.imshow(hidden, cmap=colours, vmin=low, vmax=high)
-            axis.set(xticks=[], yticks=[])
-        row[0].set_ylabel(name, fontsize=8)
-        if shown is not None:
-            figure.colorbar(shown, ax=row.tolist(), label="mm", fraction=0.05, pad=0.01)
+    for axes, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
+        row.draw(figure, axes)
     _save(figure, path)
 
 
-def save_interpolations(walks_mm: Tensor, depth_range_mm: Mapping[str, float], path: Path) -> None:
-    """Walks between embeddings, float [W, S, H, W'] in millimetres with 0 for no reading, a row a walk."""
+def save_interpolations(paths_mm: Tensor, depth_range_mm: Mapping[str, float], path: Path) -> None:
+    """Draw images along paths between embeddings, one path per row.
+
+    Args:
+        paths_mm: float [paths, steps, H, W], millimetres; 0 means no reading.
+        depth_range_mm: Range of the colours.
+        path: PNG file.
+    """
     near, far = depth_range_mm["min"], depth_range_mm["max"]
-    depth = 2 * (walks_mm - near) / (far - near) - 1
-    save_sheet([paint_depth(walk[:, None], mm[:, None] > 0) for walk, mm in zip(depth, walks_mm, strict=True)], path)
+    depth = 2 * (paths_mm - near) / (far - near) - 1
+    save_sheet([paint_depth(row[:, None], mm[:, None] > 0) for row, mm in zip(depth, paths_mm, strict=True)], path)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A depth image and what stands above it."""
+    """A depth image and its title."""
 
     units: np.ndarray
-    """[H, W], the sensor's units; 0 is no reading."""
+    """[H, W], sensor units; 0 means no reading."""
     title: str
 
 
 def save_panels(
     rows: Sequence[Sequence[Panel]], depth_range_mm: Mapping[str, float], units_per_mm: float, path: Path
 ) -> None:
-    """Depth images of any sizes in rows, each under its title, in one scale of colours."""
+    """Draw rows of depth images of any sizes with their titles, all with the same colours."""
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(1.5 * columns + 1, 1.8 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="black")
-    shown = None
-    for row, panels in zip(axes, rows, strict=True):
-        for axis in row:
+    image = None
+    for axes_of_row, panels in zip(axes, rows, strict=True):
+        for axis in axes_of_row:
             axis.set(xticks=[], yticks=[])
-        for axis, panel in zip(row, panels, strict=False):
+        for axis, panel in zip(axes_of_row, panels, strict=False):
             mm = np.ma.masked_equal(panel.units, 0) / units_per_mm
-            shown = axis.imshow(mm, cmap=colours, vmin=depth_range_mm["min"], vmax=depth_range_mm["max"])
+            image = axis.imshow(mm, cmap=colours, vmin=depth_range_mm["min"], vmax=depth_range_mm["max"])
             axis.set_title(panel.title, fontsize=7)
-    if shown is not None:
-        figure.colorbar(shown, ax=axes.ravel().tolist(), label="mm", fraction=0.03, pad=0.01)
+    if image is not None:
+        figure.colorbar(image, ax=axes.ravel().tolist(), label="mm", fraction=0.03, pad=0.01)
     _save(figure, path)
 
 
-def save_spectrum(facts: Mapping[str, Any], path: Path) -> None:
-    """Shares of the variance of the embedding, by principal component, from `analyse_latents`."""
+def save_spectrum(statistics: LatentStatistics, path: Path) -> None:
+    """Draw the share of the variance of each principal component of the embedding."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axis = figure.subplots()
-    axis.bar(np.arange(1, len(facts["spectrum"]) + 1), facts["spectrum"], color="tab:blue")
+    axis.bar(np.arange(1, len(statistics["spectrum"]) + 1), statistics["spectrum"], color="tab:blue")
     axis.set(xlabel="principal component of the embedding", ylabel="share of the variance", yscale="log")
     axis.set_title(
-        f"{facts['effective_dimensions']:.0f} effective dimensions, {facts['components_for_99']} for 99 %, "
-        f"{facts['dead_dimensions']} dead",
+        f"{statistics['effective_dimensions']:.0f} effective dimensions, {statistics['components_for_99']} for 99 %, "
+        f"{statistics['dead_dimensions']} dead",
         fontsize=9,
     )
     _save(figure, path)
 
 
-def save_map(places: np.ndarray, labels: np.ndarray | None, id2label: Mapping[int, str], path: Path) -> None:
-    """Embeddings on a plane, float [N, 2], coloured by class where int [N] labels are known."""
+def save_map(positions: np.ndarray, labels: np.ndarray | None, id2label: Mapping[int, str], path: Path) -> None:
+    """Draw embeddings on a plane, float [N, 2], coloured by class if there are labels, int [N]."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     axis = figure.subplots()
     colours = matplotlib.colormaps["turbo"](np.linspace(0, 1, max(1, len(id2label))))
     if labels is None or not id2label:
-        axis.scatter(*places.T, s=4)
+        axis.scatter(*positions.T, s=4)
     else:
         for index, name in id2label.items():
-            mine = labels == index
-            axis.scatter(*places[mine].T, s=4, color=colours[index], label=name)
+            of_class = labels == index
+            axis.scatter(*positions[of_class].T, s=4, color=colours[index], label=name)
         axis.legend(
             ncols=1 + len(id2label) // 25, markerscale=3, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5)
         )
     axis.set(xticks=[], yticks=[], title="t-SNE of the embeddings of held-out images")
     _save(figure, path)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of images with one scale of colours in millimetres."""
+
+    title: str
+    images: Tensor
+    """[N, 1, H, W], millimetres."""
+    mask: Tensor
+    """bool [N, 1, H, W]; the others are black."""
+    colormap: str
+    low: float
+    high: float
+
+    def draw(self, figure: Figure, axes: np.ndarray) -> None:
+        """Draw the N images on N axes, and a colour bar beside them."""
+        colours = matplotlib.colormaps[self.colormap].with_extremes(bad="black")
+        drawn = None
+        for axis, image, mask in zip(axes, self.images, self.mask, strict=True):
+            masked = np.ma.masked_array(image[0].cpu().numpy(), ~mask[0].cpu().numpy())
+            drawn = axis.imshow(masked, cmap=colours, vmin=self.low, vmax=self.high)
+            axis.set(xticks=[], yticks=[])
+        axes[0].set_ylabel(self.title, fontsize=8)
+        if drawn is not None:
+            figure.colorbar(drawn, ax=axes.tolist(), label="mm", fraction=0.05, pad=0.01)
+
+
+def _interpolate(pipeline: DepthAutoencoderPipeline, first: Tensor, last: Tensor) -> Tensor:
+    """Images decoded between the embeddings of two images [H, W], float32 [steps, H, W], all in sensor units."""
+    ends = [image.to(torch.int32).numpy() for image in (first, last)]
+    steps = pipeline.interpolate(*ends, steps=INTERPOLATION_STEPS).depth
+    return torch.stack([torch.from_numpy(step.astype(np.float32)) for step in steps])
 
 
 def _save(figure: Figure, path: Path) -> None:

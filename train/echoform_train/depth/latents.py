@@ -1,48 +1,66 @@
-"""What the numbers of an embedding are like: how many of them say something, and how long the vectors are."""
+"""Statistics of embeddings, and their map on a plane."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
-from sklearn.manifold import TSNE
 
-DEAD = 0.01
-"""A dimension is dead where its deviation is less than this share of the median one."""
-MAP_POINTS = 2000
+from echoform_train.engine.extras import needs_extra
+
+DEAD_SHARE = 0.01
+"""A dimension is dead if its deviation is less than this share of the median deviation."""
+SPECTRUM_LENGTH = 64
+"""Principal components whose shares of the variance are listed."""
 
 
-def analyse_latents(latents: np.ndarray) -> dict[str, Any]:
-    """Facts of embeddings float [N, D], N of at least 2; JSON-able.
+class LatentStatistics(TypedDict):
+    """Statistics of the embeddings of a set of images."""
 
-    Returns:
-        `dead_dimensions`, how many; `deviation_median`; `spectrum`, shares of the variance that principal components
-        explain, the largest first, at most 64; `components_for_90`, `_99`: how many explain so many percent;
-        `effective_dimensions`, the exponential of the entropy of the whole spectrum (Roy and Vetterli, EUSIPCO 2007);
-        `norm_mean`, `norm_deviation`, `norm_min` and `norm_max` of the vectors.
+    dead_dimensions: int
+    """Number of dimensions that hardly vary."""
+    deviation_median: float
+    """Median over the dimensions of their standard deviation."""
+    spectrum: list[float]
+    """Shares of the variance that principal components explain, largest first, at most 64."""
+    components_for_90: int
+    """Number of principal components that explain 90 % of the variance."""
+    components_for_99: int
+    effective_dimensions: float
+    """Exponential of the entropy of the whole spectrum (Roy and Vetterli, EUSIPCO 2007)."""
+    norm_mean: float
+    """Mean length of the vectors."""
+    norm_deviation: float
+    norm_min: float
+    norm_max: float
+
+
+def latent_statistics(latents: np.ndarray) -> LatentStatistics:
+    """Statistics of embeddings float [N, D], N of at least 2.
 
     Raises:
-        ValueError: If there are fewer than two embeddings, or all are the same.
+        ValueError: If there are fewer than two embeddings, or all are equal.
     """
     latents = np.asarray(latents, dtype=np.float64)
     if latents.ndim != 2 or len(latents) < 2:
         raise ValueError(f"embeddings must be [N, D] with N of at least 2, got {list(latents.shape)}")
     deviation = latents.std(0)
+    # Of the N x N and the D x D matrix of products the smaller one; both have the same nonzero eigenvalues.
     centred = latents - latents.mean(0)
-    small = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
-    variances = np.clip(np.linalg.eigvalsh(small)[::-1], 0, None)
+    products = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
+    variances = np.clip(np.linalg.eigvalsh(products)[::-1], 0, None)
     if variances[0] == 0:
         raise ValueError("embeddings must differ to be analysed, all are the same")
     shares = variances / variances.sum()
-    explained, known = np.cumsum(shares), shares[shares > 0]
+    cumulative, positive = np.cumsum(shares), shares[shares > 0]
     norms = np.linalg.norm(latents, axis=1)
     return {
-        "dead_dimensions": int((deviation < DEAD * np.median(deviation)).sum()),
+        "dead_dimensions": int((deviation < DEAD_SHARE * np.median(deviation)).sum()),
         "deviation_median": float(np.median(deviation)),
-        "spectrum": shares[:64].tolist(),
-        "components_for_90": int(np.searchsorted(explained, 0.90) + 1),
-        "components_for_99": int(np.searchsorted(explained, 0.99) + 1),
-        "effective_dimensions": float(np.exp(-(known * np.log(known)).sum())),
+        "spectrum": shares[:SPECTRUM_LENGTH].tolist(),
+        "components_for_90": int(np.searchsorted(cumulative, 0.90) + 1),
+        "components_for_99": int(np.searchsorted(cumulative, 0.99) + 1),
+        "effective_dimensions": float(np.exp(-(positive * np.log(positive)).sum())),
         "norm_mean": float(norms.mean()),
         "norm_deviation": float(norms.std()),
         "norm_min": float(norms.min()),
@@ -50,15 +68,19 @@ def analyse_latents(latents: np.ndarray) -> dict[str, Any]:
     }
 
 
-def flat_map(latents: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Places float32 [N, 2] of embeddings float [N, D] on a plane that keeps neighbours together (t-SNE).
+def map_to_plane(latents: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Positions float32 [N, 2] of embeddings float [N, D] on a plane, where neighbours stay together (t-SNE).
 
-    Source: van der Maaten and Hinton, JMLR 2008, from principal components, perplexity 30 or a third of the points.
+    It starts from the first two principal components; the perplexity is 30, or a third of the images if less.
+
+    Source: van der Maaten and Hinton, JMLR 2008.
 
     Raises:
         ValueError: If there are fewer than four embeddings.
     """
     if len(latents) < 4:
         raise ValueError(f"a map needs at least 4 embeddings, got {len(latents)}")
+    with needs_extra("depth", "a map of embeddings"):
+        from sklearn.manifold import TSNE
     perplexity = min(30.0, (len(latents) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(np.asarray(latents, np.float32))

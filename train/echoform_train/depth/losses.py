@@ -1,7 +1,7 @@
-"""Reconstruction losses of depth images, in which pixels without a reading have no say.
+"""Training losses of depth images that ignore pixels without a reading.
 
-Sums over valid pixels are divided by all pixels, so that a pixel weighs the same in every image and batch, an image
-without a reading costs nothing, and accumulated small batches give the gradient of a large one.
+Sums over valid pixels are divided by the number of all pixels, not of the valid ones. So a pixel has the same weight in
+every image and batch, and accumulating several small batches gives the gradient of a large one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 
 def huber_loss(predicted: Tensor, target: Tensor, valid: Tensor, delta: float) -> Tensor:
-    """Huber's loss over `delta`: error^2 / (2 delta) up to `delta`, then |error| - delta / 2.
+    """Huber loss divided by `delta`: error^2 / (2 delta) up to |error| = delta, beyond it |error| - delta / 2.
 
     Args:
         predicted: float [B, C, H, W], model range [-1, 1].
         target: The same shape and range.
-        valid: bool or 0/1 [B, 1, H, W].
-        delta: Where squares become absolute values, in model range; large ones make it a squared error.
+        valid: Where the target has a reading, bool or 0/1 [B, 1, H, W].
+        delta: Error at which the square becomes an absolute value, in model range.
 
     Returns:
         Scalar.
@@ -33,17 +33,19 @@ def huber_loss(predicted: Tensor, target: Tensor, valid: Tensor, delta: float) -
 
 
 def gradient_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute error of the differences of neighbours, right and below, both of them valid; keeps edges sharp.
+    """Mean absolute error of the differences between a pixel and its neighbours to the right and below.
 
-    The single-scale form of the gradient matching term of Li and Snavely, MegaDepth, CVPR 2018, on linear depth.
+    It keeps edges sharp. A difference counts if both pixels are valid.
 
     Args:
         predicted: float [B, C, H, W], model range [-1, 1].
         target: The same shape and range.
-        valid: bool or 0/1 [B, 1, H, W].
+        valid: Where the target has a reading, bool or 0/1 [B, 1, H, W].
 
     Returns:
         Scalar.
+
+    Source: the gradient matching term of Li and Snavely, MegaDepth, CVPR 2018, at one scale and on linear depth.
     """
     error = predicted.float() - target.float()
     valid = valid.to(error.dtype)
@@ -53,29 +55,36 @@ def gradient_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def validity_loss(valid_logit: Tensor, valid: Tensor) -> Tensor:
-    """Mean binary cross-entropy of validity logits float [B, 1, H, W] against bool or 0/1 of that shape."""
+    """Mean binary cross-entropy of predicted validity.
+
+    Args:
+        valid_logit: float [B, 1, H, W].
+        valid: Where the target has a reading, bool or 0/1 [B, 1, H, W].
+    """
     return F.binary_cross_entropy_with_logits(valid_logit.float(), valid.float())
 
 
 def latent_loss(latents: Tensor) -> Tensor:
-    """Mean square of latents [B, D]: keeps their scale from drifting."""
+    """Mean square of embeddings [B, D]; keeps their scale from drifting."""
     return latents.float().square().mean()
 
 
 def covariance_loss(latents: Tensor) -> Tensor:
-    """Mean squared correlation of two different dimensions over the batch: 0 where they all say something else.
+    """Mean squared correlation of two different dimensions over the batch; 0 if no two dimensions are redundant.
 
-    The covariance term of VICReg (Bardes et al., ICLR 2022) on standardised dimensions, so that scale has no say. It is
-    the only loss here that depends on which images share a batch.
+    Unlike the other losses here it depends on which images are in a batch.
 
     Args:
-        latents: float [B, D], B and D of at least 2.
+        latents: Embeddings, float [B, D], B and D of at least 2.
 
     Returns:
         Scalar in 0..1.
 
     Raises:
         ValueError: If there are fewer than two images or dimensions.
+
+    Source: the covariance term of VICReg (Bardes et al., ICLR 2022), on standardised dimensions, so that the scale of
+    the embedding does not matter.
     """
     count, dim = latents.shape
     if count < 2 or dim < 2:
@@ -87,21 +96,22 @@ def covariance_loss(latents: Tensor) -> Tensor:
 
 
 def contrastive_loss(latents: Tensor, others: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding, among all others, the second view of the same image (NT-Xent; Chen et al., ICML 2020).
+    """Cross-entropy of recognising the second view of the same image among all other views of the batch (NT-Xent).
 
-    Views of one image that augmentation made are pulled together and those of different images apart, which helps
-    search and recognition without labels.
+    It pulls the embeddings of two augmented views of one image together and pushes those of different images apart.
 
     Args:
-        latents: First views, float [B, D], B of at least 2.
-        others: Second views in the same order, float [B, D].
-        temperature: Of the cosine similarities, above 0.
+        latents: Embeddings of the first views, float [B, D], B of at least 2.
+        others: Embeddings of the second views in the same order, float [B, D].
+        temperature: Divides the cosine similarities; positive.
 
     Returns:
-        Scalar; log(2 B - 1) where all latents are alike.
+        Scalar; log(2 B - 1) if all embeddings are equal.
 
     Raises:
         ValueError: If there are fewer than two images, the shapes differ or the temperature is not positive.
+
+    Source: Chen et al., ICML 2020.
     """
     if latents.shape != others.shape or len(latents) < 2:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""How well depth images come back: sums over each image, and the numbers that sums of many images make together.
+"""Errors of reconstructed depth images: sums per image, metrics from sums over many images, and their intervals.
 
-Only pixels with a reading count. Numbers are pooled over all pixels of all images, never means of images' numbers, so
-that an image with few readings weighs little; intervals come from resampling whole images.
+Only pixels with a reading count. A metric is computed from sums over all pixels of all images, not as a mean over
+images, so that an image with few readings has little weight. Intervals come from resampling whole images.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ from torch.nn import functional as F
 from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentile_ends
 
 EDGE_RATIO = 1.05
-"""Neighbours are two sides of an edge where one is at least this much as far as the other."""
+"""Between two neighbouring pixels there is an edge if the depth of one is at least this multiple of the other's."""
 
 
 @dataclass(frozen=True)
 class ImageSums:
-    """What each image adds to the pooled numbers; float64 [N] each."""
+    """Sums over the pixels of each image from which the metrics are computed; float64 [N] each."""
 
     pixels: np.ndarray
-    """Pixels with a reading."""
+    """Number of pixels with a reading, which are the valid pixels."""
     absolute_mm: np.ndarray
     squared_mm2: np.ndarray
     relative: np.ndarray
     """Sum of |error| / depth."""
     within_105: np.ndarray
-    """Pixels with max(a / b, b / a) < 1.05."""
+    """Number of valid pixels whose depth is wrong by a factor of less than 1.05."""
     within_125: np.ndarray
     edges: np.ndarray
-    """Pixels at a depth edge of the target."""
+    """Number of pixels at a depth edge of the target."""
     edges_found: np.ndarray
-    """Of those, the ones with an edge of the reconstruction at most one pixel away."""
-    edges_made: np.ndarray
-    """Pixels at a depth edge of the reconstruction."""
-    edges_right: np.ndarray
-    """Of those, the ones with an edge of the target at most one pixel away."""
+    """Number of those that are at most one pixel away from an edge of the reconstruction."""
+    edges_predicted: np.ndarray
+    """Number of pixels at a depth edge of the reconstruction."""
+    edges_correct: np.ndarray
+    """Number of those that are at most one pixel away from an edge of the target."""
     valid_both: np.ndarray | None = None
-    """Pixels valid in the target and said to be valid by the model; None for what makes no validity."""
+    """Number of pixels that are valid in the target and predicted to be; None if there is no prediction."""
     valid_either: np.ndarray | None = None
+    """Number of pixels that are valid in the target or predicted to be; None if there is no prediction."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -52,13 +53,13 @@ class ImageSums:
 def image_sums(
     reconstruction_mm: Tensor, target_mm: Tensor, valid: Tensor, predicted_valid: Tensor | None = None
 ) -> ImageSums:
-    """Sums of each image.
+    """Sum the errors of each image.
 
     Args:
-        reconstruction_mm: float [N, 1, H, W], millimetres; what stands where `valid` is false does not matter.
-        target_mm: The same shape; above 0 where `valid` is true.
-        valid: bool [N, 1, H, W], where the target has a reading.
-        predicted_valid: bool [N, 1, H, W], where the model says that there is one.
+        reconstruction_mm: float [N, 1, H, W], millimetres; any value where `valid` is false.
+        target_mm: float [N, 1, H, W], millimetres; above 0 where `valid` is true.
+        valid: Where the target has a reading, bool [N, 1, H, W].
+        predicted_valid: Where the model predicts a reading, bool [N, 1, H, W].
 
     Raises:
         ValueError: If shapes differ, or a valid target is not above 0.
@@ -69,44 +70,40 @@ def image_sums(
             f"got {list(reconstruction_mm.shape)}, {list(target_mm.shape)} and {list(valid.shape)}"
         )
     valid = valid.bool()
-    # 1 mm in both where there is no reading: no error, no edge between two of them, and no division by zero.
+    # Invalid pixels become 1 mm in both images, so that they add no error and no edge, and no division by zero.
     target = torch.where(valid, target_mm.double(), 1.0)
-    made = torch.where(valid, reconstruction_mm.double(), 1.0)
+    reconstruction = torch.where(valid, reconstruction_mm.double(), 1.0)
     if (target <= 0).any():
         raise ValueError(f"a valid depth must be above 0 mm, got {target.min().item()}")
-    error = made - target
-    ratio = torch.maximum(made / target, target / made.clamp(min=1e-9))
-
-    def total(values: Tensor) -> np.ndarray:
-        return values.double().flatten(1).sum(1).cpu().numpy()
-
-    target_edges, made_edges = depth_edges(target, valid), depth_edges(made, valid)
+    error = reconstruction - target
+    ratio = torch.maximum(reconstruction / target, target / reconstruction.clamp(min=1e-9))
+    target_edges, predicted_edges = depth_edges(target, valid), depth_edges(reconstruction, valid)
     validity = {}
     if predicted_valid is not None:
-        said = predicted_valid.bool()
-        validity = {"valid_both": total(said & valid), "valid_either": total(said | valid)}
+        predicted = predicted_valid.bool()
+        validity = {"valid_both": _per_image(predicted & valid), "valid_either": _per_image(predicted | valid)}
     return ImageSums(
-        pixels=total(valid),
-        absolute_mm=total(error.abs()),
-        squared_mm2=total(error.square()),
-        relative=total(error.abs() / target),
-        within_105=total(valid & (ratio < 1.05)),
-        within_125=total(valid & (ratio < 1.25)),
-        edges=total(target_edges),
-        edges_found=total(target_edges & _grown(made_edges)),
-        edges_made=total(made_edges),
-        edges_right=total(made_edges & _grown(target_edges)),
+        pixels=_per_image(valid),
+        absolute_mm=_per_image(error.abs()),
+        squared_mm2=_per_image(error.square()),
+        relative=_per_image(error.abs() / target),
+        within_105=_per_image(valid & (ratio < 1.05)),
+        within_125=_per_image(valid & (ratio < 1.25)),
+        edges=_per_image(target_edges),
+        edges_found=_per_image(target_edges & _dilate(predicted_edges)),
+        edges_predicted=_per_image(predicted_edges),
+        edges_correct=_per_image(predicted_edges & _dilate(target_edges)),
         **validity,
     )
 
 
 def depth_edges(depth: Tensor, valid: Tensor, ratio: float = EDGE_RATIO) -> Tensor:
-    """Where depth jumps: valid pixels with a valid neighbour (left, right, above, below) `ratio` times as far or near.
+    """Find depth edges: valid pixels next to a valid pixel (left, right, above, below) of very different depth.
 
     Args:
         depth: float [N, 1, H, W], any unit, above 0 where valid.
-        valid: bool, the same shape.
-        ratio: Above 1; relative, because sensors measure so.
+        valid: bool [N, 1, H, W].
+        ratio: Smallest ratio of two depths at an edge, above 1; a ratio, because sensor noise grows with depth.
 
     Returns:
         bool [N, 1, H, W].
@@ -149,24 +146,22 @@ def delta_125(sums: ImageSums) -> float:
 
 
 def edge_f1(sums: ImageSums) -> float:
-    """F1 of depth edges, one pixel of tolerance (the boundary measure of Martin et al., PAMI 2004); 0..1.
+    """F1 score of depth edges with a tolerance of one pixel, 0..1; 1 if neither image has an edge.
 
-    1 where neither the target nor the reconstruction has an edge.
+    Source: the boundary measure of Martin et al., PAMI 2004.
     """
-    found, made = (
-        sums.edges_found.sum() / max(1, sums.edges.sum()),
-        sums.edges_right.sum() / max(1, sums.edges_made.sum()),
-    )
-    if sums.edges.sum() == 0 and sums.edges_made.sum() == 0:
+    if sums.edges.sum() == 0 and sums.edges_predicted.sum() == 0:
         return 1.0
-    return float(2 * found * made / (found + made)) if found + made else 0.0
+    recall = sums.edges_found.sum() / max(1, sums.edges.sum())
+    precision = sums.edges_correct.sum() / max(1, sums.edges_predicted.sum())
+    return float(2 * recall * precision / (recall + precision)) if recall + precision else 0.0
 
 
 def validity_iou(sums: ImageSums) -> float:
-    """Pixels valid in both target and reconstruction over pixels valid in either; 0..1.
+    """Number of pixels valid in both target and prediction, divided by those valid in either; 0..1.
 
     Raises:
-        ValueError: If the sums are of something that makes no validity.
+        ValueError: If there is no predicted validity.
     """
     if sums.valid_both is None or sums.valid_either is None:
         raise ValueError("a validity IoU needs predicted validity, there is none")
@@ -174,49 +169,66 @@ def validity_iou(sums: ImageSums) -> float:
 
 
 def psnr_db(sums: ImageSums, peak_mm: float) -> float:
-    """20 log10(peak / RMSE), dB, over all valid pixels; the peak must be the same for whatever is compared."""
+    """20 log10(peak / RMSE) over all valid pixels, decibels; only comparable for the same peak."""
     error = rmse_mm(sums)
     return float("inf") if error == 0 else float(20 * np.log10(peak_mm / error))
 
 
-def interval(
+def metric_interval(
     sums: ImageSums,
-    number: Callable[[ImageSums], float],
+    metric: Callable[[ImageSums], float],
     groups: np.ndarray | None = None,
     seed: int = 0,
     resamples: int = 1000,
 ) -> Interval:
-    """A pooled number with its 95 % percentile bootstrap interval.
+    """A metric with its 95 % percentile bootstrap interval.
 
     Args:
-        sums: Of the images.
-        number: One of the functions above.
-        groups: int [N]; images of one group are drawn together, as befits neighbours in a video. None: each alone.
-        seed: Of the resampling.
-        resamples: How often.
+        sums: Of all images.
+        metric: One of the functions above.
+        groups: int [N]; images of one group are drawn together, such as neighbouring frames. None: each on its own.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
 
     Raises:
-        ValueError: If there is no valid pixel at all.
+        ValueError: If there is no valid pixel.
     """
     if sums.pixels.sum() == 0:
-        raise ValueError("numbers of reconstruction need at least one valid pixel, there is none")
-    known = {
-        field.name: getattr(sums, field.name) for field in fields(ImageSums) if getattr(sums, field.name) is not None
-    }
-    columns = np.stack(list(known.values()), axis=1)  # [N, columns]
-    drawn = bootstrap_sums(columns, groups, seed, resamples)
-    values = [number(ImageSums(**dict(zip(known, row[:, None], strict=True)))) for row in drawn if row[0] > 0]
-    return Interval(number(sums), *percentile_ends(values))
+        raise ValueError("metrics of reconstruction need at least one valid pixel, there is none")
+    columns = known_columns(sums)
+    drawn = bootstrap_sums(np.stack(list(columns.values()), axis=1), groups, seed, resamples)
+    # A resample without any valid pixel has no metric.
+    values = [metric(ImageSums(**dict(zip(columns, row[:, None], strict=True)))) for row in drawn if row[0] > 0]
+    return Interval(metric(sums), *percentile_ends(values))
 
 
-def share_interval(
-    hits: np.ndarray, groups: np.ndarray | None = None, seed: int = 0, resamples: int = 1000
+def accuracy_interval(
+    correct: np.ndarray, groups: np.ndarray | None = None, seed: int = 0, resamples: int = 1000
 ) -> Interval:
-    """Mean of hits (0 or 1, float or bool [N]) with its 95 % percentile bootstrap interval; groups as of `interval`."""
-    drawn = bootstrap_sums(np.stack([hits.astype(np.float64), np.ones(len(hits))], axis=1), groups, seed, resamples)
-    return Interval(float(hits.mean()), *percentile_ends(drawn[:, 0] / drawn[:, 1]))
+    """Share of correct images with its 95 % percentile bootstrap interval.
+
+    Args:
+        correct: bool or 0/1 [N].
+        groups: As for `metric_interval`, and so are seed and resamples.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
+    """
+    columns = np.stack([correct.astype(np.float64), np.ones(len(correct))], axis=1)
+    drawn = bootstrap_sums(columns, groups, seed, resamples)
+    return Interval(float(correct.mean()), *percentile_ends(drawn[:, 0] / drawn[:, 1]))
 
 
-def _grown(mask: Tensor) -> Tensor:
-    """A mask with its eight neighbours."""
+def known_columns(sums: ImageSums) -> dict[str, np.ndarray]:
+    """The sums that are not None, float64 [N], by name; `pixels` is the first."""
+    columns = {field.name: getattr(sums, field.name) for field in fields(ImageSums)}
+    return {name: values for name, values in columns.items() if values is not None}
+
+
+def _per_image(values: Tensor) -> np.ndarray:
+    """Sum over the pixels of each image, float64 [N]."""
+    return values.double().flatten(1).sum(1).cpu().numpy()
+
+
+def _dilate(mask: Tensor) -> Tensor:
+    """A mask extended by the eight neighbours of its pixels."""
     return F.max_pool2d(mask.float(), 3, stride=1, padding=1) > 0

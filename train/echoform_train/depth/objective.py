@@ -1,4 +1,4 @@
-"""What a depth autoencoder is trained to do: the parts of its loss and their weights."""
+"""The training objective of the depth autoencoder: its forward pass, and the weighted parts of its loss."""
 
 from __future__ import annotations
 
@@ -21,89 +21,112 @@ from echoform_train.scoring.perceptual import PerceptualLoss
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What the loss is made of; every weighted part stands in the log."""
+    """Weights of the parts of the loss; every weighted part is logged."""
 
     huber_weight: float = 1.0
-    """Depth error at pixels with a reading."""
+    """Weight of the Huber loss of depth, over pixels with a reading."""
     huber_delta: float = 1.0
-    """Where the squared error becomes an absolute one, in model range (which is 2 wide)."""
+    """Error at which the Huber loss turns from a squared to an absolute error; the model range has length 2."""
     gradient_weight: float = 0.02
-    """Error of the differences of neighbouring pixels: sharp edges."""
+    """Weight of the error of differences between neighbouring pixels, which keeps edges sharp."""
     validity_weight: float = 0.05
-    """Cross-entropy of where there are readings."""
+    """Weight of the cross-entropy of predicted validity (where there are readings)."""
     lpips_weight: float = 0.0
-    """Perceptual distance; needs torchvision's AlexNet weights."""
+    """Weight of the perceptual distance LPIPS; needs torchvision's AlexNet weights."""
     latent_weight: float = 0.0
-    """Mean square of the embedding."""
+    """Weight of the mean square of the embedding."""
     covariance_weight: float = 0.0
-    """Mean squared correlation of two dimensions of the embedding over the images of one forward pass."""
+    """Weight of the mean squared correlation of two dimensions of the embedding over a batch."""
     contrastive_weight: float = 0.0
-    """Find the other augmented view of the same image among the images of one forward pass; needs some --augment-..."""
+    """Weight of recognising the other augmented view of an image in a batch; needs an --augment option."""
     contrastive_temperature: float = 0.1
-    """Of the cosine similarities of views."""
+    """Temperature of the cosine similarities between views."""
 
 
-class NoisyAutoencoder(nn.Module):
-    """The forward pass of training, in one module so that wrappers for many processes see it."""
+class TrainingForward(nn.Module):
+    """The forward pass of training as one module, as distributed training wraps one module.
+
+    Args:
+        autoencoder: The model to train.
+    """
 
     def __init__(self, autoencoder: DepthAutoencoder) -> None:
         super().__init__()
         self.autoencoder = autoencoder
 
     def forward(
-        self, depth: Tensor, valid: Tensor, noise: Tensor | None, decoded: int
+        self, depth: Tensor, valid: Tensor, noise: Tensor | None, num_decoded: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Depth and validity [B, 1, H, W] -> depth and logit of the first `decoded` images, latents [B, D] of all.
+        """Encode all images, add noise to the embeddings of the first ones, and decode those.
 
-        Noise [decoded, D] is in shares of the root mean square of each image's latents.
+        Args:
+            depth: float [B, 1, H, W], model range [-1, 1].
+            valid: bool [B, 1, H, W].
+            noise: [num_decoded, D], relative to the root mean square of each embedding; None: no noise.
+            num_decoded: How many images to decode.
+
+        Returns:
+            Depth and validity logits [num_decoded, 1, H, W], embeddings without noise [B, D].
         """
         latents = self.autoencoder.encode(depth, valid)
-        first = latents[:decoded]
+        decoded_latents = latents[:num_decoded]
         if noise is not None:
-            first = first + noise * first.detach().square().mean(1, keepdim=True).sqrt()
-        output = self.autoencoder.decode(first)
+            root_mean_square = decoded_latents.detach().square().mean(1, keepdim=True).sqrt()
+            decoded_latents = decoded_latents + noise * root_mean_square
+        output = self.autoencoder.decode(decoded_latents)
         return output.depth, output.valid_logit, latents
 
 
-def reconstruction_parts(
-    made: Tensor, logit: Tensor, depth: Tensor, valid: Tensor, weights: Weights
+def reconstruction_losses(
+    reconstructed: Tensor, valid_logit: Tensor, depth: Tensor, valid: Tensor, weights: Weights
 ) -> dict[str, Tensor]:
-    """The weighted parts that compare a reconstruction with its image; all [B, 1, H, W]."""
+    """Weighted parts of the loss, scalars by name, that compare reconstructions with their images.
+
+    Args:
+        reconstructed: float [B, 1, H, W], model range.
+        valid_logit: Predicted validity, float [B, 1, H, W].
+        depth: The images, float [B, 1, H, W], model range.
+        valid: Where they have a reading, bool [B, 1, H, W].
+        weights: Weights of the parts.
+    """
     return {
-        "huber": weights.huber_weight * huber_loss(made, depth, valid, weights.huber_delta),
-        "gradient": weights.gradient_weight * gradient_loss(made, depth, valid),
-        "validity": weights.validity_weight * validity_loss(logit, valid),
+        "huber": weights.huber_weight * huber_loss(reconstructed, depth, valid, weights.huber_delta),
+        "gradient": weights.gradient_weight * gradient_loss(reconstructed, depth, valid),
+        "validity": weights.validity_weight * validity_loss(valid_logit, valid),
     }
 
 
-def weighted_parts(
+def training_losses(
     model: nn.Module,
     views: list[tuple[Tensor, Tensor]],
     noise: Tensor | None,
     weights: Weights,
     perceptual: PerceptualLoss | None,
 ) -> dict[str, Tensor]:
-    """Every part of the loss of one forward pass, weighted.
+    """All weighted parts of the loss of one forward pass, scalars by name.
 
     Args:
-        model: A `NoisyAutoencoder`, perhaps wrapped.
-        views: Depth and validity [B, 1, H, W] of the images; of two views only the first is reconstructed.
-        noise: For the latents of the first view, see `NoisyAutoencoder`.
-        weights: Of the parts.
-        perceptual: For the part lpips; None leaves it out.
+        model: A `TrainingForward`, possibly wrapped for distributed training.
+        views: Depth and validity [B, 1, H, W] of one or two augmented views of the images; only the first view is
+            reconstructed.
+        noise: Noise on the embeddings of the first view, see `TrainingForward`.
+        weights: Weights of the parts.
+        perceptual: LPIPS; None if its weight is 0.
     """
-    count = len(views[0][0])
-    both = (torch.cat(columns) for columns in zip(*views, strict=True))
-    made, logit, latents = model(*both, noise, count)
+    batch_size = len(views[0][0])
+    depth_of_views, valid_of_views = (torch.cat(columns) for columns in zip(*views, strict=True))
+    reconstructed, valid_logit, latents = model(depth_of_views, valid_of_views, noise, batch_size)
     depth, valid = views[0]
-    parts = reconstruction_parts(made, logit, depth, valid, weights)
+    losses = reconstruction_losses(reconstructed, valid_logit, depth, valid, weights)
     if perceptual is not None:
-        parts["lpips"] = weights.lpips_weight * perceptual(torch.where(valid, made.float(), 0.0), depth)
+        # LPIPS has no mask: pixels without a reading get the value that they have in `depth`.
+        distance = perceptual(torch.where(valid, reconstructed.float(), 0.0), depth)
+        losses["lpips"] = weights.lpips_weight * distance
     if weights.latent_weight:
-        parts["latent"] = weights.latent_weight * latent_loss(latents)
+        losses["latent"] = weights.latent_weight * latent_loss(latents)
     if weights.covariance_weight:
-        parts["covariance"] = weights.covariance_weight * covariance_loss(latents[:count])
+        losses["covariance"] = weights.covariance_weight * covariance_loss(latents[:batch_size])
     if weights.contrastive_weight:
-        pulled = contrastive_loss(latents[:count], latents[count:], weights.contrastive_temperature)
-        parts["contrastive"] = weights.contrastive_weight * pulled
-    return parts
+        contrast = contrastive_loss(latents[:batch_size], latents[batch_size:], weights.contrastive_temperature)
+        losses["contrastive"] = weights.contrastive_weight * contrast
+    return losses

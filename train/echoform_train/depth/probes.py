@@ -1,24 +1,27 @@
-"""What an embedding knows of classes that it was never told: nearest neighbours, and a linear model."""
+"""Recognition of classes from embeddings of a model that was trained without them: k-NN and a linear model."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 
-from echoform_train.depth.baselines import standardised
+from echoform_train.depth.baselines import standardise
+from echoform_train.engine.extras import needs_extra
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
 
 NEIGHBOURS = (1, 5, 15)
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""C of scikit-learn, smaller is stronger."""
+INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""C of scikit-learn's logistic regression; a smaller C is a stronger penalty."""
 
 
 @dataclass(frozen=True)
-class Embedded:
+class LabelledEmbeddings:
     """Embeddings and classes of one part of the split."""
 
     embeddings: np.ndarray
@@ -28,20 +31,23 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """How a probe did on the test part."""
+class ProbeResult:
+    """Result of a probe on the test part."""
 
-    hits: np.ndarray
-    """bool [N]."""
+    correct: np.ndarray
+    """Whether the class of each test image was recognised, bool [N]."""
     chosen: str
-    """What was chosen on the validation part."""
+    """The settings that were best on the validation part, in words."""
 
 
-def knn_probe(train: Embedded, validation: Embedded, test: Embedded) -> Probe:
-    """Majority of the nearest training images; number of neighbours and distance are chosen on the validation part.
+def knn_probe(train: LabelledEmbeddings, validation: LabelledEmbeddings, test: LabelledEmbeddings) -> ProbeResult:
+    """Recognise a class by the majority of the nearest training images.
 
-    Distances are Euclidean ones of the embeddings as they are, or angles after the mean of training is taken off.
+    The number of neighbours and the distance are chosen on the validation part: the Euclidean distance of the
+    embeddings, or their angle after the mean of the training embeddings is subtracted.
     """
+    with needs_extra("depth", "a probe of embeddings"):
+        from sklearn.neighbors import KNeighborsClassifier
     centre = train.embeddings.mean(0)
     best = None
     for metric in ("euclidean", "cosine"):
@@ -55,30 +61,34 @@ def knn_probe(train: Embedded, validation: Embedded, test: Embedded) -> Probe:
                 best = (score, model, offset, f"{count} {'neighbour' if count == 1 else 'neighbours'}, {metric}")
     assert best is not None
     _, model, offset, chosen = best
-    return Probe(model.predict(test.embeddings - offset) == test.labels, chosen)
+    return ProbeResult(model.predict(test.embeddings - offset) == test.labels, chosen)
 
 
-def linear_probe(train: Embedded, validation: Embedded, test: Embedded) -> Probe:
-    """Multinomial logistic regression on standardised embeddings; the penalty is chosen on the validation part.
+def linear_probe(train: LabelledEmbeddings, validation: LabelledEmbeddings, test: LabelledEmbeddings) -> ProbeResult:
+    """Recognise a class by multinomial logistic regression on standardised embeddings.
 
-    Embeddings that are longer than there are training images are first turned into the span of those, which changes
-    no result of a model with a squared penalty.
+    The penalty is chosen on the validation part. If embeddings have more dimensions than there are training images,
+    they are first projected to the span of the training embeddings: this is faster, and a squared penalty gives the
+    same result.
     """
-    parts = standardised(train.embeddings, validation.embeddings, test.embeddings)
+    with needs_extra("depth", "a probe of embeddings"):
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+    parts = standardise(train.embeddings, validation.embeddings, test.embeddings)
     if parts[0].shape[1] > len(parts[0]):
         basis = np.linalg.qr(parts[0].T)[0]
         parts = [part @ basis for part in parts]
     best = None
-    for penalty in PENALTIES:
+    for inverse_penalty in INVERSE_PENALTIES:
         with warnings.catch_warnings():
-            # Unfinished optimisation of a weak penalty is a form of a stronger one; validation decides between them.
+            # With a weak penalty the optimisation may stop early, which acts like a stronger one: validation decides.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(C=penalty, max_iter=200).fit(parts[0], train.labels)
+            model = LogisticRegression(C=inverse_penalty, max_iter=200).fit(parts[0], train.labels)
         score = _score(model, parts[1], validation.labels)
         if best is None or score > best[0]:
-            best = (score, model, f"C {penalty:g}")
+            best = (score, model, f"C {inverse_penalty:g}")
     assert best is not None
-    return Probe(best[1].predict(parts[2]) == test.labels, best[2])
+    return ProbeResult(best[1].predict(parts[2]) == test.labels, best[2])
 
 
 def _score(model: KNeighborsClassifier | LogisticRegression, embeddings: np.ndarray, labels: np.ndarray) -> float:

@@ -1,41 +1,33 @@
-"""`echoform train depth-ae`: uint16 depth images to a few hundred numbers and back, in millimetres."""
+"""`echoform train depth-ae`: train an autoencoder from uint16 depth images to an embedding and back."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import tyro
-from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
-from echoform.depth_autoencoder import COSINE_SIZES, SIZES, DepthAutoencoder
-from echoform.pipeline_depth_autoencoder import encode_units
-from echoform_train.depth.augment import Augmentation, augmented
-from echoform_train.depth.balance import balancing_map
+from echoform.depth_autoencoder import DepthAutoencoder
+from echoform.depth_sizes import COSINE_SIZES, SIZES
+from echoform_train.depth.augment import Augmentation, augment_images
 from echoform_train.depth.config import DepthDataConfig, depth_facts, load_depth_data
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.export import build_pipeline, export_pipeline
-from echoform_train.depth.metrics import ImageSums, mae_mm, psnr_db, rmse_mm, validity_iou
-from echoform_train.depth.objective import NoisyAutoencoder, Weights, reconstruction_parts, weighted_parts
-from echoform_train.depth.painting import paint_depth, paint_error, save_sheet
-from echoform_train.depth.reconstruction import embed, reconstruct
-from echoform_train.depth.scale import Scale
-from echoform_train.engine.config import RunConfig, fixed_settings, make_preset
-from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
-from echoform_train.engine.files import AUTOENCODER, FACTS, PIPELINE, SPLIT
-from echoform_train.engine.processes import summed
-from echoform_train.engine.provenance import provenance
-from echoform_train.engine.run import Draw, Run
+from echoform_train.depth.objective import TrainingForward, Weights, training_losses
+from echoform_train.depth.validation import save_reconstruction_sheet, validate
+from echoform_train.engine.batches import Draw
+from echoform_train.engine.config import RunConfig, make_preset, resume_settings
+from echoform_train.engine.files import AUTOENCODER, PIPELINE, RECONSTRUCTIONS, SPLIT
+from echoform_train.engine.learner import Learner
+from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.push import check_before_training, push_after_training
 from echoform_train.scoring.perceptual import PerceptualLoss
 
-SHEET_IMAGES = 12
 BALANCE_POWERS = {"map": 0.5, "cosine": 0.25}
+"""Default of --balance-power by bottleneck; cosine coefficients are less unequal from the start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,29 +40,30 @@ class Config:
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
     bottleneck: Literal["map", "cosine"] = "map"
-    """What the embedding is: a learned map of the image, or coefficients of a cosine transform between U-Nets."""
+    """Kind of embedding: a learned map of the image, or coefficients of a cosine transform between two U-Nets."""
     size: Literal["small", "large"] = "small"
-    """Widths, blocks and attention of the bottleneck's model, where the next three do not say."""
+    """Size of the model: default of the next three flags, which depends on the bottleneck."""
     latent_dim: int = 768
-    """Numbers of the embedding."""
+    """Dimensions of the embedding."""
     block_out_channels: tuple[int, ...] | None = None
-    """Width of each of the four stages."""
+    """Channels of each of the four stages."""
     layers_per_block: tuple[int, ...] | None = None
     """Residual blocks of each stage."""
     attention: tuple[bool, ...] | None = None
-    """Which stages attend."""
+    """Which stages have attention."""
     num_attention_heads: int = 4
-    """Heads of each attention."""
+    """Heads of each attention layer."""
     dropout: float = 0.0
     """Dropout inside the residual blocks."""
     balance_power: float | None = None
-    """How far the embedding's principal components are brought to one size after training: 0 leaves them, 1 whitens.
-    Default: 0.5 of a map, 0.25 of cosine coefficients, which are nearer to it as they are."""
+    """How much the principal components of the embedding are brought to one size after training: 0 leaves them, 1
+    whitens them. Default: 0.5 for the bottleneck map, 0.25 for cosine."""
 
     weights: tyro.conf.OmitArgPrefixes[Weights] = field(default_factory=Weights)
     augmentation: tyro.conf.OmitArgPrefixes[Augmentation] = field(default_factory=Augmentation)
     latent_noise: float = 0.0
-    """Normal noise on the embedding in training, as a share of its root mean square: neighbours decode alike."""
+    """Standard deviation of noise on the embedding in training, relative to its root mean square; it makes similar
+    embeddings decode to similar images."""
     ema_decay: float = 0.999
     """Decay of the averaged weights at each optimizer step; the averaged ones are validated and exported."""
     sample_every: int = 50_000
@@ -98,7 +91,7 @@ PRESETS = {
 
 
 def main(config: Config) -> TrainingResult:
-    """Train, export the pipeline to OUTPUT_DIR/pipeline, and push it where that was asked for."""
+    """Load the data, train, export the pipeline to OUTPUT_DIR/pipeline, and push it if --push-to-hub is given."""
     split_file = config.data.split_file or config.run.output_dir / SPLIT
     data = load_depth_data(config.data, split_file, config.run.seed)
     data.split.save(config.run.output_dir / SPLIT)
@@ -109,141 +102,79 @@ def train(config: Config, data: DepthData) -> TrainingResult:
     """Train on `data`, and export the pipeline to OUTPUT_DIR/pipeline.
 
     Raises:
-        ValueError: If there is nothing to validate on, or settings contradict one another.
+        ValueError: If there are no validation images, or settings contradict one another.
         FloatingPointError: If a loss stops being finite.
-        PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
+        PushError: If the result cannot be pushed to the Hub; noticed before the training where possible.
     """
     _check(config, data)
-    run = Run(config.run, len(data.train), fixed_settings(config))
+    run = Run(config.run, len(data.train), resume_settings(config))
     check_before_training(run)
     torch.manual_seed(config.run.seed)
     autoencoder = build_model(config, data.train.units.shape[-1])
-    if config.run.gradient_checkpointing:
-        autoencoder.enable_gradient_checkpointing()
-    autoencoder.to(run.device, memory_format=run.memory_format)  # pyright: ignore[reportCallIssue]
-    ema = make_ema(autoencoder, config.ema_decay)
-    run.accelerator.print(
-        f"depth autoencoder of {_count(autoencoder) / 1e6:.1f} M parameters: {data.train.units.shape[-1]} pixels "
-        f"square -> {config.latent_dim} numbers, {len(data.train)} images of "
-        f"{data.depth_range_mm['min']:g}..{data.depth_range_mm['max']:g} mm"
-    )
-    raw = NoisyAutoencoder(autoencoder)
-    model, optimizer = run.accelerator.prepare(raw, run.optimizer(raw))
+    autoencoder.to(run.device, memory_format=run.memory_format)
+    learner = Learner(run, AUTOENCODER, autoencoder, forward=TrainingForward(autoencoder), ema_decay=config.ema_decay)
     perceptual = PerceptualLoss().to(run.device) if config.weights.lpips_weight else None
-    resumed = run.resume({"optimizer": optimizer})
-    if resumed is not None:
-        autoencoder.load_state_dict(resumed["autoencoder"])
-        restore_ema(ema, resumed["ema"])
+    learner.resume()
+    run.accelerator.print(_describe(autoencoder, data))
     run.accelerator.init_trackers("depth-ae", config={"preset": config.preset, "seed": config.run.seed})
 
-    output_dir = config.run.output_dir
+    facts = _facts(config, autoencoder, data)
+    num_views = 2 if config.weights.contrastive_weight else 1  # that loss compares two views of each image
     while not run.done:
+        # One optimizer step, of one or more forward passes.
         for draw in run.draws():
-            with run.accelerator.accumulate(model):
-                parts = weighted_parts(model, *_inputs(config, data, draw, run.device), config.weights, perceptual)
-                loss = torch.stack(list(parts.values())).sum()
-                run.collect(loss=loss, **parts)
-                run.descend(loss, optimizer, model)
-        ema.update_parameters(autoencoder)
-        run.advance()
-        if run.due(config.run.logging_every):
-            run.log_means()
+            views = [draw_view(config, data, draw, run.device) for _ in range(num_views)]
+            noise = draw_latent_noise(config, draw, run.device)
+            with learner.accumulate():
+                parts = training_losses(learner.model, views, noise, config.weights, perceptual)
+                learner.descend(torch.stack(list(parts.values())).sum(), **parts)
+        learner.finish_step()
+        # What is validated is what is exported: the averaged weights.
         if run.due(config.run.validation_every):
-            with averaged(autoencoder, ema):
-                scores = validate(autoencoder, config, data, run)
-                run.log({f"validation/{name}": value for name, value in scores.items()})
-                if run.judge_best(scores["loss"]) and run.is_main:
-                    autoencoder.save_pretrained(output_dir / AUTOENCODER)
-                    facts = _facts(config, run, data, autoencoder) | {"validation": scores, "best_after": run.seen}
-                    (output_dir / FACTS).write_text(json.dumps(facts, indent=1))
+            with learner.averaged():
+                scores = validate(autoencoder, data, config.weights, run.accelerator)
+                run.keep_if_best(autoencoder, AUTOENCODER, scores["loss"], scores, facts)
         if run.due(config.sample_every) and run.is_main:
-            with averaged(autoencoder, ema):
-                save_reconstructions(autoencoder, data, run)
-        if run.due(config.run.checkpointing_every) or run.done:
-            run.save({"optimizer": optimizer}, {"autoencoder": autoencoder.state_dict(), "ema": ema_tensors(ema)})
-    result = run.finish(output_dir / PIPELINE)
-    facts = result.facts
+            sheet = config.run.output_dir / RECONSTRUCTIONS / f"images-{run.seen:09d}.png"
+            with learner.averaged():
+                save_reconstruction_sheet(autoencoder, data, sheet)
+        learner.save_if_due()
+
+    result = run.finish(config.run.output_dir / PIPELINE)
     if run.is_main:
-        best = DepthAutoencoder.from_pretrained(output_dir / AUTOENCODER)
-        latents = embed(best, data.train.units, Scale(data.depth_range_mm, data.units_per_mm))
+        best = DepthAutoencoder.from_pretrained(config.run.output_dir / AUTOENCODER)
         power = BALANCE_POWERS[config.bottleneck] if config.balance_power is None else config.balance_power
-        best.balance(*balancing_map(latents, power))
-        export_pipeline(build_pipeline(best, data), facts, output_dir / PIPELINE)
+        export_pipeline(build_pipeline(best, data, power), result.facts, result.exported)
     push_after_training(run, result)
     return result
 
 
 def build_model(config: Config, sample_size: int) -> DepthAutoencoder:
-    """The autoencoder of the settings for images of `sample_size` pixels a side."""
-    shape = {name: getattr(config, name) for name in ("block_out_channels", "layers_per_block", "attention")}
-    of_size = {"map": SIZES, "cosine": COSINE_SIZES}[config.bottleneck][config.size]
+    """The autoencoder that the settings describe, with random weights, for square images of `sample_size` pixels."""
+    settings = dict({"map": SIZES, "cosine": COSINE_SIZES}[config.bottleneck][config.size])
+    for name in ("block_out_channels", "layers_per_block", "attention"):
+        if (value := getattr(config, name)) is not None:
+            settings[name] = value
     return DepthAutoencoder(
         sample_size=sample_size,
         latent_dim=config.latent_dim,
         num_attention_heads=config.num_attention_heads,
         dropout=config.dropout,
-        **(of_size | {name: value for name, value in shape.items() if value is not None}),
+        **settings,
     )
 
 
-def _inputs(
-    config: Config, data: DepthData, draw: Draw, device: torch.device
-) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
-    """The views of a draw, and noise [B, D] for the latents of the first."""
-    views = [_view(config, data, draw, device) for _ in range(2 if config.weights.contrastive_weight else 1)]
-    noise = config.latent_noise * draw.randn(config.latent_dim).to(device) if config.latent_noise else None
-    return views, noise
-
-
-def _view(config: Config, data: DepthData, draw: Draw, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Model-range depth and validity [B, 1, H, W] of a draw; augmented anew at each call."""
+def draw_view(config: Config, data: DepthData, draw: Draw, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Depth in model range and validity [B, 1, H, W] of the drawn images, augmented differently at each call."""
     units = data.train.select(draw.indices).units.to(torch.float32).to(device)
     if config.augmentation.any:
-        low, high = data.depth_range
-        units = augmented(units, draw.generators, config.augmentation, (low, high))
-    return encode_units(units, data.depth_range_mm, data.units_per_mm)
+        units = augment_images(units, draw.generators, config.augmentation, data.depth_range)
+    return data.scale.to_model(units)
 
 
-def validate(autoencoder: DepthAutoencoder, config: Config, data: DepthData, run: Run) -> dict[str, float]:
-    """Held-out loss and its parts, and what they mean in millimetres, shared among processes.
-
-    The model runs as whoever loads it will run it, in float32.
-    """
-    rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    mine = torch.arange(rank, len(data.validation), world)
-    scale = Scale(data.depth_range_mm, data.units_per_mm)
-    found = reconstruct(autoencoder, data.validation.select(mine).units, scale)
-    parts = {name: torch.zeros((), device=run.device) for name in ("huber", "gradient", "validity", "l1", "mse")}
-    for batch in torch.arange(len(mine)).split(64):
-        made, depth, valid = found.reconstructed[batch], found.depth[batch], found.valid[batch]
-        values = reconstruction_parts(made, found.valid_logit[batch], depth, valid, config.weights)
-        values["l1"] = ((made - depth).abs() * valid).mean()
-        values["mse"] = ((made - depth).square() * valid).mean()
-        for name, value in values.items():
-            parts[name] += len(batch) / len(data.validation) * value.to(run.device)
-    means = {name: summed(value, run.accelerator).item() for name, value in parts.items()}
-    scores = {"loss": means["huber"] + means["gradient"] + means["validity"]} | means
-    sums = shared_sums(found.sums(scale), run.accelerator)
-    return scores | {
-        "psnr_db": psnr_db(sums, scale.peak_mm),
-        "rmse_mm": rmse_mm(sums),
-        "mae_mm": mae_mm(sums),
-        "validity_iou": validity_iou(sums),
-    }
-
-
-def save_reconstructions(autoencoder: DepthAutoencoder, data: DepthData, run: Run) -> None:
-    """Held-out images above their reconstructions and the errors (bright: a tenth of the range), as a picture."""
-    chosen = torch.linspace(0, len(data.validation) - 1, min(SHEET_IMAGES, len(data.validation))).long()
-    found = reconstruct(
-        autoencoder, data.validation.select(chosen).units, Scale(data.depth_range_mm, data.units_per_mm)
-    )
-    rows = [
-        paint_depth(found.depth, found.valid),
-        paint_depth(found.reconstructed, found.valid_logit > 0),
-        paint_error((found.reconstructed - found.depth).abs() / 0.2, found.valid),
-    ]
-    save_sheet(rows, run.config.output_dir / "reconstructions" / f"images-{run.seen:09d}.png")
+def draw_latent_noise(config: Config, draw: Draw, device: torch.device) -> Tensor | None:
+    """Noise on the embeddings of the drawn images, float32 [B, D]; None if there is to be none."""
+    return config.latent_noise * draw.randn(config.latent_dim).to(device) if config.latent_noise else None
 
 
 def _check(config: Config, data: DepthData) -> None:
@@ -255,30 +186,24 @@ def _check(config: Config, data: DepthData) -> None:
         raise ValueError(f"--latent-noise must not be negative, got {config.latent_noise}")
 
 
-def _count(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
+def _describe(autoencoder: DepthAutoencoder, data: DepthData) -> str:
+    millions = sum(parameter.numel() for parameter in autoencoder.parameters()) / 1e6
+    side, low, high = data.train.units.shape[-1], data.depth_range_mm["min"], data.depth_range_mm["max"]
+    return (
+        f"depth autoencoder of {millions:.1f} M parameters: {side}x{side} pixels -> "
+        f"{autoencoder.config['latent_dim']} numbers, {len(data.train)} images of {low:g}..{high:g} mm"
+    )
 
 
-def _facts(config: Config, run: Run, data: DepthData, autoencoder: DepthAutoencoder) -> dict[str, Any]:
+def _facts(config: Config, autoencoder: DepthAutoencoder, data: DepthData) -> dict[str, Any]:
+    """Facts of the run for facts.json, from which the model card is written."""
     return {
         "kind": "depth-ae",
         "preset": config.preset,
-        "parameters": _count(autoencoder),
-        "encoder_parameters": _count(autoencoder.encoder),
+        "encoder_parameters": sum(parameter.numel() for parameter in autoencoder.encoder.parameters()),
         "bottleneck": config.bottleneck,
         "latent_dim": config.latent_dim,
         "loss": asdict(config.weights),
         "augmentation": asdict(config.augmentation),
         "data": depth_facts(data),
-        "precision": run.accelerator.mixed_precision,
-        "images_a_step": run.images_a_step,
-        **provenance(),
     }
-
-
-def shared_sums(sums: ImageSums, accelerator: Accelerator) -> ImageSums:
-    """The sums of the images of all processes together, as those of one image."""
-    totals = {field.name: getattr(sums, field.name) for field in fields(ImageSums)}
-    known = {name: values.sum() for name, values in totals.items() if values is not None}
-    everywhere = summed(torch.tensor(list(known.values()), dtype=torch.float64, device=accelerator.device), accelerator)
-    return ImageSums(**{name: np.array([value]) for name, value in zip(known, everywhere.tolist(), strict=True)})

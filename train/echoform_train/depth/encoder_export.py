@@ -1,0 +1,134 @@
+"""Saving the encoder of a depth autoencoder on its own, from an exported pipeline, a training or a weights file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from torch import Tensor
+
+from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
+from echoform.semantic_encoder import SENSOR_FACTS, load_encoder
+from echoform_train.engine.checkpoint import list_checkpoints, load_checkpoint
+from echoform_train.engine.ema import load_averages
+from echoform_train.engine.files import AUTOENCODER, CHECKPOINTS, FACTS, MODEL_CONFIG, MODEL_INDEX, PIPELINE, STATE
+from echoform_train.publishing.card import write_card
+
+PROBE_IMAGES = 4
+
+Format = Literal["diffusers", "transformers"]
+"""The library whose AutoModel loads the saved encoder."""
+
+
+def find_encoder(
+    source: str, *, revision: str | None = None, token: str | None = None
+) -> tuple[DepthEncoder, dict[str, Any] | None]:
+    """Load the encoder that a source contains.
+
+    Args:
+        source: Exported pipeline or encoder (a folder, or user/model on the Hub), output folder or checkpoint of
+            `echoform train depth-ae`, .safetensors file, or .pth file of tensors with the default architecture.
+        revision: Branch, tag or commit of a repository.
+        token: Token of the Hub.
+
+    Returns:
+        The encoder in float32 and evaluation mode, and the facts of its training; None if they are unknown.
+
+    Raises:
+        FileNotFoundError: If there is no such source, or it is a training that is not finished.
+        ValueError: If the source contains no depth encoder.
+    """
+    folder = Path(source)
+    if (folder / STATE).is_file():
+        return _from_checkpoint(folder)
+    if (folder / PIPELINE / MODEL_INDEX).is_file():
+        folder = folder / PIPELINE
+    elif checkpoints := list_checkpoints(folder / CHECKPOINTS):
+        raise FileNotFoundError(
+            f"{folder} holds a training that is not finished; name one of its checkpoints, such as {checkpoints[-1]}"
+        )
+    place = str(folder) if folder.exists() else source
+    return load_encoder(place, revision=revision, token=token), _read_facts(place, revision, token)
+
+
+def save_encoder(encoder: DepthEncoder, facts: dict[str, Any] | None, folder: Path, format: Format) -> None:
+    """Write an encoder to a folder; for diffusers with facts of the training and a model card, if they are known."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if format == "transformers":
+        from echoform.transformers_depth_encoder import save_for_transformers  # transformers is slow to import
+
+        save_for_transformers(encoder, folder)
+        return
+    encoder.save_pretrained(folder)
+    if facts is not None:
+        (folder / FACTS).write_text(json.dumps(facts, indent=1))
+        write_card(folder)
+
+
+@torch.no_grad()
+def check_saved_encoder(encoder: DepthEncoder, folder: Path, format: Format) -> None:
+    """Load a saved encoder and compare its embeddings of random images with those of the original.
+
+    Raises:
+        RuntimeError: If they are not equal bit for bit.
+    """
+    depth, valid = _probe_images(encoder)
+    expected, found = encoder(depth, valid), _embed_with_saved(folder, format, depth, valid)
+    if not torch.equal(expected, found):
+        raise RuntimeError(
+            f"{folder} must give the embeddings of its source bit by bit, "
+            f"the largest difference is {(expected - found).abs().max().item():.3g}"
+        )
+
+
+def _from_checkpoint(folder: Path) -> tuple[DepthEncoder, dict[str, Any]]:
+    """The averaged weights of a checkpoint, in the architecture of the best model of the same run."""
+    output_dir = folder.parent.parent
+    if not (output_dir / AUTOENCODER / MODEL_CONFIG).is_file():
+        raise FileNotFoundError(
+            f"{output_dir / AUTOENCODER} holds no {MODEL_CONFIG}, which the first validation of a run writes; is "
+            f"{folder} a checkpoint of `echoform train depth-ae`?"
+        )
+    model = DepthAutoencoder.from_pretrained(output_dir / AUTOENCODER)
+    tensors, _ = load_checkpoint(folder)
+    # The checkpoint's own weights first, because the averages leave out buffers.
+    model.load_state_dict(tensors["autoencoder"])
+    load_averages(model, tensors["ema"])
+    facts = json.loads((output_dir / FACTS).read_text())
+    model.encoder.register_to_config(**{name: facts["data"][name] for name in SENSOR_FACTS})
+    return model.encoder.float().eval(), facts
+
+
+def _read_facts(source: str, revision: str | None, token: str | None) -> dict[str, Any] | None:
+    place = Path(source)
+    if place.is_file():
+        return None
+    if place.is_dir():
+        path = place / FACTS
+        return json.loads(path.read_text()) if path.is_file() else None
+    try:
+        return json.loads(Path(hf_hub_download(source, FACTS, revision=revision, token=token)).read_text())
+    except EntryNotFoundError:
+        return None
+
+
+def _embed_with_saved(folder: Path, format: Format, depth: Tensor, valid: Tensor) -> Tensor:
+    if format == "diffusers":
+        return DepthEncoder.from_pretrained(folder).eval()(depth, valid)
+    from transformers import AutoModel  # slow to import
+
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+    return model(depth=depth, valid=valid).pooler_output
+
+
+def _probe_images(encoder: DepthEncoder) -> tuple[Tensor, Tensor]:
+    """Random depth float32 [4, C, H, W] in model range with holes, and its validity; the same ones each time."""
+    generator = torch.Generator().manual_seed(0)
+    channels, size = encoder.config["input_channels"], encoder.config["sample_size"]
+    depth = 2 * torch.rand(PROBE_IMAGES, channels, size, size, generator=generator) - 1
+    valid = torch.rand(PROBE_IMAGES, 1, size, size, generator=generator) < 0.9
+    return torch.where(valid, depth, 0.0), valid

@@ -1,0 +1,209 @@
+"""Search by embedding: a data set of depth images with their embeddings and a FAISS index, and nearest images in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from tqdm.auto import tqdm
+
+from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+from echoform_train.data.image_check import BadFile, refuse
+from echoform_train.data.layout import natural_key
+from echoform_train.data.loading import read_files
+from echoform_train.depth.figures import Panel, save_panels
+from echoform_train.depth.image_files import decode_depth
+from echoform_train.depth.sources import DepthFile, find_depth_source
+from echoform_train.engine.extras import needs_extra
+
+INDEX = "index.faiss"
+INDEX_FACTS = "embeddings.json"
+COLUMN = "embedding"
+
+
+class IndexFacts(TypedDict):
+    """Content of embeddings.json."""
+
+    pipeline: str
+    """Folder or Hub id of the pipeline that embedded the images."""
+    source: str
+    distance: str
+    """"euclidean"."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An image that is near to a query."""
+
+    distance: float
+    """Euclidean distance of the embeddings."""
+    file: str
+    label: str | None
+    """Name of its class; None if the source has no classes."""
+    units: np.ndarray
+    """uint16 [H, W], sensor units."""
+
+
+def embed_source(
+    source: str,
+    pipeline: DepthAutoencoderPipeline,
+    *,
+    folders: str = "classes",
+    batch_size: int = 32,
+    skip_bad_files: bool = False,
+) -> tuple[Dataset, list[BadFile]]:
+    """Embed all images of a source; only one batch of images is decoded at a time.
+
+    Args:
+        source: Folder or data set on the Hub, see `find_depth_source`.
+        pipeline: Embeds the images.
+        folders: Whether the upper folders are "classes" or "recordings".
+        batch_size: Images per forward pass.
+        skip_bad_files: Skip files that cannot be used instead of stopping.
+
+    Returns:
+        A data set with the columns `file`; `image`, the unchanged bytes of the file; `label` (ClassLabel) and
+        `recording`, if the source has them; `embedding`, float32. And the files that were skipped.
+
+    Raises:
+        FileNotFoundError: If there is no such source.
+        ValueError: If a file cannot be used and is not to be skipped, or no file can be used.
+    """
+    found = find_depth_source(source, folders=folders)
+    embeddings: list[np.ndarray] = []
+    used: list[DepthFile] = []
+    bad_files = list(found.bad_files)
+    for start in tqdm(range(0, len(found.images), batch_size), desc="embedding", unit="batch"):
+        batch = found.images[start : start + batch_size]
+        files, units, bad_in_batch = read_files(batch, lambda file: decode_depth(file.read(), file.file))
+        bad_files += bad_in_batch
+        if not skip_bad_files:
+            refuse(bad_files)
+        if files:
+            embeddings.append(pipeline.encode(units, batch_size=batch_size).numpy())
+            used += files
+    if not used:
+        raise ValueError(f"a source must hold depth images, {source} holds none that can be used")
+    return _build_dataset(used, np.concatenate(embeddings)), bad_files
+
+
+def save_index(dataset: Dataset, facts: IndexFacts, folder: Path) -> None:
+    """Write a data set of `embed_source` with a FAISS index, so that `datasets` alone can search it.
+
+        dataset = load_from_disk(folder)
+        dataset.load_faiss_index("embedding", f"{folder}/index.faiss")
+        scores, rows = dataset.get_nearest_examples("embedding", pipeline.encode("x.png")[0].numpy(), k=8)
+
+    The index holds the embeddings as they are; its scores are squared Euclidean distances.
+    """
+    dataset.save_to_disk(folder)
+    _import_faiss()
+    dataset.add_faiss_index(COLUMN)
+    dataset.save_faiss_index(COLUMN, folder / INDEX)
+    (folder / INDEX_FACTS).write_text(json.dumps(facts, indent=1))
+
+
+def load_index_facts(folder: Path) -> IndexFacts:
+    """Read which pipeline and source an index was made from.
+
+    Raises:
+        FileNotFoundError: If the folder holds no index.
+    """
+    if not (folder / INDEX).is_file():
+        raise FileNotFoundError(f"{folder} holds no {INDEX}; is it the output of `echoform encode`?")
+    return json.loads((folder / INDEX_FACTS).read_text())
+
+
+def find_nearest(
+    queries: Sequence[np.ndarray], pipeline: DepthAutoencoderPipeline, folder: Path, *, count: int, batch_size: int = 32
+) -> list[list[Neighbour]]:
+    """Find the images of an index that are nearest to each query, nearest first.
+
+    Args:
+        queries: Depth images uint16 [H, W], sensor units.
+        pipeline: The pipeline that embedded the images of the index.
+        folder: Written by `save_index`.
+        count: Neighbours per query.
+        batch_size: Images per forward pass.
+
+    Raises:
+        ValueError: If the index holds embeddings of another length.
+    """
+    dataset = Dataset.load_from_disk(str(folder))
+    embeddings = pipeline.encode(list(queries), batch_size=batch_size).numpy()
+    if embeddings.shape[1] != len(dataset[0][COLUMN]):
+        raise ValueError(
+            f"queries must be embedded as the index {folder} was, to {len(dataset[0][COLUMN])} numbers, "
+            f"the pipeline gives {embeddings.shape[1]}"
+        )
+    _import_faiss()
+    dataset.load_faiss_index(COLUMN, folder / INDEX)
+    squared, rows = dataset.search_batch(COLUMN, embeddings, k=min(count, len(dataset)))
+    return [
+        [_neighbour(dataset, int(row), float(square)) for square, row in zip(*of_query, strict=True)]
+        for of_query in zip(squared, rows, strict=True)
+    ]
+
+
+def save_neighbours(
+    names: Sequence[str],
+    queries: Sequence[np.ndarray],
+    neighbours: Sequence[Sequence[Neighbour]],
+    pipeline: DepthAutoencoderPipeline,
+    path: Path,
+) -> None:
+    """Draw each query, with its name as title, and its nearest images in one row of a PNG file."""
+    rows = [
+        [
+            Panel(units, name),
+            *(Panel(found.units, f"{found.distance:.3g}  {found.label or found.file}") for found in of_query),
+        ]
+        for name, units, of_query in zip(names, queries, neighbours, strict=True)
+    ]
+    save_panels(rows, pipeline.config["depth_range_mm"], pipeline.config["units_per_mm"], path)
+
+
+def _build_dataset(files: Sequence[DepthFile], embeddings: np.ndarray) -> Dataset:
+    columns: dict[str, Any] = {
+        "file": [file.file for file in files],
+        "image": [{"bytes": file.read(), "path": file.file} for file in files],
+        COLUMN: list(embeddings),
+    }
+    features: dict[str, Any] = {
+        "file": Value("string"),
+        "image": Image(),
+        COLUMN: List(Value("float32"), length=embeddings.shape[1]),
+    }
+    labels = [file.label for file in files if file.label is not None]
+    if len(labels) == len(files):
+        features["label"] = ClassLabel(names=sorted(set(labels), key=natural_key))
+        columns["label"] = labels
+    if any(file.recording is not None for file in files):
+        features["recording"] = Value("string")
+        columns["recording"] = [file.recording for file in files]
+    return Dataset.from_dict(columns, features=Features(features))
+
+
+def _neighbour(dataset: Dataset, row: int, squared_distance: float) -> Neighbour:
+    image = dataset[row]
+    label = dataset.features.get("label")
+    return Neighbour(
+        distance=math.sqrt(max(0.0, squared_distance)),  # rounding can make it negative
+        file=image["file"],
+        label=label.names[image["label"]] if isinstance(label, ClassLabel) else None,
+        units=np.array(image["image"]),
+    )
+
+
+def _import_faiss() -> None:
+    """Import faiss before `datasets` does, without the warnings that its bindings cause in newer Pythons."""
+    with warnings.catch_warnings(), needs_extra("faiss", "echoform encode"):
+        warnings.filterwarnings("ignore", r"builtin type (Swig\w+|swig\w+) has no __module__", DeprecationWarning)
+        import faiss  # noqa: F401

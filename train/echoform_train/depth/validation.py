@@ -1,0 +1,80 @@
+"""Validation during the training of a depth autoencoder: held-out loss and metrics, and sheets of reconstructions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from echoform.depth_autoencoder import DepthAutoencoder
+from echoform_train.depth.dataset import DepthData
+from echoform_train.depth.metrics import ImageSums, known_columns, mae_mm, psnr_db, rmse_mm, validity_iou
+from echoform_train.depth.objective import Weights, reconstruction_losses
+from echoform_train.depth.painting import paint_depth, paint_error, save_sheet
+from echoform_train.depth.reconstruction import BATCH_SIZE, Reconstruction, reconstruct
+from echoform_train.engine.processes import summed
+
+SHEET_IMAGES = 12
+BRIGHT_ERROR = 0.2
+"""Error that has the brightest colour in a sheet, model range; a tenth of the length of the range."""
+
+
+def validate(
+    autoencoder: DepthAutoencoder, data: DepthData, weights: Weights, accelerator: Accelerator
+) -> dict[str, float]:
+    """Measure the model on the validation images, in float32 and without dropout, shared among all processes.
+
+    Returns:
+        `loss` and its weighted parts `huber`, `gradient` and `validity`; `l1` and `mse` in model range; `psnr_db`,
+        `rmse_mm`, `mae_mm` and `validity_iou`.
+    """
+    indices = torch.arange(accelerator.process_index, len(data.validation), accelerator.num_processes)
+    found = reconstruct(autoencoder, data.validation.select(indices).units, data.scale)
+    # Each process adds its share of the mean over all images.
+    names = ("huber", "gradient", "validity", "l1", "mse")
+    totals = {name: torch.zeros((), device=accelerator.device) for name in names}
+    for batch in torch.arange(len(indices)).split(BATCH_SIZE):
+        for name, value in _batch_losses(found, batch, weights).items():
+            totals[name] += len(batch) / len(data.validation) * value.to(accelerator.device)
+    means = {name: summed(value, accelerator).item() for name, value in totals.items()}
+    sums = _sum_over_processes(found.sums(data.scale), accelerator)
+    return {
+        "loss": means["huber"] + means["gradient"] + means["validity"],
+        **means,
+        "psnr_db": psnr_db(sums, data.scale.peak_mm),
+        "rmse_mm": rmse_mm(sums),
+        "mae_mm": mae_mm(sums),
+        "validity_iou": validity_iou(sums),
+    }
+
+
+def save_reconstruction_sheet(autoencoder: DepthAutoencoder, data: DepthData, path: Path) -> None:
+    """Write up to 12 validation images, their reconstructions below them, and the errors in the third row, as PNG."""
+    chosen = torch.linspace(0, len(data.validation) - 1, min(SHEET_IMAGES, len(data.validation))).long()
+    found = reconstruct(autoencoder, data.validation.select(chosen).units, data.scale)
+    rows = [
+        paint_depth(found.depth, found.valid),
+        paint_depth(found.reconstructed, found.valid_logit > 0),
+        paint_error((found.reconstructed - found.depth).abs() / BRIGHT_ERROR, found.valid),
+    ]
+    save_sheet(rows, path)
+
+
+def _batch_losses(found: Reconstruction, batch: Tensor, weights: Weights) -> dict[str, Tensor]:
+    """Parts of the loss of the images with the indices `batch`, and their mean absolute and squared error."""
+    reconstructed, depth, valid = found.reconstructed[batch], found.depth[batch], found.valid[batch]
+    losses = reconstruction_losses(reconstructed, found.valid_logit[batch], depth, valid, weights)
+    losses["l1"] = ((reconstructed - depth).abs() * valid).mean()
+    losses["mse"] = ((reconstructed - depth).square() * valid).mean()
+    return losses
+
+
+def _sum_over_processes(sums: ImageSums, accelerator: Accelerator) -> ImageSums:
+    """The sums over the images of all processes, as those of one image."""
+    totals = {name: values.sum() for name, values in known_columns(sums).items()}
+    own = torch.tensor(list(totals.values()), dtype=torch.float64, device=accelerator.device)
+    everywhere = summed(own, accelerator).tolist()
+    return ImageSums(**{name: np.array([value]) for name, value in zip(totals, everywhere, strict=True)})
