@@ -72,7 +72,7 @@ def draw(rows: dict[str, Tensor], axes: dict[str, float], output: Path) -> None:
         axes: Content of axes.json: window_s, doppler_min_hz, doppler_max_hz, db_min, db_max, carrier_hz.
         output: PNG to write.
     """
-    figure = Figure(figsize=(13, 3.1 * len(rows) + 1), layout="constrained", dpi=DPI)
+    figure = Figure(figsize=(13, 2.7 * len(rows) + 0.9), layout="constrained", dpi=DPI)
     # A spacer column keeps the two sets apart.
     columns = ["image"] * IMAGES_PER_SET + ["space"] + ["image"] * IMAGES_PER_SET
     grid = figure.subplots(
@@ -83,12 +83,15 @@ def draw(rows: dict[str, Tensor], axes: dict[str, float], output: Path) -> None:
         cells[IMAGES_PER_SET].set_axis_off()
         for place, image in zip(places, images, strict=True):
             _show(cells[place], image[0].numpy(), axes)
-        cells[places[0]].set_ylabel(f"{user}\nDoppler - body, Hz")
+        cells[places[0]].set_ylabel(f"{user}\nDoppler relative to body, Hz")
         _add_speed_axis(cells[places[-1]], axes["carrier_hz"])
     for place in places:
         grid[-1][place].set_xlabel("time, s")
-    grid[0][places[0]].set_title("Simulated radar, held out from training", loc="left", fontsize=13)
-    grid[0][places[IMAGES_PER_SET]].set_title("Generated for the same user", loc="left", fontsize=13)
+    # Only the outer axes carry numbers, as all images share their scales.
+    for cell in grid.flat:
+        cell.label_outer()
+    grid[0][places[0]].set_title("Simulated radar, held out from training", loc="left", fontsize=14, weight="bold")
+    grid[0][places[IMAGES_PER_SET]].set_title("Generated for the same user", loc="left", fontsize=14, weight="bold")
     colors = ScalarMappable(Normalize(axes["db_min"], axes["db_max"]), "jet")
     figure.colorbar(colors, ax=grid, label="echo strength, dB", shrink=0.5, pad=0.02)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +101,7 @@ def draw(rows: dict[str, Tensor], axes: dict[str, float], output: Path) -> None:
 def _show(cell: Axes, image: np.ndarray, axes: dict[str, float]) -> None:
     extent = (0, axes["window_s"], axes["doppler_min_hz"], axes["doppler_max_hz"])
     cell.imshow(image, cmap="jet", vmin=0, vmax=255, extent=extent, aspect="auto", interpolation="nearest")
-    cell.tick_params(labelsize=8)
+    cell.tick_params(labelsize=9)
 
 
 def _add_speed_axis(cell: Axes, carrier_hz: float) -> None:
@@ -106,8 +109,8 @@ def _add_speed_axis(cell: Axes, carrier_hz: float) -> None:
     hz_per_mps = 2 * carrier_hz / speed_of_light
     to_mps, to_hz = lambda hz: np.asarray(hz) / hz_per_mps, lambda mps: np.asarray(mps) * hz_per_mps
     right = cell.secondary_yaxis("right", functions=(to_mps, to_hz))
-    right.set_ylabel("radial speed - body, m/s")
-    right.tick_params(labelsize=8)
+    right.set_ylabel("speed relative to body, m/s")
+    right.tick_params(labelsize=9)
 
 
 if __name__ == "__main__":
