@@ -15,10 +15,10 @@ import torch
 from echoform_train.cli import parse
 from echoform_train.commands import augment
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.study import judging
-from echoform_train.study.generator import GeneratorConfig
+from echoform_train.study.generators.training import GeneratorConfig
 from echoform_train.study.plan import StudyConfig
 from echoform_train.study.stage_cache import write_json
+from echoform_train.study.stages import judging
 
 # A generator that was trained for a moment makes no walks.
 TINY = StudyConfig(

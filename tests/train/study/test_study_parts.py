@@ -12,10 +12,7 @@ import torch
 
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.scoring.metrics import memorised_share, nearest_two
-from echoform_train.study.augmentations import CLASSICAL
-from echoform_train.study.choosing import ROUNDS, Chosen, choose_images, why_not_kept
-from echoform_train.study.filtering import NO_WALK
-from echoform_train.study.findings import (
+from echoform_train.study.accuracy.tables import (
     arm_findings,
     condition_findings,
     copied_share,
@@ -24,7 +21,10 @@ from echoform_train.study.findings import (
     nearest_training,
     size_findings,
 )
-from echoform_train.study.generator import GeneratorConfig
+from echoform_train.study.classifiers.augmentations import CLASSICAL
+from echoform_train.study.generators.training import GeneratorConfig
+from echoform_train.study.images.filtering import NO_WALK
+from echoform_train.study.images.selection import ROUNDS, Chosen, choose_images, why_not_kept
 from echoform_train.study.plan import StudyConfig, images_a_user, parse_sizes, plan_tasks
 
 

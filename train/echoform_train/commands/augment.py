@@ -19,8 +19,8 @@ from echoform_train.engine.files import FACTS, PIPELINE, REPORT_DATA, REPORT_PAG
 from echoform_train.engine.parallel import usable_cores
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.exported import find_pipeline
-from echoform_train.study.dataset import images_to_add
-from echoform_train.study.generator import GeneratorConfig
+from echoform_train.study.generators.training import GeneratorConfig
+from echoform_train.study.images.augmented_dataset import images_to_add
 from echoform_train.study.plan import (
     Study,
     StudyConfig,
@@ -31,8 +31,8 @@ from echoform_train.study.plan import (
 )
 from echoform_train.study.report_data import assemble, draw_pictures
 from echoform_train.study.report_page import card_facts, write_page
+from echoform_train.study.run import run_study
 from echoform_train.study.stage_cache import write_json
-from echoform_train.study.stages_run import run_study
 
 STAGES, DATASET = "stages", "dataset"
 PER_USER = 100

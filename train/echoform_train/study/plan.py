@@ -16,10 +16,10 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.engine.files import FACTS
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.scoring.set_scores import NEIGHBOURS
-from echoform_train.study.comparisons import name_of_size
-from echoform_train.study.gain import across
-from echoform_train.study.generator import GeneratorConfig
-from echoform_train.study.real_subsets import choose
+from echoform_train.study.accuracy.comparisons import name_of_size
+from echoform_train.study.accuracy.measurement import across
+from echoform_train.study.generators.training import GeneratorConfig
+from echoform_train.study.images.subsets import choose
 
 ALL = "all"
 LEAST_IMAGES = 2

@@ -13,9 +13,9 @@ from torch import Tensor
 from echoform_train.data.painting import to_pictures
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.provenance import provenance
-from echoform_train.study.choosing import why_not_kept
-from echoform_train.study.comparisons import name_of_size
-from echoform_train.study.findings import (
+from echoform_train.study.accuracy.comparisons import name_of_size
+from echoform_train.study.accuracy.measurement import Verdict, verdict
+from echoform_train.study.accuracy.tables import (
     arm_findings,
     condition_findings,
     copied_share,
@@ -23,9 +23,9 @@ from echoform_train.study.findings import (
     nearest_training,
     size_findings,
 )
-from echoform_train.study.gain import Verdict, verdict
+from echoform_train.study.images.selection import why_not_kept
 from echoform_train.study.plan import Study, images_a_user
-from echoform_train.study.stages_run import Results
+from echoform_train.study.run import Results
 
 GALLERY_IMAGES = 4
 

@@ -13,10 +13,12 @@ from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.files import FACTS
 from echoform_train.engine.parallel import run_in_processes
 from echoform_train.engine.seeds import mix_seed
-from echoform_train.study.choosing import Chosen, choose_images
-from echoform_train.study.comparisons import Row
-from echoform_train.study.generator import pretrain, train_generator
-from echoform_train.study.judging import (
+from echoform_train.study.accuracy.comparisons import Row
+from echoform_train.study.generators.training import pretrain, train_generator
+from echoform_train.study.images.selection import Chosen, choose_images
+from echoform_train.study.plan import Study, Task
+from echoform_train.study.stage_cache import Stage, Stages, content_hash, folder_hash
+from echoform_train.study.stages.judging import (
     capped,
     has_images,
     hash_of_parts,
@@ -27,8 +29,6 @@ from echoform_train.study.judging import (
     measure_gain,
     show_confusion,
 )
-from echoform_train.study.plan import Study, Task
-from echoform_train.study.stage_cache import Stage, Stages, content_hash, folder_hash
 
 
 @dataclass(frozen=True)

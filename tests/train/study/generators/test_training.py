@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.spectrograms import load_spectrograms, to_pixels
-from echoform_train.study.generator import (
+from echoform_train.study.generators.training import (
     GeneratorConfig,
     draw_sample,
     known_conditions,

@@ -13,9 +13,7 @@ from tqdm.auto import tqdm
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.scoring.intervals import Interval
-from echoform_train.study.augmentations import CLASSICAL, REAL, Strips, recipe, without_recropping
-from echoform_train.study.classifiers import FAMILIES, hits, train_classifier
-from echoform_train.study.comparisons import (
+from echoform_train.study.accuracy.comparisons import (
     BEST,
     BOTH,
     GENERATED,
@@ -25,6 +23,8 @@ from echoform_train.study.comparisons import (
     name_of_size,
     paired,
 )
+from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL, Strips, recipe, without_recropping
+from echoform_train.study.classifiers.training import FAMILIES, hits, train_classifier
 
 Word = Literal["helps", "no measurable effect", "hurts"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from echoform_train.radar.gait_features import gait_features, to_level
-from echoform_train.study.physics import (
+from echoform_train.study.gait.limits import (
     Limit,
     judge_features,
     learn_headings,

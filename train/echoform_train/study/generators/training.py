@@ -21,10 +21,11 @@ from echoform_train.engine.files import AXES, PIPELINE, SPLIT
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
 from echoform_train.latent_diffusion.sampling import load_pipeline
-from echoform_train.radar.body import CONDITIONS
-from echoform_train.radar.simulation import SimulationConfig, simulate
+from echoform_train.radar.loads import CONDITIONS
+from echoform_train.radar.simulation import simulate
+from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.study.training_copies import export_unrolled, learning_material
+from echoform_train.study.generators.training_copies import export_unrolled, learning_material
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
 

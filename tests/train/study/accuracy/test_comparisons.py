@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from echoform_train.study.augmentations import CLASSICAL, REAL
-from echoform_train.study.comparisons import BEST, BOTH, GENERATED, Row, accuracy_interval, best_classical, paired
-from echoform_train.study.gain import paired_difference
+from echoform_train.study.accuracy.comparisons import (
+    BEST,
+    BOTH,
+    GENERATED,
+    Row,
+    accuracy_interval,
+    best_classical,
+    paired,
+)
+from echoform_train.study.accuracy.measurement import paired_difference
+from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
 
 
 def row(arm: str, accuracy: float, seed: int, **facts: Any) -> Row:

@@ -19,7 +19,7 @@ from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_pixels
 from echoform_train.engine.files import FACTS
 from echoform_train.latent_diffusion.export import export_pipeline
-from echoform_train.study.augmentations import Strips, time_roll
+from echoform_train.study.classifiers.augmentations import Strips, time_roll
 
 ROLLED = "rolled"
 """The condition that says whether an image shows where its roll was closed."""

@@ -14,7 +14,7 @@ import torch
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.study.dataset import file_names, first_of_each_user, images_to_add, write_dataset
+from echoform_train.study.images.augmented_dataset import file_names, first_of_each_user, images_to_add, write_dataset
 
 
 @pytest.fixture(scope="module")

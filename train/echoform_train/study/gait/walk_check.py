@@ -11,7 +11,7 @@ from torch import Tensor
 
 from echoform_train.data.spectrograms import Spectrograms
 from echoform_train.radar.gait_features import Middle, gait_features, middle_of, to_level
-from echoform_train.study.physics import Features, Limit, learn_headings, learn_limits, possible
+from echoform_train.study.gait.limits import Features, Limit, learn_headings, learn_limits, possible
 
 
 @dataclass(frozen=True, kw_only=True)

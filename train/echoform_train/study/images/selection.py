@@ -18,12 +18,12 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.scoring.judge import train_judge
-from echoform_train.study.classifiers import BATCH_SIZE
-from echoform_train.study.dataset import first_of_each_user
-from echoform_train.study.filtering import KEPT, Selection, agree, select
-from echoform_train.study.generator import GeneratorConfig, draw_sample
+from echoform_train.study.classifiers.training import BATCH_SIZE
+from echoform_train.study.gait.walk_check import Walks
+from echoform_train.study.generators.training import GeneratorConfig, draw_sample
+from echoform_train.study.images.augmented_dataset import first_of_each_user
+from echoform_train.study.images.filtering import KEPT, Selection, agree, select
 from echoform_train.study.stage_cache import write_json, write_tensors
-from echoform_train.study.walks import Walks
 
 ROUNDS = 3
 """How often is drawn, where near-duplicates leave too few."""

@@ -16,13 +16,13 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.scoring.set_scores import NEIGHBOURS
-from echoform_train.study.augmentations import Strips, recipe
-from echoform_train.study.choosing import Chosen
-from echoform_train.study.classifiers import FAMILIES, logits_of, train_classifier
-from echoform_train.study.comparisons import BEST, BOTH, Row, best_classical, name_of_size
-from echoform_train.study.dataset import first_of_each_user, write_dataset
-from echoform_train.study.findings import gait_findings, nearest_training
-from echoform_train.study.gain import GainSettings, measure
+from echoform_train.study.accuracy.comparisons import BEST, BOTH, Row, best_classical, name_of_size
+from echoform_train.study.accuracy.measurement import GainSettings, measure
+from echoform_train.study.accuracy.tables import gait_findings, nearest_training
+from echoform_train.study.classifiers.augmentations import Strips, recipe
+from echoform_train.study.classifiers.training import FAMILIES, logits_of, train_classifier
+from echoform_train.study.images.augmented_dataset import first_of_each_user, write_dataset
+from echoform_train.study.images.selection import Chosen
 from echoform_train.study.plan import Study, Task, count_comparable
 from echoform_train.study.stage_cache import Stage, Stages, content_hash, write_json
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from echoform_train.data.spectrograms import Spectrograms, load_spectrograms
-from echoform_train.study.training_copies import closes, learning_material, make_copies
+from echoform_train.study.generators.training_copies import closes, learning_material, make_copies
 
 WIDTH = 16
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from echoform_train.study.filtering import (
+from echoform_train.study.images.filtering import (
     COPY_OF_KEPT,
     COPY_OF_REAL,
     KEPT,

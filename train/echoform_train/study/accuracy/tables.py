@@ -15,8 +15,7 @@ from echoform_train.scoring.classifier_training import shrink
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.scoring.intervals import Interval
 from echoform_train.scoring.metrics import Nearest, nearest_two
-from echoform_train.study.augmentations import REAL
-from echoform_train.study.comparisons import (
+from echoform_train.study.accuracy.comparisons import (
     ARMS,
     BEST,
     BOTH,
@@ -26,9 +25,10 @@ from echoform_train.study.comparisons import (
     best_classical,
     name_of_size,
 )
-from echoform_train.study.gain import paired_difference
-from echoform_train.study.physics import wasserstein
-from echoform_train.study.walks import Walks
+from echoform_train.study.accuracy.measurement import paired_difference
+from echoform_train.study.classifiers.augmentations import REAL
+from echoform_train.study.gait.limits import wasserstein
+from echoform_train.study.gait.walk_check import Walks
 
 SHOWN = {"real": REAL, "classical": BEST, "generated": GENERATED, "both": BOTH}
 """The four arms of a page by their names in report.json."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from echoform_train.data.spectrograms import Spectrograms
-from echoform_train.study.real_subsets import choose
+from echoform_train.study.images.subsets import choose
 
 
 def spectrograms(windows: dict[str, list[int]], recordings_known: bool = True) -> Spectrograms:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms, to_model, to_pixels
-from echoform_train.study.augmentations import (
+from echoform_train.study.classifiers.augmentations import (
     ALL,
     AUGMENTATIONS,
     CLASSICAL,

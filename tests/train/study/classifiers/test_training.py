@@ -10,8 +10,8 @@ from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import Spectrograms, to_pixels
-from echoform_train.study.augmentations import Strips, time_roll
-from echoform_train.study.classifiers import FAMILIES, hits, logits_of, train_classifier
+from echoform_train.study.classifiers.augmentations import Strips, time_roll
+from echoform_train.study.classifiers.training import FAMILIES, hits, logits_of, train_classifier
 
 
 def lines(count: int, seed: int, size: int = 32, num_users: int = 3) -> tuple[Tensor, Tensor]:

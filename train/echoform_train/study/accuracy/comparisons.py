@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from echoform_train.scoring.intervals import Interval, mean_interval
-from echoform_train.study.augmentations import CLASSICAL, REAL
+from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
 
 GENERATED = "real + generated"
 BOTH = "best classical + generated"

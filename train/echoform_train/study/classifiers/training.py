@@ -18,7 +18,7 @@ from echoform_train.engine.seeds import mix_seed
 from echoform_train.scoring.classifier_training import LABEL_SMOOTHING, MIN_SIDE, shrink
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.scoring.judge import Judge
-from echoform_train.study.augmentations import Augmentation, Strips
+from echoform_train.study.classifiers.augmentations import Augmentation, Strips
 
 # Chosen on validation recordings of 31 simulated people with 10 images each, so that no arm stands on a weak rival.
 # Many small steps beat few large ones: by real images alone the ResNet names 39 % in batches of 64, 49 % in batches of

@@ -13,10 +13,10 @@ from torch import Tensor
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
 from echoform_train.data.split import Split
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.study.augmentations import CLASSICAL, REAL, RECROPPING
-from echoform_train.study.comparisons import BOTH, GENERATED, Row, best_classical
-from echoform_train.study.gain import GainSettings, Verdict, across, measure, verdict
-from echoform_train.study.real_subsets import choose
+from echoform_train.study.accuracy.comparisons import BOTH, GENERATED, Row, best_classical
+from echoform_train.study.accuracy.measurement import GainSettings, Verdict, across, measure, verdict
+from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL, RECROPPING
+from echoform_train.study.images.subsets import choose
 
 SETTINGS = GainSettings(
     sizes=(2, None), seeds=(3, 4), screening_seeds=1, families=("ResNet",), train_images=64, window_s=3.0

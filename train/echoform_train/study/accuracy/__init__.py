@@ -1,0 +1,1 @@
+"""Accuracies of classifiers: measured, compared with each other, and summed up in a verdict."""

@@ -1,0 +1,1 @@
+"""The classifiers of a study: classical augmentations, networks and their training."""
