@@ -80,7 +80,7 @@ def test_the_page_of_flags_is_what_the_flags_say(script: ModuleType):
 def test_the_page_of_flags_holds_exactly_the_flags_that_the_program_takes(
     verb: str, script: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "100")  # wider, and help is laid out in several columns
     with pytest.raises(SystemExit):
         cli.main([*verb.split(), "--help"])
     shown = capsys.readouterr().out
