@@ -1,4 +1,4 @@
-.PHONY: check lint test slow
+.PHONY: check lint test slow fix-copies docs
 check: lint test
 
 lint:
@@ -12,3 +12,10 @@ test:
 
 slow:
 	pytest -m slow
+
+fix-copies:
+	python tests/fix_copies.py
+
+docs:
+	python docs/command_line.py
+	python docs/train_readme.py

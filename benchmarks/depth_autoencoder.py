@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet50
 
 from echoform import DepthAutoencoder
-from echoform.depth_autoencoder import COSINE_SIZES, SIZES
+from echoform.depth_sizes import COSINE_SIZES, SIZES
 from echoform_train.engine.provenance import provenance
 
 

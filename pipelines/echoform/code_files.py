@@ -1,40 +1,35 @@
-"""Names of the code files that travel. Those files import nothing of ours: each holds copies of these functions."""
+"""Names and copies of the code files that are saved beside models; those files hold copies of `copy_code`.
+
+A saved code file has a hash of its content in its name, because diffusers keeps one module per name in a process: of
+two versions under one name, the second would replace the first, in pipelines that are in use and in what they save.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from pathlib import Path, PurePath
 
 
 def plain_stem(stem: str) -> str:
-    """Name of a code file, without its suffix and without the hash that `travelling_stem` gives it."""
+    """Name of a code file, without its suffix and without the hash that `copy_code` adds."""
     return re.sub(r"_[0-9a-f]{8}\Z", "", stem)
 
 
-def travelling_stem(code: Path) -> str:
-    """Name under which a code file travels: its own and 8 hexadecimal digits of the sha256 of its content.
-
-    diffusers keeps one module a name, for all repositories that a process loads: under one name the version that comes
-    second would take the place of the first, in pipelines that are at work and in what they save.
-    """
-    return f"{plain_stem(code.stem)}_{hashlib.sha256(code.read_bytes()).hexdigest()[:8]}"
+def copy_code(code: Path, folder: Path) -> str:
+    """Copy a code file to a folder in place of its other versions; returns its new name, which ends in a hash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content, plain = code.read_bytes(), re.sub(r"_[0-9a-f]{8}\Z", "", code.stem)
+    for version in (f"{plain}.py", f"{plain}_{'[0-9a-f]' * 8}.py"):
+        for other in folder.glob(version):
+            if not other.samefile(code):
+                other.unlink()
+    name = f"{plain}_{hashlib.sha256(content).hexdigest()[:8]}"
+    (folder / f"{name}.py").write_bytes(content)
+    return name
 
 
 def versions_of(code: PurePath) -> list[str]:
-    """Patterns of the names that the versions of a code file have or had: without a hash, and with any."""
-    stem = plain_stem(code.stem)
-    return [code.with_name(f"{name}.py").as_posix() for name in (stem, f"{stem}_{'[0-9a-f]' * 8}")]
-
-
-def copy_code(code: Path, folder: Path) -> None:
-    """Copy a code file to a folder under its travelling name, in place of the versions of it that lie there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / f"{travelling_stem(code)}.py"
-    if not (copy.exists() and copy.samefile(code)):
-        shutil.copyfile(code, copy)
-    for pattern in versions_of(PurePath(code.name)):
-        for version in folder.glob(pattern):
-            if version != copy and not version.samefile(code):
-                version.unlink()
+    """Glob patterns for the names that versions of a code file have or had: without a hash, and with any hash."""
+    plain = plain_stem(code.stem)
+    return [code.with_name(name).as_posix() for name in (f"{plain}.py", f"{plain}_{'[0-9a-f]' * 8}.py")]

@@ -1,4 +1,4 @@
-"""Pictures to feature maps and back: a VGG encoder and its mirror, of the family of SegNet."""
+"""Images to feature maps and back: a VGG encoder and its mirror, of the SegNet family."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ ACTIVATIONS: dict[str, tuple[float, float]] = {
     "sigmoid": (0.0, 1.0),
     "tanh": (-1.0, 1.0),
 }
-"""What each output activation can say."""
+"""Smallest and largest value of each output activation."""
 
 DATA_RANGES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-"""How pixels in 0..1 become model range: (pixel - mean) / deviation of red, green and blue; grey takes their means."""
+"""How pixels in 0..1 become model range: (pixel - mean) / deviation per red, green and blue; grey takes their means."""
 
 Indices = tuple[Tensor, ...]
-"""Of each max-pooling, finest first, where in its map each maximum stood; int64 [B, C, h, w]."""
+"""Per max-pooling, finest first, the position of each maximum in its map; int64 [B, C, h, w]."""
 
 
 @dataclass
 class ConvEncoderOutput(BaseOutput):
-    """What the encoder makes of images."""
+    """Encoded images."""
 
     latents: Tensor
-    """float [B, D, h, w]; of a variational model the means."""
+    """float [B, D, h, w]; the means if the model is variational."""
 
     log_variance: Tensor | None = None
-    """float [B, D, h, w] of a variational model."""
+    """float [B, D, h, w] if the model is variational."""
 
     indices: Indices | None = None
-    """Where the maxima stood, of a model that unpools by them."""
+    """Positions of the maxima if the model unpools by them."""
 
 
 @dataclass
@@ -61,23 +61,23 @@ class ConvDecoderOutput(BaseOutput):
     """Decoded images."""
 
     sample: Tensor
-    """float [B, C, H, W], in the model's range but for overshoot where there is no output activation."""
+    """float [B, C, H, W], in the model's range; it may overshoot if there is no output activation."""
 
 
 @dataclass
 class ConvAutoencoderOutput(ConvEncoderOutput, ConvDecoderOutput):
-    """Decoded images and what they were decoded from."""
+    """Decoded images and the latents that they were decoded from."""
 
 
 class ConvAutoencoder(ModelMixin, ConfigMixin):
-    """Pictures to feature maps at 1/32 of the side and back, by the layers of VGG and their mirror.
+    """Images to feature maps at 1/32 of the side and back, by the layers of VGG and their mirror.
 
-    Each level of the encoder is 3x3 convolutions (with batch norm or without, and ReLU) and a 2x2 max-pooling; the
+    Each level of the encoder is 3x3 convolutions (with or without batch norm, and ReLU) and a 2x2 max-pooling; the
     decoder doubles the map and runs as many convolutions back. Doubling is either max-unpooling, which puts each value
-    where the encoder found the maximum, or a transposed convolution, which knows only the latents.
+    where the encoder found the maximum, or a transposed convolution, which uses only the latents.
 
-    Where maxima stood is told to the decoder beside the latents. Decoded from latents alone, an unpooling decoder puts
-    each value into the first (upper left) corner of its 2x2 square.
+    The positions of the maxima go to the decoder beside the latents. Decoded from latents alone, an unpooling decoder
+    puts each value into the first (upper left) corner of its 2x2 square.
 
     Source: VGG, Simonyan and Zisserman 2015 (arXiv:1409.1556), configurations B and D; SegNet, Badrinarayanan et al.
     2017 (arXiv:1511.00561), section 3; the variational option, Kingma and Welling 2014 (arXiv:1312.6114).
@@ -91,16 +91,16 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         in_channels: 1 for grey, 3 for RGB.
         block_out_channels: Width of each level, finest first.
         layers_per_block: Convolutions of each level.
-        batch_norm: Whether batch norm follows each convolution but the last.
+        batch_norm: Whether batch norm follows each convolution except the last.
         upsampling: "unpool" by the indices of the maxima, or "transpose".
         output_activation: "none", "sigmoid" or "tanh".
-        data_range: Which of `DATA_RANGES` images come in and go out in.
-        latent_channels: Channels of the latents, made by 1x1 convolutions; None leaves the last level's maps as they
-            are, which a variational model cannot, so that it then has as many as the last level is wide.
+        data_range: Range of images in and out, among `DATA_RANGES`.
+        latent_channels: Channels of the latents, made by 1x1 convolutions. None leaves the last level's maps as they
+            are; a variational model always has the convolutions, and then as many channels as the last level.
         variational: Whether the latents are a normal distribution that training pulls towards the standard one.
 
     Raises:
-        ValueError: If sizes and widths do not fit together, or the output activation cannot say what the data hold.
+        ValueError: If sizes and widths do not fit together, or the output activation does not cover the data range.
     """
 
     _supports_gradient_checkpointing = True
@@ -127,16 +127,18 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         widths = (in_channels, *block_out_channels)
         deepest = block_out_channels[-1]
         self.latent_channels = deepest if latent_channels is None else latent_channels
+        # Level k of the encoder is module k, finest first.
         levels = list(zip(pairwise(widths), layers_per_block, strict=True))
         self.encoder = nn.ModuleList(
             [_convolutions((before, *(width,) * layers), batch_norm) for (before, width), layers in levels]
         )
+        # A variational model has a mean and a variance per latent channel.
         self.to_latents, self.from_latents = nn.Identity(), nn.Identity()
         if latent_channels is not None or variational:
             numbers = 2 * self.latent_channels if variational else self.latent_channels
             self.to_latents = nn.Conv2d(deepest, numbers, kernel_size=1)
             self.from_latents = nn.Conv2d(self.latent_channels, deepest, kernel_size=1)
-        # Module k of each list is level k, finest first; the last convolution of all is `conv_out`.
+        # Level k of the decoder is module k of both lists; the very last convolution is `conv_out`.
         self.doubling = nn.ModuleList(
             [_doubling(width, upsampling) for width in block_out_channels]  # [B, C, h, w] to [B, C, 2h, 2w]
         )
@@ -157,7 +159,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def encode(self, images: Tensor) -> ConvEncoderOutput:
-        """Feature maps of images, and where their maxima stood.
+        """Feature maps of images, and the positions of their maxima.
 
         Args:
             images: float [B, in_channels, H, W] in the model's range; H and W divisible by 2 to the number of levels.
@@ -171,15 +173,17 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"images must be [B, {channels}, H, W] with H and W divisible by {factor}, got {list(images.shape)}"
             )
+        # Every level keeps the positions of its maxima, with which the decoder can unpool.
         features, indices = images, []
         for convolutions in self.encoder:
             features = _run(self, convolutions, features)
-            features, where = F.max_pool2d(features, kernel_size=2, return_indices=True)  # [B, C, h/2, w/2]
-            indices.append(where)
+            features, positions = F.max_pool2d(features, kernel_size=2, return_indices=True)  # [B, C, h/2, w/2]
+            indices.append(positions)
         kept = tuple(indices) if self.config["upsampling"] == "unpool" else None
         latents = self.to_latents(features)
         if not self.config["variational"]:
             return ConvEncoderOutput(latents=latents, indices=kept)
+        # The limits keep the variance finite and above 0 in float32.
         mean, log_variance = latents.chunk(2, dim=1)
         return ConvEncoderOutput(latents=mean, log_variance=log_variance.clamp(-30, 20), indices=kept)
 
@@ -189,8 +193,8 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
 
         Args:
             latents: float [B, D, h, w].
-            indices: Where the maxima stood, as `encode` gave them. None decodes from the latents alone: an unpooling
-                decoder then puts each value into the upper left corner of its square.
+            indices: Positions of the maxima from `encode`. None decodes from the latents alone: an unpooling decoder
+                then puts each value into the upper left corner of its square.
 
         Raises:
             ValueError: If the shapes do not fit the model, or indices are given to one that does not unpool.
@@ -202,6 +206,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
             raise ValueError(f"indices are for upsampling 'unpool', got them for {self.config['upsampling']!r}")
         if indices is not None and len(indices) != levels:
             raise ValueError(f"indices must be one tensor for each of {levels} levels, got {len(indices)}")
+        # Back through the levels, each doubled in the way that the model was built for.
         features = self.from_latents(latents)
         for level in reversed(range(levels)):
             if self.config["upsampling"] == "unpool":
@@ -214,21 +219,21 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         return ConvDecoderOutput(sample=activation[self.config["output_activation"]](images))
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> ConvAutoencoderOutput:
-        """Encode and decode, with the places of the maxima where the model unpools.
+        """Encode and decode, with the positions of the maxima if the model unpools.
 
         Args:
-            images: As of `encode`.
-            noise: Standard normal, the shape of the latents: a variational model decodes a sample with it, and its
-                mean where it is None.
+            images: float [B, in_channels, H, W], see `encode`.
+            noise: Standard normal, of the shape of the latents, with which a variational model decodes a sample; None
+                decodes the mean.
 
         Raises:
-            ValueError: If the shapes do not fit the model, or there is noise for one that is not variational.
+            ValueError: If the shapes do not fit the model, or noise is given to a model that is not variational.
         """
         encoded = self.encode(images)
         latents = encoded.latents
         if noise is not None:
             if encoded.log_variance is None:
-                raise ValueError("noise is for a variational model, got it for one that is not")
+                raise ValueError("noise is for a variational model, this one is not variational")
             # The reparameterisation of Kingma and Welling 2014, section 2.4.
             latents = latents + (0.5 * encoded.log_variance).exp() * noise
         sample = self.decode(latents, encoded.indices).sample
@@ -251,23 +256,23 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         return torch.tensor(mean).to(like)[:, None, None], torch.tensor(deviation).to(like)[:, None, None]
 
     def _initialise(self, upsampling: str) -> None:
-        """He initialisation (He et al. 2015, arXiv:1502.01852), so that plain stacks of 26 convolutions train too."""
+        """He initialisation (He et al. 2015, arXiv:1502.01852), with which plain stacks of 26 convolutions train."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 linear = module in (self.conv_out, self.to_latents, self.from_latents)
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if linear else "relu")
                 nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
-            elif isinstance(module, nn.ConvTranspose2d):  # linear, and each output pixel has one place of the kernel
+            elif isinstance(module, nn.ConvTranspose2d):  # linear, and one kernel weight per input and output pixel
                 nn.init.normal_(module.weight, std=module.in_channels**-0.5)
                 nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
         if upsampling == "unpool":
-            # Three of four values are zero after unpooling: twice the weights keep the variance.
+            # Three of four values are zero after unpooling: doubled weights keep the variance.
             for level, convolutions in enumerate(self.decoder):
                 first = next((m for m in convolutions.modules() if isinstance(m, nn.Conv2d)), None)
                 assert first is not None or level == 0
                 with torch.no_grad():
                     (self.conv_out if first is None else first).weight.mul_(2)
-        # Begin near the middle of what the data hold, whatever the activation.
+        # Begin near the middle of the data range, whatever the activation.
         with torch.no_grad():
             self.conv_out.weight.mul_(0.1)
             if self.config["output_activation"] == "none":
@@ -277,7 +282,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
 
 
 def unpool(features: Tensor, indices: Tensor | None) -> Tensor:
-    """Double a map: each value goes where the maximum stood, zeros elsewhere.
+    """Double a map: each value goes to the position of its maximum, zeros elsewhere.
 
     Args:
         features: float [B, C, h, w].
@@ -295,13 +300,13 @@ def unpool(features: Tensor, indices: Tensor | None) -> Tensor:
 
 
 def channel_range(data_range: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each of 1 or 3 channels, by which pixels in 0..1 become model range."""
+    """Mean and deviation of each of 1 or 3 channels, with which pixels in 0..1 become model range."""
     mean, deviation = DATA_RANGES[data_range]
     return (mean, deviation) if channels == 3 else ((sum(mean) / 3,), (sum(deviation) / 3,))
 
 
 def check_activation(output_activation: str, data_range: str) -> None:
-    """Refuse an output activation that cannot say exactly what the data hold.
+    """Refuse an output activation whose range is not exactly that of the data.
 
     Raises:
         ValueError: With the reason, or if a name is unknown.

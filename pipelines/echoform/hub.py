@@ -1,37 +1,35 @@
-"""The way to the Hub: an exported folder becomes one commit of a repository, or the repository stays as it was."""
+"""The way to the Hub: a folder or model becomes one commit of a repository, or the repository stays as it was."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import math
-import re
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TypeVar
 
-import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
 from huggingface_hub.utils import httpx
 
 from echoform.code_files import versions_of
+from echoform.hub_card import CARD, card_of_model, merge_card
 
-CARD = "README.md"
-PRINTED = "echoform_printed"
-"""Key of a card's metadata: hash of the text below them as it was printed, by which a person's edit is seen."""
+RepoType = Literal["model", "dataset"]
+Result = TypeVar("Result")
 
 _AT_ROOT = ("model_index.json", CARD, "facts.json", "scores.json", "fingerprint.json")
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _DATA = (".md", ".json", ".jsonl", ".parquet", ".png", ".tif", ".tiff")
 
-_PASSING = (408, 412, 429, 500, 502, 503, 504)  # 412: somebody else committed meanwhile
+_PASSING = (408, 412, 429, 500, 502, 503, 504)
+"""HTTP status codes of failures that pass; 412 means that somebody else committed at the same time."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +39,7 @@ class PushError(RuntimeError):
 
     Args:
         message: The sentence.
-        reason: Its part that says why.
+        reason: The part of the sentence that says why.
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -53,6 +51,10 @@ class _Refused(Exception):
     """Why trying again would not help."""
 
 
+class _IsPublic(_Refused):
+    """The repository is public already, but the push was to be private."""
+
+
 def push_folder(
     folder: Path,
     repo_id: str,
@@ -62,70 +64,54 @@ def push_folder(
     token: str | None = None,
     commit_message: str | None = None,
     create_pr: bool = False,
-    repo_type: Literal["model", "dataset"] = "model",
+    repo_type: RepoType = "model",
     what_continues: str | None = None,
     attempts: int = 3,
     first_wait_s: float = 2.0,
 ) -> str:
-    """Upload an exported folder in one commit; the same content again makes none.
+    """Upload an exported folder in one commit; pushing the same content again makes no commit.
 
-    What travels is listed at `travelling_files`. From a model's repository nothing is deleted but other versions of the
-    code that is pushed, so that a variant can stand beside the other weights; from a data set the tables that the
-    folder does not hold are. A card that a person edited keeps their text: see `merge_card`. What may pass (a busy
-    server, a lost connection, somebody else's commit in between) is tried again after waits that double.
+    `travelling_files` lists what is uploaded. In a model's repository nothing is deleted but other versions of the
+    pushed code, so that a variant can stand beside the other weights; in a data set's repository, tables that the
+    folder does not hold are deleted. A card that a person edited keeps its text: see `merge_card`. Failures that may
+    pass (a busy server, a lost connection, a commit by somebody else in between) are tried again after waits that
+    double.
 
     Args:
         folder: What `save_pretrained` or a training wrote.
-        repo_id: "user/name", or a name in the namespace of the token; made where it does not exist.
-        private: Whether a repository that has to be made is private. Default: as the namespace has it.
-        revision: Branch to commit to, made from `main` where it does not exist.
-        token: Default: HF_TOKEN, or what `hf auth login` keeps.
+        repo_id: "user/name", or a name in the token's own namespace. A repository that does not exist is made.
+        private: Whether a repository that has to be made is private; None follows the namespace's setting.
+        revision: Branch to commit to, made from `main` if it does not exist; None is main.
+        token: Token of the Hub; None uses HF_TOKEN or what `hf auth login` stored.
         commit_message: Title of the commit.
         create_pr: Open a pull request instead of committing.
-        repo_type: Of a data set every table, picture and Markdown file of the folder travels.
-        what_continues: End of the sentence of a `PushError`. Default: that the folder is whole, and the command line
-            that pushes it; of a data set, that the same command tries again.
-        attempts: How often to try at most.
-        first_wait_s: Seconds before the second attempt.
+        repo_type: From a data set, every table, image and Markdown file of the folder is uploaded.
+        what_continues: End of the sentence of a `PushError`; None says that the folder is whole and gives the command
+            line that pushes it, or, for a data set, that the same command tries again.
+        attempts: Highest number of tries.
+        first_wait_s: Seconds before the second try.
 
     Returns:
-        The URL of the commit or pull request; of the latest commit where nothing had to change.
+        URL of the commit or pull request, or of the latest commit if nothing had to change.
 
     Raises:
-        FileNotFoundError: If the folder is no exported one.
-        ValueError: If it holds weights that are not safetensors, or the name of the repository cannot be one.
+        FileNotFoundError: If the folder is no exported folder.
+        ValueError: If it holds weights that are not safetensors, or the repository's name is not allowed.
         PushError: If the push failed; the branch is then as it was.
     """
     files = travelling_files(folder) if repo_type == "model" else _files_of_data(folder)
     title = commit_message or f"Upload {folder.resolve().name} with echoform"
-    api = HfApi(token=token)
+    target = _Target(HfApi(token=token), repo_id, private, revision, repo_type)
 
     def attempt() -> str:
-        full_id = _ready_repository(api, repo_id, private, repo_type)
-        head = _head(api, full_id, revision, repo_type)
-        operations: list[Any] = [
-            CommitOperationAdd(path.as_posix(), folder / path) for path in files if path != Path(CARD)
-        ]
-        if Path(CARD) in files:
-            operations.append(CommitOperationAdd(CARD, _merged_card(api, folder, full_id, head, repo_type)))
-        there = [sibling.rfilename for sibling in head.siblings or []]
-        operations += [CommitOperationDelete(path) for path in _replaced(there, files, repo_type)]
-        try:
-            commit = api.create_commit(
-                full_id,
-                operations,
-                commit_message=title,
-                revision=revision,
-                create_pr=create_pr,
-                parent_commit=head.sha,
-                repo_type=repo_type,
-            )
-        except ValueError as error:  # the Hub checks a card's metadata before anything is uploaded
-            raise _Refused(" ".join(str(error).split())) from error
-        return commit.pr_url or commit.commit_url
+        full_id, head = target.open()
+        contents: dict[str, Path | bytes] = {path.as_posix(): folder / path for path in files}
+        if CARD in contents:
+            contents[CARD] = _merged_card(target, folder / CARD, full_id, head)
+        return target.commit(full_id, head, contents, title, create_pr)
 
     try:
-        return _insist(attempt, attempts, first_wait_s)
+        return _retry(attempt, attempts, first_wait_s)
     except _Refused as refused:
         if what_continues is None and repo_type == "dataset":
             what_continues = "nothing there has changed, and the same command tries again"
@@ -135,45 +121,118 @@ def push_folder(
         raise PushError(f"nothing was pushed to {repo_id}: {refused}; {what_continues}", str(refused)) from refused
 
 
+def push_model(
+    model: Any,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    create_pr: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    commit_message: str | None = None,
+    subfolder: str | None = None,
+    safe_serialization: bool = True,
+    variant: str | None = None,
+    max_shard_size: int | str | None = None,
+) -> str:
+    """Upload what `save_pretrained` of a model or pipeline writes, in one commit; the same content again makes none.
+
+    This is what `push_to_hub` of the classes of echoform does. A card in the repository stays as it is; a repository
+    without a card gets one, see `card_of_model`. Failures that may pass are tried again, as in `push_folder`.
+
+    Args:
+        model: A model or pipeline with `save_pretrained`.
+        repo_id: "user/name", or a name in the token's own namespace. A repository that does not exist is made.
+        private: Whether a repository that has to be made is private; None follows the namespace's setting.
+        create_pr: Open a pull request instead of committing.
+        revision: Branch to commit to, made from `main` if it does not exist; None is main.
+        token: Token of the Hub; None uses HF_TOKEN or what `hf auth login` stored.
+        commit_message: Title of the commit.
+        subfolder: Folder of the repository that gets the files; None is its root.
+        safe_serialization: Must be True; the name is that of diffusers.
+        variant: Infix of the weights' file names, such as "fp16".
+        max_shard_size: Cut weights into files of at most this size, such as "5GB".
+
+    Returns:
+        URL of the commit or pull request, or of the latest commit if nothing had to change.
+
+    Raises:
+        ValueError: If weights should be pickled, or a push to a public repository should be private.
+        PushError: If the push failed; the branch is then as it was.
+    """
+    target = _Target(HfApi(token=token), repo_id, private, revision, "model")
+    title = commit_message or f"Upload {type(model).__name__}"
+    loading = {name: value for name, value in {"revision": revision, "variant": variant}.items() if value}
+    saving: dict[str, Any] = {"safe_serialization": safe_serialization, "variant": variant}
+    saving |= {} if max_shard_size is None else {"max_shard_size": max_shard_size}
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model.save_pretrained(folder, **saving)
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+        def attempt() -> str:
+            full_id, head = target.open()
+            contents: dict[str, Path | bytes] = {
+                PurePosixPath(subfolder or "", path.relative_to(folder).as_posix()).as_posix(): path for path in files
+            }
+            if subfolder is None and CARD not in _names_in(head):
+                contents |= card_of_model(
+                    model, full_id, {name: value for name, value in loading.items() if value}, token
+                )
+            return target.commit(full_id, head, contents, title, create_pr)
+
+        try:
+            return _retry(attempt, attempts=3, first_wait_s=2.0)
+        except _IsPublic as refused:
+            raise ValueError(
+                f"private needs a new repository or one that is private already, got {repo_id}"
+            ) from refused
+        except _Refused as refused:
+            raise PushError(
+                f"nothing was pushed to {repo_id}: {refused}; nothing there has changed", str(refused)
+            ) from refused
+
+
 def check_access(
     repo_id: str,
     *,
     private: bool | None = None,
     token: str | None = None,
-    repo_type: Literal["model", "dataset"] = "model",
+    repo_type: RepoType = "model",
     attempts: int = 3,
     first_wait_s: float = 2.0,
 ) -> str:
-    """Make sure before hours of work that its result can be pushed; makes the repository where there is none.
+    """Make sure, before hours of work, that its result can be pushed; makes the repository if it does not exist.
 
     Args:
-        repo_id: As of `push_folder`, and so are the others.
-        private: See there.
-        token: See there.
-        repo_type: See there.
-        attempts: See there.
-        first_wait_s: See there.
+        repo_id: "user/name", or a name in the token's own namespace.
+        private: Whether a repository that has to be made is private; None follows the namespace's setting.
+        token: Token of the Hub; None uses HF_TOKEN or what `hf auth login` stored.
+        repo_type: Model or data set.
+        attempts: Highest number of tries.
+        first_wait_s: Seconds before the second try.
 
     Returns:
         The full id of the repository, "user/name".
 
     Raises:
-        PushError: If the token is missing, unknown or may not write there, or a public repository was to be private.
+        PushError: If the token is missing, unknown or may not write there, or a public repository should be private.
     """
     api = HfApi(token=token)
 
     def attempt() -> str:
         who = api.whoami()
-        own = {who["name"], *(organisation["name"] for organisation in who.get("orgs", []))}
+        writable = {who["name"], *(organisation["name"] for organisation in who.get("orgs", []))}
         namespace = repo_id.partition("/")[0] if "/" in repo_id else who["name"]
-        if namespace not in own:
+        if namespace not in writable:
             raise _Refused(f"the token is of {who['name']}, who cannot write under {namespace}/")
         if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
             raise _Refused("the token may only read; make one that may write")
-        return _ready_repository(api, repo_id, private, repo_type)
+        return _Target(api, repo_id, private, None, repo_type).make()
 
     try:
-        return _insist(attempt, attempts, first_wait_s)
+        return _retry(attempt, attempts, first_wait_s)
     except _Refused as refused:
         raise PushError(f"nothing can be pushed to {repo_id}: {refused}", str(refused)) from refused
 
@@ -195,11 +254,11 @@ def retry_command(
 
 
 def travelling_files(folder: Path) -> list[Path]:
-    """What of an exported folder goes to the Hub, as sorted paths below it.
+    """The files of an exported folder that are uploaded, as sorted paths below it.
 
-    At the root: the card, facts, scores, fingerprint and pictures. At the root and in the components that
-    model_index.json names: configurations, safetensors and code. Checkpoints, logs, the split (it names every file of
-    the data, which publish it themselves) and pickles stay.
+    At the root: card, facts, scores, fingerprint and images. At the root and in the components that model_index.json
+    names: configurations, safetensors and code. Checkpoints, logs, the split (it names every file of the data, which
+    publish it themselves) and pickles are not uploaded.
 
     Raises:
         FileNotFoundError: If the folder holds neither model_index.json nor config.json.
@@ -213,49 +272,65 @@ def travelling_files(folder: Path) -> list[Path]:
     index = json.loads(index_file.read_text()) if index_file.is_file() else {}
     components = [name for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")]
     found = []
-    for place in [folder, *(folder / name for name in sorted(components) if (folder / name).is_dir())]:
-        names = [path.name for path in place.iterdir() if path.is_file()]
+    for part in [folder, *(folder / name for name in sorted(components) if (folder / name).is_dir())]:
+        names = [path.name for path in part.iterdir() if path.is_file()]
+        # Weights that exist only as a pickle would be missing from the repository without a word.
         pickles = [name for name in names if name.endswith(_PICKLES)]
         if pickles and "config.json" in names and not any(name.endswith(_WEIGHTS) for name in names):
-            raise ValueError(f"weights travel as safetensors only, got {place / pickles[0]}")
-        at_root = place == folder
-        found += [place / name for name in names if _travels(name, at_root)]
+            raise ValueError(f"weights travel as safetensors only, got {part / pickles[0]}")
+        found += [part / name for name in names if _travels(name, part == folder)]
     return sorted(path.relative_to(folder) for path in found)
 
 
-def merge_card(new: str, existing: str) -> str:
-    """The card to push where a repository may already have one.
+@dataclass(frozen=True)
+class _Target:
+    """Repository and branch that a push goes to."""
 
-    A card carries the hash of the text that was printed below its metadata. Where an existing text has another hash,
-    or none, a person wrote it and it stays; else the new text takes its place. Of the metadata, the keys of the new
-    card are renewed, its tags are added, and all else that stands there stays.
+    api: HfApi
+    repo_id: str
+    private: bool | None
+    revision: str | None
+    repo_type: RepoType
 
-    Args:
-        new: The card as printed, Markdown with a YAML block.
-        existing: The card in the repository; empty where there is none.
+    def make(self) -> str:
+        """Full id of the repository, which is made if it does not exist."""
+        made = self.api.create_repo(self.repo_id, private=self.private, exist_ok=True, repo_type=self.repo_type)
+        if self.private:
+            info: Any = self.api.repo_info(made.repo_id, repo_type=self.repo_type)
+            if not info.private:
+                raise _IsPublic(
+                    f"{made.repo_id} is public already; make it private in its settings or choose another name"
+                )
+        return made.repo_id
 
-    Returns:
-        The merged card. Merging the same card into it again changes nothing.
+    def open(self) -> tuple[str, Any]:
+        """Full id of the repository, and the Hub's information on its latest commit; both are made if need be."""
+        full_id = self.make()
+        try:
+            return full_id, self.api.repo_info(full_id, revision=self.revision, repo_type=self.repo_type)
+        except RevisionNotFoundError:
+            self.api.create_branch(full_id, branch=str(self.revision), exist_ok=True, repo_type=self.repo_type)
+            return full_id, self.api.repo_info(full_id, revision=self.revision, repo_type=self.repo_type)
 
-    Raises:
-        ValueError: If a YAML block is no mapping.
-    """
-    metadata, text = _split(new)
-    old_metadata, old_text = _split(existing)
-    printed_by_us = old_metadata.get(PRINTED) == _hash(old_text)
-    keep_text = bool(old_text.strip()) and not printed_by_us and _hash(old_text) != _hash(text)
-
-    merged = old_metadata | metadata
-    if PRINTED in old_metadata and "model-index" not in metadata:
-        merged.pop("model-index", None)  # numbers of the weights that this push replaces
-    if tags := old_metadata.get("tags"):
-        merged["tags"] = [*tags, *(tag for tag in metadata.get("tags", []) if tag not in tags)]
-    if not keep_text:
-        merged[PRINTED] = _hash(text)
-    elif merged == old_metadata:
-        return existing
-    block = yaml.safe_dump(merged, sort_keys=False, allow_unicode=True, width=math.inf)
-    return f"---\n{block}---\n{old_text if keep_text else text}"
+    def commit(self, full_id: str, head: Any, contents: Mapping[str, Path | bytes], title: str, create_pr: bool) -> str:
+        """Add files by path in the repository, delete what they replace; URL of the commit or pull request."""
+        operations: list[Any] = [CommitOperationAdd(path, content) for path, content in contents.items()]
+        operations += [
+            CommitOperationDelete(path) for path in _replaced(_names_in(head), list(contents), self.repo_type)
+        ]
+        try:
+            commit = self.api.create_commit(
+                full_id,
+                operations,
+                commit_message=title,
+                revision=self.revision,
+                create_pr=create_pr,
+                parent_commit=head.sha,
+                repo_type=self.repo_type,
+            )
+        except ValueError as error:  # the Hub checks a card's metadata before anything is uploaded
+            raise _Refused(" ".join(str(error).split())) from error
+        return commit.pr_url or commit.commit_url
 
 
 def _travels(name: str, at_root: bool) -> bool:
@@ -271,48 +346,36 @@ def _files_of_data(folder: Path) -> list[Path]:
     return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))
 
 
-def _replaced(there: Sequence[str], files: Sequence[Path], repo_type: str) -> list[str]:
-    """What of a repository a push deletes: tables of the data before, or other versions of the code that is pushed."""
+def _names_in(head: Any) -> list[str]:
+    """Paths of all files of the commit that `head` describes."""
+    return [sibling.rfilename for sibling in head.siblings or []]
+
+
+def _replaced(existing: Sequence[str], pushed: Sequence[str], repo_type: str) -> list[str]:
+    """Files of a repository that a push deletes: other versions of its code, or tables of an earlier data set."""
     patterns = ["*.parquet"]
     if repo_type == "model":
-        patterns = [pattern for path in files if path.suffix == ".py" for pattern in versions_of(path)]
-    old = [path for path in there if any(fnmatchcase(path, pattern) for pattern in patterns)]
-    return [path for path in old if Path(path) not in files]
+        patterns = [pattern for path in pushed if path.endswith(".py") for pattern in versions_of(PurePosixPath(path))]
+    old = [path for path in existing if any(fnmatchcase(path, pattern) for pattern in patterns)]
+    return [path for path in old if path not in pushed]
 
 
-def _ready_repository(api: HfApi, repo_id: str, private: bool | None, repo_type: str) -> str:
-    """The full id of the repository, made where there is none."""
-    full_id = api.create_repo(repo_id, private=private, exist_ok=True, repo_type=repo_type).repo_id
-    if private:
-        info: Any = api.repo_info(full_id, repo_type=repo_type)
-        if not info.private:
-            raise _Refused(f"{full_id} is public already; make it private in its settings or choose another name")
-    return full_id
-
-
-def _head(api: HfApi, repo_id: str, revision: str | None, repo_type: str) -> Any:
-    """Information on the latest commit of a branch, made from `main` where there is none."""
-    try:
-        return api.repo_info(repo_id, revision=revision, repo_type=repo_type)
-    except RevisionNotFoundError:
-        api.create_branch(repo_id, branch=str(revision), exist_ok=True, repo_type=repo_type)
-        return api.repo_info(repo_id, revision=revision, repo_type=repo_type)
-
-
-def _merged_card(api: HfApi, folder: Path, repo_id: str, head: Any, repo_type: str) -> bytes:
+def _merged_card(target: _Target, card: Path, full_id: str, head: Any) -> bytes:
     existing = ""
-    if any(sibling.rfilename == CARD for sibling in head.siblings or []):
+    if CARD in _names_in(head):
         with tempfile.TemporaryDirectory() as temporary:
-            path = api.hf_hub_download(repo_id, CARD, revision=head.sha, repo_type=repo_type, local_dir=temporary)
+            path = target.api.hf_hub_download(
+                full_id, CARD, revision=head.sha, repo_type=target.repo_type, local_dir=temporary
+            )
             existing = Path(path).read_bytes().decode()
     try:
-        return merge_card((folder / CARD).read_text(encoding="utf-8"), existing).encode()
+        return merge_card(card.read_text(encoding="utf-8"), existing).encode()
     except ValueError as error:
         raise _Refused(str(error)) from error
 
 
-def _insist(attempt: Callable[[], str], attempts: int, first_wait_s: float) -> str:
-    """Try, and try again where that may help; raises `_Refused` with the reason where it does not."""
+def _retry(attempt: Callable[[], Result], attempts: int, first_wait_s: float) -> Result:
+    """Try until it works; raises `_Refused` with the reason when trying again does not help, or did not."""
     for number in range(1, attempts + 1):
         try:
             return attempt()
@@ -342,33 +405,13 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, HfHubHTTPError):
         return f"the connection to the Hub failed ({type(error).__name__}: {error})"
     status, request = error.response.status_code, error.response.request
-    said = error.server_message or error.response.reason_phrase
+    answer = error.server_message or error.response.reason_phrase
     reasons = {
-        401: f"the Hub does not accept the token ({said}), log in with `hf auth login` or set HF_TOKEN",
-        403: f"the token may not write there ({said})",
-        404: f"the Hub knows no such repository or revision ({said})",
+        401: f"the Hub does not accept the token ({answer}), log in with `hf auth login` or set HF_TOKEN",
+        403: f"the token may not write there ({answer})",
+        404: f"the Hub knows no such repository or revision ({answer})",
         412: "somebody else kept committing at the same time",
-        413: f"the Hub has no room for it ({said})",
-        507: f"the Hub has no room for it ({said})",
+        413: f"the Hub has no room for it ({answer})",
+        507: f"the Hub has no room for it ({answer})",
     }
-    return reasons.get(status, f"the Hub answered {status} ({said}) to {request.method} {request.url.path}")
-
-
-def _split(card: str) -> tuple[dict[str, Any], str]:
-    """Metadata and text of a card."""
-    card = card.replace("\r\n", "\n")
-    block = re.match(r"---[ \t]*\n(.*?)^---[ \t]*$\n?", card, re.DOTALL | re.MULTILINE)
-    if block is None:
-        return {}, card
-    try:
-        metadata = yaml.safe_load(block[1]) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"the metadata of {CARD} must be YAML, got {' '.join(str(error).split())}") from error
-    if not isinstance(metadata, dict):
-        raise ValueError(f"the metadata of {CARD} must be a YAML mapping, got {type(metadata).__name__}")
-    return metadata, card[block.end() :]
-
-
-def _hash(text: str) -> str:
-    """Of a card's text; blank lines around it do not count."""
-    return hashlib.sha256(text.strip().encode()).hexdigest()[:16]
+    return reasons.get(status, f"the Hub answered {status} ({answer}) to {request.method} {request.url.path}")

@@ -1,4 +1,4 @@
-"""The pipeline: pictures to feature maps and back, walks between them, and pictures of random ones."""
+"""Pipeline that turns images into feature maps and back, and decodes mixtures of feature maps and random ones."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import hashlib
 import json
 import math
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,19 +20,18 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
-from huggingface_hub import HfApi
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from PIL import Image
 from torch import Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 
-Picture = str | Path | Image.Image | np.ndarray | Tensor
+ImageInput = str | Path | Image.Image | np.ndarray | Tensor
+ImageInputs = ImageInput | Sequence[ImageInput]
 
 
 @dataclass
 class ConvAutoencoderPipelineOutput(BaseOutput):
-    """Decoded pictures and what they were decoded from."""
+    """Decoded images and the latents that they were decoded from."""
 
     images: list[Image.Image] | np.ndarray | Tensor
     """List of N for `pil`; float32 [N, H, W, C] in 0..1 for `np`, [N, C, H, W] for `pt`."""
@@ -43,17 +40,85 @@ class ConvAutoencoderPipelineOutput(BaseOutput):
     """float32 [N, D, h, w]."""
 
     psnr_db: list[float] | None = None
-    """Of each reconstruction against its picture as the model saw it, decibels of the range 0..1; before rounding."""
+    """PSNR of each reconstruction against its image as the model saw it, decibels for pixels in 0..1, unrounded."""
 
     seeds: list[int] | None = None
-    """`torch.Generator().manual_seed(seed)` in a list makes that one random picture again."""
+    """`torch.Generator().manual_seed(seed)` in a list makes that one random image again."""
 
 
-class ConvAutoencoderPipeline(DiffusionPipeline):
-    """Encode pictures to feature maps, and decode those, their mixtures and random ones.
+# Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline
+class SelfContainedPipeline(DiffusionPipeline):
+    """A pipeline whose folder holds its own code, so that it loads where echoform is not installed."""
 
-    Only a reconstruction of a picture knows where its maxima stood (see `ConvAutoencoder`). `decode`, `interpolate` and
-    `sample` decode from latents alone, and so show what the decoder knows by itself.
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load as diffusers does, from safetensors alone and with the classes beside this one: no trust is needed."""
+        if not kwargs.setdefault("use_safetensors", True):
+            raise ValueError(f"use_safetensors must not be turned off, got {kwargs['use_safetensors']}")
+        return super().from_pretrained(*args, **kwargs)
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
+        # diffusers takes a list [file, class] as a request to run the code in that file.
+        index = super()._dict_from_json_file(json_file)
+        return index | {"_class_name": cls.__name__} if "_class_name" in index else index
+
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """Read model_index.json and point it to the modules of our models that lie beside this one."""
+        loaded = super().load_config(*args, **kwargs)
+        package, _, own = cls.__module__.rpartition(".")
+        # Installed modules have plain names, modules from an exported folder have names with a hash.
+        installed = re.search(r"_[0-9a-f]{8}\Z", own) is None
+        for name, entry in (loaded[0] if isinstance(loaded, tuple) else loaded).items():
+            if isinstance(entry, list) and not name.startswith("_") and str(entry[0]).isidentifier():
+                stem = re.sub(r"_[0-9a-f]{8}\Z", "", entry[0]) if installed else entry[0]
+                module = f"{package}.{stem}".lstrip(".")
+                if find_spec(module) is not None:
+                    import_module(module)  # diffusers looks among the modules that are already imported
+                    entry[0] = module
+        return loaded
+
+    def save_config(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Write model_index.json together with the code files of our classes that it names."""
+        super().save_config(save_directory, *args, **kwargs)
+        folder = Path(save_directory)
+        files = (folder / self.config_name, *folder.glob("*/config.json"))
+        contents = {path: json.loads(path.read_text(encoding="utf-8")) for path in files}
+        index = contents[folder / self.config_name]
+        index["_class_name"] = [type(self).__module__, type(self).__name__]
+        for name in ("_class_name", *self.components):
+            if index[name][0].partition(".")[0] != "diffusers":
+                code = Path(str(sys.modules[index[name][0]].__file__))
+                index[name][0] = copy_code(code, folder if name == "_class_name" else folder / name)
+        for path, content in contents.items():
+            content.pop("_name_or_path", None)  # a path of this machine
+            path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False, **settings: Any
+    ) -> None:
+        """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
+        if not safe_serialization:
+            raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
+        super().save_pretrained(save_directory, **settings)
+        if push_to_hub:
+            self.push_to_hub(**({"repo_id": Path(save_directory).resolve().name} | settings))
+
+    def push_to_hub(self, repo_id: str, **settings: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Upload in one commit, by `echoform.hub.push_model` (see its arguments) or, without echoform, by diffusers."""
+        try:
+            hub = import_module("echoform.hub")
+        except ModuleNotFoundError:
+            return super().push_to_hub(repo_id, **settings)
+        return hub.push_model(self, repo_id, **settings)
+
+
+class ConvAutoencoderPipeline(SelfContainedPipeline):
+    """Encode images to feature maps, and decode feature maps, mixtures of them and random ones.
+
+    Only a reconstruction of an image uses the positions of the maxima that the encoder found (see `ConvAutoencoder`).
+    `decode`, `interpolate` and `sample` decode from latents alone, and so show what the decoder knows by itself.
 
     Example:
         >>> pipe = DiffusionPipeline.from_pretrained("user/model", trust_remote_code=True)
@@ -63,12 +128,12 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
 
     Args:
         autoencoder: `ConvAutoencoder`.
-        latent_mean: Mean of each latent channel over the training set, as {"0": 0.1, ...}; what random latents need,
-            but of a variational model, whose latents are standard normal.
-        latent_std: Standard deviation of each.
+        latent_mean: Mean of each latent channel over the training set, as {"0": 0.1, ...}. Random latents need it,
+            except those of a variational model, which are standard normal.
+        latent_std: Standard deviation of each latent channel.
 
     Raises:
-        ValueError: If only one of the two is given, or they do not fit the model.
+        ValueError: If only one of the two statistics is given, or they do not fit the model.
     """
 
     model_cpu_offload_seq = "autoencoder"
@@ -88,19 +153,15 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def __call__(
-        self,
-        images: Picture | Sequence[Picture],
-        batch_size: int = 16,
-        output_type: str = "pil",
-        return_dict: bool = True,
+        self, images: ImageInputs, batch_size: int = 16, output_type: str = "pil", return_dict: bool = True
     ) -> Any:
-        """Encode and decode pictures.
+        """Encode and decode images.
 
         Args:
-            images: One or a list: paths and PIL, of any size, grey or RGB, which are cut to a square about their centre
-                and resized; arrays [H, W] or [H, W, C], tensors [C, H, W], float in 0..1 and of the model's size, or
-                with an axis for N before these. Grey becomes RGB where the model has three channels.
-            batch_size: Pictures at once. The memory that is needed grows with it; the results do not change.
+            images: One or a list: paths and PIL images of any size, grey or RGB, which are cropped to a square about
+                their centre and resized; or arrays [H, W] or [H, W, C] and tensors [C, H, W], float in 0..1 and of the
+                model's size, also with a first axis for N. Grey becomes RGB if the model has three channels.
+            batch_size: Images at once. Memory grows with it; the results do not change.
             output_type: `pil`, `np` or `pt`.
             return_dict: False gives (images, latents).
 
@@ -109,35 +170,35 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If a picture has transparency or 16 bits, is colour where the model is grey, or an array has
-                another size or range; or an argument is out of range.
+            ValueError: If an image has transparency or 16 bits, or colour where the model is grey; if an array has
+                another size or range; or if an argument is out of range.
         """
         _check_settings(batch_size, output_type)
         pixels = self.preprocess(images)
-        made, latents = [], []
+        decoded, latents = [], []
         with self.progress_bar(total=math.ceil(len(pixels) / batch_size)) as progress_bar:  # pyright: ignore[reportCallIssue]
             for batch in pixels.split(batch_size):
                 with self._evaluating():
                     encoded = self.autoencoder.encode(self._to_model(batch))
-                    decoded = self.autoencoder.decode(encoded.latents, encoded.indices).sample
+                    made = self.autoencoder.decode(encoded.latents, encoded.indices).sample
                 latents.append(encoded.latents.float().cpu())
-                made.append(self._to_pixels(decoded))
+                decoded.append(self._to_pixels(made))
                 progress_bar.update()
         self.maybe_free_model_hooks()
-        reconstructions = torch.cat(made)
+        reconstructions = torch.cat(decoded)
         errors = (reconstructions - pixels).square().flatten(1).mean(dim=1).tolist()
         psnr_db = [math.inf if error == 0 else -10 * math.log10(error) for error in errors]
         return self._output(reconstructions, torch.cat(latents), output_type, return_dict, psnr_db=psnr_db)
 
-    def reconstruct(self, images: Picture | Sequence[Picture], **settings: Any) -> Any:
-        """What `__call__` does."""
+    def reconstruct(self, images: ImageInputs, **settings: Any) -> Any:
+        """See `__call__`."""
         return self(images, **settings)
 
     @torch.no_grad()
-    def encode(self, images: Picture | Sequence[Picture], batch_size: int = 16) -> Tensor:
-        """Latents of pictures, float32 [N, D, h, w], the means of a variational model; see `__call__`.
+    def encode(self, images: ImageInputs, batch_size: int = 16) -> Tensor:
+        """Latents of images, float32 [N, D, h, w], the means of a variational model; see `__call__` for the images.
 
-        The latents of a picture depend neither on its batch nor on a state of the model.
+        The latents of an image depend neither on its batch nor on whether the model is in training mode.
         """
         _check_settings(batch_size)
         latents = []
@@ -149,16 +210,16 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def decode(self, latents: Tensor, batch_size: int = 16, output_type: str = "pil", return_dict: bool = True) -> Any:
-        """Pictures of latents alone: an unpooling decoder puts each value into the first corner of its square.
+        """Images from latents alone: an unpooling decoder puts each value into the first corner of its square.
 
         Args:
             latents: float [N, D, h, w], such as `encode` gives.
-            batch_size: Pictures at once.
-            output_type: As of `__call__`.
+            batch_size: Images at once.
+            output_type: `pil`, `np` or `pt`.
             return_dict: False gives (images, latents).
 
         Returns:
-            `ConvAutoencoderPipelineOutput` of images of h and w times 2 to the number of levels.
+            `ConvAutoencoderPipelineOutput` with images whose sides are those of the latents times 2^levels.
 
         Raises:
             ValueError: If latents have another shape or are not finite, or an argument is out of range.
@@ -178,18 +239,18 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return self._output(torch.cat(made), latents, output_type, return_dict)
 
-    def interpolate(self, a: Picture, b: Picture, steps: int = 8, **settings: Any) -> Any:
-        """Walk from picture a to picture b in `steps` equal steps along the line between their latents.
+    def interpolate(self, a: ImageInput, b: ImageInput, steps: int = 8, **settings: Any) -> Any:
+        """Walk from image a to image b in `steps` equal steps along the line between their latents.
 
         Args:
-            a: The first picture; see `__call__`.
-            b: The last picture.
-            steps: Pictures of the walk with both ends, at least 2.
-            **settings: As of `decode`.
+            a: The first image; see `__call__`.
+            b: The last image.
+            steps: Images of the walk including both ends, at least 2.
+            **settings: Arguments of `decode`.
 
         Returns:
-            What `decode` gives. The ends, too, are decoded from latents alone: where the model unpools, they are
-            less than the reconstructions of `__call__`.
+            The same as `decode`. The ends are decoded from latents alone as well: with an unpooling model they are
+            worse than the reconstructions of `__call__`.
 
         Raises:
             ValueError: If steps is less than 2.
@@ -198,7 +259,7 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
             raise ValueError(f"steps must be at least 2, got {steps}")
         first, last = self.encode(a), self.encode(b)
         if len(first) != 1 or len(last) != 1:
-            raise ValueError(f"a walk is between two pictures, got {len(first)} and {len(last)}")
+            raise ValueError(f"a walk is between two images, got {len(first)} and {len(last)}")
         return self.decode(torch.lerp(first, last, torch.linspace(0, 1, steps)[:, None, None, None]), **settings)
 
     def sample(
@@ -209,13 +270,13 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> Any:
-        """Pictures of random latents; see `prepare_latents`.
+        """Images of random latents; see `prepare_latents`.
 
         Args:
-            num_images: How many, N.
-            generator: Seeds one generator a picture, so that the batch size does not change them; or a list of N.
-            batch_size: Pictures at once.
-            output_type: As of `__call__`.
+            num_images: Number of images, N.
+            generator: Seeds one generator per image, so that the batch size does not change the images; or a list of N.
+            batch_size: Images at once.
+            output_type: `pil`, `np` or `pt`.
             return_dict: False gives (images, latents).
 
         Returns:
@@ -227,17 +288,17 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
         """
         if num_images < 1:
             raise ValueError(f"num_images must be at least 1, got {num_images}")
-        generators = _one_generator_an_image(generator, num_images)
+        generators = _per_image_generators(generator, num_images)
         output = self.decode(self.prepare_latents(generators), batch_size, output_type)
         output.seeds = [one.initial_seed() for one in generators]
         return output if return_dict else (output.images, output.latents)
 
     def prepare_latents(self, generators: list[torch.Generator]) -> Tensor:
-        """Random latents, float32 [N, D, h, w], one generator an image.
+        """Random latents, float32 [N, D, h, w], one generator per image.
 
-        Those of a variational model are standard normal. Those of another are normal with the mean and deviation of
-        each channel over the training set; where they are the encoder's feature maps themselves, which are never
-        negative, what falls below 0 is 0.
+        Latents of a variational model are standard normal. Other latents are normal with the mean and deviation of
+        each channel over the training set; if they are the encoder's feature maps themselves, which are never negative,
+        values below 0 become 0.
 
         Raises:
             ValueError: If the model is not variational and the pipeline has no latent statistics.
@@ -252,25 +313,25 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
         latents = noise * self._per_channel("latent_std") + self._per_channel("latent_mean")
         return latents if config.latent_channels is not None else latents.clamp(min=0)
 
-    def preprocess(self, images: Picture | Sequence[Picture]) -> Tensor:
-        """Pictures as the model sees them, float32 [N, C, H, W] in 0..1; see `__call__`."""
+    def preprocess(self, images: ImageInputs) -> Tensor:
+        """Images as the model sees them, float32 [N, C, H, W] in 0..1; see `__call__`."""
         channels, side = self.autoencoder.config.in_channels, self.autoencoder.config.sample_size
-        pictures = []
+        prepared = []
         for one in _as_list(images):
-            pixels = _from_array(one) if isinstance(one, (np.ndarray, Tensor)) else _from_picture(one, side, channels)
+            pixels = _from_array(one) if isinstance(one, (np.ndarray, Tensor)) else _from_pil(one, side, channels)
             if pixels.shape[0] == 1 and channels == 3:
                 pixels = pixels.expand(3, -1, -1)
             if tuple(pixels.shape) != (channels, side, side):
                 raise ValueError(
                     f"images must be {(channels, side, side)} (channels, height, width), got {tuple(pixels.shape)}"
                 )
-            pictures.append(pixels)
-        if not pictures:
-            raise ValueError("images must hold at least one picture, got none")
-        return torch.stack(pictures)
+            prepared.append(pixels)
+        if not prepared:
+            raise ValueError("images must hold at least one image, got none")
+        return torch.stack(prepared)
 
     def postprocess(self, pixels: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
-        """Pixels in 0..1, float32 [N, C, H, W], to what `output_type` asks for."""
+        """Pixels in 0..1, float32 [N, C, H, W], in the form that `output_type` names."""
         if output_type == "pt":
             return pixels
         if output_type == "np":
@@ -284,7 +345,7 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
     def _to_pixels(self, decoded: Tensor) -> Tensor:
         if not decoded.isfinite().all():
             raise FloatingPointError(
-                f"decoded pictures must be finite, the autoencoder made others in {self.autoencoder.dtype}"
+                f"decoded images must be finite, the autoencoder made others in {self.autoencoder.dtype}"
             )
         return self.autoencoder.to_unit(decoded.float().cpu())
 
@@ -322,241 +383,42 @@ class ConvAutoencoderPipeline(DiffusionPipeline):
             for module in training:
                 module.training = True
 
-    # Copied from echoform.pipeline_vq_ldm_doppler.VQLDMDopplerPipeline.from_pretrained
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
-        """Load a folder or repository as `DiffusionPipeline.from_pretrained` does, but from safetensors alone.
 
-        The classes are the installed ones, whatever code lies beside the weights, so that no trust is needed.
-
-        Args:
-            pretrained_model_name_or_path: Exported folder, or "user/model".
-            **kwargs: As of diffusers: revision, variant, torch_dtype, cache_dir, token, components ...
-
-        Raises:
-            ValueError: If pickled weights are asked for.
-            OSError: If there are no safetensors; what is pickled instead is not read.
-        """
-        if not kwargs.setdefault("use_safetensors", True):
-            raise ValueError(f"use_safetensors must not be turned off, got {kwargs['use_safetensors']}")
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-
-    # Copied from echoform.pipeline_vq_ldm_doppler.VQLDMDopplerPipeline.load_config
-    @classmethod
-    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """Read model_index.json; see `_dict_from_json_file` for what becomes of the code that it names."""
-        loaded = super().load_config(*args, **kwargs)
-        index = loaded[0] if isinstance(loaded, tuple) else loaded
-        package, _, own = cls.__module__.rpartition(".")
-        for name, entry in index.items():
-            if isinstance(entry, list) and not name.startswith("_") and str(entry[0]).isidentifier():
-                # Beside the installed class models have their plain names, beside one that travelled the full ones.
-                stem = plain_stem(entry[0]) if plain_stem(own) == own else entry[0]
-                home = f"{package}.{stem}".lstrip(".")
-                if find_spec(home) is not None:
-                    import_module(home)  # diffusers looks for it among the modules that are already imported
-                    entry[0] = home
-        return loaded
-
-    # Copied from echoform.pipeline_vq_ldm_doppler.VQLDMDopplerPipeline._dict_from_json_file
-    @classmethod
-    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
-        # Who calls `from_pretrained` of this very class wants this class and the models that lie beside it. The copies
-        # of both in the repository need trust_remote_code, through `DiffusionPipeline.from_pretrained`.
-        index = super()._dict_from_json_file(json_file)
-        return index | {"_class_name": cls.__name__} if "_class_name" in index else index
-
-    # Copied from echoform.pipeline_vq_ldm_doppler.VQLDMDopplerPipeline.save_config
-    def save_config(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Write model_index.json together with the code that it names, so that the folder loads without echoform."""
-        folder = Path(save_directory)
-        for component, module in {".": type(self).__module__, **self._modules_of_ours()}.items():
-            copy_code(Path(str(sys.modules[module].__file__)), folder / component)
-        for path in folder.glob("*/config.json"):
-            config = json.loads(path.read_text(encoding="utf-8"))
-            if config.pop("_name_or_path", None) is not None:  # a path of this machine
-                path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        super().save_config(save_directory, *args, **kwargs)
-
-    # Copied from echoform.pipeline_vq_ldm_doppler.VQLDMDopplerPipeline.save_pretrained
-    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        save_directory: Any,
-        safe_serialization: bool = True,
-        variant: str | None = None,
-        max_shard_size: int | str | None = None,
-        push_to_hub: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        """Write weights, configurations and code to a folder that loads without echoform.
-
-        Args:
-            save_directory: Folder, made if there is none.
-            safe_serialization: Must be True; the name is that of diffusers.
-            variant: Infix of the weights' file names, such as "fp16".
-            max_shard_size: Cut weights into files of at most this size, such as "5GB".
-            push_to_hub: Also push, to `repo_id` (default: the folder's name) and with what else `push_to_hub` takes.
-            **kwargs: For `push_to_hub`.
-
-        Raises:
-            ValueError: If weights should be pickled.
-        """
-        if not safe_serialization:
-            raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
-        super().save_pretrained(save_directory, variant=variant, max_shard_size=max_shard_size)
-        if push_to_hub:
-            kwargs.setdefault("repo_id", Path(save_directory).resolve().name)
-            self.push_to_hub(variant=variant, max_shard_size=max_shard_size, **kwargs)
-
-    # Copied from echoform.pipeline_vq_ldm_doppler.VQLDMDopplerPipeline.push_to_hub
-    def push_to_hub(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        repo_id: str,
-        *,
-        commit_message: str | None = None,
-        private: bool | None = None,
-        token: str | None = None,
-        create_pr: bool = False,
-        revision: str | None = None,
-        safe_serialization: bool = True,
-        variant: str | None = None,
-        max_shard_size: int | str | None = None,
-    ) -> str:
-        """Upload weights, configurations and code in one commit; the same content again makes none.
-
-        Args:
-            repo_id: "user/model", made if there is none.
-            commit_message: Title of the commit.
-            private: Whether a repository that is made here is private; None leaves it to the Hub.
-            token: Of the Hub; None is HF_TOKEN or the one of `hf auth login`.
-            create_pr: Open a pull request instead.
-            revision: Branch, made from main if there is none; None is main.
-            safe_serialization: As of `save_pretrained`, and so are variant and max_shard_size.
-            variant: See there.
-            max_shard_size: See there.
-
-        Returns:
-            URL of the commit or pull request. A card that the repository has stays as it is; where there is none, it
-            gets that of the folder or repository that this was loaded from, or a few lines.
-
-        Raises:
-            ValueError: If weights should be pickled, or should be private in a repository that is public already.
-            huggingface_hub.errors.HfHubHTTPError: If the Hub refuses; the repository is then as it was.
-        """
-        api = HfApi(token=token)
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        if private and not api.model_info(repo_id).private:
-            raise ValueError(f"private needs a new repository or one that is private already, got {repo_id}")
-        if revision is not None:
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        with TemporaryDirectory() as folder:
-            self.save_pretrained(folder, safe_serialization, variant, max_shard_size)
-            if not api.file_exists(repo_id, "README.md", revision=revision):
-                where = {"revision": revision, "variant": variant}
-                self._write_card(Path(folder), repo_id, {key: name for key, name in where.items() if name}, api)
-            commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                delete_patterns=[
-                    version for code in Path(folder).rglob("*.py") for version in versions_of(code.relative_to(folder))
-                ],
-                commit_message=commit_message or f"Upload {type(self).__name__}",
-                create_pr=create_pr,
-                revision=revision,
-            )
-        return commit.pr_url or commit.commit_url
-
-    # Copied from echoform.pipeline_vq_ldm_doppler.VQLDMDopplerPipeline._write_card
-    def _write_card(self, folder: Path, repo_id: str, where: dict[str, str], api: HfApi) -> None:
-        source = self.config.get("_name_or_path")
-
-        def from_source(name: str) -> Path | None:
-            if source is None or Path(source).is_dir():
-                path = None if source is None else Path(source) / name
-                return path if path is not None and path.is_file() else None
-            try:
-                return Path(api.hf_hub_download(source, name))
-            except (EntryNotFoundError, RepositoryNotFoundError):
-                return None
-
-        options = "".join(f', {key}="{name}"' for key, name in where.items())
-        found = from_source("README.md")
-        if found is not None:
-            # Its snippet loads from here now, and the pictures that it shows come along.
-            card = re.sub(
-                rf'from_pretrained\("(?:\.|{re.escape(str(source))})"([^)\n]*\)).*',
-                lambda call: f'from_pretrained("{repo_id}"{options}{call[1]}',
-                found.read_text(encoding="utf-8"),
-            )
-            for name in re.findall(r"!\[[^\]]*\]\(<?(\w[\w./-]*)>?\)", card):
-                picture = None if ".." in name else from_source(name)
-                if picture is not None:
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(picture, folder / name)
-        else:
-            text = (
-                f"\n# {repo_id.rpartition('/')[2]}\n\n"
-                f"A `{type(self).__name__}` for diffusers, pushed by its `push_to_hub`; nothing is told here of its "
-                "training.\n\n```python\nfrom diffusers import DiffusionPipeline\n\n"
-                f'pipe = DiffusionPipeline.from_pretrained("{repo_id}"{options}, trust_remote_code=True)\n```\n'
-            )
-            printed = hashlib.sha256(text.strip().encode()).hexdigest()[:16]  # lets `echoform push` replace it
-            card = f"---\nlibrary_name: diffusers\ntags:\n- echoform\nechoform_printed: {printed}\n---\n{text}"
-        (folder / "README.md").write_text(card, encoding="utf-8")
-
-    # Copied from echoform.pipeline_vq_ldm_doppler.VQLDMDopplerPipeline.to_json_string
-    def to_json_string(self) -> str:
-        """What model_index.json holds: our own classes as [stem of the file beside it, class]."""
-        index = json.loads(super().to_json_string())
-        index.pop("_name_or_path", None)  # a path of this machine
-        index["_class_name"] = [_stem(type(self).__module__), type(self).__name__]
-        for component, module in self._modules_of_ours().items():
-            index[component][0] = _stem(module)
-        return json.dumps(index, indent=2, sort_keys=True) + "\n"
-
-    # Copied from echoform.pipeline_vq_ldm_doppler.VQLDMDopplerPipeline._modules_of_ours
-    def _modules_of_ours(self) -> dict[str, str]:
-        libraries = {component: self.config[component][0] for component in self.components}
-        return {name: library for name, library in libraries.items() if library.partition(".")[0] != "diffusers"}
-
-
-def cut_square(picture: Image.Image, side: int) -> Image.Image:
-    """The square about a picture's centre, resized to `side` pixels a side by antialiased bicubic interpolation."""
-    shorter = min(picture.size)
-    left, upper = (picture.width - shorter) // 2, (picture.height - shorter) // 2
-    cut = picture.crop((left, upper, left + shorter, upper + shorter))
+def cut_square(image: Image.Image, side: int) -> Image.Image:
+    """The square about an image's centre, resized to `side` x `side` pixels by antialiased bicubic interpolation."""
+    shorter = min(image.size)
+    left, upper = (image.width - shorter) // 2, (image.height - shorter) // 2
+    cut = image.crop((left, upper, left + shorter, upper + shorter))
     return cut.resize((side, side), Image.Resampling.BICUBIC)
 
 
-def _as_list(images: Picture | Sequence[Picture]) -> list[Any]:
+def _as_list(images: ImageInputs) -> list[Any]:
     if isinstance(images, (str, Path, Image.Image)):
         return [images]
-    if isinstance(images, (np.ndarray, Tensor)):
-        if images.ndim == 4:
-            return list(images)
+    if isinstance(images, (np.ndarray, Tensor)) and images.ndim != 4:
         return [images]
     return list(images)
 
 
-def _from_picture(source: str | Path | Image.Image, side: int, channels: int) -> Tensor:
-    """A picture cut to a square about its centre and resized, float32 [C, side, side] in 0..1."""
+def _from_pil(source: str | Path | Image.Image, side: int, channels: int) -> Tensor:
+    """An image cropped to a square about its centre and resized, float32 [C, side, side] in 0..1."""
     if isinstance(source, (str, Path)):
         try:
             with Image.open(source) as opened:
                 opened.load()
-                return _from_picture(opened, side, channels)
+                return _from_pil(opened, side, channels)
         except FileNotFoundError:
             raise
         except OSError as error:  # what PIL raises on broken files
-            raise ValueError(f"{source}: cannot be decoded, it is truncated or no picture ({error})") from error
+            raise ValueError(f"{source}: cannot be decoded, it is truncated or no image ({error})") from error
     if "A" in source.getbands() or "transparency" in source.info:
-        raise ValueError(f"pictures must have no transparency, got mode {source.mode}")
-    picture = source.convert("RGB") if source.mode == "P" else source
-    if picture.mode not in ("L", "RGB"):
-        raise ValueError(f"pictures must be RGB or 8-bit grey, got mode {picture.mode}")
-    if picture.mode == "RGB" and channels == 1:
-        raise ValueError("the model is of grey pictures (mode L), got mode RGB")
-    return _from_array(np.array(cut_square(picture, side)).astype(np.float32) / 255)
+        raise ValueError(f"images must have no transparency, got mode {source.mode}")
+    image = source.convert("RGB") if source.mode == "P" else source
+    if image.mode not in ("L", "RGB"):
+        raise ValueError(f"images must be RGB or 8-bit grey, got mode {image.mode}")
+    if image.mode == "RGB" and channels == 1:
+        raise ValueError("the model takes grey images (mode L), got mode RGB")
+    return _from_array(np.array(cut_square(image, side)).astype(np.float32) / 255)
 
 
 # Copied from echoform.pipeline_vq_ldm_doppler._from_array
@@ -570,8 +432,8 @@ def _from_array(pixels: np.ndarray | Tensor) -> Tensor:
     return pixels.float().cpu()
 
 
-# Copied from echoform.pipeline_vq_ldm_doppler._one_generator_an_image
-def _one_generator_an_image(
+# Copied from echoform.pipeline_vq_ldm_doppler._per_image_generators
+def _per_image_generators(
     generator: torch.Generator | list[torch.Generator] | None, count: int
 ) -> list[torch.Generator]:
     if isinstance(generator, list):
@@ -590,43 +452,15 @@ def _check_settings(batch_size: int, output_type: str = "pil") -> None:
         raise ValueError(f"output_type must be among {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
 
 
-# Copied from echoform.pipeline_vq_ldm_doppler._stem
-def _stem(module: str) -> str:
-    file = getattr(sys.modules[module], "__file__", None)
-    return module if file is None else travelling_stem(Path(file))  # a class of an interactive session has no file
-
-
-# Copied from echoform.code_files.plain_stem
-def plain_stem(stem: str) -> str:
-    """Name of a code file, without its suffix and without the hash that `travelling_stem` gives it."""
-    return re.sub(r"_[0-9a-f]{8}\Z", "", stem)
-
-
-# Copied from echoform.code_files.travelling_stem
-def travelling_stem(code: Path) -> str:
-    """Name under which a code file travels: its own and 8 hexadecimal digits of the sha256 of its content.
-
-    diffusers keeps one module a name, for all repositories that a process loads: under one name the version that comes
-    second would take the place of the first, in pipelines that are at work and in what they save.
-    """
-    return f"{plain_stem(code.stem)}_{hashlib.sha256(code.read_bytes()).hexdigest()[:8]}"
-
-
-# Copied from echoform.code_files.versions_of
-def versions_of(code: PurePath) -> list[str]:
-    """Patterns of the names that the versions of a code file have or had: without a hash, and with any."""
-    stem = plain_stem(code.stem)
-    return [code.with_name(f"{name}.py").as_posix() for name in (stem, f"{stem}_{'[0-9a-f]' * 8}")]
-
-
 # Copied from echoform.code_files.copy_code
-def copy_code(code: Path, folder: Path) -> None:
-    """Copy a code file to a folder under its travelling name, in place of the versions of it that lie there."""
+def copy_code(code: Path, folder: Path) -> str:
+    """Copy a code file to a folder in place of its other versions; returns its new name, which ends in a hash."""
     folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / f"{travelling_stem(code)}.py"
-    if not (copy.exists() and copy.samefile(code)):
-        shutil.copyfile(code, copy)
-    for pattern in versions_of(PurePath(code.name)):
-        for version in folder.glob(pattern):
-            if version != copy and not version.samefile(code):
-                version.unlink()
+    content, plain = code.read_bytes(), re.sub(r"_[0-9a-f]{8}\Z", "", code.stem)
+    for version in (f"{plain}.py", f"{plain}_{'[0-9a-f]' * 8}.py"):
+        for other in folder.glob(version):
+            if not other.samefile(code):
+                other.unlink()
+    name = f"{plain}_{hashlib.sha256(content).hexdigest()[:8]}"
+    (folder / f"{name}.py").write_bytes(content)
+    return name

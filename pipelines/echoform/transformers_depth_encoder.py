@@ -1,4 +1,4 @@
-"""The depth encoder for users of transformers: config, model, image processor that sees 16 bits, and pipeline task."""
+"""The depth encoder for transformers: config, model, image processor for 16-bit images, and pipeline task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import Pipeline, PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-# Relative, because transformers takes along, into folders and from the Hub, the files that such imports name.
+# Relative, because transformers copies and downloads the files that relative imports name.
 from .depth_autoencoder import DepthEncoder
 from .pipeline_depth_autoencoder import as_list, encode_units, range_in_units, resize_depth, units_of
 
@@ -22,15 +22,15 @@ TASK = "depth-feature-extraction"
 CUSTOM_PIPELINES = {
     TASK: {"impl": "transformers_depth_encoder.DepthFeatureExtractionPipeline", "pt": ["AutoModel"], "type": "image"}
 }
-"""What config.json tells `transformers.pipeline` of the task."""
+"""The entry of config.json from which `transformers.pipeline` knows the task."""
 
 
 class DepthEncoderConfig(PreTrainedConfig):
-    """What `DepthEncoderModel` is built from.
+    """Configuration of `DepthEncoderModel`.
 
     Args:
-        encoder: Arguments of `DepthEncoder`; those left out have its defaults.
-        **kwargs: Of every config of transformers.
+        encoder: Arguments of `DepthEncoder`; arguments left out have its defaults.
+        **kwargs: Arguments of every config of transformers.
     """
 
     model_type = "echoform_depth_encoder"
@@ -41,7 +41,7 @@ class DepthEncoderConfig(PreTrainedConfig):
         self.encoder = {} if encoder is None else dict(encoder)
 
     def to_dict(self) -> dict[str, Any]:
-        """As of any config, and always with the task, whose entry `transformers.pipeline` changes as it loads."""
+        """All settings and the task, whose entry `transformers.pipeline` changes while loading."""
         return super().to_dict() | {"custom_pipelines": CUSTOM_PIPELINES}
 
 
@@ -55,7 +55,7 @@ class DepthEncoderModel(PreTrainedModel):
     """
 
     config_class = DepthEncoderConfig
-    base_model_prefix = "depth_encoder"  # other than `encoder`, or weights of that name lose it on loading
+    base_model_prefix = "depth_encoder"  # not `encoder`, because loading would strip that prefix from weights' names
     main_input_name = "depth"
     _auto_class = "AutoModel"
 
@@ -70,14 +70,14 @@ class DepthEncoderModel(PreTrainedModel):
         """Embed depth images.
 
         Args:
-            depth: What the image processor gives: float [B, C, H, W] in [-1, 1].
+            depth: Depth from the image processor: float [B, C, H, W] in [-1, 1].
             valid: [B, 1, H, W], 1 or True where there is a reading; None if there is one everywhere.
             return_dict: False gives a tuple; None is True.
-            **kwargs: What transformers passes to every model and this one has no use for.
+            **kwargs: Ignored; transformers passes some arguments to every model.
 
         Returns:
-            `pooler_output`, the embedding, float [B, latent_dim]; and `last_hidden_state`, the features it is made
-            from, float [B, places, width], rows of the map outermost (with the cosine bottleneck, the prepared image).
+            `pooler_output`, the embedding, float [B, latent_dim]; and `last_hidden_state`, the features that it is
+            computed from, float [B, positions, width], row by row (with the cosine bottleneck, the prepared image).
 
         Raises:
             ValueError: If dtype or shapes do not fit the model.
@@ -85,17 +85,17 @@ class DepthEncoderModel(PreTrainedModel):
         depth = depth.to(self.dtype) if depth.is_floating_point() else depth
         grid = self.encoder.features(depth, valid)
         embedding = self.encoder.embed(grid)
-        tokens = grid.flatten(2).transpose(1, 2)  # [B, places, width]
+        tokens = grid.flatten(2).transpose(1, 2)  # [B, positions, width]
         if return_dict is False:
             return tokens, embedding
         return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=embedding)
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        pass  # DepthEncoder has made its own
+        pass  # DepthEncoder initialises its own weights
 
 
 class DepthImageSettings(TypedDict, total=False):
-    """What `DepthImageProcessor.from_pretrained` may be given in place of what was saved."""
+    """Settings that `DepthImageProcessor.from_pretrained` may be given in place of the saved ones."""
 
     size: int
     depth_range_mm: dict[str, float]
@@ -104,17 +104,17 @@ class DepthImageSettings(TypedDict, total=False):
 
 
 class DepthImageProcessor(BaseImageProcessor):
-    """Depth images in a sensor's units to what the model takes; the same as `DepthAutoencoderPipeline` does.
+    """Prepare depth images in a sensor's units for the model, in the same way as `DepthAutoencoderPipeline`.
 
     Args:
         size: Side of the model's square images, in pixels.
         depth_range_mm: Depth that becomes -1 and +1, millimetres, as {"min": 300, "max": 5000}; readings outside
             count as none.
-        units_per_mm: The sensor's units in a millimetre.
+        units_per_mm: The sensor's units per millimetre.
         invalid_values: Units that mean no reading, with their meaning; 0 always does.
 
     Raises:
-        ValueError: If the range is none.
+        ValueError: If the range is not valid, see `range_in_units`.
     """
 
     model_input_names: Sequence[str] = ("depth", "valid")
@@ -140,10 +140,10 @@ class DepthImageProcessor(BaseImageProcessor):
         """Prepare one image or several, of any sizes.
 
         Args:
-            images: As of `DepthAutoencoderPipeline`: paths; PIL of mode I;16, I or F; arrays and tensors of 16 bits or
-                more, [H, W] or [N, H, W] or [N, 1, H, W]; or a list of such. In the sensor's units.
+            images: Paths; PIL of mode I;16, I or F; arrays and tensors of 16 bits or more, [H, W] or [N, H, W] or
+                [N, 1, H, W]; or a list of these, as for `DepthAutoencoderPipeline`. In the sensor's units.
             return_tensors: `pt` or `np`.
-            **kwargs: None; transformers may pass what it passes to every processor.
+            **kwargs: Ignored; transformers passes some arguments to every processor.
 
         Returns:
             `depth`, float32 [B, 1, size, size] in [-1, 1], 0 where there is no reading; and `valid`, bool of the same
@@ -183,7 +183,7 @@ class DepthFeatureExtractionPipeline(Pipeline):
         return {}, {}, {} if return_tensors is None else {"return_tensors": return_tensors}
 
     def preprocess(self, input_: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One image, as of `DepthImageProcessor`, to tensors of one row."""
+        """One image, see `DepthImageProcessor`, to tensors of one row."""
         assert self.image_processor is not None  # transformers loads it, see _load_image_processor
         return self.image_processor(input_)
 
@@ -199,18 +199,18 @@ class DepthFeatureExtractionPipeline(Pipeline):
 def save_for_transformers(encoder: DepthEncoder, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
     """Write a folder that `AutoModel`, `AutoImageProcessor` and `pipeline` of transformers load.
 
-    It is a folder of its own, not that of `DepthEncoder.save_pretrained`: diffusers and transformers both look for
-    their class under `auto_map["AutoModel"]` of config.json, and each for a weights file of its own name. The numbers
-    in both are the same.
+    The folder must differ from that of `DepthEncoder.save_pretrained`: diffusers and transformers both look for their
+    class under `auto_map["AutoModel"]` of config.json, and each for a weights file of its own name. The weights in both
+    folders are the same.
 
     Args:
-        encoder: Trained.
-        folder: Made if there is none.
+        encoder: Trained encoder.
+        folder: Folder, made if it does not exist.
         facts: `depth_range_mm`, `units_per_mm` and `invalid_values` of the sensor; None takes those of the encoder's
             config.
 
     Raises:
-        ValueError: If the sensor is known to neither, or the encoder has not one channel.
+        ValueError: If neither facts nor config describe the sensor, or the encoder has more than one channel.
     """
     settings = {name: value for name, value in encoder.config.items() if not name.startswith("_")}
     settings |= {name: (facts or {})[name] for name in _FACTS if name in (facts or {})}

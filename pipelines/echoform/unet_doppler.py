@@ -1,4 +1,4 @@
-"""The denoiser: a U-Net over spectrogram latents that knows who walks, and attends as a spectrogram is built."""
+"""The denoiser: a U-Net over spectrogram latents for chosen users, with attention along time and Doppler frequency."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CONDITIONINGS = ("embedding", "cross-attention")
 
 
 def rotate_by_position(features: Tensor) -> Tensor:
-    """Turn pairs of features by angles that grow with the place on the map, so that dot products see distances.
+    """Rotate pairs of features by angles that grow with the position on the map, so that dot products see distances.
 
-    Half of the pairs turn with frequency (H), half with time (W). Wavelengths run from 6 to some 600 tokens, which
-    suits maps of 4 to 64 tokens a side. The map may be of any size, and the model needs no parameters for it.
+    Half of the pairs rotate with frequency (H), half with time (W). Wavelengths run from 6 to some 600 tokens, which
+    suits maps of 4 to 64 tokens per side. The map may have any size, and no parameters are needed.
 
     Args:
         features: [B, H, W, ..., D] with D divisible by 4.
@@ -49,7 +49,7 @@ def attend(qkv: Tensor) -> Tensor:
     """Softmax attention inside each sequence: [S, length, 3, heads, D] -> [S, length, heads, D]."""
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [S, heads, length, D]
     if qkv.device.type == "cpu":
-        # Written out, because the CPU's fused kernel takes some five times as long on sequences as short as these.
+        # Written out, because the CPU's fused kernel is much slower on sequences as short as these.
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         return (scores.softmax(dim=-1) @ value).transpose(1, 2)
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
@@ -75,11 +75,11 @@ def attend_along_axes(qkv: Tensor) -> Tensor:
 
 
 class DopplerAttention(nn.Module):
-    """Multi-head attention over a map [B, C, H, W], added to what comes in.
+    """Multi-head attention over a map [B, C, H, W], added to the input.
 
-    `window` looks at the texture around a token; neighbouring windows meet through the convolutions in between.
-    `axial` looks along the token's row (how this Doppler frequency goes on in time) and its column (what else moves
-    at this moment).
+    Type `window` looks at the texture around a token; neighbouring windows exchange information through the
+    convolutions in between. Type `axial` looks along the token's row (this Doppler frequency at other times) and its
+    column (other Doppler frequencies at this time).
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class DopplerAttention(nn.Module):
 
 
 class LabelAttention(nn.Module):
-    """Every place of a map [B, C, H, W] attends to the learned tokens of user and conditions; added to what comes in.
+    """Attention of every position of a map [B, C, H, W] to the learned tokens of user and conditions, added to the map.
 
     Source: the cross-attention of latent diffusion, Rombach et al. 2022 (arXiv:2112.10752), section 3.3.
     """
@@ -115,7 +115,7 @@ class LabelAttention(nn.Module):
         self.num_heads = num_heads
         self.norm = nn.GroupNorm(norm_num_groups, channels)
         self.to_query = nn.Linear(channels, channels)
-        # No bias: one of the keys would add the same to all scores, which softmax does not see.
+        # No bias: in the keys it would add the same to all scores, which softmax ignores.
         self.to_key_value = nn.Linear(token_channels, 2 * channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
 
@@ -131,9 +131,9 @@ class LabelAttention(nn.Module):
 
 
 class DopplerBlock(nn.Module):
-    """A residual block that sees the embedding, then attention unless its type is `none`.
+    """A residual block that the embedding scales and shifts, followed by attention unless its type is `none`.
 
-    With `token_channels` the attention is followed by one to the tokens of user and conditions.
+    With `token_channels`, attention to the tokens of user and conditions comes last.
     """
 
     def __init__(
@@ -179,29 +179,29 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
     """U-Net that denoises spectrogram latents [B, C, H, W] (H is frequency, W is time) of a chosen user.
 
     High-resolution levels attend inside windows, deeper ones along the two axes. The time step enters every residual
-    block as an embedding, which scales and shifts its features. User and any number of further conditions are either
+    block as an embedding that scales and shifts its features. User and any number of further conditions are either
     added to that embedding, or are learned tokens that every level with attention attends to. User and conditions have
-    a null row each, learned by dropping labels in training, for classifier-free guidance (Ho and Salimans 2022,
-    arXiv:2207.12598).
+    one unconditional (null) class each, learned by dropping labels in training, for classifier-free guidance (Ho and
+    Salimans 2022, arXiv:2207.12598).
 
     Args:
-        num_users: People it can tell apart; their ids are 0..num_users - 1.
+        num_users: Number of users; their class ids are 0..num_users - 1.
         sample_size: Side of the latents, or (height, width). Each must halve evenly at every level but the last.
         in_channels: Channels of the noisy latents.
         out_channels: Channels of the prediction.
         block_out_channels: Channels of each level, highest resolution first.
-        layers_per_block: Blocks a level on the way down; the way up has one more.
-        attention_types: `none`, `window` or `axial` for each level; the middle takes the last one.
-        window_size: Side of an attention window in tokens; it must tile the map of each `window` level. A map that is
-            smaller is one window.
-        num_attention_heads: Heads of every attention (their number, not their size).
-        norm_num_groups: Groups of every group norm; must divide all of block_out_channels. On CPUs 16 channels or more
-            a group make it a good deal faster.
-        dropout: Share of features dropped inside residual blocks while training.
-        conditions: Name of each further condition -> how many values it has, such as {"direction": 2}.
+        layers_per_block: Blocks per level on the way down; the way up has one more.
+        attention_types: `none`, `window` or `axial` for each level; the middle has that of the last level.
+        window_size: Side of an attention window in tokens; it must tile the map of each `window` level. A smaller map
+            is one window.
+        num_attention_heads: Number of heads (not their size) of every attention.
+        norm_num_groups: Groups of every group norm; must divide all of block_out_channels. On CPUs, groups of at least
+            16 channels are clearly faster.
+        dropout: Share of features dropped inside residual blocks in training.
+        conditions: Name of each further condition -> number of its values, such as {"direction": 2}.
         conditioning: `embedding` or `cross-attention`, how user and conditions enter.
-        label_tokens: Tokens of the user and of each condition under cross-attention. At least 2: attention to a single
-            one is the same everywhere, whatever asks.
+        label_tokens: Tokens per user and per condition value under cross-attention, at least 2: attention to a single
+            token gives the same at every position.
 
     Raises:
         ValueError: If sizes, channels, heads or names do not fit together.
@@ -232,80 +232,93 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         label_tokens: int = 4,
     ) -> None:
         super().__init__()
-        self._check_config()
+        self._check_levels()
+        self._check_labels()
         self._check_size(*((sample_size, sample_size) if isinstance(sample_size, int) else sample_size))
         self.gradient_checkpointing = False
 
-        first, last = block_out_channels[0], block_out_channels[-1]
-        embedding_channels = 4 * first
+        # Time step, user and conditions become embeddings.
+        first, embedding_channels = block_out_channels[0], 4 * block_out_channels[0]
         self.time_proj = Timesteps(first, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(first, embedding_channels)
-        attended = conditioning == "cross-attention"
-        label_channels = label_tokens * embedding_channels if attended else embedding_channels
-        self.user_embedding = nn.Embedding(num_users + 1, label_channels)
-        # In sorted order, because a config that was saved comes back sorted; a list, because a name may be any string.
+        tokens = label_tokens if conditioning == "cross-attention" else 1
+        self.user_embedding = nn.Embedding(num_users + 1, tokens * embedding_channels)
+        # Sorted, because a saved config comes back sorted; a list, because names of modules allow few characters.
         self.condition_embeddings = nn.ModuleList(
-            nn.Embedding(values + 1, label_channels) for _, values in sorted((conditions or {}).items())
+            nn.Embedding(values + 1, tokens * embedding_channels) for _, values in sorted((conditions or {}).items())
         )
 
-        def block(in_channels: int, out_channels: int, attention_type: str) -> DopplerBlock:
-            return DopplerBlock(
-                in_channels,
-                out_channels,
-                embedding_channels,
-                attention_type,
-                num_attention_heads,
-                window_size,
-                norm_num_groups,
-                dropout,
-                embedding_channels if attended else None,
-            )
-
+        # Latents go down through all levels and up again.
         self.conv_in = nn.Conv2d(in_channels, first, kernel_size=3, padding=1)
-        skips = [first]
-        channels = first
+        skips = self._add_way_down()
+        last = block_out_channels[-1]
+        self.middle = nn.ModuleList([self._block(last, last, attention_types[-1]), self._block(last, last, "none")])
+        self._add_way_up(skips)
+        self.norm_out = nn.GroupNorm(norm_num_groups, first)
+        self.conv_out = nn.Conv2d(first, out_channels, kernel_size=3, padding=1)
+
+    def _block(self, in_channels: int, out_channels: int, attention_type: str) -> DopplerBlock:
+        config = self.config
+        embedding_channels = 4 * config["block_out_channels"][0]
+        return DopplerBlock(
+            in_channels,
+            out_channels,
+            embedding_channels,
+            attention_type,
+            config["num_attention_heads"],
+            config["window_size"],
+            config["norm_num_groups"],
+            config["dropout"],
+            embedding_channels if config["conditioning"] == "cross-attention" else None,
+        )
+
+    def _add_way_down(self) -> list[int]:
+        """Add blocks and downsamplers; channels of every map that the way up takes in again, first to last."""
+        widths, attention_types = self.config["block_out_channels"], self.config["attention_types"]
+        channels = widths[0]
+        skips = [channels]
         self.down_levels, self.downsamplers = nn.ModuleList(), nn.ModuleList()
-        for level, (level_channels, attention_type) in enumerate(zip(block_out_channels, attention_types, strict=True)):
+        for level, (level_channels, attention_type) in enumerate(zip(widths, attention_types, strict=True)):
             blocks = nn.ModuleList()
-            for _ in range(layers_per_block):
-                blocks.append(block(channels, level_channels, attention_type))
+            for _ in range(self.config["layers_per_block"]):
+                blocks.append(self._block(channels, level_channels, attention_type))
                 channels = level_channels
                 skips.append(channels)
             self.down_levels.append(blocks)
-            if level < len(block_out_channels) - 1:
+            if level < len(widths) - 1:
                 self.downsamplers.append(Downsample2D(channels, use_conv=True, name="op"))
                 skips.append(channels)
+        return skips
 
-        self.middle = nn.ModuleList([block(last, last, attention_types[-1]), block(last, last, "none")])
-
+    def _add_way_up(self, skips: list[int]) -> None:
+        """Add blocks and upsamplers; each block also takes in the latest map of the way down that is left."""
+        widths, attention_types = self.config["block_out_channels"], self.config["attention_types"]
+        channels = widths[-1]
         self.up_levels, self.upsamplers = nn.ModuleList(), nn.ModuleList()
-        for level in reversed(range(len(block_out_channels))):
+        for level in reversed(range(len(widths))):
             blocks = nn.ModuleList()
-            for _ in range(layers_per_block + 1):
-                blocks.append(block(channels + skips.pop(), block_out_channels[level], attention_types[level]))
-                channels = block_out_channels[level]
+            for _ in range(self.config["layers_per_block"] + 1):
+                blocks.append(self._block(channels + skips.pop(), widths[level], attention_types[level]))
+                channels = widths[level]
             self.up_levels.append(blocks)
             if level > 0:
                 self.upsamplers.append(Upsample2D(channels, use_conv=True))
 
-        self.norm_out = nn.GroupNorm(norm_num_groups, first)
-        self.conv_out = nn.Conv2d(first, out_channels, kernel_size=3, padding=1)
-
     @property
     def null_user(self) -> int:
-        """Id of the null user: whoever it is, for guidance."""
+        """Class id of the unconditional (null) user, used for classifier-free guidance."""
         return self.config["num_users"]
 
     @property
     def null_conditions(self) -> dict[str, int]:
-        """Null value of each condition: whatever it is, for guidance."""
+        """Unconditional (null) value of each condition, used for classifier-free guidance."""
         return dict(self.config["conditions"] or {})
 
     @apply_forward_hook
     def embed_users(self, users: Tensor) -> Tensor:
-        """Learned embedding of user ids int64 [B] in 0..num_users (the last one is null), as [B, D].
+        """Learned embedding [B, D] of user ids int64 [B] in 0..num_users, of which the last is the null user.
 
-        Under cross-attention it is the user's tokens, one after another.
+        Under cross-attention, D holds the user's tokens one after another.
         """
         return self.user_embedding(users)
 
@@ -318,13 +331,13 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         user_embeds: Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[Tensor]:
-        """Predict what the scheduler was set to have predicted (noise, v or flow).
+        """Predict noise, v or flow, whichever the model was trained for with its scheduler.
 
         Args:
             sample: Noisy latents, float [B, in_channels, H, W].
-            timestep: In 0..1000, one number or [B]; fractions are welcome.
-            users: Ids, int64 [B] in 0..num_users; None is the null user for all.
-            conditions: Values int64 [B] by name, each in 0..its number of values; one left out is null for all.
+            timestep: In 0..1000, one number or [B]; may be fractional.
+            users: Class ids, int64 [B] in 0..num_users; None is the null user for all.
+            conditions: Values int64 [B] by name, each in 0..its number of values; a condition left out is null for all.
             user_embeds: In place of `users`, float [B, D], such as a mix of rows of `embed_users`.
             return_dict: False gives the tensor in a tuple.
 
@@ -338,6 +351,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         self._check_size(*sample.shape[-2:])
         embedding, tokens = self._embed(sample, timestep, users, conditions or {}, user_embeds)
 
+        # Way down: every map is kept for the way up.
         hidden_states = self.conv_in(sample)
         skips = [hidden_states]
         for level, blocks in enumerate(self.down_levels):
@@ -351,6 +365,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         for block in self.middle:
             hidden_states = self._run(block, hidden_states, embedding, tokens)
 
+        # Way up: every block also takes in a kept map, the latest first.
         for level, blocks in enumerate(self.up_levels):
             for block in blocks.children():
                 hidden_states = self._run(block, torch.cat([hidden_states, skips.pop()], dim=1), embedding, tokens)
@@ -368,7 +383,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         conditions: Mapping[str, Tensor],
         user_embeds: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Embedding [B, D] of all that scales and shifts, and tokens [B, K, D] of all that is attended to."""
+        """Embedding [B, D] that scales and shifts features, and tokens [B, K, D] to attend to, or None."""
         if users is not None and user_embeds is not None:
             raise ValueError("users and user_embeds exclude each other, got both")
         if unknown := sorted(set(conditions) - set(self.null_conditions)):
@@ -377,11 +392,13 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         batch, device = sample.shape[0], sample.device
         timesteps = torch.as_tensor(timestep, device=device).reshape(-1).expand(batch)
         embedding = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
+        # What is not given is the null class.
         users = torch.full((batch,), self.null_user, device=device) if users is None else users
         labels: list[Tensor] = [self.user_embedding(users) if user_embeds is None else user_embeds]
         for table, (name, null) in zip(self.condition_embeddings, sorted(self.null_conditions.items()), strict=True):
             values = conditions[name] if name in conditions else torch.full((batch,), null, device=device)
             labels.append(table(values))
+        # Labels are added to the time step, or stand beside it as tokens.
         if self.config["conditioning"] == "embedding":
             return embedding + torch.stack(labels).sum(dim=0), None
         return embedding, torch.cat(labels, dim=1).unflatten(1, (-1, embedding.shape[1]))
@@ -392,31 +409,34 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
             return self._gradient_checkpointing_func(block, hidden_states, embedding, tokens)
         return block(hidden_states, embedding, tokens)
 
-    def _check_config(self) -> None:
+    def _check_levels(self) -> None:
         config = self.config
-        if len(config["attention_types"]) != len(config["block_out_channels"]):
+        widths, attention_types = config["block_out_channels"], config["attention_types"]
+        groups, heads = config["norm_num_groups"], config["num_attention_heads"]
+        if len(attention_types) != len(widths):
             raise ValueError(
-                f"attention_types must name one type for each of the {len(config['block_out_channels'])} levels, "
-                f"got {config['attention_types']}"
+                f"attention_types must name one type for each of the {len(widths)} levels, got {attention_types}"
             )
-        for channels, attention_type in zip(config["block_out_channels"], config["attention_types"], strict=True):
+        # Widths must suit group norm, and rotary positions in every head of attention.
+        for channels, attention_type in zip(widths, attention_types, strict=True):
             if attention_type not in ATTENTION_TYPES:
                 raise ValueError(f"attention types must be among {ATTENTION_TYPES}, got {attention_type!r}")
-            if channels % config["norm_num_groups"]:
+            if channels % groups:
                 raise ValueError(
-                    f"each of block_out_channels must be divisible by norm_num_groups ({config['norm_num_groups']}), "
+                    f"each of block_out_channels must be divisible by norm_num_groups ({groups}), got {channels}"
+                )
+            if attention_type != "none" and channels % (4 * heads):
+                raise ValueError(
+                    f"channels of levels that attend must be divisible by 4 * num_attention_heads ({4 * heads}), "
                     f"got {channels}"
                 )
-            if attention_type != "none" and channels % (4 * config["num_attention_heads"]):
-                raise ValueError(
-                    f"levels that attend need channels divisible by 4 * num_attention_heads "
-                    f"({4 * config['num_attention_heads']}), got {channels}"
-                )
-        if "axial" in config["attention_types"] and config["num_attention_heads"] % 2:
+        if "axial" in attention_types and heads % 2:
             raise ValueError(
-                f"axial attention gives half of the heads to each axis, so their number must be even, "
-                f"got {config['num_attention_heads']}"
+                f"axial attention gives half of the heads to each axis, so their number must be even, got {heads}"
             )
+
+    def _check_labels(self) -> None:
+        config = self.config
         if config["conditioning"] not in CONDITIONINGS:
             raise ValueError(f"conditioning must be among {CONDITIONINGS}, got {config['conditioning']!r}")
         if config["conditioning"] == "cross-attention":

@@ -2,64 +2,76 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from pathlib import Path
 
 import pytest
 from diffusers import DiffusionPipeline
 
-import echoform
-from echoform import DepthAutoencoderPipeline, VQLDMDopplerPipeline
+from echoform import ConvAutoencoderPipeline, DepthAutoencoderPipeline, VQLDMDopplerPipeline
+from fix_copies import HOME, MARK, copied_text, with_equal_copies
 
-HOME = Path(str(echoform.__file__)).parent
-MARK = re.compile(r"^ *# Copied from echoform\.(?P<module>\w+)\.(?P<path>[\w.]+)$")
-
-
-def definitions(file: Path) -> dict[str, str]:
-    """Text of every function, method and class of a file by dotted name, with decorators and without indentation."""
-    source = file.read_text(encoding="utf-8")
-    lines = source.splitlines()
-    found: dict[str, str] = {}
-
-    def collect(node: ast.AST, prefix: str) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
-                start = min([child.lineno, *(decorator.lineno for decorator in child.decorator_list)])
-                found[prefix + child.name] = "\n".join(lines[start - 1 : child.end_lineno])
-                collect(child, f"{prefix}{child.name}.")
-
-    collect(ast.parse(source), "")
-    return found
-
-
-def marked(file: Path) -> dict[str, tuple[str, str]]:
-    """Dotted name of every marked copy -> module and dotted name of what it is a copy of."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    copies = {}
-    for name, text in definitions(file).items():
-        start = next(n for n in range(len(lines)) if "\n".join(lines[n:]).startswith(text))
-        if match := MARK.match(lines[start - 1]):
-            copies[name] = (match["module"], match["path"])
-    return copies
+SHARED = "# Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline"
 
 
 @pytest.mark.parametrize("file", sorted(HOME.glob("*.py")), ids=lambda file: file.stem)
 def test_marked_copies_are_equal_to_what_they_are_copied_from(file: Path):
-    marks = [line for line in file.read_text(encoding="utf-8").splitlines() if "# Copied from" in line]
-    copies = marked(file)
-    assert len(copies) == len(marks), "a mark must name something of ours and stand right above its copy"
-    here = definitions(file)
-    for name, (module, path) in copies.items():
-        assert here[name] == definitions(HOME / f"{module}.py")[path], f"{file.name}: {name} is no copy any more"
+    source = file.read_text(encoding="utf-8")
+    assert with_equal_copies(source, HOME) == source, "run `make fix-copies`"
 
 
-def test_both_pipelines_are_saved_loaded_and_pushed_by_the_same_code():
-    shared = {name for name in vars(VQLDMDopplerPipeline) if hasattr(DiffusionPipeline, name)}
-    shared -= set(vars(object)) | {"__call__", "__module__", "__annotations__", "model_cpu_offload_seq"}
-    shared -= {name for name in shared if name.startswith("__") or name.startswith("_callback")}
-    copies = marked(HOME / "pipeline_depth_autoencoder.py")
-    ours = {name.rpartition(".")[2] for name in copies}
-    assert {"load_config", "save_config", "to_json_string"} <= shared
-    assert shared <= ours
-    assert shared <= set(vars(DepthAutoencoderPipeline))
+def test_no_copy_is_copied_from_a_copy():
+    for file in HOME.glob("*.py"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if mark := MARK.match(line):
+                assert not any("# Copied from" in line for line in copied_text(HOME, mark["module"], mark["name"]))
+                original = (HOME / f"{mark['module']}.py").read_text(encoding="utf-8")
+                assert f"{line.strip()}\n" not in original
+
+
+def test_all_pipelines_are_saved_loaded_and_pushed_by_the_same_code():
+    for pipeline in (VQLDMDopplerPipeline, DepthAutoencoderPipeline, ConvAutoencoderPipeline):
+        shared = pipeline.__mro__[1]
+        assert shared.__name__ == "SelfContainedPipeline" and shared.__mro__[1] is DiffusionPipeline
+        assert {"from_pretrained", "load_config", "save_config", "save_pretrained", "push_to_hub"} <= set(vars(shared))
+        # No pipeline has a way of its own.
+        overridden = {name for name in vars(pipeline) if hasattr(shared, name) and not name.startswith("__")}
+        assert overridden - {"_callback_tensor_inputs", "model_cpu_offload_seq"} == set()
+    for file in ("pipeline_depth_autoencoder.py", "pipeline_conv_autoencoder.py"):
+        assert (HOME / file).read_text(encoding="utf-8").count(f"{SHARED}\n") == 1
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "source.py").write_text(
+        "def one() -> int:\n    return 1\n\n\n"
+        "class Shared:\n    @property\n    def two(self) -> int:\n        # why\n        return 2\n"
+    )
+    return tmp_path
+
+
+def test_a_changed_copy_gets_the_text_of_its_source_with_decorators_and_comments(home: Path):
+    changed = (
+        "# Copied from echoform.source.one\ndef one() -> int:\n    x = 3\n    return x\n\n\n"
+        "class Other:\n    # Copied from echoform.source.Shared.two\n    def two(self) -> int:\n        return 4\n\n"
+        "    def three(self) -> int:\n        return 3\n"
+    )
+    assert with_equal_copies(changed, home) == (
+        "# Copied from echoform.source.one\ndef one() -> int:\n    return 1\n\n\n"
+        "class Other:\n    # Copied from echoform.source.Shared.two\n"
+        "    @property\n    def two(self) -> int:\n        # why\n        return 2\n\n"
+        "    def three(self) -> int:\n        return 3\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("# Copied from echoform.source.four\ndef four(): ...\n", r"of ours, got echoform\.source\.four"),
+        ("# Copied from echoform.nowhere.one\ndef one(): ...\n", r"of ours, got echoform\.nowhere\.one"),
+        ("# Copied from echoform.source.one\n\ndef one(): ...\n", "right above what is copied"),
+        ("# Copied from diffusers.one\ndef one(): ...\n", r"must read '# Copied from echoform\.module\.name'"),
+    ],
+)
+def test_a_mark_that_says_nothing_is_refused(home: Path, source: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        with_equal_copies(source, home)

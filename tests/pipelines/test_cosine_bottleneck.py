@@ -13,7 +13,8 @@ from scipy.fft import dctn, idctn
 from torch import Tensor
 
 from echoform import DepthAutoencoder, DepthEncoder, SemanticEncoder, create_semantic_encoder
-from echoform.depth_autoencoder import COSINE_SIZES, SIZES, filled, from_cosines, to_cosines
+from echoform.depth_autoencoder import filled, from_cosines, to_cosines
+from echoform.depth_sizes import COSINE_SIZES, SIZES
 from echoform.transformers_depth_encoder import DepthEncoderModel, save_for_transformers
 from strangers import UNINSTALLED, run_alone
 from tiny_depth import tiny_autoencoder, tiny_depth_pipeline

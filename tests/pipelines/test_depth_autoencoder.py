@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echoform import DepthAutoencoder, DepthEncoder
-from echoform.depth_autoencoder import SIZES, AttentionBlock, Downsample, Upsample
+from echoform.depth_autoencoder import AttentionBlock, Downsample, Upsample
+from echoform.depth_sizes import SIZES
 from echoform.pipeline_depth_autoencoder import encode_units
 from tiny_depth import tiny_autoencoder
 
@@ -163,7 +164,7 @@ def test_units_become_readings_as_in_the_pipeline(low_mm: float, high_mm: float,
         torch.where(as_numbers == 1000, 0, as_numbers), depth_range_mm, units_per_mm
     )
     assert torch.equal(depth, expected_depth) and torch.equal(valid, expected_valid)
-    with pytest.raises(ValueError, match="depth_range_mm and units_per_mm of the config, got None"):
+    with pytest.raises(ValueError, match="units need depth_range_mm and units_per_mm of the config, got None"):
         tiny_autoencoder().encoder.readings(units)
 
 

@@ -17,7 +17,8 @@ from safetensors.torch import load
 
 from code_names import travelling_name
 from echoform import VQLDMDopplerPipeline, pipeline_vq_ldm_doppler, unet_doppler
-from echoform.hub import PRINTED, PushError, merge_card, push_folder, travelling_files
+from echoform.hub import PushError, push_folder, travelling_files
+from echoform.hub_card import PRINTED, merge_card
 from hub_server import Hub
 
 CODE = (travelling_name(pipeline_vq_ldm_doppler), f"unet/{travelling_name(unet_doppler)}")
@@ -243,6 +244,23 @@ def test_the_pipeline_pushes_once_with_a_card_whose_snippet_runs(
     assert np.array_equal(pixels(names["pipe"]), pixels(pipe))
     assert pipe.push_to_hub(repo_id) == url
     assert merge_card(CARD, card).endswith(CARD.partition("0.5\n---\n")[2])  # `echoform push` may replace it
+
+
+def test_the_pipeline_s_own_push_tries_again_and_says_in_one_sentence_what_it_cannot_do(
+    hub: Hub, make_pipeline: Callable[..., VQLDMDopplerPipeline], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("echoform.hub.time.sleep", lambda seconds: None)
+    repo_id = hub.repo_id("patient")
+    hub.fail("/commit/", status=500, times=2)
+    make_pipeline().push_to_hub(repo_id)
+    assert sum("/commit/" in path for _, path in hub.requests) >= 3
+    assert set(CODE) <= set(hub.files(repo_id))
+    hub.fail("/commit/", status=403)
+    with pytest.raises(
+        PushError, match=f"nothing was pushed to {repo_id}: the token may not write there .*has changed"
+    ):
+        make_pipeline(id2label={"0": "a", "1": "b", "2": "c"}).push_to_hub(repo_id)
+    assert len(hub.commits(repo_id)) == 2
 
 
 def test_the_pipeline_leaves_a_card_alone(hub: Hub, make_pipeline: Callable[..., VQLDMDopplerPipeline]):

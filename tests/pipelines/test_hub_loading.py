@@ -145,6 +145,7 @@ def test_strangers_load_save_push_and_load_again_and_several_pipelines_live_in_o
     }
     repos = {name: upload(pipe, hub.repo_id(name), tmp_path / f"{name}-here") for name, pipe in pipelines.items()}
     repos["again"] = hub.repo_id("again")
+    hub.write(repos["again"], "README.md", b"# Mine\n\nwritten by hand\n")
     told = told_by(UNINSTALLED + NO_TRUST + THREE_IN_ONE_PROCESS + PUSH_AGAIN, tmp_path, repos)
     assert "contains custom code" in told["without trust"]
     assert "Pass `trust_remote_code=True` to allow loading remote code modules." in told["without trust"]
@@ -159,6 +160,8 @@ def test_strangers_load_save_push_and_load_again_and_several_pipelines_live_in_o
         assert np.allclose(here, told[name], atol=1e-4)
     before, after = hub.files(repos["first"]), hub.files(repos["again"])
     assert {name: content for name, content in after.items() if name in before} == before
+    # diffusers, which pushes there, may add metadata above a text.
+    assert after["README.md"].endswith(b"# Mine\n\nwritten by hand\n")
 
 
 def test_the_installed_class_loads_revisions_variants_and_dtypes_without_trust_and_offline(

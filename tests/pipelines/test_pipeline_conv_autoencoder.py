@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 from PIL import Image
 
-from echoform import ConvAutoencoderPipeline, VQLDMDopplerPipeline
+from echoform import ConvAutoencoderPipeline
 from hub_server import Hub
 from strangers import UNINSTALLED, run_alone
 from tiny_conv import tiny_conv_autoencoder, tiny_conv_pipeline
@@ -130,7 +129,7 @@ def test_a_grey_model_speaks_grey():
     pipeline = tiny_conv_pipeline(in_channels=1)
     grey = Image.fromarray(np.full((16, 16), 77, np.uint8))
     assert pipeline(grey).images[0].mode == "L"
-    with pytest.raises(ValueError, match=r"the model is of grey pictures \(mode L\), got mode RGB"):
+    with pytest.raises(ValueError, match=r"the model takes grey images \(mode L\), got mode RGB"):
         pipeline(grey.convert("RGB"))
 
 
@@ -142,13 +141,13 @@ def test_a_grey_model_speaks_grey():
         (lambda p: p(np.zeros((8, 8, 3), np.float32)), r"images must be \(3, 16, 16\) .*, got \(3, 8, 8\)"),
         (lambda p: p(np.zeros((16, 16, 3), np.uint8)), r"floating point in 0\.\.1, got torch\.uint8"),
         (lambda p: p(torch.full((3, 16, 16), 1.5)), r"floating point in 0\.\.1"),
-        (lambda p: p([]), "at least one picture, got none"),
+        (lambda p: p([]), "at least one image, got none"),
         (lambda p: p(torch.zeros(3, 16, 16), batch_size=0), "batch_size must be at least 1, got 0"),
         (lambda p: p(torch.zeros(3, 16, 16), output_type="jpg"), "output_type must be among pil, np, pt, got 'jpg'"),
         (lambda p: p.decode(torch.zeros(1, 3, 4, 4)), r"latents must be \[N, 12, h, w\]"),
         (lambda p: p.decode(torch.full((1, 12, 4, 4), torch.nan)), "latents must be finite"),
         (lambda p: p.interpolate(torch.zeros(3, 16, 16), torch.zeros(3, 16, 16), steps=1), "at least 2, got 1"),
-        (lambda p: p.interpolate(torch.zeros(2, 3, 16, 16), torch.zeros(3, 16, 16)), "two pictures, got 2 and 1"),
+        (lambda p: p.interpolate(torch.zeros(2, 3, 16, 16), torch.zeros(3, 16, 16)), "two images, got 2 and 1"),
         (lambda p: p.sample(0), "num_images must be at least 1, got 0"),
         (lambda p: p.sample(1), "not variational need latent_mean and latent_std"),
         (lambda p: p.sample(2, [torch.Generator()]), "one for each of 2 images, got 1"),
@@ -178,14 +177,6 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path):
 def test_facts_that_do_not_fit_the_model_are_refused(facts: Any, reason: str):
     with pytest.raises(ValueError, match=reason):
         ConvAutoencoderPipeline(tiny_conv_autoencoder(), **facts)
-
-
-def test_it_is_saved_loaded_and_pushed_by_the_code_of_the_others():
-    """That what is copied is equal is tested for every file that travels; this is that all of it is there."""
-    shared = {name for name in vars(VQLDMDopplerPipeline) if hasattr(DiffusionPipeline, name)}
-    shared = {name for name in shared if not name.startswith(("__", "_callback"))} - {"model_cpu_offload_seq"}
-    assert {"from_pretrained", "load_config", "save_config", "push_to_hub", "to_json_string"} <= shared
-    assert shared <= set(vars(ConvAutoencoderPipeline))
 
 
 STRANGER = f"""{UNINSTALLED}

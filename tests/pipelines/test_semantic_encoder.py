@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, hub: Hub):
         encoder.encode_numpy(np.full((32, 32), -1, np.int16))
     with pytest.raises(ValueError, match="at least one image"):
         encoder.encode_numpy(np.zeros((0, 32, 32), np.uint16))
-    with pytest.raises(ValueError, match="units become depth by depth_range_mm"):
+    with pytest.raises(ValueError, match="units need depth_range_mm"):
         SemanticEncoder().encode_numpy(units())
     with pytest.raises(ValueError, match=r"latent_dim must be that of .*encoder \(16\), got 768"):
         SemanticEncoder(pretrained_path=tmp_path / "encoder")
