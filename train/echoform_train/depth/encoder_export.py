@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
 
 from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
-from echoform.semantic_encoder import SENSOR_FACTS, load_encoder
+from echoform.encoder_weights import SENSOR_FACTS, load_encoder
+from echoform.sources import find_file
 from echoform_train.engine.checkpoint import list_checkpoints, load_checkpoint
 from echoform_train.engine.ema import load_averages
 from echoform_train.engine.files import AUTOENCODER, CHECKPOINTS, FACTS, MODEL_CONFIG, MODEL_INDEX, PIPELINE, STATE
@@ -104,16 +103,10 @@ def _from_checkpoint(folder: Path) -> tuple[DepthEncoder, dict[str, Any]]:
 
 
 def _read_facts(source: str, revision: str | None, token: str | None) -> dict[str, Any] | None:
-    place = Path(source)
-    if place.is_file():
+    if Path(source).is_file():
         return None
-    if place.is_dir():
-        path = place / FACTS
-        return json.loads(path.read_text()) if path.is_file() else None
-    try:
-        return json.loads(Path(hf_hub_download(source, FACTS, revision=revision, token=token)).read_text())
-    except EntryNotFoundError:
-        return None
+    path = find_file(source, FACTS, revision=revision, token=token)
+    return None if path is None else json.loads(path.read_text())
 
 
 def _embed_with_saved(folder: Path, format: Format, depth: Tensor, valid: Tensor) -> Tensor:
