@@ -1,14 +1,11 @@
-"""Settings that all trainers share, the presets of a trainer, and the settings that a resumed run must keep."""
+"""Settings that all trainers share, and which of its settings a resumed run must keep."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-
-import tyro
 
 from echoform_train.engine.schedules import Shape
 
@@ -76,30 +73,6 @@ class RunConfig:
     """Branch to push to. Default: main."""
     hub_token: str | None = None
     """Hub token. Default: HF_TOKEN, or the token of `hf auth login`, which other users of the machine cannot see."""
-
-
-def make_preset(
-    config_class: Callable[..., T],
-    name: str,
-    run_settings: dict[str, Any],
-    data_class: Callable[..., Any],
-    **settings: Any,
-) -> T:
-    """Build the settings of one preset of a trainer; only the data and the output folder are left to the flags.
-
-    Args:
-        config_class: Settings of the trainer, with fields `preset`, `data` and `run`.
-        name: Of the preset.
-        run_settings: Fields of `RunConfig` in which the preset differs from its defaults.
-        data_class: Settings of the data.
-        settings: Fields of `config_class` in which the preset differs from its defaults.
-    """
-    return config_class(
-        preset=name,
-        data=data_class(data=tyro.MISSING),
-        run=RunConfig(output_dir=tyro.MISSING, **run_settings),
-        **settings,
-    )
 
 
 _FREE_ON_RESUME = frozenset(

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from echoform_train.data.config import DataConfig
-from echoform_train.engine.config import RunConfig, make_preset
+from echoform_train.engine.config import RunConfig
+from echoform_train.engine.presets import make_preset
 
 NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
 

@@ -1,0 +1,119 @@
+"""Settings of a command from Python: its presets by name, and a preset with some settings changed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args, get_type_hints
+
+import tyro
+
+from echoform_train.engine.config import RunConfig
+
+T = TypeVar("T")
+
+
+def make_preset(
+    config_class: Callable[..., T],
+    name: str,
+    run_settings: dict[str, Any],
+    data_class: Callable[..., Any],
+    **settings: Any,
+) -> T:
+    """Build one preset of a trainer; only the data and the output folder are left to the flags.
+
+    Args:
+        config_class: Settings of the trainer, with fields `preset`, `data` and `run`.
+        name: Of the preset.
+        run_settings: Fields of `RunConfig` in which the preset differs from its defaults.
+        data_class: Settings of the data.
+        settings: Fields of `config_class` in which the preset differs from its defaults.
+    """
+    return config_class(
+        preset=name,
+        data=data_class(data=tyro.MISSING),
+        run=RunConfig(output_dir=tyro.MISSING, **run_settings),
+        **settings,
+    )
+
+
+def presets(config_class: type[T]) -> dict[str, T]:
+    """Presets of a command by name, the default one first; empty if the command has none.
+
+    Settings that every user has to choose, such as the data and the output folder, are `tyro.MISSING` in them.
+    """
+    return getattr(sys.modules[config_class.__module__], "PRESETS", {})
+
+
+def configure(config_class: type[T], preset: str | None = None, **settings: Any) -> T:
+    """Build the settings of a command as its flags do, with an underscore for each dash.
+
+    Args:
+        config_class: Settings of the command.
+        preset: Name of the preset to start from. Default: the first, if the command has presets.
+        settings: By name; also those in a group, for example `max_train_images`, which is `run.max_train_images`. Where
+            a setting is a path, text is turned into one.
+
+    Raises:
+        ValueError: If there is no such preset or setting, or a setting without a default is missing.
+    """
+    known = presets(config_class)
+    if preset is not None and preset not in known:
+        raise ValueError(f"preset must be one of {', '.join(known) or 'none, this command has none'}, got {preset}")
+    base = known[preset] if preset is not None else next(iter(known.values()), None)
+    given = dict(settings)
+    values, missing = _choose_values(config_class, base, given)
+    # Both errors name all settings that are wrong, before a check of the settings class sees half of them.
+    if given:
+        raise ValueError(f"there is no setting {', '.join(given)}; `echoform ... --help` lists the flags of a command")
+    if missing:
+        raise ValueError(f"these settings have no default and must be given: {', '.join(missing)}")
+    return _build(config_class, values)
+
+
+def _choose_values(config_class: type, base: object, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Take the value of each field from `given`, from which it is removed, or else from `base`.
+
+    Returns:
+        Values by name, those of a group as a dictionary; fields with a default may be absent. And the names of fields
+        without any value.
+    """
+    values: dict[str, Any] = {}
+    missing: list[str] = []
+    for field, hint in _fields(config_class):
+        inherited = getattr(base, field.name, tyro.MISSING)
+        if is_dataclass(hint):
+            values[field.name], missing_in_group = _choose_values(cast(type, hint), inherited, given)
+            missing += missing_in_group
+        elif field.name in given:
+            values[field.name] = _convert(given.pop(field.name), hint)
+        elif inherited is not tyro.MISSING:
+            values[field.name] = inherited
+        elif field.default_factory is MISSING and field.default in (MISSING, tyro.MISSING):
+            missing.append(field.name)
+    return values, missing
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """Turn lists into tuples, and text into paths if the setting holds paths."""
+    if isinstance(value, list | tuple):
+        return tuple(_convert(element, hint) for element in value)
+    return Path(value) if isinstance(value, str) and _holds_paths(hint) else value
+
+
+def _holds_paths(hint: Any) -> bool:
+    return hint is Path or any(map(_holds_paths, get_args(hint)))
+
+
+def _build(config_class: type[T], values: dict[str, Any]) -> T:
+    """Build a dataclass from its values, those of a group as a dictionary."""
+    groups = {field.name: hint for field, hint in _fields(config_class) if is_dataclass(hint)}
+    return config_class(**values | {name: _build(cast(type, hint), values[name]) for name, hint in groups.items()})
+
+
+def _fields(config_class: type) -> list[tuple[Field[Any], Any]]:
+    """The fields of a dataclass with their types."""
+    hints = get_type_hints(config_class)
+    return [(field, hints[field.name]) for field in fields(config_class)]
