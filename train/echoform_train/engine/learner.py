@@ -10,6 +10,7 @@ import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
+from echoform_train.engine.batches import Draw
 from echoform_train.engine.ema import averaged, ema_tensors, make_ema, restore_ema
 from echoform_train.engine.optimizers import build_optimizer
 from echoform_train.engine.run import Run
@@ -79,27 +80,27 @@ class Learner:
         """Every optimizer, by the name of its group in checkpoints."""
         return {"optimizer": self.optimizer}
 
-    @contextmanager
-    def accumulate(self) -> Iterator[None]:
-        """Run one forward and backward pass of an optimizer step, which may have several."""
-        with self.run.accelerator.accumulate(self.model):
-            yield
+    def passes(self) -> Iterator[Draw]:
+        """The draws of the next optimizer step, for a loop whose body is one forward pass and one call of `descend`.
 
-    def descend(self, loss: Tensor, **parts: Tensor) -> None:
-        """Backward pass for a scalar loss, and the optimizer step after the last pass; call inside `accumulate`.
-
-        `parts` are scalars that are logged beside the loss.
+        After the last pass the moving average is updated, the images are counted, and the log is written if it is due.
         """
-        self.run.collect(loss=loss, **parts)
-        self.run.descend(loss, self.optimizer, self.model)
-
-    def finish_step(self) -> None:
-        """Update the moving average, count the images of the optimizer step, and write the log if it is due."""
+        for draw in self.run.draws():
+            with self.run.accelerator.accumulate(self.model):
+                yield draw
         if self.ema is not None:
             self.ema.update_parameters(self.weights)
         self.run.advance()
         if self.run.due(self.run.config.logging_every):
             self.run.log_means()
+
+    def descend(self, loss: Tensor, **parts: Tensor) -> None:
+        """Backward pass for a scalar loss; the last pass of an optimizer step also takes the step.
+
+        Call it in the loop over `passes`. `parts` are scalars that are logged beside the loss.
+        """
+        self.run.collect(loss=loss, **parts)
+        self.run.descend(loss, self.optimizer, self.model)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,14 @@ class FirstStageLearner(Learner):
         own = super().optimizers()
         return own if self.discriminator is None else own | {"discriminator_optimizer": self.discriminator_optimizer}
 
-    def images(self, images: Spectrograms, draw: Draw) -> Tensor:
-        """The images of a draw, float32 [B, C, H, W] in [-1, 1], on the device of the run."""
-        return to_model(images.pixels[draw.indices]).to(self.run.device, memory_format=self.run.memory_format)
+    def batches(self, images: Spectrograms) -> Iterator[tuple[Draw, Tensor]]:
+        """The draws of the next optimizer step, see `passes`, each with its images.
+
+        These are float32 [B, C, H, W] in [-1, 1], on the device of the run.
+        """
+        for draw in self.passes():
+            batch = to_model(images.pixels[draw.indices])
+            yield draw, batch.to(self.run.device, memory_format=self.run.memory_format)
 
     def descend_reconstruction(self, images: Tensor, reconstruction: Tensor, **own_losses: Tensor) -> None:
         """Backward pass of the model, then of the discriminator; every weighted part of the loss is logged.

@@ -11,19 +11,22 @@ from torch import Tensor
 
 from echoform.depth_autoencoder import DepthAutoencoder
 from echoform.depth_sizes import COSINE_SIZES, SIZES
+from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.depth.augment import Augmentation, augment_images
 from echoform_train.depth.config import DepthDataConfig, depth_facts, load_depth_data
 from echoform_train.depth.dataset import DepthData
-from echoform_train.depth.export import build_pipeline, export_pipeline
+from echoform_train.depth.export import build_pipeline
 from echoform_train.depth.objective import TrainingForward, Weights, training_losses
 from echoform_train.depth.validation import save_reconstruction_sheet, validate
 from echoform_train.engine.batches import Draw
-from echoform_train.engine.config import RunConfig, make_preset, resume_settings
-from echoform_train.engine.files import AUTOENCODER, PIPELINE, RECONSTRUCTIONS, SPLIT
+from echoform_train.engine.config import RunConfig, resume_settings
+from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SPLIT
 from echoform_train.engine.learner import Learner
+from echoform_train.engine.presets import make_preset
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
-from echoform_train.publishing.push import check_before_training, push_after_training
+from echoform_train.publishing.export import finish_training
+from echoform_train.publishing.push import check_before_training
 from echoform_train.scoring.perceptual import PerceptualLoss
 
 BALANCE_POWERS = {"map": 0.5, "cosine": 0.25}
@@ -103,8 +106,6 @@ def train(config: Config, data: DepthData) -> TrainingResult:
 
     Raises:
         ValueError: If there are no validation images, or settings contradict one another.
-        FloatingPointError: If a loss stops being finite.
-        PushError: If the result cannot be pushed to the Hub; noticed before the training where possible.
     """
     _check(config, data)
     run = Run(config.run, len(data.train), resume_settings(config))
@@ -122,13 +123,11 @@ def train(config: Config, data: DepthData) -> TrainingResult:
     num_views = 2 if config.weights.contrastive_weight else 1  # that loss compares two views of each image
     while not run.done:
         # One optimizer step, of one or more forward passes.
-        for draw in run.draws():
+        for draw in learner.passes():
             views = [draw_view(config, data, draw, run.device) for _ in range(num_views)]
             noise = draw_latent_noise(config, draw, run.device)
-            with learner.accumulate():
-                parts = training_losses(learner.model, views, noise, config.weights, perceptual)
-                learner.descend(torch.stack(list(parts.values())).sum(), **parts)
-        learner.finish_step()
+            parts = training_losses(learner.model, views, noise, config.weights, perceptual)
+            learner.descend(torch.stack(list(parts.values())).sum(), **parts)
         # What is validated is what is exported: the averaged weights.
         if run.due(config.run.validation_every):
             with learner.averaged():
@@ -140,13 +139,12 @@ def train(config: Config, data: DepthData) -> TrainingResult:
                 save_reconstruction_sheet(autoencoder, data, sheet)
         learner.save_if_due()
 
-    result = run.finish(config.run.output_dir / PIPELINE)
-    if run.is_main:
+    def best_pipeline() -> DepthAutoencoderPipeline:
         best = DepthAutoencoder.from_pretrained(config.run.output_dir / AUTOENCODER)
         power = BALANCE_POWERS[config.bottleneck] if config.balance_power is None else config.balance_power
-        export_pipeline(build_pipeline(best, data, power), result.facts, result.exported)
-    push_after_training(run, result)
-    return result
+        return build_pipeline(best, data, power)
+
+    return finish_training(run, best_pipeline)
 
 
 def build_model(config: Config, sample_size: int) -> DepthAutoencoder:

@@ -24,16 +24,16 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.engine.batches import Draw
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.files import DENOISER, FACTS, PIPELINE
+from echoform_train.engine.files import DENOISER, FACTS
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.run import Run
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.training_result import TrainingResult
-from echoform_train.latent_diffusion.export import export_pipeline
 from echoform_train.latent_diffusion.latents import PipelineFacts
+from echoform_train.publishing.export import finish_training
 from echoform_train.publishing.exported import find_pipeline
 from echoform_train.publishing.fingerprint import sha256_of
-from echoform_train.publishing.push import check_before_training, push_after_training
+from echoform_train.publishing.push import check_before_training
 
 HELD_OUT = 64
 """Images of a validation, generated from noise that no training step sees."""
@@ -97,9 +97,6 @@ def main(config: Config) -> TrainingResult:
 
     Raises:
         FileNotFoundError: If there is no exported pipeline, or it has no facts.json.
-        ValueError: If the output folder holds another run.
-        FloatingPointError: If the loss stops being finite.
-        PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
     """
     folder = find_pipeline(config.pipeline)
     teacher_facts = read_facts(folder, config.pipeline)
@@ -113,8 +110,7 @@ def main(config: Config) -> TrainingResult:
     unet: DopplerUNet2DModel = copy.deepcopy(pipeline.unet).to(run.device)
     unet.eval()  # the teacher's answer is exact: dropout would only add noise to it
     teacher = FewSteps(pipeline.to(run.device), config.teacher_steps, config.guidance_scale)
-    few_step_pipeline = with_unet(pipeline, unet, config.steps)
-    student = FewSteps(few_step_pipeline, config.steps)
+    student = FewSteps(with_unet(pipeline, unet, config.steps), config.steps)
     learner = Learner(run, DENOISER, unet, forward=student, ema_decay=config.ema_decay)
     learner.resume()
     run.accelerator.init_trackers("distill", config={"preset": config.preset, "seed": config.run.seed})
@@ -128,26 +124,23 @@ def main(config: Config) -> TrainingResult:
     )
     facts = {**teacher_facts, "distilled": settings}
     while not run.done:
-        for draw in run.draws():
+        for draw in learner.passes():
             inputs = draw_inputs(unet, draw, run.device)
-            with learner.accumulate():
-                # The teacher runs at the precision of the student, so that the distance is not one of rounding.
-                with torch.no_grad(), run.accelerator.autocast():
-                    target = teacher(inputs)
-                learner.descend(F.mse_loss(learner.model(inputs), target))
-        learner.finish_step()
+            # The teacher computes in the precision of the student, so that they do not differ by rounding.
+            with torch.no_grad(), run.accelerator.autocast():
+                target = teacher(inputs)
+            learner.descend(F.mse_loss(learner.model(inputs), target))
         if run.due(config.run.validation_every):
             with learner.averaged():
                 scores = {"distance": held_out.distance(student)}
                 run.keep_if_best(unet, DENOISER, scores["distance"], scores, facts, {"undistilled": undistilled})
         learner.save_if_due()
 
-    result = run.finish(config.run.output_dir / PIPELINE)
-    if run.is_main:
-        few_step_pipeline.register_modules(unet=DopplerUNet2DModel.from_pretrained(config.run.output_dir / DENOISER))
-        export_pipeline(few_step_pipeline, result.facts, result.exported)
-    push_after_training(run, result)
-    return result
+    def best_pipeline() -> VQLDMDopplerPipeline:
+        best = DopplerUNet2DModel.from_pretrained(config.run.output_dir / DENOISER)
+        return with_unet(pipeline, best, config.steps)
+
+    return finish_training(run, best_pipeline)
 
 
 def read_facts(folder: Path, source: str) -> dict[str, Any]:

@@ -98,8 +98,6 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
 
     Raises:
         ValueError: If a setting is out of range.
-        FloatingPointError: If a loss stops being finite.
-        PushError: If the result is to be pushed and cannot be; noticed before the training where possible.
     """
     run = start_run(config, data)
     channels, resolution = data.train.pixels.shape[1], data.train.pixels.shape[-1]
@@ -113,13 +111,10 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
     facts = {"kind": "kl-vae", "preset": config.preset, "kl_weight": config.kl_weight}
     while not run.done:
         # One optimizer step. The noise comes from the draw, so that it does not depend on the number of processes.
-        for draw in run.draws():
-            images = learner.images(data.train, draw)
-            with learner.accumulate():
-                reconstruction, kl = learner.model(images, draw.randn(*shape).to(run.device))
-                run.collect(kl_nats=kl)
-                learner.descend_reconstruction(images, reconstruction, kl=config.kl_weight * kl)
-        learner.finish_step()
+        for draw, images in learner.batches(data.train):
+            reconstruction, kl = learner.model(images, draw.randn(*shape).to(run.device))
+            run.collect(kl_nats=kl)
+            learner.descend_reconstruction(images, reconstruction, kl=config.kl_weight * kl)
         # The averaged weights are validated, because they are the ones that are saved.
         if run.due(config.run.validation_every):
             with learner.averaged():

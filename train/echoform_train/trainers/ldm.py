@@ -16,18 +16,19 @@ from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.config import DataConfig, load_data
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.batches import Draw
-from echoform_train.engine.config import RunConfig, make_preset, resume_settings
-from echoform_train.engine.files import DENOISER, PIPELINE, SAMPLES, SPLIT
+from echoform_train.engine.config import RunConfig, resume_settings
+from echoform_train.engine.files import DENOISER, SAMPLES, SPLIT
 from echoform_train.engine.learner import Learner
+from echoform_train.engine.presets import make_preset
 from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
-from echoform_train.latent_diffusion.export import export_pipeline
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
 from echoform_train.latent_diffusion.latents import LatentData, Latents, PipelineFacts, drop_labels, encode_data
 from echoform_train.latent_diffusion.objective import FlowMatching, VPrediction, denoising_loss, make_objective
 from echoform_train.latent_diffusion.transfer import USERS, initialise_from, load_initial_pipeline
-from echoform_train.publishing.push import check_before_training, push_after_training
+from echoform_train.publishing.export import finish_training
+from echoform_train.publishing.push import check_before_training
 
 NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
 SHEET_USERS = 16
@@ -82,40 +83,25 @@ class Config:
     """Images seen between two sample sheets."""
 
 
-_GPU_RUN: dict[str, Any] = {
-    "max_train_images": 2_000_000,
-    "learning_rate": 3e-4,
-    "lr_warmup_steps": 500,
-    "validation_every": 50_000,
-    "checkpointing_every": 100_000,
+_GPU_RUN: dict[str, Any] = {"max_train_images": 2_000_000, "learning_rate": 3e-4, "lr_warmup_steps": 500}
+_GPU_RUN |= {"validation_every": 50_000, "checkpointing_every": 100_000}
+_SMALL_GPU_RUN = _GPU_RUN | {"gradient_accumulation_steps": 4, "gradient_checkpointing": True}
+_CPU_RUN: dict[str, Any] = {"max_train_images": 40_000, "learning_rate": 1e-3, "validation_every": 4_000}
+_CPU_MODEL: dict[str, Any] = {"block_out_channels": (64, 128, 128), "layers_per_block": 1, "num_attention_heads": 4}
+_LARGE_MODEL: dict[str, Any] = {
+    "block_out_channels": (256, 512, 768, 1024),
+    "attention_types": ("window", "axial", "axial", "axial"),
+    "num_attention_heads": 16,
 }
 PRESETS = {
-    "cpu": make_preset(
-        Config,
-        "cpu",
-        {"max_train_images": 40_000, "learning_rate": 1e-3, "validation_every": 4_000},
-        DataConfig,
-        block_out_channels=(64, 128, 128),
-        layers_per_block=1,
-        num_attention_heads=4,
-    ),
-    "6gb": make_preset(
-        Config,
-        "6gb",
-        {**_GPU_RUN, "train_batch_size": 16, "gradient_accumulation_steps": 4, "gradient_checkpointing": True},
-        DataConfig,
-    ),
-    "16gb": make_preset(Config, "16gb", {**_GPU_RUN, "train_batch_size": 64}, DataConfig),
-    "256": make_preset(Config, "256", {**_GPU_RUN, "train_batch_size": 128}, DataConfig),
-    "paper": make_preset(
-        Config,
-        "paper",
-        {**_GPU_RUN, "train_batch_size": 64},
-        DataConfig,
-        block_out_channels=(256, 512, 768, 1024),
-        attention_types=("window", "axial", "axial", "axial"),
-        num_attention_heads=16,
-    ),
+    name: make_preset(Config, name, run, DataConfig, **model)
+    for name, run, model in (
+        ("cpu", _CPU_RUN, _CPU_MODEL),
+        ("6gb", _SMALL_GPU_RUN | {"train_batch_size": 16}, {}),
+        ("16gb", _GPU_RUN | {"train_batch_size": 64}, {}),
+        ("256", _GPU_RUN | {"train_batch_size": 128}, {}),
+        ("paper", _GPU_RUN | {"train_batch_size": 64}, _LARGE_MODEL),
+    )
 }
 
 
@@ -138,8 +124,6 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
     Raises:
         ValueError: If the data are not of the kind that the first stage was trained on, the first stage has no
             codebook, or the pipeline to start from is of another kind.
-        FloatingPointError: If the loss stops being finite.
-        PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
     """
     stage.check_usable_in_pipeline()
     run = Run(config.run, len(data.train), resume_settings(config))
@@ -166,13 +150,10 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
     facts = {"kind": "ldm", "preset": config.preset, "objective": config.objective, **shared_facts}
     while not run.done:
         # One optimizer step. All random numbers come from the draw, so that they depend on seed and image alone.
-        for draw in run.draws():
-            batch = latents.train.select(draw.indices)
+        for draw in learner.passes():
             noise, level = draw.randn(*latents.shape), draw.rand()
-            batch = drop_labels(batch, draw, config.label_dropout, unet)
-            with learner.accumulate():
-                learner.descend(denoising_loss(learner.model, objective, batch, noise, level))
-        learner.finish_step()
+            batch = drop_labels(latents.train.select(draw.indices), draw, config.label_dropout, unet)
+            learner.descend(denoising_loss(learner.model, objective, batch, noise, level))
         # Validation and samples use the averaged weights, because those are exported.
         if run.due(config.run.validation_every):
             with learner.averaged():
@@ -183,13 +164,11 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
                 save_sample_sheet(pipeline, config, config.run.output_dir / SAMPLES / f"images-{run.seen:09d}.png")
         learner.save_if_due()
 
-    # The pipeline gets the weights of the best validation, which need not be the last ones.
-    result = run.finish(config.run.output_dir / PIPELINE)
-    if run.is_main:
+    def best_pipeline() -> VQLDMDopplerPipeline:
         pipeline.register_modules(unet=DopplerUNet2DModel.from_pretrained(config.run.output_dir / DENOISER))
-        export_pipeline(pipeline, result.facts, result.exported)
-    push_after_training(run, result)
-    return result
+        return pipeline
+
+    return finish_training(run, best_pipeline)
 
 
 def build_unet(config: Config, latent_shape: tuple[int, int, int], facts: PipelineFacts) -> DopplerUNet2DModel:

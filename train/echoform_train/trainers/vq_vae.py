@@ -97,8 +97,6 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
 
     Raises:
         ValueError: If the codebook would start only after the end, or another setting is out of range.
-        FloatingPointError: If a loss stops being finite.
-        PushError: If the result is to be pushed and cannot be; noticed before the training where possible.
     """
     _check(config)
     run = start_run(config, data)
@@ -119,18 +117,15 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
         if quantize and not codebook.started:
             _start_codebook(codebook, vqvae, data.train, run)
         # One optimizer step, of one or more forward passes.
-        for draw in run.draws():
-            images = learner.images(data.train, draw)
-            with learner.accumulate():
-                reconstruction, latents, codes = learner.model(images, quantize)
-                if codes is None:
-                    learner.descend_reconstruction(images, reconstruction)
-                else:
-                    commitment = config.commitment_weight * F.mse_loss(latents, look_up(codes, codebook.weight))
-                    learner.descend_reconstruction(images, reconstruction, commitment=commitment)
-                    restarted = codebook.update(latents, codes, run.generator())
-                    run.collect(restarted_codes=torch.tensor(restarted, device=run.device))
-        learner.finish_step()
+        for _, images in learner.batches(data.train):
+            reconstruction, latents, codes = learner.model(images, quantize)
+            if codes is None:
+                learner.descend_reconstruction(images, reconstruction)
+            else:
+                commitment = config.commitment_weight * F.mse_loss(latents, look_up(codes, codebook.weight))
+                learner.descend_reconstruction(images, reconstruction, commitment=commitment)
+                restarted = codebook.update(latents, codes, run.generator())
+                run.collect(restarted_codes=torch.tensor(restarted, device=run.device))
         if run.due(config.run.validation_every):
             scores = validate(vqvae, data.validation, run, quantize)
             # Without its codebook the model is not yet what will be used, however good its reconstructions are.

@@ -18,7 +18,7 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_pixels
 from echoform_train.engine.files import FACTS
-from echoform_train.latent_diffusion.export import export_pipeline
+from echoform_train.publishing.export import export_pipeline
 from echoform_train.study.classifiers.augmentations import Strips, time_roll
 
 ROLLED = "rolled"
