@@ -3,7 +3,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from echoform_train.data.painting import save_sheet, to_pictures
+from echoform_train.data.painting import save_sheet, to_pil_images
 
 
 def test_a_sheet_shows_each_picture_in_its_place_between_white_lines(tmp_path):
@@ -20,5 +20,5 @@ def test_a_sheet_shows_each_picture_in_its_place_between_white_lines(tmp_path):
 
 def test_pictures_of_colour_images_are_left_as_they_are():
     pixels = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    first, _ = to_pictures(pixels, None)
+    first, _ = to_pil_images(pixels, None)
     assert np.array_equal(np.array(first), pixels[0].permute(1, 2, 0).numpy())

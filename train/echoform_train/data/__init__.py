@@ -1,1 +1,1 @@
-"""From a folder of images to tensors: layouts, colour maps, the split and what may be wrong with a file."""
+"""Folders and Hub data sets of images as tensors: layouts, colour maps, checks of files, and the split."""

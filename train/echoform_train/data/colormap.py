@@ -1,4 +1,4 @@
-"""Colour maps: which one painted a picture, back to the scalar, and painting it again."""
+"""Colour maps: detect which one painted an image, turn colours into indices, and paint indices."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from scipy.spatial import KDTree
 
 COLORMAPS = ("jet", "parula", "viridis", "turbo", "gray")
 
-# Mean distance to the nearest entry, in RGB units. Measured on real jet pictures: 0.3 as PNG, 10 as JPEG of quality 50
-# with halved chroma, 18 at quality 10; the next best map stood at 40 and more. Photographs stand above 50 from every
-# map but gray.
 MAX_RESIDUAL = 20.0
-# A greyscale picture stored as RGB has equal channels, also as JPEG, while a pale photograph comes as near as 6.
+"""Largest mean distance to the nearest entry of a colour map, RGB units, at which an image counts as painted with it.
+Images in jet reach 18 as JPEG of the worst quality; other maps and photographs are at 40 and more."""
 MAX_GRAY_RESIDUAL = 1.0
+"""The same for gray: a grey image stored as RGB has equal channels, also as JPEG, but a pale photograph reaches 6."""
 
 _DETECTION_PIXELS = 2**14
 
@@ -43,18 +42,18 @@ _PARULA_HEX = (
 
 @dataclass(frozen=True)
 class ColormapMatch:
-    """How well the nearest of the known colour maps explains a picture."""
+    """The known colour map that is nearest to the colours of an image."""
 
     name: str | None
-    """One of COLORMAPS, or None where none explains the picture."""
+    """One of COLORMAPS; None if none of them is near enough."""
     residual: float
-    """Mean Euclidean distance to the nearest entry of the best map, RGB units (0..441)."""
+    """Mean Euclidean distance of the colours to the nearest entry of the nearest map, RGB units, 0..441."""
 
 
 def lookup_table(name: str) -> np.ndarray:
-    """Colours of a map, uint8 [256, 3], entry 0 for the lowest value.
+    """Colours of a map, uint8 [256, 3]; entry 0 is the lowest value.
 
-    Entries are rounded, as MATLAB and OpenCV round them; matplotlib's own `bytes=True` truncates, one unit lower.
+    Entries are rounded, as in MATLAB and OpenCV; matplotlib's own `bytes=True` truncates them, one unit lower.
 
     Raises:
         ValueError: If the name is none of COLORMAPS.
@@ -63,21 +62,21 @@ def lookup_table(name: str) -> np.ndarray:
 
 
 def paint(index: np.ndarray, name: str) -> np.ndarray:
-    """Colours of an index picture: uint8 [..., H, W] to uint8 [..., H, W, 3].
+    """Colours of an image of indices: uint8 [..., H, W] to uint8 [..., H, W, 3].
 
     Raises:
-        ValueError: If the picture is not uint8 or the name is none of COLORMAPS.
+        ValueError: If the image is not uint8 or the name is none of COLORMAPS.
     """
     if index.dtype != np.uint8:
-        raise ValueError(f"an index picture must be uint8, got {index.dtype}")
+        raise ValueError(f"an image of indices must be uint8, got {index.dtype}")
     return _lookup_table(name)[index]
 
 
 def to_index(rgb: np.ndarray, name: str) -> np.ndarray:
-    """Index of the nearest entry (Euclidean in RGB) of every pixel.
+    """Index of the entry that is nearest (Euclidean in RGB) to every pixel.
 
-    Painting the result gives a painted picture back exactly. Entries of one colour (28 to 32 of jet are all pure blue)
-    come back as the middle one of them.
+    For a painted image, painting the result gives the image back exactly. Of several entries with the same colour
+    (28 to 32 of jet are all pure blue) the middle one is taken.
 
     Args:
         rgb: uint8 [..., H, W, 3].
@@ -102,28 +101,28 @@ def to_index(rgb: np.ndarray, name: str) -> np.ndarray:
 
 
 def residual(rgb: np.ndarray, index: np.ndarray, name: str) -> float:
-    """Mean Euclidean distance, RGB units, between a picture uint8 [..., 3] and its painted index uint8 [...]."""
+    """Mean Euclidean distance, RGB units, between an image uint8 [..., 3] and its painted indices uint8 [...]."""
     painted = _lookup_table(name)[index].astype(np.float32)
     return float(np.linalg.norm(rgb.astype(np.float32) - painted, axis=-1).mean())
 
 
 def detect(rgb: np.ndarray) -> ColormapMatch:
-    """Which colour map painted a picture or a stack of pictures without axes, from some 16,000 of its pixels.
+    """Find the colour map that painted an image or a stack of images, from some 16,000 of its pixels.
 
     Args:
         rgb: uint8 [..., H, W, 3].
 
     Returns:
-        The nearest map; its name is None where its residual is above MAX_RESIDUAL (gray: MAX_GRAY_RESIDUAL).
+        The nearest map; its name is None if its residual is above MAX_RESIDUAL (gray: MAX_GRAY_RESIDUAL).
 
     Raises:
         ValueError: If rgb is not uint8 with three channels last, or empty.
     """
     _check_rgb(rgb)
     if rgb.size == 0:
-        raise ValueError(f"a picture must hold pixels, got shape {rgb.shape}")
+        raise ValueError(f"an image must hold pixels, got shape {rgb.shape}")
     flat = rgb.reshape(-1, 3)
-    stride = max(1, len(flat) // _DETECTION_PIXELS) | 1  # odd, so that it does not run down one column
+    stride = max(1, len(flat) // _DETECTION_PIXELS) | 1  # odd, because an even stride would stay in one column
     packed, counts = np.unique(_pack(flat[::stride]), return_counts=True)
     colors = _unpack(packed)
     residuals = {name: float(np.average(_nearest(colors, name)[0], weights=counts)) for name in COLORMAPS}
@@ -134,7 +133,7 @@ def detect(rgb: np.ndarray) -> ColormapMatch:
 
 def _check_rgb(rgb: np.ndarray) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim == 0 or rgb.shape[-1] != 3:
-        raise ValueError(f"a colour picture must be uint8 [..., 3], got {rgb.dtype} {list(rgb.shape)}")
+        raise ValueError(f"a colour image must be uint8 [..., 3], got {rgb.dtype} {list(rgb.shape)}")
 
 
 @lru_cache(maxsize=len(COLORMAPS))
@@ -158,7 +157,7 @@ def _tree(name: str) -> tuple[KDTree, np.ndarray]:
 
 @lru_cache(maxsize=len(COLORMAPS))
 def _known_colors(name: str) -> np.ndarray:
-    """Nearest index of every 24-bit colour met so far, int16 [2**24], -1 where not yet asked for (32 MB)."""
+    """Cache of the nearest index of every 24-bit colour, int16 [2**24]; -1 if not computed yet (32 MB)."""
     _lookup_table(name)
     return np.full(2**24, -1, dtype=np.int16)
 

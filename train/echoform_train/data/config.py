@@ -1,4 +1,4 @@
-"""Flags that say which spectrograms to train on, and where a data set goes on the Hub."""
+"""Flags that name the spectrograms to train on, and flags for publishing a data set on the Hub."""
 
 from __future__ import annotations
 
@@ -14,37 +14,39 @@ from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which spectrograms to train on."""
+    """Which spectrograms to read, and how to split them."""
 
     data: Annotated[str, tyro.conf.arg(aliases=["--dataset-name"])]
-    """Folder of spectrograms, one folder a user, or the id of a data set on the Hub: user/name, user/name@revision."""
+    """Folder of spectrograms, one subfolder per user, or the id of a data set on the Hub: user/name or
+    user/name@revision."""
     split_file: Path | None = None
-    """Split to use, written there when there is none yet. Default: OUTPUT_DIR/split.json, or the first stage's."""
+    """File of the split to use; if it does not exist, the new split is written there. Default: OUTPUT_DIR/split.json;
+    for a denoiser, the split of its first stage."""
     resolution: int | None = None
     """Height and width to resize to, in pixels. Default: the size of the images."""
     colormap: str = "auto"
-    """Colour map of the pictures: auto detects it, none keeps RGB, or its name."""
+    """Colour map of the images: auto detects it, none keeps RGB, or its name."""
     window_s: float | None = None
-    """Seconds in one picture, so that no window of one side overlaps one of another. Default: axes.json of the data."""
+    """Length of a spectrogram in seconds, so that the split can avoid overlaps. Default: window_s in axes.json of the
+    data."""
     gap_windows: int = 2
-    """Windows left out at each cut through a recording where their length is not known."""
+    """Spectrograms left out at each cut through a recording if their length is unknown."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishConfig:
-    """Where a data set that was looked at goes on the Hub."""
+    """Whether and how a data set is published on the Hub."""
 
     push_to_hub: str | None = None
-    """Data set on the Hub, user/name, to which the images go as they are, with the split and what is known of them, in
-    one commit."""
+    """Data set on the Hub, user/name, to which the unchanged images, the split and a card are pushed in one commit."""
     private: bool | None = None
-    """Whether a new data set is seen by its owner alone. Default: as the account says."""
+    """Whether a new data set is private. Default: the setting of the account."""
     revision: str | None = None
     """Branch of the Hub to push to. Default: main."""
     license: str | None = None
-    """Licence of the data, as the Hub names it, such as cc-by-4.0."""
+    """Licence of the data, by its identifier on the Hub, such as cc-by-4.0."""
 
     def __post_init__(self) -> None:
         for name in ("private", "revision", "license"):
@@ -53,7 +55,18 @@ class PublishConfig:
 
 
 def load_data(config: DataConfig, split_file: Path, resolution: int | None, seed: int) -> SpectrogramData:
-    """The spectrograms that the flags of a training script name, in the parts of `split_file`."""
+    """Load the spectrograms that the flags of a training name.
+
+    Args:
+        config: The flags; `split_file` and `resolution` of it are not read.
+        split_file: Split to use or to write.
+        resolution: Height and width to resize to, pixels; None keeps the size.
+        seed: Draws the recordings of each side.
+
+    Raises:
+        FileNotFoundError: See `load_spectrograms`.
+        ValueError: See `load_spectrograms`.
+    """
     return load_spectrograms(
         config.data,
         split_file=split_file,

@@ -1,4 +1,4 @@
-"""One data set from every layout of a source: file, image, user, recording, start and conditions of each image."""
+"""Any source of spectrograms as one data set: file, image, user, recording, start and conditions of each image."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
+from echoform_train.data.find import find_in_folder, separate_incomplete
 from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import BadFile, refuse
-from echoform_train.data.layout import ImageFile, find_in_folder, natural_key, separate_incomplete
+from echoform_train.data.layout import ImageFile, natural_key
 from echoform_train.data.loading import refuse_or_skip
 from echoform_train.data.pixels import Pixels, read_pixels
 
@@ -20,35 +21,38 @@ _MAX_CATEGORIES = 64
 
 @dataclass(frozen=True)
 class SourceImages:
-    """A source, read once: the data set and the pixels of its rows."""
+    """A source that was read: its data set, and the pixels of its rows."""
 
     source: str
     dataset: Dataset
     pixels: Pixels
     skipped: tuple[BadFile, ...]
-    """What was left out because the user asked for it, and why."""
+    """Files that could not be used and were skipped."""
     other_files: tuple[str, ...]
+    """Files that are neither images nor metadata."""
     axes: dict[str, float] | None
+    """Content of axes.json, if there is one."""
     split_file: Path | None
-    """The split that a published data set brings along."""
+    """The split.json of a published data set, if there is one."""
 
 
 def load_images(source: str | Path, *, skip_bad_files: bool = False) -> Dataset:
-    """The images of a folder or of a data set of the Hub, each of them decoded once to check it.
+    """Load the images of a folder or of a data set on the Hub; each is decoded once to check it.
 
     Args:
-        source: Folder in any layout of `find_in_folder`, a local folder in the Hub's parquet format, or `user/name`.
+        source: Folder in any layout of `find_in_folder`, local folder in the Hub's parquet format, `user/name` or
+            `user/name@revision`.
         skip_bad_files: Leave out files that cannot be used and log each as a warning, instead of stopping.
 
     Returns:
         Columns `file` (unique), `image`, `user` (ClassLabel in natural order: ID_2 before ID_10), `recording` and
-        `start_s` (None where unknown), each categorical column as ClassLabel, numbers as float64, and `split` where
-        the source has train, validation and test folders.
+        `start_s` (None if unknown), each categorical column as ClassLabel, numbers as float64, and `split` if the
+        source has train, validation and test folders.
 
     Raises:
         FileNotFoundError: If there is no such source.
-        ValueError: If a file cannot be used (the message names it), or there are no images, fewer than two users, or
-            two users whose names differ only in case.
+        ValueError: If a file cannot be used (the message names it), there are no images or fewer than two users, or
+            the names of two users differ only in case.
     """
     return read_source(source, skip_bad_files=skip_bad_files).dataset
 
@@ -60,11 +64,23 @@ def read_source(
     colormap: str = "auto",
     resolution: int | None = None,
 ) -> SourceImages:
-    """What `load_images` returns, and the pixels beside it; raises what `load_images` and `read_pixels` raise."""
+    """Load the data set that `load_images` returns, and the pixels of its images.
+
+    Args:
+        source: See `load_images`.
+        skip_bad_files: See `load_images`.
+        colormap: See `read_pixels`.
+        resolution: See `read_pixels`.
+
+    Raises:
+        FileNotFoundError: See `load_images`.
+        ValueError: See `load_images` and `read_pixels`.
+    """
     folder = folder_of_files(source)
     found = find_in_dataset(str(source), need_users=True) if folder is None else find_in_folder(folder)
     images, incomplete = separate_incomplete(found.images)
     bad_files = [*found.bad_files, *incomplete]
+    # Stop early, before every file is decoded.
     if not skip_bad_files:
         refuse(bad_files)
     _check_users(source, images)
@@ -84,7 +100,7 @@ def read_source(
 
 
 def build_dataset(images: Sequence[ImageFile]) -> Dataset:
-    """The table that `load_images` describes, rows in the order given."""
+    """The data set that `load_images` returns, with one row per file in the given order."""
     users = sorted({image.user for image in images}, key=natural_key)
     columns: dict[str, list[Any]] = {
         "file": [image.file for image in images],
@@ -100,6 +116,7 @@ def build_dataset(images: Sequence[ImageFile]) -> Dataset:
         "recording": Value("string"),
         "start_s": Value("float64"),
     }
+    # Conditions become categories, numbers stay numbers; columns of any other type are left out.
     for name in dict.fromkeys(name for image in images for name in image.columns):
         values = [image.columns.get(name) for image in images]
         feature = _feature_of(values)
@@ -134,7 +151,7 @@ def _encoded(image: ImageFile) -> dict[str, Any]:
 
 
 def _feature_of(values: list[Any]) -> Any:
-    """ClassLabel for categories, float64 for numbers, string for free text; None for what is neither."""
+    """ClassLabel for categories, float64 for numbers, string for free text; None for other types."""
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {int, float}:
         return Value("float64")

@@ -1,4 +1,4 @@
-"""A data set of the Hub (or a folder in its format) as a source of images."""
+"""Find the images of a data set on the Hub, or of a local folder in the Hub's parquet format."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from echoform_train.data.image_check import BadFile
-from echoform_train.data.layout import ImageFile, SourceFiles, natural_key, read_axes, recording_of, split_name
+from echoform_train.data.layout import ImageFile, SourceFiles, natural_key, recording_of, split_name
+from echoform_train.data.metadata import read_axes
 from echoform_train.engine.files import AXES, SPLIT
 from echoform_train.engine.sources import is_hub_id, parse_hub_id, resolve_source
+
+_KNOWN_COLUMNS = ("file", "file_name", "recording", "start_s", "split")
 
 
 def folder_of_files(source: str | Path) -> Path | None:
@@ -33,10 +36,10 @@ def is_dataset_folder(folder: Path) -> bool:
 
 
 def published_split(source: str | Path) -> Path | None:
-    """The split.json that a data set of `publish_dataset` brings along; None of a folder of images, or of another's.
+    """The split.json of a data set that `publish_dataset` wrote; None for a folder of images or another data set.
 
     Args:
-        source: Folder, or id on the Hub that was loaded before.
+        source: Folder, or Hub id that was loaded before.
     """
     if Path(source).is_dir():
         return _beside(Path(source), SPLIT) if is_dataset_folder(Path(source)) else None
@@ -44,20 +47,20 @@ def published_split(source: str | Path) -> Path | None:
 
 
 def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
-    """Every image of a data set that `load_dataset` opens.
+    """Find every image of a data set that `datasets.load_dataset` opens.
 
-    Columns: one image column, and, where there are any, `user` or `label`, `file` or `file_name`, `recording`,
-    `start_s` (or `frame`) and others as in a metadata.jsonl. Label numbers are turned back into their names. A data set
-    that `publish_dataset` wrote brings its split.json and axes.json along, and its images come in the order of the
-    folder that it was made from.
+    Columns: one image column and, optionally, `user` or `label`, `file` or `file_name`, `recording`, `start_s` (or
+    `frame`), and others as in a metadata.jsonl. Class ids are turned into their labels. A data set that
+    `publish_dataset` wrote also has a split.json and an axes.json, and its images come in the order of the folder that
+    it was made from.
 
     Args:
-        source: Id on the Hub, with `@revision` behind it or not, or a local folder in its format.
-        need_users: Refuse a data set that has neither `user` nor `label`; else the user of each image is then "".
+        source: `user/name` or `user/name@revision` on the Hub, or a local folder in the same format.
+        need_users: Whether to refuse a data set without `user` and `label`; otherwise the user of its images is "".
 
     Raises:
-        FileNotFoundError: If there is no such data set within reach.
-        ValueError: If it has no image column, no user column where that is needed, or splits of other names.
+        FileNotFoundError: If there is no such data set, or the Hub cannot be reached.
+        ValueError: If it has no image column, no user column although one is needed, or splits with other names.
     """
     local = Path(source).is_dir()
     repo, revision = (source, None) if local else parse_hub_id(source)
@@ -71,6 +74,7 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
     split_file, axes_file = (
         _beside(Path(source), name) if local else _download(repo, revision, name) for name in (SPLIT, AXES)
     )
+    # A published split replaces the splits of the data set, which then only group the files.
     published = split_file is not None
     parts = {str(name): part for name, part in loaded.items()} if published else _name_splits(source, loaded)
     images: list[ImageFile] = []
@@ -92,15 +96,14 @@ def _beside(folder: Path, name: str) -> Path | None:
 
 
 def _download(repo: str, revision: str | None, name: str) -> Path | None:
-    """A file of a data set in the cache of this machine, None where the data set holds no such file."""
+    """Download a file of a data set to the cache; None if the data set holds no such file."""
     try:
         return Path(hf_hub_download(repo, name, repo_type="dataset", revision=revision))
     except LocalEntryNotFoundError as error:
         if try_to_load_from_cache(repo, name, repo_type="dataset", revision=revision) is _CACHED_NO_EXIST:
             return None
         raise FileNotFoundError(
-            f"{repo} is in the cache, but whether it holds a {name} only the Hub can tell, and it cannot be reached: "
-            f"{error}"
+            f"the Hub cannot be reached, and the cache does not tell whether {repo} holds a {name}: {error}"
         ) from error
     except EntryNotFoundError:
         return None
@@ -116,6 +119,7 @@ def _name_splits(source: str, loaded: DatasetDict) -> dict[str, Dataset]:
 
 
 def _find_in_part(source: str, split: str | None, part: Dataset, need_users: bool) -> SourceFiles:
+    """Images of one split of a data set, and the rows without image or user."""
     image_column = next((name for name, feature in part.features.items() if isinstance(feature, Image)), None)
     user_column = next((name for name in ("user", "label") if name in part.features), None)
     if image_column is None or (need_users and user_column is None):
@@ -132,38 +136,37 @@ def _find_in_part(source: str, split: str | None, part: Dataset, need_users: boo
         image, user = row.pop(image_column), row.pop(user_column) if user_column else ""
         if user is None or image is None:
             bad_files.append(BadFile(file, f"every row must have an image and a {user_column}, it has not"))
-            continue
-        timed_recording, timed_start_s = recording_of(image["path"] or file)
-        recording, start_s = row.get("recording"), row.get("start_s", row.get("frame"))
-        images.append(
-            ImageFile(
-                file=file,
-                data=image["bytes"] if image["bytes"] is not None else Path(image["path"]),
-                user=str(user),
-                recording=timed_recording if recording is None else str(recording),
-                start_s=timed_start_s if start_s is None and recording is None else start_s,
-                split=split,
-                columns={
-                    name: value
-                    for name, value in row.items()
-                    if value is not None and name not in ("file", "file_name", "recording", "start_s", "split")
-                },
-            )
-        )
+        else:
+            images.append(_describe_row(file, image, str(user), split, row))
     return SourceFiles(tuple(images), tuple(bad_files))
+
+
+def _describe_row(file: str, image: dict[str, Any], user: str, split: str | None, row: dict[str, Any]) -> ImageFile:
+    # The name of the file tells the start only if the row does not name another recording.
+    recording_in_name, start_in_name_s = recording_of(image["path"] or file)
+    recording, start_s = row.get("recording"), row.get("start_s", row.get("frame"))
+    return ImageFile(
+        file=file,
+        data=image["bytes"] if image["bytes"] is not None else Path(image["path"]),
+        user=user,
+        recording=recording_in_name if recording is None else str(recording),
+        start_s=start_in_name_s if start_s is None and recording is None else start_s,
+        split=split,
+        columns={name: value for name, value in row.items() if value is not None and name not in _KNOWN_COLUMNS},
+    )
 
 
 def _name_labels(row: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
     def name_of(column: str, value: Any) -> Any:
         if column not in names or value is None:
             return value
-        return names[column][value] if value >= 0 else None  # -1 is how `datasets` marks a label that is not known
+        return names[column][value] if value >= 0 else None  # -1: unknown label
 
     return {column: name_of(column, value) for column, value in row.items()}
 
 
 def _file_names(rows: list[dict[str, Any]], image_column: str, split: str | None) -> list[str]:
-    """What the rows call their images, or their numbers where that is not unique."""
+    """Names of the images in the rows; their numbers if the names are missing or not unique."""
     prefix = f"{split}/" if split else ""
     given = [row.get("file") or row.get("file_name") or (row[image_column] or {}).get("path") or "" for row in rows]
     names = [Path(name).name if Path(name).is_absolute() else Path(name).as_posix() for name in given]

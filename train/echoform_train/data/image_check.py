@@ -1,4 +1,4 @@
-"""What a file must be to be used as a spectrogram, and what looks suspicious among those that can be."""
+"""Rules for image files: which cannot be used, which can but look suspicious, and how bad ones are reported."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class BadFile:
 
     file: str
     reason: str
-    """The rule that it breaks, then what it is."""
+    """The rule that the file breaks, then what the file holds."""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.reason}"
 
 
 class BadFileError(ValueError):
-    """Raised where a file breaks a rule that `skip_bad_files` may step over."""
+    """A file cannot be used; with `skip_bad_files` it is left out instead."""
 
     def __init__(self, bad: BadFile) -> None:
         super().__init__(str(bad))
@@ -38,16 +38,16 @@ class BadFileError(ValueError):
 
 @dataclass(frozen=True)
 class Suspicious:
-    """What is allowed, but should be looked at before training."""
+    """Images that can be used, but should be looked at before training."""
 
     duplicates: tuple[tuple[str, ...], ...]
     """Groups of files with exactly the same pixels."""
     blank: tuple[str, ...]
-    """Files of one single value."""
+    """Files whose pixels all have the same value."""
 
 
 def refuse(bad_files: Sequence[BadFile]) -> None:
-    """Raise one error which names the files that cannot be used; do nothing where there are none.
+    """Raise one error that names the files that cannot be used; do nothing if there are none.
 
     Raises:
         ValueError: If there is a bad file.
@@ -62,19 +62,19 @@ def refuse(bad_files: Sequence[BadFile]) -> None:
 
 
 def decode_image(data: bytes, file: str) -> np.ndarray:
-    """Pixels of an encoded image, without any conversion of their values.
+    """Decode an image without changing the values of its pixels.
 
-    An indexed PNG (mode P) stores RGB colours, and these come back.
+    An indexed PNG (mode P) gives its RGB colours.
 
     Args:
-        data: The whole file.
-        file: Its name, for the error.
+        data: Content of the file.
+        file: Name of the file, for the error message.
 
     Returns:
-        uint8 [H, W] of a greyscale image, or uint8 [H, W, 3] of a colour image.
+        uint8 [H, W] for a greyscale image, uint8 [H, W, 3] for a colour image.
 
     Raises:
-        BadFileError: If the file is truncated or no image, or is not 8-bit greyscale or RGB without alpha.
+        BadFileError: If the file is truncated or no image, or is neither 8-bit greyscale nor RGB, or has alpha.
     """
     if not data:
         raise BadFileError(BadFile(file, "an image must hold data, the file is empty"))
@@ -92,7 +92,7 @@ def decode_image(data: bytes, file: str) -> np.ndarray:
 def _mode_problem(image: Image.Image) -> str | None:
     if getattr(image, "n_frames", 1) != 1:
         return f"a file must hold one image, it holds {getattr(image, 'n_frames', 1)}"
-    # PIL opens 16-bit RGB as mode RGB and drops the low byte without a word; the raw mode still tells.
+    # PIL opens 16-bit RGB as mode RGB and silently drops the low byte; only the raw mode shows it.
     if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
         return f"pixels must have 8 bits, it is 16-bit or wider (mode {image.mode})"
     if "A" in image.getbands() or "transparency" in image.info:
@@ -103,7 +103,12 @@ def _mode_problem(image: Image.Image) -> str | None:
 
 
 def find_suspicious(pixels: np.ndarray, files: Sequence[str]) -> Suspicious:
-    """Exact duplicates and blank images among pixels uint8 [N, ...], whose names are files [N]."""
+    """Find exact duplicates and blank images.
+
+    Args:
+        pixels: uint8 [N, ...].
+        files: Names of the N images.
+    """
     same: dict[bytes, list[str]] = {}
     blank = []
     for image, file in zip(pixels, files, strict=True):

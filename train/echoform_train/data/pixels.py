@@ -1,4 +1,4 @@
-"""Encoded images to one array: decoded, compared, turned into indices and resized, each file read once."""
+"""Image files as one array: decoded, checked against the majority, turned into indices and resized."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ _SAMPLE = 48
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images of one size and one kind."""
+    """Decoded images of one size and one kind."""
 
     images: tuple[ImageFile, ...]
     pixels: np.ndarray
     """uint8 [N, C, H, W]; C is 1 for indices into a colour map, 3 for RGB."""
     bad_files: tuple[BadFile, ...]
+    """Files that cannot be decoded, or differ from most others."""
     native_size: tuple[int, int]
     """Height and width of the files, pixels."""
     colormap: str | None
+    """Colour map whose indices the pixels are; None for RGB."""
     residual: float
-    """Mean distance to the colour map (to the nearest known one where none fits), RGB units."""
+    """Mean distance to the colour map (for RGB: to the nearest known one), RGB units."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What the images of a source have in common, by the majority of a sample."""
+    """Properties that most images of a source have, measured on a sample."""
 
     shape: tuple[int, ...]
     colormap: str | None
@@ -46,23 +48,24 @@ class _Kind:
 def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resolution: int | None = None) -> Pixels:
     """Decode, check, convert and resize images.
 
-    The colour map is that which explains most of some 50 images from all over the source. Files that differ from most
-    (another size, greyscale among colour, another colour map) come back as bad files, as do those that cannot be
+    The colour map is the one that most of some 50 images, spread over the source, are painted with. Files that differ
+    from most (another size, greyscale among colour, another colour map) are bad files, as are files that cannot be
     decoded.
 
     Args:
-        images: What to read; each file is read once.
+        images: The files to read.
         colormap: "auto" detects, "none" keeps RGB, or the name of a map.
-        resolution: Height and width to resize to, pixels; None keeps the size. Indices are resized, never painted
-            colours: by area mean where it divides the size, else antialiased bicubic.
+        resolution: Height and width to resize to, pixels; None keeps the size. Indices are resized, not painted
+            colours: by the mean over areas if the resolution divides the size, else by antialiased bicubic.
 
     Raises:
-        ValueError: If colormap or resolution are out of range, or no image can be used at all.
+        ValueError: If colormap or resolution are out of range, or no image of the sample can be decoded.
     """
     if colormap not in ("auto", "none", *COLORMAPS):
         raise ValueError(f"colormap must be auto, none or one of {', '.join(COLORMAPS)}, got {colormap!r}")
     if resolution is not None and resolution < 1:
         raise ValueError(f"resolution must be positive, got {resolution}")
+    # Which size and colour map are the usual ones, from images spread over the source.
     sampled = sorted({round(index) for index in np.linspace(0, len(images) - 1, min(_SAMPLE, len(images)))})
     sampled, sample, bad_sample = read_files(sampled, lambda index: _decode(images[index]))
     kind = _majority(sample, colormap)
@@ -97,6 +100,7 @@ def _decode(image: ImageFile) -> np.ndarray:
 
 
 def _majority(sample: list[np.ndarray], colormap: str) -> _Kind | None:
+    """What most images of a sample are; None if the sample is empty."""
     if not sample:
         return None
     shape = Counter(image.shape for image in sample).most_common(1)[0][0]
@@ -107,17 +111,19 @@ def _majority(sample: list[np.ndarray], colormap: str) -> _Kind | None:
         return _Kind(shape, "gray", 0.0)
     matches = [detect(image) for image in sample]
     name, votes = Counter(match.name for match in matches).most_common(1)[0]
+    # RGB, if it was chosen or most images are painted with no known map.
     if colormap == "none" or (colormap == "auto" and (name is None or votes <= len(sample) / 2)):
         mean = float(np.mean([match.residual for match in matches]))
         return _Kind(shape, None, mean, gray_allowed=sum(map(_is_gray, sample)) > len(sample) / 2)
     name = colormap if colormap != "auto" else name
     assert name is not None
+    # A source of strongly compressed JPEG files is far from its map as a whole: only outliers are bad files.
     usual = float(np.median([_painted_residual(image, to_index(image, name), name) for image in sample]))
     return _Kind(shape, name, usual, max_residual=max(MAX_RESIDUAL, 3 * usual))
 
 
 def _painted_residual(rgb: np.ndarray, index: np.ndarray, name: str) -> float:
-    """Residual over every 7th pixel: enough to tell one picture."""
+    """Residual of every 7th pixel, which is enough for one image."""
     return residual(rgb.reshape(-1, 3)[::7], index.reshape(-1)[::7], name)
 
 

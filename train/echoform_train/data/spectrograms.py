@@ -1,4 +1,4 @@
-"""A source of spectrograms as tensors in memory, parted into train, validation and test."""
+"""Any source of spectrograms as tensors in memory, split into train, validation and test."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from echoform_train.data.split import Split, make_split
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrograms:
-    """Images with what is known of each."""
+    """Spectrograms with what is known of each."""
 
     pixels: Tensor
     """uint8 [N, C, H, W]; C is 1 for indices into a colour map, 3 for RGB. H is frequency, W is time."""
     users: Tensor
-    """int64 [N], keys of `id2label`."""
+    """Class ids int64 [N], keys of `SpectrogramData.id2label`."""
     conditions: dict[str, Tensor]
-    """int64 [N] of each condition, keys of its `condition_labels`."""
+    """By condition: int64 [N], keys of its `SpectrogramData.condition_labels`."""
     files: tuple[str, ...]
     recordings: tuple[str | None, ...]
     starts_s: tuple[float | None, ...]
-    """Start of each window in its recording, seconds; None where it is unknown."""
+    """Start of each window in its recording, seconds; None if unknown."""
 
     def __len__(self) -> int:
         return len(self.files)
 
     def select(self, indices: Sequence[int] | Tensor) -> Spectrograms:
-        """The images at these places, in this order."""
-        places = torch.as_tensor(indices, dtype=torch.int64)
+        """The images with these indices, in this order."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
         return Spectrograms(
-            pixels=self.pixels[places],
-            users=self.users[places],
-            conditions={name: values[places] for name, values in self.conditions.items()},
-            files=tuple(self.files[place] for place in places.tolist()),
-            recordings=tuple(self.recordings[place] for place in places.tolist()),
-            starts_s=tuple(self.starts_s[place] for place in places.tolist()),
+            pixels=self.pixels[chosen],
+            users=self.users[chosen],
+            conditions={name: values[chosen] for name, values in self.conditions.items()},
+            files=tuple(self.files[index] for index in chosen.tolist()),
+            recordings=tuple(self.recordings[index] for index in chosen.tolist()),
+            starts_s=tuple(self.starts_s[index] for index in chosen.tolist()),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrogramData:
-    """What the training and the judging start from."""
+    """Spectrograms of one source, split for training and scoring."""
 
     train: Spectrograms
     validation: Spectrograms
@@ -59,20 +59,22 @@ class SpectrogramData:
     """Images in the gaps of the split."""
     split: Split
     id2label: dict[int, str]
+    """Label of each user by class id, in natural order."""
     condition_labels: dict[str, dict[int, str]]
+    """By condition: label of each of its values by id."""
     colormap: str | None
-    """Colour map of the pictures, None where they stay RGB."""
+    """Colour map of the images; None for RGB."""
     colormap_residual: float
-    """Mean distance of the pictures from the (nearest) colour map, RGB units."""
+    """Mean distance of the images from the (nearest) colour map, RGB units of 0..255."""
     axes: dict[str, float] | None
-    """window_s, doppler_min_hz ... where the source has an axes.json."""
+    """Content of axes.json (window_s, doppler_min_hz ...), if there is one."""
     native_size: tuple[int, int]
     """Height and width of the files, pixels."""
     source: str
     skipped: tuple[BadFile, ...]
-    """Files that were left out because `skip_bad_files` asked for it."""
+    """Files that could not be used and were skipped, because `skip_bad_files` was set."""
     other_files: tuple[str, ...]
-    """Files of the source that are no images."""
+    """Files of the source that are neither images nor metadata."""
 
 
 def load_spectrograms(
@@ -87,17 +89,17 @@ def load_spectrograms(
     skip_bad_files: bool = False,
     seed: int = 0,
 ) -> SpectrogramData:
-    """Read, check and part a source; each file is read once and everything is kept in memory.
+    """Read, check and split a source; everything is kept in memory.
 
     Args:
-        source: Folder or data set of the Hub, see `load_images`.
-        split_file: Split to use; where it does not exist yet, the one that a published data set brings along, or a
-            new one, is written there.
+        source: Folder or Hub id, see `load_images`.
+        split_file: Split to use. If the file does not exist, the split is that of a published data set or a new one,
+            and it is written there.
         resolution: Height and width to resize to, pixels; None keeps the size.
         colormap: "auto" detects it, "none" keeps RGB, or the name of a map.
         conditions: Categorical columns to keep; None keeps all that have at least two values.
         gap_windows: Windows to leave out at each cut through a recording of unknown window length.
-        window_s: Length of a window, seconds; None takes that of the source's axes.json, if there is one.
+        window_s: Length of a window, seconds; None is the one in axes.json, if there is one.
         skip_bad_files: List and skip files that cannot be used instead of stopping.
         seed: Draws the recordings of each side.
 
@@ -130,19 +132,19 @@ def load_spectrograms(
 
 
 def to_model(pixels: Tensor) -> Tensor:
-    """Stored pixels, uint8 of any shape in 0..255, to model range, float32 in [-1, 1]."""
+    """Convert stored pixels, uint8 of any shape, to model range, float32 in [-1, 1]."""
     return pixels.to(torch.float32) / 127.5 - 1
 
 
 def to_pixels(model: Tensor) -> Tensor:
-    """Model range, float of any shape, to stored pixels, uint8: clamped to [-1, 1], rounded to the nearest."""
+    """Convert model range, float of any shape, to stored pixels, uint8: clamped to [-1, 1] and rounded."""
     return ((model.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def choose_split(
     read: SourceImages, split_file: Path | None, *, gap_windows: int, window_s: float | None, seed: int
 ) -> Split:
-    """The split of a file, else the one that the source brings along, else a new one; see `load_spectrograms`.
+    """The split in a file, else that of a published data set, else a new one; see `load_spectrograms`.
 
     Raises:
         ValueError: If it does not fit the images, or none can be made.
@@ -153,14 +155,14 @@ def choose_split(
     return split or make_split(read.dataset, gap_windows=gap_windows, window_s=window_s, seed=seed)
 
 
-def _choose_conditions(dataset: Dataset, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+def _choose_conditions(dataset: Dataset, chosen: tuple[str, ...] | None) -> tuple[str, ...]:
     known = [name for name, feature in dataset.features.items() if isinstance(feature, ClassLabel) and name != "user"]
-    if asked is None:
+    if chosen is None:
         return tuple(name for name in known if dataset.features[name].num_classes >= 2)
-    unknown = [name for name in asked if name not in known]
+    unknown = [name for name in chosen if name not in known]
     if unknown:
         raise ValueError(f"conditions must be among the categorical columns {known}, got {', '.join(unknown)}")
-    return asked
+    return chosen
 
 
 def _in_memory(read: SourceImages, condition_names: tuple[str, ...]) -> Spectrograms:

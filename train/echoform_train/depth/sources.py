@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from datasets import ClassLabel, Dataset, Features, Value
 
+from echoform_train.data.find import find_files, split_folders
 from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import BadFile
-from echoform_train.data.layout import find_files, natural_key, split_folders
+from echoform_train.data.layout import natural_key
 
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
 FOLDERS = ("classes", "recordings")

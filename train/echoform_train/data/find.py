@@ -1,0 +1,213 @@
+"""Find the images of a folder, with the user, recording and conditions that folders, names and metadata tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from echoform_train.data.image_check import BadFile
+from echoform_train.data.layout import (
+    IMAGES,
+    FileKind,
+    ImageFile,
+    SourceFiles,
+    natural_key,
+    recording_of,
+    split_name,
+)
+from echoform_train.data.metadata import read_axes, read_metadata
+from echoform_train.engine.files import AXES, METADATA
+
+_OWN_COLUMNS = ("file", "file_name", "image", "user", "recording", "start_s", "split")
+
+
+def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
+    """Find every image (or recording) below a folder, with its user, condition, recording and split.
+
+    Layouts: `<user>/x.png` or `<user>/<condition>/x.png`, with or without train, validation and test folders above,
+    and optionally a metadata.jsonl at the top (or in each split folder). Its rows hold a `file_name` and any of `user`,
+    `recording`, `start_s` and further columns (`split` is not read); they overrule the folders. A `.npy` file with the
+    name of an image holds the decibels of that image and is not listed.
+
+    Args:
+        folder: The folder.
+        kind: Which files to look for.
+
+    Returns:
+        The files in natural order. A file that breaks a rule of the layout is in `bad_files`.
+
+    Raises:
+        ValueError: If the folder holds no images, has other folders beside split folders, or its metadata or axes are
+            malformed.
+    """
+    paths = list(_walk(folder))
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    splits = split_folders(folder, [name for name in names if _is(kind, name)], loose_files=True)
+    rows, metadata_names = read_metadata(folder, splits)
+
+    # Every file is an image, a bad file, metadata, or something else that is only reported.
+    images, bad_files, other_files = [], [], []
+    for path, name in zip(paths, names, strict=True):
+        if _is(kind, name):
+            try:
+                images.append(_describe(path, name, kind, splits, rows))
+            except _LayoutError as error:
+                bad_files.append(BadFile(name, str(error)))
+        elif name not in (*metadata_names, AXES):
+            other_files.append(name)
+    if not images and not bad_files:
+        raise ValueError(f"a source must hold {kind.noun}s ({', '.join(kind.suffixes)}), {folder} holds none")
+    stems = {_stem(image.file) for image in images}
+    other_files = [name for name in other_files if not (name.endswith(".npy") and _stem(name) in stems)]
+
+    # Rows without a file and users without files are faults of the folder too.
+    present = set(names)
+    reason = f"each row of {METADATA} must name {kind.article} {kind.noun}, this is not there"
+    bad_files += [BadFile(name, reason) for name in rows or () if name not in present]
+    bad_files += _empty_folders(folder, kind, splits)
+    return SourceFiles(tuple(images), tuple(bad_files), tuple(other_files), read_axes(folder / AXES))
+
+
+def separate_incomplete(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[BadFile]]:
+    """Separate images that lack a text column (a condition) that most have, or have one that most lack.
+
+    Returns:
+        The images that all have the same text columns, and the others as bad files.
+    """
+    text_columns = {name for image in images for name, value in image.columns.items() if isinstance(value, str)}
+    kept, bad_files = list(images), []
+    for name in sorted(text_columns):
+        having = [image for image in kept if name in image.columns]
+        lacking = [image for image in kept if name not in image.columns]
+        if len(having) >= len(lacking):
+            kept = having
+            bad_files += [BadFile(image.file, f"every image must have a {name}, it has none") for image in lacking]
+        else:
+            kept = lacking
+            bad_files += [BadFile(image.file, f"it has a {name}, which most images lack") for image in having]
+    return kept, bad_files
+
+
+def find_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Files below a folder that have one of the suffixes, by path inside the folder, in natural order of these paths.
+
+    Hidden files and folders and those of macOS archives are left out.
+    """
+
+    def hidden(path: PurePosixPath) -> bool:
+        return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+    paths = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes and path.is_file()
+    }
+    return {name: paths[name] for name in sorted(paths, key=natural_key) if not hidden(PurePosixPath(name))}
+
+
+def split_folders(folder: Path, names: Sequence[str], *, loose_files: bool = False) -> dict[str, str]:
+    """Find top folders that are called train, validation or test.
+
+    Args:
+        folder: The source, for error messages.
+        names: Paths of its files, relative to it.
+        loose_files: Whether files at the top may stand beside such folders; the caller then deals with them.
+
+    Returns:
+        train, validation or test by name of the folder; empty if no folder is called so.
+
+    Raises:
+        ValueError: If something else stands beside such folders, two of them are the same split, or train is missing.
+    """
+    tops = dict.fromkeys(PurePosixPath(name).parts[0] if "/" in name else "" for name in names)
+    splits = {top: split for top in sorted(tops) if (split := split_name(top))}
+    if not splits:
+        return {}
+    others = [top or "images at the top" for top in tops if top not in splits and (top or not loose_files)]
+    if others:
+        raise ValueError(
+            f"split folders must stand alone, {folder} holds {', '.join(splits)} beside {', '.join(others[:3])}"
+        )
+    if len(set(splits.values())) < len(splits):
+        raise ValueError(f"each split must have one folder, {folder} holds {', '.join(splits)}")
+    if "train" not in splits.values():
+        raise ValueError(f"a source with split folders must hold train, {folder} holds only {', '.join(splits)}")
+    return splits
+
+
+class _LayoutError(ValueError):
+    """An image lies where the layout allows none; the message is the reason without the file."""
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
+        if path.name.startswith((".", "__MACOSX")) or path.name == "Thumbs.db":
+            continue
+        if path.is_dir():
+            yield from _walk(path)
+        else:
+            yield path
+
+
+def _is(kind: FileKind, name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in kind.suffixes
+
+
+def _stem(name: str) -> PurePosixPath:
+    return PurePosixPath(name).with_suffix("")
+
+
+def _describe(
+    path: Path, name: str, kind: FileKind, splits: dict[str, str], rows: dict[str, dict[str, Any]] | None
+) -> ImageFile:
+    """What folders, file name and metadata tell of one file; raises _LayoutError if they do not tell its user."""
+    a_file = f"{kind.article} {kind.noun}"
+    folders: list[str] = list(PurePosixPath(name).parts[:-1])
+    split = None
+    if splits:
+        if not folders:
+            raise _LayoutError(f"{a_file} must stand in one of the split folders ({', '.join(splits)})")
+        split = splits[folders.pop(0)]
+    row: dict[str, Any] = {}
+    if rows is not None:
+        if name not in rows:
+            raise _LayoutError(f"each {kind.noun} must have a row in {METADATA}, it has none")
+        row = rows[name]
+
+    # A recording that the row names starts at an unknown time, unless the row gives the start too.
+    recording, start_s = recording_of(name)
+    if row.get("recording") is not None:
+        recording, start_s = str(row["recording"]), None
+    if row.get("start_s") is not None:
+        start_s = float(row["start_s"])
+
+    columns = {key: value for key, value in row.items() if key not in _OWN_COLUMNS and value is not None}
+    if row.get("user") is not None:
+        user = str(row["user"])
+    else:
+        user, of_folders = _user_of_folders(folders, a_file)
+        columns = of_folders | columns
+    return ImageFile(
+        file=name, data=path, user=user, recording=recording, start_s=start_s, split=split, columns=columns
+    )
+
+
+def _user_of_folders(folders: list[str], a_file: str) -> tuple[str, dict[str, str]]:
+    """User and, where there is a second folder, condition."""
+    if not folders:
+        raise _LayoutError(f"{a_file} must stand in a folder of its user, it stands at the top")
+    if len(folders) > 2:
+        raise _LayoutError(f"{a_file} must stand in <user>/ or <user>/<condition>/, it stands deeper")
+    return folders[0], {"condition": folders[1]} if len(folders) == 2 else {}
+
+
+def _empty_folders(folder: Path, kind: FileKind, splits: dict[str, str]) -> list[BadFile]:
+    empty = []
+    for top in [folder / name for name in splits] or [folder]:
+        for subfolder in sorted(top.iterdir(), key=lambda path: natural_key(path.name)):
+            hidden = subfolder.name.startswith((".", "__MACOSX"))
+            if subfolder.is_dir() and not hidden and not any(_is(kind, path.name) for path in _walk(subfolder)):
+                name = subfolder.relative_to(folder).as_posix()
+                empty.append(BadFile(f"{name}/", f"a user's folder must hold {kind.noun}s, it is empty"))
+    return empty
