@@ -53,8 +53,8 @@ def configure(config_class: type[T], preset: str | None = None, **settings: Any)
     Args:
         config_class: Settings of the command.
         preset: Name of the preset to start from. Default: the first, if the command has presets.
-        settings: By name; also those in a group, for example `max_train_images`, which is `run.max_train_images`. Where
-            a setting is a path, text is turned into one.
+        settings: By name; also those in a group, for example `max_train_images`, which is `run.max_train_images`. A
+            folder may be given as text or as a path, several values as a list or a tuple.
 
     Raises:
         ValueError: If there is no such preset or setting, or a setting without a default is missing.
@@ -97,10 +97,12 @@ def _choose_values(config_class: type, base: object, given: dict[str, Any]) -> t
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """Turn lists into tuples, and text into paths if the setting holds paths."""
+    """Turn lists into tuples, and text into paths or paths into text as the setting is one or the other."""
     if isinstance(value, list | tuple):
         return tuple(_convert(element, hint) for element in value)
-    return Path(value) if isinstance(value, str) and _holds_paths(hint) else value
+    if isinstance(value, str | Path):
+        return Path(value) if _holds_paths(hint) else str(value)
+    return value
 
 
 def _holds_paths(hint: Any) -> bool:
