@@ -21,9 +21,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from echoform.conv_autoencoder import ConvAutoencoder
-from echoform_train.commands.score_conv_ae import LABELS, score
-from echoform_train.conv.quality import evaluating, passed
+from echoform_train.conv.quality import score_model
+from echoform_train.conv.reconstruction import reconstruct_batches
+from echoform_train.conv.score_table import METRIC_TITLES
 from echoform_train.data.images import ImageData, ImageDataConfig, load_image_data
+from echoform_train.engine.evaluation import evaluation_mode
 from echoform_train.engine.files import AUTOENCODER, SPLIT
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.image_quality import brightness_each
@@ -67,14 +69,14 @@ def main(config: Config) -> None:
             folder = config.output_dir / f"{activation}-{seed}"
             facts = train(config, source, data, folder, activation, seed)
             model = ConvAutoencoder.from_pretrained(folder / AUTOENCODER)
-            measured = score(model, data)[0]
-            values = {name: entry["mean"] for name, entry in measured["methods"]["model"].items()}
+            scores, _ = score_model(model, data)
+            values = {name: interval.mean for name, interval in scores.methods["model"].items()}
             rows.append({"activation": activation, "seed": seed, "seconds": facts["seconds"]} | values)
     # Mean and interval over seeds, of each network and of their difference.
     table = {
         activation: {
             name: mean_interval([row[name] for row in rows if row["activation"] == activation])._asdict()
-            for name in LABELS
+            for name in METRIC_TITLES
         }
         for activation in ACTIVATIONS
     }
@@ -82,7 +84,7 @@ def main(config: Config) -> None:
         name: mean_interval(
             [rows[place + 1][name] - rows[place][name] for place in range(0, len(rows), len(ACTIVATIONS))]
         )._asdict()
-        for name in LABELS
+        for name in METRIC_TITLES
     }
     facts = {"rows": rows, "table": table, "sigmoid_less_none": differences, "test_images": len(data.test)}
     (config.output_dir / "output_activation.json").write_text(json.dumps(facts | provenance(), indent=1))
@@ -127,8 +129,10 @@ def draw(config: Config, data: ImageData) -> None:
     rows = {"input": pixels.float() / 255}
     for activation in ACTIVATIONS:
         model = ConvAutoencoder.from_pretrained(config.output_dir / f"{activation}-{config.seeds[0]}" / AUTOENCODER)
-        with evaluating(model):
-            rows[activation] = torch.cat([model.to_unit(each.made) for each in passed(model, pixels)])
+        with evaluation_mode(model):
+            rows[activation] = torch.cat(
+                [model.to_unit(batch.reconstructed) for batch in reconstruct_batches(model, pixels)]
+            )
     figure = Figure(figsize=(1.5 * SHOWN + 0.5, 1.75 * len(rows)), layout="constrained")
     for row, (name, images) in zip(figure.subplots(len(rows), SHOWN), rows.items(), strict=True):
         for axis, image, brightness in zip(row, images, _brightness(images), strict=True):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from echoform_train.commands import generate_decoder
 from echoform_train.commands.generate_decoder import Config
+from echoform_train.conv.decoding import interpolate_random
 from tiny_conv import tiny_conv_pipeline, write_pictures
 
 STATISTICS = {
@@ -68,8 +69,7 @@ def test_a_walk_between_pictures_begins_and_ends_with_what_their_latents_make_al
 
 def test_walks_of_normal_latents_keep_the_length_that_such_latents_have():
     pipeline = tiny_conv_pipeline(variational=True, upsampling="transpose")
-    config = Config(pipeline="", output_dir=None, walks=3, steps=5)  # pyright: ignore[reportArgumentType]
-    walks = list(generate_decoder.walks_of(pipeline, config))
+    walks = list(interpolate_random(pipeline, 3, seed=0, steps=5))
     assert len(walks) == 3
     for walk in walks:
         lengths = walk.latents.flatten(1).norm(dim=1)
@@ -101,5 +101,5 @@ def test_other_pipelines_full_folders_and_single_pictures_are_refused(maps, tmp_
         generate_decoder.main(Config(pipeline=str(tmp_path), output_dir=tmp_path / "out"))
     with pytest.raises(ValueError, match="--output-dir must be new or empty"):
         generate_decoder.main(Config(pipeline=str(maps[1]), output_dir=maps[1]))
-    with pytest.raises(ValueError, match="at least two pictures to walk between"):
+    with pytest.raises(ValueError, match="at least two images to interpolate between"):
         generate_decoder.main(Config(pipeline=str(maps[1]), output_dir=tmp_path / "out", images=(maps[1],)))

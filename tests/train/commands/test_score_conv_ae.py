@@ -8,7 +8,8 @@ from PIL import Image
 
 from echoform import ConvAutoencoderPipeline
 from echoform_train.commands import score_conv_ae
-from echoform_train.commands.score_conv_ae import LABELS, Config
+from echoform_train.commands.score_conv_ae import Config
+from echoform_train.conv.score_table import METRIC_TITLES
 from echoform_train.data.images import ImageDataConfig, ImageSourceConfig
 from echoform_train.publishing.push import push
 from echoform_train.publishing.verify import verify
@@ -63,7 +64,7 @@ def test_every_method_has_every_number_with_its_interval_and_what_goes_around_th
     scores = json.loads((scored / "scores" / "scores.json").read_text())
     assert set(scores["methods"]) == {"model", "alone", "mean", "resized"}
     for values in scores["methods"].values():
-        assert set(values) == set(LABELS)
+        assert set(values) == set(METRIC_TITLES)
         assert all(entry["low"] <= entry["mean"] <= entry["high"] for entry in values.values())
     # Two levels of 8 and 16 maps; of each square of four one place, 2 bits.
     assert scores["settings"]["bits_around_the_latents"] == 2 * (8 * 8 * 8 + 16 * 4 * 4)
@@ -115,7 +116,7 @@ def test_a_pushed_model_is_verified_and_its_cards_snippet_runs(scored, pictures,
     assert "pipeline_conv_autoencoder" in told and "same output as when it was pushed" in told
     snippet = hub.files(repo)["README.md"].decode().split("```python\n")[1].split("```")[0]
     shutil.copyfile(pictures / "a" / "000.png", tmp_path / "picture.png")
-    from strangers import UNINSTALLED, run_alone
+    from without_echoform import UNINSTALLED, run_alone
 
     run_alone(UNINSTALLED + snippet + "\nassert len(walk) == len(random) == 4", tmp_path)
     assert (tmp_path / "reconstruction.png").is_file()

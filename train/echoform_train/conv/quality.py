@@ -1,74 +1,226 @@
-"""A convolutional autoencoder on held-out pictures, run as whoever loads it runs it."""
+"""Scores of a convolutional autoencoder on held-out images: error, structure, brightness and detail."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
 from echoform.conv_autoencoder import ConvAutoencoder
+from echoform_train.conv.reconstruction import decode_latents_alone, num_pooling_indices, reconstruct_batches
+from echoform_train.data.facts import ImageFacts
+from echoform_train.data.images import ImageData, Images, image_facts
+from echoform_train.engine.evaluation import evaluation_mode
+from echoform_train.scoring.image_quality import brightness_each, detail_each, ssim_each
+from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentile_ends
+
+BLOCK_SIZE = 10
+"""Largest number of consecutive images that the bootstrap draws together."""
+MIN_BLOCKS = 20
+"""Blocks are made smaller if there would be fewer than this."""
+RESAMPLES = 1000
+
+
+class ImageScores(TypedDict):
+    """Scores of one test image."""
+
+    file: str
+    psnr_db: float
+    ssim: float
+    brightness_in: float
+    """Mean of the input, 0..1."""
+    brightness_out: float
+    """Mean of the reconstruction, 0..1."""
+    detail_in: float
+    """Gradient energy of the input."""
+    detail_out: float
+    """Gradient energy of the reconstruction."""
+
+
+class ScoreSettings(TypedDict):
+    """What the scores were measured on."""
+
+    images: int
+    """Number of test images."""
+    interval_over: str
+    """What the bootstrap draws: "images" or "blocks of ... images"."""
+    numbers: int
+    """Numbers in the latents of an image."""
+    values_of_an_image: int
+    bits_around_the_latents: int
+    """Bits of the pooling indices that bypass the latents of an image; 0 if the decoder does not unpool."""
+    data: ImageFacts
 
 
 @dataclass(frozen=True)
-class Passed:
-    """Pictures that went through the model, on its device."""
+class ConvScores:
+    """Scores of a model and of simpler methods."""
 
-    images: Tensor
-    """float32 [B, C, H, W] in the model's range."""
-    made: Tensor
-    """What the model makes of them, the same range."""
-    latents: Tensor
-    """float32 [B, D, h, w]; of a variational model the means, which `made` was decoded from."""
-    log_variance: Tensor | None
+    methods: dict[str, dict[str, Interval]]
+    """By name of the method and of the score.
 
+    Methods: model; alone (the latents without pooling indices, if the decoder unpools); mean (the mean training image);
+    resized (the image shrunk to as many numbers as the latents and enlarged again, if that makes it smaller).
+    Scores: psnr_db over all images; ssim; brightness_shift, mean change of brightness in units of 1/255; detail_kept,
+    ratio of the gradient energy of all reconstructions to that of all inputs.
+    """
+    images: list[ImageScores]
+    """Of the model."""
+    settings: ScoreSettings
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run the block with the model in evaluation mode and without gradients, and leave it as it was."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
-
-
-def passed(model: ConvAutoencoder, pixels: Tensor, batch_size: int = 16) -> Iterator[Passed]:
-    """Stored pixels, uint8 [N, C, H, W], through the model in batches; consume it inside `evaluating`."""
-    device = next(model.parameters()).device
-    for batch in pixels.split(batch_size):
-        images = to_images(model, batch, device)
-        output = model(images)
-        yield Passed(images, output.sample, output.latents, output.log_variance)
+    def to_json(self) -> dict[str, Any]:
+        """Content of scores.json."""
+        return {
+            "methods": {
+                method: {name: interval._asdict() for name, interval in scores.items()}
+                for method, scores in self.methods.items()
+            },
+            "images": self.images,
+            "settings": self.settings,
+        }
 
 
-def to_images(model: ConvAutoencoder, pixels: Tensor, device: torch.device) -> Tensor:
-    """Stored pixels, uint8 [B, C, H, W], in the model's range, float32 on `device`."""
-    return model.from_unit(pixels.to(device).float() / 255)
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured of each image, float64 [N], before it is summarised."""
+
+    squared_error: Tensor
+    """Mean squared error, of pixels in 0..1."""
+    ssim: Tensor
+    brightness: tuple[Tensor, Tensor]
+    """Mean of the input and of the reconstruction, 0..1."""
+    detail: tuple[Tensor, Tensor]
+    """Gradient energy of the input and of the reconstruction."""
 
 
-def alone(model: ConvAutoencoder, latents: Tensor) -> Tensor:
-    """Pixels in 0..1, float32 [B, C, H, W], of latents without the places of the maxima."""
-    return model.to_unit(model.decode(latents).sample)
-
-
-def latent_statistics(model: ConvAutoencoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each latent channel over pictures, float32 [D] on the CPU.
+def score_model(model: ConvAutoencoder, data: ImageData) -> tuple[ConvScores, Measurements]:
+    """Measure a model and simpler methods on the test images.
 
     Args:
         model: On any device.
-        pixels: Stored pixels, uint8 [N, C, H, W].
+        data: Images at the size and with the channels of the model.
+
+    Returns:
+        The scores, each with a 95 % bootstrap interval, and the measurements of the model for figures.
+
+    Raises:
+        ValueError: If there are no test images, or they are smaller than a window of SSIM.
     """
-    total, squares, count = torch.zeros(()), torch.zeros(()), 0
-    with evaluating(model):
-        for each in passed(model, pixels):
-            latents = each.latents.double().cpu()
-            total = total + latents.sum(dim=(0, 2, 3))
-            squares = squares + latents.square().sum(dim=(0, 2, 3))
-            count += latents[:, 0].numel()
-    mean = total / count
-    return mean.float(), (squares / count - mean.square()).clamp(min=0).sqrt().float()
+    if not len(data.test):
+        raise ValueError(f"scoring needs test images, the split of {data.source} has none")
+    measurements = _measure_methods(model, data)
+    groups, interval_over = bootstrap_groups(len(data.test))
+    scores = ConvScores(
+        methods={name: _summarise(of_method, groups) for name, of_method in measurements.items()},
+        images=_image_scores(data.test, measurements["model"]),
+        settings={
+            "images": len(data.test),
+            "interval_over": interval_over,
+            "numbers": math.prod(model.latent_shape),
+            "values_of_an_image": data.test.pixels[0].numel(),
+            # One of the four positions in a pooling window takes two bits.
+            "bits_around_the_latents": 2 * num_pooling_indices(model),
+            "data": image_facts(data),
+        },
+    )
+    return scores, measurements["model"]
+
+
+def bootstrap_groups(count: int) -> tuple[np.ndarray, str]:
+    """Which images the bootstrap draws together, int64 [N], and the name of such a group.
+
+    Groups are blocks of consecutive images, because neighbours may be windows of one recording or frames of one video.
+    """
+    block_size = max(1, min(BLOCK_SIZE, count // MIN_BLOCKS))
+    return np.arange(count) // block_size, "images" if block_size == 1 else f"blocks of {block_size} images"
+
+
+def _measure_methods(model: ConvAutoencoder, data: ImageData) -> dict[str, Measurements]:
+    """Measure each method on all test images; only the measurements of a batch are kept, not its images."""
+    device = next(model.parameters()).device
+    mean_image = data.train.pixels.double().mean(dim=0).float().to(device) / 255
+    # Side of a square image with as many values as the latents.
+    side = round(math.sqrt(math.prod(model.latent_shape) / data.test.pixels.shape[1]))
+    parts: dict[str, list[Measurements]] = {}
+    with evaluation_mode(model):
+        for batch in reconstruct_batches(model, data.test.pixels):
+            target = model.to_unit(batch.images)
+            reconstructions = {"model": model.to_unit(batch.reconstructed), "mean": mean_image.expand_as(target)}
+            if num_pooling_indices(model):
+                reconstructions["alone"] = decode_latents_alone(model, batch.latents)
+            if 1 <= side < target.shape[-1]:
+                reconstructions["resized"] = _shrink_and_enlarge(target, side)
+            for name, images in reconstructions.items():
+                parts.setdefault(name, []).append(_measure(images, target))
+    return {name: _concatenate(of_method) for name, of_method in parts.items()}
+
+
+def _measure(reconstructed: Tensor, target: Tensor) -> Measurements:
+    return Measurements(
+        squared_error=(reconstructed.double() - target.double()).square().flatten(1).mean(dim=1).cpu(),
+        ssim=ssim_each(reconstructed, target).cpu(),
+        brightness=(brightness_each(target).cpu(), brightness_each(reconstructed).cpu()),
+        detail=(detail_each(target).cpu(), detail_each(reconstructed).cpu()),
+    )
+
+
+def _concatenate(parts: list[Measurements]) -> Measurements:
+    def pair(name: str) -> tuple[Tensor, Tensor]:
+        of_input, of_output = zip(*(getattr(part, name) for part in parts), strict=True)
+        return torch.cat(of_input), torch.cat(of_output)
+
+    return Measurements(
+        squared_error=torch.cat([part.squared_error for part in parts]),
+        ssim=torch.cat([part.ssim for part in parts]),
+        brightness=pair("brightness"),
+        detail=pair("detail"),
+    )
+
+
+def _summarise(measured: Measurements, groups: np.ndarray) -> dict[str, Interval]:
+    """Scores over all images with their 95 % percentile bootstrap intervals."""
+    one = torch.ones_like(measured.squared_error)
+    brightness_shift = 255 * (measured.brightness[1] - measured.brightness[0])
+    # Each score is a ratio of two sums over images, which the bootstrap resamples together.
+    ratios = {
+        "psnr_db": (measured.squared_error, one),
+        "ssim": (measured.ssim, one),
+        "brightness_shift": (brightness_shift, one),
+        "detail_kept": (measured.detail[1], measured.detail[0]),
+    }
+    scores = {}
+    for name, (numerator, denominator) in ratios.items():
+        columns = torch.stack([numerator, denominator], dim=1).numpy()
+        sums = np.vstack([columns.sum(axis=0), bootstrap_sums(columns, groups, seed=0, resamples=RESAMPLES)])
+        values = sums[:, 0] / np.maximum(sums[:, 1], 1e-12)
+        if name == "psnr_db":
+            values = -10 * np.log10(np.maximum(values, 1e-12))
+        scores[name] = Interval(float(values[0]), *percentile_ends(values[1:]))
+    return scores
+
+
+def _image_scores(images: Images, measured: Measurements) -> list[ImageScores]:
+    psnr_db = -10 * measured.squared_error.log10()
+    return [
+        {
+            "file": file,
+            "psnr_db": float(psnr_db[index]),
+            "ssim": float(measured.ssim[index]),
+            "brightness_in": float(measured.brightness[0][index]),
+            "brightness_out": float(measured.brightness[1][index]),
+            "detail_in": float(measured.detail[0][index]),
+            "detail_out": float(measured.detail[1][index]),
+        }
+        for index, file in enumerate(images.files)
+    ]
+
+
+def _shrink_and_enlarge(images: Tensor, side: int) -> Tensor:
+    """Images float [B, C, H, W] in 0..1 shrunk to `side` x `side` pixels and enlarged to their own size again."""
+    small = F.interpolate(images, size=(side, side), mode="bicubic", antialias=True)
+    return F.interpolate(small, size=images.shape[2:], mode="bicubic").clamp(0, 1)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from echoform.depth_autoencoder import DepthAutoencoder
 from echoform_train.depth.metrics import ImageSums, image_sums
 from echoform_train.depth.scale import Scale
+from echoform_train.engine.evaluation import evaluation_mode
 
 BATCH_SIZE = 64
 
@@ -44,8 +43,9 @@ def reconstruct(autoencoder: DepthAutoencoder, units: Tensor, scale: Scale) -> R
         units: Sensor units, [N, 1, H, W].
         scale: Of the model.
     """
+    device = next(autoencoder.parameters()).device
     batches: list[tuple[Tensor, ...]] = []
-    with _evaluation_mode(autoencoder) as device:
+    with evaluation_mode(autoencoder):
         for batch in units.split(BATCH_SIZE):
             depth, valid = scale.to_model(batch)
             output = autoencoder(depth.to(device), valid.to(device))
@@ -55,19 +55,8 @@ def reconstruct(autoencoder: DepthAutoencoder, units: Tensor, scale: Scale) -> R
 
 def embed(autoencoder: DepthAutoencoder, units: Tensor, scale: Scale) -> Tensor:
     """Embeddings float32 [N, D], on the CPU, of images; arguments as for `reconstruct`."""
-    with _evaluation_mode(autoencoder) as device:
+    device = next(autoencoder.parameters()).device
+    with evaluation_mode(autoencoder):
         batches = (scale.to_model(batch) for batch in units.split(BATCH_SIZE))
         latents = [autoencoder.encode(depth.to(device), valid.to(device)).float().cpu() for depth, valid in batches]
     return torch.cat(latents)
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[torch.device]:
-    """Run the block without dropout and gradients, and yield the model's device."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield next(model.parameters()).device
-    finally:
-        model.train(training)

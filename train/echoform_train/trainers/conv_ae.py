@@ -1,8 +1,7 @@
-"""`echoform train conv-ae`: pictures to feature maps and back, by VGG and its mirror."""
+"""`echoform train conv-ae`: train an autoencoder of VGG's layers and their mirror image on any images."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -10,29 +9,27 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from accelerate.utils import broadcast
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from echoform.conv_autoencoder import BACKBONES, ConvAutoencoder
-from echoform_train.conv.export import build_pipeline, export_pipeline
-from echoform_train.conv.quality import alone, evaluating, passed, to_images
+from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
+from echoform_train.conv.export import build_pipeline
+from echoform_train.conv.objective import ErrorKind, TrainingForward, training_losses
+from echoform_train.conv.reconstruction import to_model_range
+from echoform_train.conv.validation import save_random_sheet, save_reconstruction_sheet, validate
 from echoform_train.conv.vgg import load_torchvision_weights
 from echoform_train.data.images import ImageData, ImageDataConfig, image_facts, load_image_data
-from echoform_train.data.painting import save_sheet
-from echoform_train.data.spectrograms import to_pixels
-from echoform_train.engine.config import RunConfig, fixed_settings, make_preset
-from echoform_train.engine.files import AUTOENCODER, FACTS, PIPELINE, SAMPLES, SPLIT
-from echoform_train.engine.processes import summed
-from echoform_train.engine.provenance import provenance
-from echoform_train.engine.run import Run, read_log
+from echoform_train.engine.config import RunConfig, resume_settings
+from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SAMPLES, SPLIT
+from echoform_train.engine.learner import Learner
+from echoform_train.engine.presets import make_preset
+from echoform_train.engine.run import Run
+from echoform_train.engine.training_log import read_log
 from echoform_train.engine.training_result import TrainingResult
-from echoform_train.publishing.push import check_before_training, push_after_training
+from echoform_train.publishing.export import finish_training
+from echoform_train.publishing.push import check_before_training
 from echoform_train.report.curves import save_curves
 
 CURVES = "curves.png"
-SHEET_IMAGES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,30 +42,32 @@ class Config:
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
     backbone: Literal["vgg13", "vgg16"] = "vgg16"
-    """Layers of the encoder; the decoder mirrors them."""
+    """Network whose layers the encoder has; the decoder mirrors them."""
     width_factor: float = 1.0
-    """Share of VGG's channels in every layer."""
+    """Channels of every layer, as a multiple of VGG's."""
     levels: int = 5
-    """Levels of VGG to use, each halving the picture."""
+    """Number of VGG's levels to use; each halves height and width."""
     batch_norm: bool = True
     """Batch norm after each convolution but the last."""
     torchvision_weights: bool = False
-    """Start the encoder from torchvision's weights; they are downloaded at first use."""
+    """Start the encoder from torchvision's weights, which are downloaded at first use."""
     upsampling: Literal["unpool", "transpose"] = "unpool"
-    """unpool by the places of the maxima, which the encoder tells the decoder; transpose from the latents alone."""
+    """unpool: unpooling with the encoder's pooling indices (positions of maxima). transpose: transposed convolutions,
+    from the latents alone."""
     output_activation: Literal["none", "sigmoid", "tanh"] = "none"
-    """What ends the decoder; sigmoid needs --data-range unit, tanh needs symmetric."""
+    """Activation at the end of the decoder; sigmoid needs --data-range unit, tanh needs symmetric."""
     data_range: Literal["unit", "symmetric", "imagenet"] = "unit"
-    """0..1, -1..1, or standardised by ImageNet's mean and deviation, as torchvision's weights know it."""
+    """Range of the images in the model: 0..1, -1..1, or standardised by ImageNet's mean and deviation, as torchvision's
+    weights expect."""
     latent_channels: int | None = None
-    """Channels of the latents, by 1x1 convolutions. Default: the feature maps of the last level as they are."""
+    """Channels of the latents, by 1x1 convolutions. Default: the feature maps of the last level are the latents."""
 
-    loss: Literal["mse", "l1"] = "mse"
-    """Mean squared or mean absolute error, in the model's range."""
+    loss: ErrorKind = "mse"
+    """Mean squared or mean absolute error, in the range of the model."""
     kl_weight: float = 0.0
-    """Above 0 the model is variational: weight of the divergence of its latents, in nats a value of the picture."""
+    """Weight of the KL divergence of the latents, in nats per value of the image; above 0 the model is variational."""
     sample_every: int = 20_000
-    """Images seen between two pictures: curves of the loss and a sheet of inputs and outputs."""
+    """Images seen between two updates of the loss curves and sheets of reconstructions."""
 
 
 _GPU_RUN: dict[str, Any] = {
@@ -92,24 +91,15 @@ PRESETS = {
 }
 
 
-class Reconstruction(nn.Module):
-    """The forward pass of training, in one module that gives tensors, so that wrappers for many processes see it."""
-
-    def __init__(self, autoencoder: ConvAutoencoder) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-
-    def forward(self, images: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Images [B, C, H, W] and noise [B, D, h, w] to images, and mean and log-variance of the latents."""
-        output = self.autoencoder(images, noise)
-        return output.sample, output.latents, output.log_variance
-
-
 def main(config: Config) -> TrainingResult:
-    """Train, export the pipeline to OUTPUT_DIR/pipeline, and push it where that was asked for."""
-    split_file = config.data.split_file or config.run.output_dir / SPLIT
-    sees: dict[str, Any] = {"resolution": config.data.resolution, "color": config.data.color}
-    data = load_image_data(config.data, split_file, config.run.seed, **sees)
+    """Load the images, train, export the pipeline to OUTPUT_DIR/pipeline, and push it if --push-to-hub is given."""
+    data = load_image_data(
+        config.data,
+        config.data.split_file or config.run.output_dir / SPLIT,
+        config.run.seed,
+        resolution=config.data.resolution,
+        color=config.data.color,
+    )
     data.split.save(config.run.output_dir / SPLIT)
     return train(config, data)
 
@@ -118,84 +108,60 @@ def train(config: Config, data: ImageData) -> TrainingResult:
     """Train on `data`, and export the pipeline to OUTPUT_DIR/pipeline.
 
     Raises:
-        ValueError: If there is nothing to validate on, or settings contradict one another.
-        FileNotFoundError: If torchvision's weights are asked for and out of reach.
-        FloatingPointError: If a loss stops being finite.
-        PushError: If the result cannot be pushed where it should be; noticed before the training where possible.
+        ValueError: If there are no images to validate on, or settings contradict one another.
+        FileNotFoundError: If torchvision's weights are needed and cannot be loaded.
     """
     _check(config, data)
-    run = Run(config.run, len(data.train), fixed_settings(config))
-    if run.is_main:
-        check_before_training(config.run)
+    run = Run(config.run, len(data.train), resume_settings(config))
+    check_before_training(run)
     torch.manual_seed(config.run.seed)
-    channels, resolution = data.train.pixels.shape[1], data.train.pixels.shape[-1]
-    autoencoder = build_model(config, channels, resolution)
+    autoencoder = build_model(config, data.train.pixels.shape[1], data.train.pixels.shape[-1])
     if config.torchvision_weights:
         load_torchvision_weights(autoencoder, config.backbone)
-    if config.run.gradient_checkpointing:
-        autoencoder.enable_gradient_checkpointing()
-    autoencoder.to(run.device, memory_format=run.memory_format)  # pyright: ignore[reportCallIssue]
-    latent_shape = "x".join(map(str, autoencoder.latent_shape))
-    run.accelerator.print(
-        f"convolutional autoencoder of {_count(autoencoder) / 1e6:.1f} M parameters: "
-        f"{channels}x{resolution}x{resolution} -> {latent_shape}, {len(data.train)} images"
-    )
-    raw = Reconstruction(autoencoder)
-    model, optimizer = run.accelerator.prepare(raw, run.optimizer(raw))
-    resumed = run.resume({"optimizer": optimizer})
-    if resumed is not None:
-        autoencoder.load_state_dict(resumed["autoencoder"])
+    autoencoder.to(run.device, memory_format=run.memory_format)
+    learner = Learner(run, AUTOENCODER, autoencoder, forward=TrainingForward(autoencoder))
+    learner.resume()
+    run.accelerator.print(describe(autoencoder, len(data.train)))
     run.accelerator.init_trackers("conv-ae", config={"preset": config.preset, "seed": config.run.seed})
 
-    output_dir = config.run.output_dir
+    facts: dict[str, Any] = {
+        "kind": "conv-ae",
+        "preset": config.preset,
+        "backbone": config.backbone,
+        "torchvision_weights": config.torchvision_weights,
+        "latent_shape": list(autoencoder.latent_shape),
+        "loss": {"error": config.loss, "kl_weight": config.kl_weight},
+        "data": image_facts(data),
+    }
     while not run.done:
-        for draw in run.draws():
-            images = to_images(autoencoder, data.train.pixels[draw.indices], run.device)
+        for draw in learner.passes():
+            images = to_model_range(autoencoder, data.train.pixels[draw.indices], run.device)
+            # Only a variational model adds noise to its latents.
             noise = draw.randn(*autoencoder.latent_shape).to(run.device) if config.kl_weight else None
-            with run.accelerator.accumulate(model):
-                made, latents, log_variance = model(images.to(memory_format=run.memory_format), noise)
-                parts = loss_parts(config, made, images, latents, log_variance)
-                loss = torch.stack(list(parts.values())).sum()
-                run.collect(loss=loss, **parts)
-                run.descend(loss, optimizer, model)
-        run.advance()
-        if run.due(config.run.logging_every):
-            run.log_means()
+            reconstructed, latents, log_variance = learner.model(images.to(memory_format=run.memory_format), noise)
+            losses = training_losses(reconstructed, images, latents, log_variance, config.loss, config.kl_weight)
+            learner.descend(torch.stack(list(losses.values())).sum(), **losses)
         if run.due(config.run.validation_every):
-            scores = validate(autoencoder, config, data, run)
-            run.log({f"validation/{name}": value for name, value in scores.items()})
-            if run.judge_best(scores["loss"]) and run.is_main:
-                autoencoder.save_pretrained(output_dir / AUTOENCODER)
-                facts = _facts(config, run, data, autoencoder) | {"validation": scores, "best_after": run.seen}
-                (output_dir / FACTS).write_text(json.dumps(facts, indent=1))
+            scores = validate(autoencoder, data.validation.pixels, config.loss, config.kl_weight, run.accelerator)
+            run.keep_if_best(autoencoder, AUTOENCODER, scores["loss"], scores, facts)
         if run.due(config.sample_every) and run.is_main:
-            save_curves(read_log(output_dir), output_dir / CURVES)
-            save_sheets(autoencoder, data, run)
-        if run.due(config.run.checkpointing_every) or run.done:
-            run.save({"optimizer": optimizer}, {"autoencoder": autoencoder.state_dict()})
-    return _finish(config, run, data)
+            save_progress(config, autoencoder, data, run.seen)
+        learner.save_if_due()
 
+    def best_pipeline() -> ConvAutoencoderPipeline:
+        return build_pipeline(ConvAutoencoder.from_pretrained(config.run.output_dir / AUTOENCODER), data.train)
 
-def _finish(config: Config, run: Run, data: ImageData) -> TrainingResult:
-    """Export the best model, and push it where that was asked for."""
-    output_dir = config.run.output_dir
-    result = run.finish(output_dir / PIPELINE)
-    facts = result.facts
-    if run.is_main:
-        pipeline = build_pipeline(ConvAutoencoder.from_pretrained(output_dir / AUTOENCODER), data.train)
-        export_pipeline(pipeline, facts, output_dir / PIPELINE)
-    run.accelerator.print(
-        f"best after {facts['best_after']} images: "
-        + ", ".join(f"{name} {value:.4g}" for name, value in facts["validation"].items())
-        + f"; pipeline in {output_dir / PIPELINE}"
-    )
-    if run.is_main:
-        push_after_training(config.run, output_dir / PIPELINE)
-    return result
+    return finish_training(run, best_pipeline)
 
 
 def build_model(config: Config, channels: int, resolution: int) -> ConvAutoencoder:
-    """The autoencoder of the settings for images of `channels` channels and `resolution` pixels a side."""
+    """The autoencoder that the settings describe, with random weights.
+
+    Args:
+        config: The settings.
+        channels: Channels of the images, 1 or 3.
+        resolution: Height and width of the images, pixels.
+    """
     layers = BACKBONES[config.backbone]
     widths = tuple(max(1, round(config.width_factor * width)) for width in layers["block_out_channels"])
     return ConvAutoencoder(
@@ -212,76 +178,23 @@ def build_model(config: Config, channels: int, resolution: int) -> ConvAutoencod
     )
 
 
-def loss_parts(
-    config: Config, made: Tensor, images: Tensor, latents: Tensor, log_variance: Tensor | None
-) -> dict[str, Tensor]:
-    """Weighted parts of the loss, scalars: the error, and of a variational model the divergence.
-
-    The divergence from the standard normal (Kingma and Welling 2014, appendix B), nats an image, is divided by the
-    number of an image's values, as the error is: with an error of mse, a weight of 1 is the evidence bound of a
-    decoder with a variance of 1/2.
-
-    Args:
-        config: The kind of error and the weight.
-        made: float [B, C, H, W].
-        images: The same shape and range.
-        latents: Means, float [B, D, h, w].
-        log_variance: The same shape; None where the model is not variational.
-    """
-    error = F.mse_loss if config.loss == "mse" else F.l1_loss
-    parts = {config.loss: error(made, images)}
-    if log_variance is not None:
-        nats = DiagonalGaussianDistribution(torch.cat([latents, log_variance], dim=1).float()).kl().mean()
-        parts["kl"] = config.kl_weight * nats / images[0].numel()
-    return parts
+def describe(autoencoder: ConvAutoencoder, num_images: int) -> str:
+    """One line for the terminal: size of the model, shapes of image and latents, number of training images."""
+    channels, side = autoencoder.config["in_channels"], autoencoder.config["sample_size"]
+    latents = "x".join(map(str, autoencoder.latent_shape))
+    return (
+        f"convolutional autoencoder of {autoencoder.num_parameters() / 1e6:.1f} M parameters: "
+        f"{channels}x{side}x{side} -> {latents}, {num_images} images"
+    )
 
 
-def validate(autoencoder: ConvAutoencoder, config: Config, data: ImageData, run: Run) -> dict[str, float]:
-    """Held-out loss and its parts, and the PSNR over all images in decibels, shared among processes.
-
-    The model runs as whoever loads it will run it: in float32, with the statistics that batch norm has gathered.
-    """
-    if run.accelerator.num_processes > 1:  # each process has gathered its own; those of the main one are saved
-        for own in autoencoder.buffers():
-            own.copy_(broadcast(own))
-    rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    mine = data.validation.pixels[rank::world]
-    totals: dict[str, Tensor] = {}
-    with evaluating(autoencoder):
-        for each in passed(autoencoder, mine):
-            values = loss_parts(config, each.made, each.images, each.latents, each.log_variance)
-            made, images = (autoencoder.to_unit(images) for images in (each.made, each.images))
-            for name, value in (values | {"squared": F.mse_loss(made, images)}).items():
-                totals[name] = totals.get(name, torch.zeros((), device=run.device)) + len(each.images) * value
-    means = {name: summed(total, run.accelerator).item() / len(data.validation) for name, total in totals.items()}
-    squared = means.pop("squared")
-    return {"loss": sum(means.values())} | means | {"psnr_db": -10 * math.log10(max(squared, 1e-12))}
-
-
-def save_sheets(autoencoder: ConvAutoencoder, data: ImageData, run: Run) -> None:
-    """Held-out images above what the model makes of them and, where it unpools, of their latents alone.
-
-    Of a variational model also a sheet of random pictures, which may travel: nobody's data are in it.
-    """
-    chosen = torch.linspace(0, len(data.validation) - 1, min(SHEET_IMAGES, len(data.validation))).long()
-    pixels = data.validation.pixels[chosen]
-    name = f"images-{run.seen:09d}.png"
-    with evaluating(autoencoder):
-        rows = [pixels]
-        for each in passed(autoencoder, pixels, batch_size=len(pixels)):
-            rows.append(_stored(autoencoder.to_unit(each.made)))
-            if autoencoder.config["upsampling"] == "unpool":
-                rows.append(_stored(alone(autoencoder, each.latents)))
-        save_sheet(torch.cat(rows), len(pixels), None, run.config.output_dir / "reconstructions" / name)
-        if autoencoder.config["variational"]:
-            shape = (4 * SHEET_IMAGES, *autoencoder.latent_shape)
-            noise = torch.randn(shape, generator=torch.Generator().manual_seed(run.config.seed))
-            made = _stored(alone(autoencoder, noise.to(run.device)))
-            save_sheet(made, SHEET_IMAGES, None, run.config.output_dir / SAMPLES / name)
-
-
-def _stored(unit: Tensor) -> Tensor:
-    return to_pixels(2 * unit - 1).cpu()
+def save_progress(config: Config, autoencoder: ConvAutoencoder, data: ImageData, seen: int) -> None:
+    """Write the loss curves, a sheet of reconstructions and, for a variational model, a sheet of random images."""
+    output_dir, name = config.run.output_dir, f"images-{seen:09d}.png"
+    save_curves(read_log(output_dir), output_dir / CURVES)
+    save_reconstruction_sheet(autoencoder, data.validation.pixels, output_dir / RECONSTRUCTIONS / name)
+    if autoencoder.config["variational"]:
+        save_random_sheet(autoencoder, config.run.seed, output_dir / SAMPLES / name)
 
 
 def _check(config: Config, data: ImageData) -> None:
@@ -295,26 +208,6 @@ def _check(config: Config, data: ImageData) -> None:
         raise ValueError(f"--levels must be in 1..5, as VGG has, got {config.levels}")
     if config.run.gradient_checkpointing and config.batch_norm:
         raise ValueError(
-            "--gradient-checkpointing needs --no-batch-norm: what is computed twice would be counted twice in the "
-            "statistics of batch norm"
+            "--gradient-checkpointing needs --no-batch-norm, because recomputed activations would be counted twice in "
+            "the statistics of batch norm"
         )
-
-
-def _count(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
-def _facts(config: Config, run: Run, data: ImageData, autoencoder: ConvAutoencoder) -> dict[str, Any]:
-    return {
-        "kind": "conv-ae",
-        "preset": config.preset,
-        "backbone": config.backbone,
-        "torchvision_weights": config.torchvision_weights,
-        "parameters": _count(autoencoder),
-        "latent_shape": list(autoencoder.latent_shape),
-        "loss": {"error": config.loss, "kl_weight": config.kl_weight},
-        "data": image_facts(data),
-        "precision": run.accelerator.mixed_precision,
-        "images_a_step": run.images_a_step,
-        **provenance(),
-    }

@@ -1,0 +1,57 @@
+"""Figures of a scored convolutional autoencoder, as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from echoform.conv_autoencoder import ConvAutoencoder
+from echoform_train.conv.quality import Measurements
+from echoform_train.conv.reconstruction import (
+    decode_latents_alone,
+    num_pooling_indices,
+    reconstruct_batches,
+    to_uint8,
+)
+from echoform_train.data.images import Images
+from echoform_train.data.painting import save_sheet
+from echoform_train.engine.evaluation import evaluation_mode
+
+SHOWN_IMAGES = 12
+
+
+def save_score_figures(model: ConvAutoencoder, images: Images, measured: Measurements, folder: Path) -> None:
+    """Write reconstructions.png and brightness_detail.png of scored test images."""
+    save_reconstructions(model, images, measured, folder / "reconstructions.png")
+    save_brightness_and_detail(measured, folder / "brightness_detail.png")
+
+
+def save_reconstructions(model: ConvAutoencoder, images: Images, measured: Measurements, path: Path) -> None:
+    """Draw 12 images from the worst to the best reconstruction: input, reconstruction, and what the decoder makes of
+    the latents without pooling indices, if it unpools."""
+    worst_first = measured.squared_error.argsort(descending=True)
+    chosen = worst_first[torch.linspace(0, len(worst_first) - 1, min(SHOWN_IMAGES, len(worst_first))).long()]
+    pixels = images.pixels[chosen]
+    rows = [pixels]
+    with evaluation_mode(model):
+        for batch in reconstruct_batches(model, pixels, batch_size=len(pixels)):
+            rows.append(to_uint8(model.to_unit(batch.reconstructed)))
+            if num_pooling_indices(model):
+                rows.append(to_uint8(decode_latents_alone(model, batch.latents)))
+    save_sheet(torch.cat(rows), len(pixels), None, path)
+
+
+def save_brightness_and_detail(measured: Measurements, path: Path) -> None:
+    """Plot brightness and gradient energy of the reconstructions over those of the inputs, one point per image."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    for axis, name, scale in zip(figure.subplots(1, 2), ("brightness", "detail"), ("linear", "log"), strict=True):
+        of_input, of_output = getattr(measured, name)
+        axis.scatter(of_input, of_output, s=8)
+        # The diagonal, where nothing is changed.
+        ends = [float(torch.cat([of_input, of_output]).min()), float(torch.cat([of_input, of_output]).max())]
+        axis.plot(ends, ends, color="black", linewidth=0.8)
+        axis.set(xlabel=f"{name} of the input", ylabel=f"{name} of the output", xscale=scale, yscale=scale)
+    FigureCanvasAgg(figure).print_png(path)

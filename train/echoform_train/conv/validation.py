@@ -1,0 +1,87 @@
+"""Validation during the training of a convolutional autoencoder: held-out loss and PSNR, and sheets of images."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor
+from torch.nn import functional as F
+
+from echoform.conv_autoencoder import ConvAutoencoder
+from echoform_train.conv.objective import ErrorKind, training_losses
+from echoform_train.conv.reconstruction import decode_latents_alone, reconstruct_batches, to_uint8
+from echoform_train.data.painting import save_sheet
+from echoform_train.engine.evaluation import evaluation_mode
+from echoform_train.engine.processes import summed
+
+SHEET_IMAGES = 12
+RANDOM_ROWS = 4
+
+
+def validate(
+    autoencoder: ConvAutoencoder, pixels: Tensor, error: ErrorKind, kl_weight: float, accelerator: Accelerator
+) -> dict[str, float]:
+    """Measure the model on validation images, in float32 and evaluation mode, shared among all processes.
+
+    Args:
+        autoencoder: With the statistics that batch norm has gathered so far.
+        pixels: uint8 [N, C, H, W].
+        error: Kind of error, as in training.
+        kl_weight: Weight of the divergence, as in training.
+        accelerator: Of the training.
+
+    Returns:
+        `loss` and its parts, and `psnr_db` over all images.
+    """
+    if accelerator.num_processes > 1:
+        # Each process gathers its own statistics of batch norm, but those of the main process are saved.
+        for buffer in autoencoder.buffers():
+            buffer.copy_(broadcast(buffer))
+    totals: dict[str, Tensor] = {}
+    with evaluation_mode(autoencoder):
+        for batch in reconstruct_batches(autoencoder, pixels[accelerator.process_index :: accelerator.num_processes]):
+            parts = (batch.reconstructed, batch.images, batch.latents, batch.log_variance)
+            values = training_losses(*parts, error, kl_weight)
+            # PSNR is measured in 0..1, whatever the range of the model.
+            squared = F.mse_loss(autoencoder.to_unit(batch.reconstructed), autoencoder.to_unit(batch.images))
+            for name, value in (values | {"squared": squared}).items():
+                before = totals.get(name, torch.zeros((), device=accelerator.device))
+                totals[name] = before + len(batch.images) * value
+    means = {name: summed(total, accelerator).item() / len(pixels) for name, total in totals.items()}
+    mean_squared = means.pop("squared")
+    return {"loss": sum(means.values())} | means | {"psnr_db": -10 * math.log10(max(mean_squared, 1e-12))}
+
+
+def save_reconstruction_sheet(autoencoder: ConvAutoencoder, pixels: Tensor, path: Path) -> None:
+    """Write up to 12 images as PNG, with their reconstructions in the row below them.
+
+    If the decoder unpools, a third row shows what it makes of the latents without the pooling indices of the encoder.
+
+    Args:
+        autoencoder: On any device.
+        pixels: Validation images, uint8 [N, C, H, W].
+        path: PNG file.
+    """
+    shown = pixels[torch.linspace(0, len(pixels) - 1, min(SHEET_IMAGES, len(pixels))).long()]
+    rows = [shown]
+    with evaluation_mode(autoencoder):
+        for batch in reconstruct_batches(autoencoder, shown, batch_size=len(shown)):
+            rows.append(to_uint8(autoencoder.to_unit(batch.reconstructed)))
+            if autoencoder.config["upsampling"] == "unpool":
+                rows.append(to_uint8(decode_latents_alone(autoencoder, batch.latents)))
+    save_sheet(torch.cat(rows), len(shown), None, path)
+
+
+def save_random_sheet(autoencoder: ConvAutoencoder, seed: int, path: Path) -> None:
+    """Write images of random latents of a variational model as PNG. Unlike reconstructions they show no image of the
+    data, so that the sheet may be published."""
+    shape = (RANDOM_ROWS * SHEET_IMAGES, *autoencoder.latent_shape)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    with evaluation_mode(autoencoder):
+        device = next(autoencoder.parameters()).device
+        images = to_uint8(decode_latents_alone(autoencoder, noise.to(device)))
+    save_sheet(images, SHEET_IMAGES, None, path)
