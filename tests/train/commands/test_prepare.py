@@ -35,7 +35,7 @@ def test_prepare_prints_what_it_found_and_writes_the_split(folder, tmp_path, cap
     text = capsys.readouterr().out
     assert f"{folder}: 48 images of 2 users, 16x16 pixels" in text
     assert "Colour map: jet, 0.00 RGB units away" in text
-    assert "Recordings: 2 a user" in text
+    assert "Recordings: 2 per user" in text
     assert "Condition: bag 24, normal 24" in text
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith(("ID_", "all"))}
     assert list(rows) == ["ID_2", "ID_10", "all"]

@@ -1,4 +1,4 @@
-"""`echoform prepare-depth`: what a folder of 16-bit depth images holds, and the split, before anything trains."""
+"""`echoform prepare-depth`: show what a folder of depth images holds and how it is split, before anything trains."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from dataclasses import dataclass
 import tyro
 
 from echoform_train.data.config import PublishConfig
+from echoform_train.data.layout import SIDES
 from echoform_train.depth.config import DepthDataConfig, load_depth_data
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.publish import publish_depth
 
-_SIDES = ("train", "validation", "test", "left_out")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PublishConfig):
-    """Show what a folder of depth images holds: classes, range, skipped files and the split."""
+    """Show what a folder of 16-bit depth images holds: classes, range, skipped files and the split.
+
+    With --push-to-hub the images are pushed to the Hub as a data set.
+    """
 
     data: tyro.conf.OmitArgPrefixes[DepthDataConfig]
     seed: int = 0
     """Seed that draws the recordings of each side."""
 
 
-def main(config: Config) -> None:
-    """Read the images as training would, print what was found, and push them where that is asked for.
+def main(config: Config) -> DepthData:
+    """Load the images as a training does, print what was found and return it; with --push-to-hub, push the images.
 
     Raises:
         FileNotFoundError: If there is no such source.
         ValueError: If it cannot be trained on; the message names the file and the rule.
-        PushError: If the Hub does not take it.
+        PushError: If the Hub refuses the push.
     """
     split_file = config.data.split_file
     split_existed = split_file is not None and split_file.exists()
@@ -49,17 +51,18 @@ def main(config: Config) -> None:
             revision=config.revision,
         )
         print(f"Pushed to {url}")
+    return data
 
 
 def describe(data: DepthData) -> Iterator[str]:
-    """Lines of text on what was found."""
-    sides = {side: getattr(data, side) for side in _SIDES}
+    """Lines of text: range, values without a reading, sides of the split, classes and skipped files."""
+    sides = {side: getattr(data, side) for side in SIDES}
     yield f"{data.source}: {sum(map(len, sides.values()))} depth images"
     low_mm, high_mm = data.depth_range_mm["min"], data.depth_range_mm["max"]
-    yield f"Range of the model: {low_mm:g}..{high_mm:g} mm, {data.units_per_mm:g} units a millimetre"
+    yield f"Range of the model: {low_mm:g}..{high_mm:g} mm, {data.units_per_mm:g} units per millimetre"
     yield f"No reading: {', '.join(f'{value} ({meaning})' for value, meaning in data.invalid_values.items())}"
     if data.out_of_range:
-        yield f"Readings outside the range, which count as none: {data.out_of_range}"
+        yield f"Readings outside the range, which count as no reading: {data.out_of_range}"
     yield f"Split {data.split.method}: " + ", ".join(
         f"{side.replace('_', ' ')} {len(part)}" for side, part in sides.items()
     )
