@@ -1,4 +1,4 @@
-"""The program `echoform`: a verb for each thing a person does, each in a module that is imported only when called."""
+"""The program `echoform`: its verbs, each in a module that is imported only when the verb is called."""
 
 from __future__ import annotations
 
@@ -13,61 +13,74 @@ from typing import Any
 from echoform_train.engine.extras import MissingPackageError
 
 VERBS = {
-    "quickstart": ("commands.quickstart", "simulate walkers, train both stages, generate, judge, and write one page"),
+    # verb: (module with `Config`, `main` and perhaps `PRESETS`, what it does)
+    "quickstart": ("commands.quickstart", "simulate walking people, train, generate and score, and write one page"),
     "simulate": ("commands.simulate", "make a folder of spectrograms of simulated walking people"),
-    "prepare": ("commands.prepare", "look at a folder of spectrograms and split it, before anything trains"),
-    "prepare-depth": ("commands.prepare_depth", "look at a folder of 16-bit depth images and split it"),
-    "train vq-vae": ("trainers.vq_vae", "train the first stage: spectrograms to small latents"),
-    "train kl-vae": ("trainers.kl_vae", "train a first stage without a codebook: spectrograms to small latents"),
-    "train ldm": ("trainers.ldm", "train the user-conditioned diffusion of the latents and export the pipeline"),
+    "prepare": ("commands.prepare", "check a folder of spectrograms and split it, before anything is trained"),
+    "prepare-depth": ("commands.prepare_depth", "check a folder of 16-bit depth images and split it"),
+    "train vq-vae": ("trainers.vq_vae", "train a first stage with a codebook: spectrograms to latents and back"),
+    "train kl-vae": (
+        "trainers.kl_vae",
+        "train a first stage without a codebook: spectrograms to latents and back",
+    ),
+    "train ldm": (
+        "trainers.ldm",
+        "train the user-conditioned diffusion model of the latents, and export the pipeline",
+    ),
     "train depth-ae": ("trainers.depth_ae", "train the depth autoencoder: uint16 images to 768 numbers and back"),
-    "train conv-ae": ("trainers.conv_ae", "train a convolutional autoencoder (SegNet family) on any pictures"),
-    "distill": ("trainers.distill", "make a pipeline of four steps or fewer from one of many, without any data"),
+    "train conv-ae": ("trainers.conv_ae", "train a convolutional autoencoder (SegNet family) on any images"),
+    "distill": ("trainers.distill", "turn a pipeline of many sampling steps into one of a few; needs no data"),
     "augment": (
         "commands.augment",
-        "generate training data, and measure whether it helps a classifier: the whole study",
+        "generate training data and measure whether it helps a classifier: the whole study",
     ),
     "generate --decoder-only": (
         "commands.generate_decoder",
-        "decode random latents and walks between them with a convolutional autoencoder",
+        "decode random latents, and paths between them, with a convolutional autoencoder",
     ),
-    "generate": ("commands.generate", "make spectrograms of chosen users with an exported pipeline"),
-    "encode": ("commands.encode", "embed a folder of depth images, and find the nearest to one of them"),
+    "generate": ("commands.generate", "generate spectrograms of chosen users with an exported pipeline"),
+    "encode": ("commands.encode", "embed a folder of depth images, or find the images nearest to some"),
     "extract-encoder": ("commands.extract_encoder", "save the encoder of a trained depth autoencoder on its own"),
-    "score generated": ("commands.score_generated", "judge generated spectrograms against held-out real ones"),
+    "score generated": ("commands.score_generated", "score generated spectrograms against held-out real ones"),
     "score first-stage": (
         "commands.score_first_stage",
-        "measure reconstructions of a first stage on held-out images: is it good enough?",
+        "measure how well a first stage reconstructs held-out spectrograms: is it good enough?",
     ),
     "score conv-ae": (
         "commands.score_conv_ae",
-        "measure reconstructions of a convolutional autoencoder on held-out pictures",
+        "measure how well a convolutional autoencoder reconstructs held-out images",
     ),
     "score depth-ae": (
         "commands.score_depth_ae",
-        "measure reconstruction and embedding of a depth autoencoder, beside baselines",
+        "measure reconstruction and embedding of a depth autoencoder, next to baselines",
     ),
-    "space": ("commands.space", "show pipelines in the browser, on this machine or as a Space of the Hub"),
+    "space": ("commands.space", "show pipelines in the browser, on this machine or as a Space on the Hub"),
     "push": ("commands.push", "upload an exported folder to the Hub in one commit"),
     "verify": (
         "commands.verify",
-        "check that a repository of the Hub loads, is safe, and makes what it made when it was pushed",
+        "check that a Hub repository loads, is safe, and gives the outputs that it gave when it was pushed",
     ),
 }
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one verb; a user's error is one sentence on stderr and exit status 1."""
+    """Run one verb.
+
+    An error of the user is one sentence on stderr and exit status 1; an unknown verb is exit status 2.
+
+    Args:
+        argv: Words after `echoform`. Default: those of this process.
+    """
     args = sys.argv[1:] if argv is None else argv
-    found = next((found for name in VERBS if (found := _match(name, args)) is not None), None)
-    if found is None:
-        wanted = [word for word in args if not word.startswith("-")]
-        print(_usage(), file=sys.stderr if wanted or not args else sys.stdout)
-        sys.exit(2 if wanted or not args else 0)
-    verb, flags = found
+    verb = next((verb for verb in VERBS if _matches(verb, args)), None)
+    if verb is None:
+        # Help alone, as in `echoform --help`, is not an error.
+        is_error = not args or any(not word.startswith("-") for word in args)
+        print(_usage(), file=sys.stderr if is_error else sys.stdout)
+        sys.exit(2 if is_error else 0)
     module = _load(VERBS[verb][0])
-    config = parse(module, flags, prog=f"echoform {verb}")
-    from echoform.hub import PushError  # takes 0.3 s to import, and `echoform --help` does not need it
+    config = parse(module, _flags(verb, args), prog=f"echoform {verb}")
+    from echoform.hub import PushError  # takes 0.3 s, and `echoform --help` does not need it
 
     try:
         module.main(config)
@@ -79,40 +92,63 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _load(name: str) -> ModuleType:
-    """Import the module of a verb, and some four thousand with it, which nothing frees before the process ends.
+def _words(verb: str) -> list[str]:
+    """The words with which the command line of a verb begins."""
+    return [word for word in verb.split() if not word.startswith("--")]
 
-    Garbage is not looked for meanwhile, nor afterwards among what was imported: a sixth of the time of a short run.
+
+def _own_flags(verb: str) -> list[str]:
+    """The flags that are part of a verb, such as --decoder-only; they may stand anywhere behind its words."""
+    return [word for word in verb.split() if word.startswith("--")]
+
+
+def _matches(verb: str, args: list[str]) -> bool:
+    """Whether a command line begins with the words of a verb and has its own flags."""
+    words = _words(verb)
+    return args[: len(words)] == words and all(flag in args[len(words) :] for flag in _own_flags(verb))
+
+
+def _flags(verb: str, args: list[str]) -> list[str]:
+    """The arguments behind the words of a verb, without its own flags."""
+    return [arg for arg in args[len(_words(verb)) :] if arg not in _own_flags(verb)]
+
+
+def _load(name: str) -> ModuleType:
+    """Import the module of a verb.
+
+    It imports thousands of modules, which stay until the process ends. The garbage collector is off meanwhile and
+    ignores them afterwards, which saves a sixth of the time of a short command.
     """
-    collecting = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         module = import_module(f"echoform_train.{name}")
         gc.freeze()
-        atexit.register(gc.unfreeze)  # extension modules complain of what is still there after the last collection
+        # Extension modules warn about objects that are still there after the last collection.
+        atexit.register(gc.unfreeze)
     finally:
-        if collecting:
+        if was_enabled:
             gc.enable()
     return module
 
 
-def _match(verb: str, args: list[str]) -> tuple[str, list[str]] | None:
-    """The verb and what follows it, if the arguments begin with its words; a flag in its name may stand anywhere."""
-    words = [word for word in verb.split() if not word.startswith("--")]
-    chosen = [word for word in verb.split() if word.startswith("--")]
-    rest = args[len(words) :]
-    if args[: len(words)] != words or any(flag not in rest for flag in chosen):
-        return None
-    return verb, [arg for arg in rest if arg not in chosen]
-
-
 def parse(module: ModuleType, args: list[str], prog: str) -> Any:
-    """Settings of a verb: its preset where it has some, overridden by flags."""
-    import tyro  # a third of a second, which `echoform --help` does not need
+    """Parse the flags of a verb.
+
+    Args:
+        module: Module of the verb. Where it has `PRESETS`, --preset chooses the values that the flags override.
+        args: The flags.
+        prog: Name of the verb for help and errors.
+
+    Returns:
+        The `Config` of the module.
+    """
+    import tyro  # takes 0.3 s, and `echoform --help` does not need it
 
     presets = getattr(module, "PRESETS", None)
     if presets is None:
         return tyro.cli(module.Config, args=args, prog=prog)
+    # The preset has to be known before tyro parses the flags, because it changes their defaults.
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--preset", choices=presets, default=next(iter(presets)))
     name = finder.parse_known_args(args)[0].preset
