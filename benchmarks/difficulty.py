@@ -21,7 +21,8 @@ import tyro
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
 from echoform_train.engine.files import AXES, SPLIT
 from echoform_train.engine.provenance import provenance
-from echoform_train.radar.simulation import SimulationConfig, simulate
+from echoform_train.radar.simulation import simulate
+from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.scoring.intervals import mean_interval
 from echoform_train.scoring.judge import accuracy, accuracy_by_user, confusion, train_judge
 

@@ -25,8 +25,9 @@ import tyro
 
 from echoform_train.engine.provenance import provenance
 from echoform_train.radar import simulation
-from echoform_train.radar.pictures import save_picture
 from echoform_train.radar.simulated_walks import person_of
+from echoform_train.radar.simulation_config import DB_MAX, DB_MIN, SimulationConfig
+from echoform_train.radar.spectrogram_images import save_image
 from echoform_train.radar.walks import Route, draw_walk, record_motion, walk_motion
 
 STEPS = ("kinematics", "echoes", "stft", "picture and png")
@@ -67,7 +68,7 @@ class Clock:
 
 def main(config: Config) -> None:
     config.output_dir.mkdir(parents=True, exist_ok=True)
-    settings = simulation.SimulationConfig(
+    settings = SimulationConfig(
         output_dir=config.output_dir / "data",
         users=31,
         recordings_per_user=15,
@@ -97,7 +98,7 @@ def main(config: Config) -> None:
     print(json.dumps(results, indent=1))
 
 
-def simulate_one(settings: simulation.SimulationConfig, number: int, folder: Path, clock: Clock) -> int:
+def simulate_one(settings: SimulationConfig, number: int, folder: Path, clock: Clock) -> int:
     """Simulate one recording as `simulate` does, and time its steps; returns its number of images."""
     rng = np.random.default_rng(number)
     with clock.timed("kinematics"):
@@ -115,7 +116,7 @@ def simulate_one(settings: simulation.SimulationConfig, number: int, folder: Pat
             return pictures
         with clock.timed("picture and png"):
             path = folder / f"{pictures}.png"
-            save_picture(path, window[2], settings.resolution, db_min=simulation.DB_MIN, db_max=simulation.DB_MAX)
+            save_image(path, window[2], settings.resolution, db_min=DB_MIN, db_max=DB_MAX)
         pictures += 1
 
 

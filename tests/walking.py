@@ -12,9 +12,10 @@ from scipy.constants import speed_of_light
 from torch import Tensor
 
 from echoform_train.data.colormap import to_index
-from echoform_train.radar.pictures import paint
 from echoform_train.radar.simulated_walks import simulated_walks
-from echoform_train.radar.simulation import DB_MAX, DB_MIN, SimulationConfig, cut_windows, picture_axes, record
+from echoform_train.radar.simulation import cut_windows, record
+from echoform_train.radar.simulation_config import DB_MAX, DB_MIN, SimulationConfig
+from echoform_train.radar.spectrogram_images import paint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def simulate_walks(users: int, recordings: int, *sides: int, recording_s: float 
     for walk in simulated_walks(config.users, config.recordings_per_user, config.conditions, config.route):
         recording = record(config, walk)
         for start_s, _, image_db in cut_windows(config, recording):
-            seen = recording.seen(start_s, start_s + config.window_s)
+            seen = recording.truth_between(start_s, start_s + config.window_s)
             rows.append(
                 {
                     "speed": seen.body_doppler_hz * speed_of_light / config.radar.carrier_hz / 2,
@@ -63,7 +64,7 @@ def simulate_walks(users: int, recordings: int, *sides: int, recording_s: float 
                 pixels[side].append(to_index(picture, "jet"))
     return Walks(
         pixels={side: torch.from_numpy(np.stack(images))[:, None] for side, images in pixels.items()},
-        axes=picture_axes(config),
+        axes=config.axes,
         speed_mps=np.array([row["speed"] for row in rows]),
         cadence_hz=np.array([row["cadence"] for row in rows]),
         users=torch.tensor([row["user"] for row in rows]),

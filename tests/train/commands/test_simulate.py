@@ -12,20 +12,15 @@ from PIL import Image
 from echoform_train.commands import simulate as module
 from echoform_train.commands.simulate import Config
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.radar.body import JOINT_INDEX, Person
+from echoform_train.radar.body import JOINT_INDEX
 from echoform_train.radar.gait import gait_timing, walking_joints
 from echoform_train.radar.mocap import CMU_NAMES
-from echoform_train.radar.pictures import paint
+from echoform_train.radar.person import Person
 from echoform_train.radar.recordings import Recording
 from echoform_train.radar.simulated_walks import person_of, simulated_walks
-from echoform_train.radar.simulation import (
-    DB_MAX,
-    DB_MIN,
-    cut_windows,
-    picture_axes,
-    record,
-    simulate,
-)
+from echoform_train.radar.simulation import cut_windows, record, simulate
+from echoform_train.radar.simulation_config import DB_MAX, DB_MIN
+from echoform_train.radar.spectrogram_images import paint
 
 
 def tiny(folder: Path, **changes) -> Config:
@@ -212,7 +207,7 @@ def test_overlapping_windows_show_the_same_seconds(tmp_path):
 @pytest.mark.parametrize("carrier_ghz", [77, 60, 24])
 def test_axes_are_the_outer_edges_of_the_pictures(tmp_path, carrier_ghz):
     config = tiny(tmp_path, carrier_ghz=carrier_ghz)
-    axes = picture_axes(config)
+    axes = config.axes
     _, _, image_db = next(cut_windows(config, walk_recording(config, 1, 1)))
     bin_hz = (axes["doppler_max_hz"] - axes["doppler_min_hz"]) / len(image_db)
     assert axes["doppler_min_hz"] == -axes["doppler_max_hz"]

@@ -2,20 +2,13 @@ import numpy as np
 import pytest
 from scipy.constants import Boltzmann, speed_of_light
 
-from echoform_train.radar.body import SEGMENTS, Person
-from echoform_train.radar.fmcw import (
-    Chirp,
-    beat_cube,
-    beat_frequency_hz,
-    cube_noise,
-    fmcw_returns,
-    gate_body,
-    range_profiles,
-    track_range,
-)
+from echoform_train.radar.body import SEGMENTS
+from echoform_train.radar.fmcw import Chirp, beat_cube, beat_frequency_hz, cube_noise, fmcw_returns
 from echoform_train.radar.gait import gait_timing, walking_joints
-from echoform_train.radar.pictures import cut_windows, default_grid
+from echoform_train.radar.person import Person
+from echoform_train.radar.range_gate import gate_body, range_profiles, track_range
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar, echoes, received_power_w, segment_returns, thermal_noise
+from echoform_train.radar.spectrogram_images import cut_windows, default_grid
 from echoform_train.radar.walks import place_walk
 
 RADAR = Radar()

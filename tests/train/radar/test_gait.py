@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from echoform_train.radar.body import JOINT_INDEX, Person, carrying
+from echoform_train.radar.body import JOINT_INDEX
 from echoform_train.radar.gait import gait_timing, periodic_curve, walking_joints
+from echoform_train.radar.person import Person, carrying
 
 # Peaks of the forward speed over the walking speed, from an independent implementation of Boulic's model at H = 1.75 m:
 # knee, ankle, middle of the foot, hand; then cycle (s) and stride (m).

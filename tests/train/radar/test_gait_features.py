@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from echoform_train.radar.doppler_lines import contour, hann_lobe_db, torso_line
-from echoform_train.radar.gait_features import gait_features, middle_of, scale_of, to_level
+from echoform_train.radar.gait_features import gait_features, middle_of, to_level
+from echoform_train.radar.spectrogram_scale import scale_of
 from echoform_train.radar.step_rhythm import step_asymmetry, step_rhythm
 from echoform_train.radar.stft import stft
 from walking import Walks, simulate_walks

@@ -56,7 +56,7 @@ def test_an_ambiguous_mat_file_lists_what_it_holds(tmp_path, write):
     ):
         read_array(path)
     np.testing.assert_array_equal(read_array(path, "cube"), CUBE)
-    with pytest.raises(ValueError, match=r"--mat-variable must name an array of numbers, got iq; it holds cube"):
+    with pytest.raises(ValueError, match=r"--mat-variable must name an array of numbers, got iq; the file holds cube"):
         read_array(path, "iq")
 
 

@@ -18,12 +18,15 @@ from scipy.constants import speed_of_light
 from echoform_train import cli
 from echoform_train.commands.prepare import Config, main
 from echoform_train.data.colormap import lookup_table
-from echoform_train.data.layout import find_in_folder
+from echoform_train.data.find import find_in_folder
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.radar import simulation
 from echoform_train.radar.fmcw import Chirp, beat_cube, cube_noise
-from echoform_train.radar.iq_recordings import IqConfig, prepare_recordings
+from echoform_train.radar.iq_config import IqConfig
+from echoform_train.radar.iq_recordings import prepare_recordings
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
+from echoform_train.radar.simulated_walks import simulated_walks
+from echoform_train.radar.simulation_config import DB_MAX, DB_MIN, SimulationConfig
 
 RATE_HZ = 8192
 
@@ -69,11 +72,11 @@ def levels(path: Path) -> NDArray[np.int64]:
 def simulated(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     """Pictures that `echoform simulate` made of two people, and the recordings they came from."""
     folder = tmp_path_factory.mktemp("simulated") / "pictures"
-    config = simulation.SimulationConfig(
+    config = SimulationConfig(
         output_dir=folder, users=2, recordings_per_user=3, recording_s=5.0, resolution=64, workers=1
     )
     simulation.simulate(config)
-    walks = simulation.simulated_walks(2, 3, config.conditions, config.route)
+    walks = simulated_walks(2, 3, config.conditions, config.route)
     return folder, {f"{walk.user}/{walk.name}": simulation.record(config, walk) for walk in walks}
 
 
@@ -101,10 +104,10 @@ def test_recordings_that_were_simulated_give_the_same_pictures_again(simulated, 
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, recording.iq)
         file = next(path.parent.glob(f"{path.name}.*"))
-        known = {"file_name": f"{path.parent.name}/{file.name}", "body_doppler_hz": recording.whole.body_doppler_hz}
+        known = {"file_name": f"{path.parent.name}/{file.name}", "body_doppler_hz": recording.truth.body_doppler_hz}
         lines.append(json.dumps({**known, "user": path.parent.name, "shoes": "none"}) + "\n")
     (tmp_path / "recordings" / "metadata.jsonl").write_text("".join(lines))
-    again = prepare(tmp_path / "recordings", tmp_path / "again", db_min=simulation.DB_MIN, db_max=simulation.DB_MAX)
+    again = prepare(tmp_path / "recordings", tmp_path / "again", db_min=DB_MIN, db_max=DB_MAX)
 
     names = [row["file_name"] for row in rows_of(pictures)]
     assert [row["file_name"] for row in rows_of(again)] == names
@@ -128,12 +131,12 @@ def test_without_being_told_the_pictures_are_those_of_the_simulator_within_a_dop
     again = tmp_path / "again"
     main(Config(data=str(tmp_path / "recordings"), resolution=64, iq=iq_config(again)))
     text = capsys.readouterr().out
-    assert f"Wrote 18 pictures to {again}" in text
+    assert f"Wrote 18 spectrograms to {again}" in text
     assert f"{again}: 18 images of 2 users, 64x64 pixels" in text
     axes, bin_hz = axes_of(again), RATE_HZ / 112
     # The range is measured: some two thirds are background, and the gain of the receiver does not matter.
-    assert axes["db_min"] == pytest.approx(simulation.DB_MIN + 80, abs=10)
-    assert axes["db_max"] == pytest.approx(simulation.DB_MAX + 80, abs=4)
+    assert axes["db_min"] == pytest.approx(DB_MIN + 80, abs=10)
+    assert axes["db_max"] == pytest.approx(DB_MAX + 80, abs=4)
     for row, truth in zip(rows_of(again), rows_of(pictures), strict=True):
         assert row["body_doppler_hz"] == pytest.approx(truth["body_doppler_hz"], abs=1.5 * bin_hz)
         found, true = (levels(folder / row["file_name"]) for folder in (again, pictures))
@@ -266,7 +269,7 @@ def test_a_pulse_rate_too_low_for_the_span_is_refused_before_it_folds(tmp_path):
     with pytest.raises(ValueError, match=r"ID_1/walk\.npy: around the body at .* --span-mps [0-9.]+ does not"):
         prepare(source, tmp_path / "pictures", pulse_rate_hz=5000.0)
     with pytest.raises(
-        ValueError, match=r"a recording must last a picture of 3\.00 s, its 26214 pulses .* take 2\.62 s"
+        ValueError, match=r"a recording must last at least one image of 3\.00 s, its 26214 pulses .* take 2\.62 s"
     ):
         prepare(source, tmp_path / "pictures", pulse_rate_hz=10_000.0)
     assert not (tmp_path / "pictures").exists()
@@ -288,7 +291,7 @@ def test_a_recording_that_cannot_be_used_is_named_or_left_out(tmp_path, caplog):
 def test_recordings_whose_pictures_would_share_names_are_refused(tmp_path):
     source = two_users(tmp_path / "recordings", tone(600))
     scipy.io.savemat(source / "ID_1" / "walk.mat", {"iq": tone(600)})
-    with pytest.raises(ValueError, match="its pictures would have the names of those of ID_1/walk"):
+    with pytest.raises(ValueError, match="its images would have the names of those of ID_1/walk"):
         prepare(source, tmp_path / "pictures")
 
 

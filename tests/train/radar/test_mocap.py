@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoform_train.radar.body import JOINT_INDEX, JOINTS, SEGMENTS, Person
+from echoform_train.radar.body import JOINT_INDEX, JOINTS, SEGMENTS
 from echoform_train.radar.gait import gait_timing, walking_joints
 from echoform_train.radar.mocap import (
     CMU_NAMES,
@@ -14,6 +14,7 @@ from echoform_train.radar.mocap import (
     record_capture,
     turn_to_x,
 )
+from echoform_train.radar.person import Person
 from echoform_train.radar.recordings import record
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
 from echoform_train.radar.stft import spectrogram
@@ -81,7 +82,7 @@ def test_our_own_walk_exported_at_120_fps_gives_the_spectrogram_that_it_has():
     images = []
     for recording in (direct, captured):
         image_db, doppler_hz, _ = spectrogram(
-            recording.iq, 8192, window=112, hop=64, looks=6, centre_hz=recording.whole.body_doppler_hz, span_hz=2304
+            recording.iq, 8192, window=112, hop=64, looks=6, centre_hz=recording.truth.body_doppler_hz, span_hz=2304
         )
         images.append(np.clip(image_db, -38, -4)[:, 4:-4])
     assert np.abs(images[0] - images[1]).mean() < 1.0  # of 34 dB

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from echoform_train.radar.body import JOINT_INDEX, SEGMENTS, Person
+from echoform_train.radar.body import JOINT_INDEX, SEGMENTS
 from echoform_train.radar.gait import gait_timing, walking_joints
+from echoform_train.radar.person import Person
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
 from echoform_train.radar.routes import MARGIN_M, Path, bend, draw_path, slowing, way_in_time
 from echoform_train.radar.stft import spectrogram
@@ -18,7 +19,7 @@ def circle(radius_m: float, length_m: float, turn: int = 1) -> Path:
     angle = way_m / radius_m
     return Path(
         way_m=way_m,
-        place_m=radius_m * np.column_stack([np.sin(angle), turn * (1 - np.cos(angle))]),
+        position_m=radius_m * np.column_stack([np.sin(angle), turn * (1 - np.cos(angle))]),
         heading_rad=turn * angle,
         curvature_per_m=np.full(len(way_m), turn / radius_m),
     )
@@ -28,23 +29,23 @@ def test_a_path_is_as_long_as_it_says_smooth_and_in_the_field():
     turned_deg = []
     for seed in range(20):
         path = draw_path(20.0, np.random.default_rng(seed))
-        np.testing.assert_allclose(np.linalg.norm(np.diff(path.place_m, axis=0), axis=1), 0.05, rtol=1e-3)
+        np.testing.assert_allclose(np.linalg.norm(np.diff(path.position_m, axis=0), axis=1), 0.05, rtol=1e-3)
         assert path.way_m[0] == -MARGIN_M
         assert path.way_m[-1] >= 20.0 + MARGIN_M - 0.05
         assert np.abs(path.curvature_per_m).max() <= 1 / 0.8 + 1e-9
         np.testing.assert_allclose(
             np.gradient(path.heading_rad, path.way_m)[1:-1], path.curvature_per_m[1:-1], atol=0.2
         )
-        assert 1.5 < path.place_m[:, 0].min() < path.place_m[:, 0].max() < 13.5
-        assert np.abs(path.place_m[:, 1]).max() < 5.5
+        assert 1.5 < path.position_m[:, 0].min() < path.position_m[:, 0].max() < 13.5
+        assert np.abs(path.position_m[:, 1]).max() < 5.5
         turned_deg.append(np.degrees(np.abs(np.diff(path.heading_rad)).sum()))
     assert min(turned_deg) > 90
 
 
 def test_paths_are_drawn_by_the_seed():
     one, same, other = (draw_path(10.0, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one.place_m, same.place_m)
-    assert np.abs(one.place_m - other.place_m).max() > 0.5
+    np.testing.assert_array_equal(one.position_m, same.position_m)
+    assert np.abs(one.position_m - other.position_m).max() > 0.5
 
 
 def test_a_walker_slows_down_in_turns_by_the_cube_root_of_the_radius():
@@ -64,7 +65,7 @@ def test_a_straight_path_leaves_a_walk_as_it_is():
     way_m = np.arange(-MARGIN_M, 5.0, 0.05)
     line = Path(
         way_m=way_m,
-        place_m=np.column_stack([way_m, np.zeros_like(way_m)]),
+        position_m=np.column_stack([way_m, np.zeros_like(way_m)]),
         heading_rad=np.zeros_like(way_m),
         curvature_per_m=np.zeros_like(way_m),
     )
@@ -122,7 +123,7 @@ def test_the_torso_line_of_a_free_route_follows_the_closing_speed():
     image_db, doppler_hz, time_s = spectrogram(recording.iq, 8192, window=112, hop=64, looks=32)
     line_hz = doppler_hz[image_db.argmax(axis=0)]
     half_s = 0.125
-    body_hz = [recording.seen(at - half_s, at + half_s).body_doppler_hz for at in time_s[1:-1]]
+    body_hz = [recording.truth_between(at - half_s, at + half_s).body_doppler_hz for at in time_s[1:-1]]
     assert np.ptp(body_hz) > 300
     # A quarter of a second holds half a step, within which the trunk itself is 20 % quicker or slower.
     assert np.median(np.abs(line_hz[1:-1] - body_hz)) <= doppler_hz[1] - doppler_hz[0]

@@ -3,8 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from echoform_train.radar.body import JOINT_INDEX, Load, Person, carrying, draw_person
+from echoform_train.radar.body import JOINT_INDEX
 from echoform_train.radar.gait import gait_timing, walking_joints
+from echoform_train.radar.loads import Load
+from echoform_train.radar.person import Person, carrying, draw_person
 from echoform_train.radar.returns import JOINT_RATE_HZ, UNAMBIGUOUS_SPEED_MPS, Radar
 from echoform_train.radar.stft import FRAME_RATE_HZ, SPEED_SPAN_MPS, spectrogram, window_samples
 from echoform_train.radar.walks import Walk, draw_walk, place_walk, record_walk
@@ -26,7 +28,7 @@ def test_torso_line_lies_within_one_bin_of_twice_the_speed_over_the_wavelength(d
     line_hz = doppler_hz[image_db.mean(axis=-1).argmax()]
     # The line of sight falls from the radar's height to the pelvis by less than one degree in the mean.
     assert abs(line_hz - sign * 2 * 1.4 / radar.wavelength_m) < doppler_hz[1] - doppler_hz[0]
-    assert recording.whole.body_doppler_hz == pytest.approx(sign * 2 * 1.4 / radar.wavelength_m, rel=0.01)
+    assert recording.truth.body_doppler_hz == pytest.approx(sign * 2 * 1.4 / radar.wavelength_m, rel=0.01)
 
 
 @pytest.mark.parametrize("cadence_factor", [0.95, 1.0, 1.06])
@@ -41,7 +43,7 @@ def test_cadence_in_the_spectrogram_is_the_kinematic_one(cadence_factor):
     steps_hz = np.fft.rfftfreq(1 << 16, time_s[1] - time_s[0])
     band = (steps_hz > 1.4) & (steps_hz < 2.6)
     expected_hz = 2 * cadence_factor / (1.346 * np.sqrt(0.491 * 1.75 / 1.4))
-    assert recording.whole.cadence_hz == pytest.approx(expected_hz, rel=1e-6)
+    assert recording.truth.cadence_hz == pytest.approx(expected_hz, rel=1e-6)
     assert steps_hz[band][spectrum[band].argmax()] == pytest.approx(expected_hz, rel=0.01)
 
 
@@ -135,13 +137,13 @@ def test_walks_of_one_person_differ_less_than_walks_of_two():
 
 def test_what_is_true_of_a_stretch_is_measured_on_the_motion():
     recording = record(replace(EVEN_WALK, speed_variation=0.1), Radar(), duration_s=8.0)
-    seen = [recording.seen(start_s, start_s + 2.0) for start_s in (0.0, 2.0, 4.0)]
+    seen = [recording.truth_between(start_s, start_s + 2.0) for start_s in (0.0, 2.0, 4.0)]
     assert len({round(part.speed_mps, 3) for part in seen}) == 3
     for part in seen:
         # Stride goes with the square root of the speed, and so does the cadence.
         even = gait_timing(EVEN_WALK.person, EVEN_WALK.speed_mps).cadence_hz
         assert part.cadence_hz == pytest.approx(even * np.sqrt(part.speed_mps / 1.4), rel=0.005)
         assert part.body_doppler_hz == pytest.approx(2 * part.speed_mps / Radar().wavelength_m, rel=0.04)
-    assert recording.whole.heading_deg == pytest.approx(0, abs=0.5)
+    assert recording.truth.heading_deg == pytest.approx(0, abs=0.5)
     with pytest.raises(ValueError, match=r"0 <= start_s < stop_s <= 8\.000 must hold, got 7\.000 and 9\.000"):
-        recording.seen(7.0, 9.0)
+        recording.truth_between(7.0, 9.0)

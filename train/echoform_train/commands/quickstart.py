@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from echoform_train.data.config import DataConfig
-from echoform_train.data.painting import to_pictures
+from echoform_train.data.painting import to_pil_images
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import FACTS, METADATA, PIPELINE, REPORT_PAGE, SCORES, SPLIT
@@ -26,7 +26,8 @@ from echoform_train.engine.provenance import provenance
 from echoform_train.engine.training_log import read_log
 from echoform_train.publishing import without_echoform
 from echoform_train.publishing.card import write_card
-from echoform_train.radar.simulation import SimulationConfig, simulate
+from echoform_train.radar.simulation import simulate
+from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.report.page import GalleryRow, ReportFacts, Stage, verdict, write_report
 from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import Sample, read_generated, read_metadata
@@ -222,7 +223,7 @@ def _facts(
 def _some_images(pixels: Tensor, colormap: str | None) -> list[Image.Image]:
     """A few of the images, spread evenly over all of them."""
     indices = torch.linspace(0, len(pixels) - 1, min(GALLERY_IMAGES, len(pixels))).round().long()
-    return to_pictures(pixels[indices], colormap)
+    return to_pil_images(pixels[indices], colormap)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from echoform_train.radar.simulation import SimulationConfig, simulate
+from echoform_train.radar.simulation import simulate
+from echoform_train.radar.simulation_config import SimulationConfig
 
 
 @dataclass(frozen=True, kw_only=True)

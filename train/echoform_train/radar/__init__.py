@@ -1,1 +1,1 @@
-"""Micro-Doppler simulation: a walking body, what a radar receives from it, and the spectrogram of that."""
+"""Micro-Doppler radar: simulated walkers and their returns, measured samples, spectrograms, and gait read from them."""

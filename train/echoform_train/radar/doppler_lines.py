@@ -1,6 +1,6 @@
-"""Lines in a spectrogram, read to a fraction of a pixel: the torso, the contour of the limbs, and what stands still.
+"""Lines in a spectrogram to a fraction of a row: the torso, the contour of the limbs, and what stands still.
 
-Pictures are level [N, H, W] (share of the colour scale, row 0 the highest Doppler). Sizes are rows of that picture.
+Images are levels [N, H, W]: shares of the colour scale in 0..1, row 0 the highest Doppler. Distances are in rows.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ Array = NDArray[np.float64]
 FloatArray = NDArray[np.floating]
 
 CONTOUR_SHARE = 0.02
-"""Share of a column's level that lies beyond the contour of the limbs, on either side."""
+"""Share of a column's level that lies outside of the contour of the limbs, on either side."""
 
 JUMP_COST = 0.5
 BEND_COST = 0.02
-"""What a ridge pays to jump anywhere, as a rolled picture makes it do once, and for each row between two columns."""
+"""Costs of a ridge, in levels: for a jump to any row, which an image that was rolled in time needs once, and for each
+row of change between two columns."""
 
 MAX_MISFIT = 0.15
-"""Share of the squared level of the fitted lobe that may remain unexplained where a line is read."""
+"""Largest share of the squared level of a fitted lobe that may remain unexplained."""
 
 _VISIBLE = 0.015
 _QUIET_SHARE = 0.15
@@ -29,10 +30,10 @@ _LEVELS = np.arange(0.05, 0.7, 0.02)
 
 
 def lift(level: FloatArray) -> Array:
-    """Level above the noise floor of each picture, 0 below it; same shape.
+    """Level above the noise floor of each image, 0 below it; [N, H, W].
 
-    A walker fills less than half of a picture, so the 30th percentile is floor, and the distance of the 10th from it
-    is about one deviation of its noise.
+    A walker fills less than half of an image. The 30th percentile is therefore noise floor, and its distance from the
+    10th is about one standard deviation of the noise.
     """
     low, floor = np.quantile(level, [0.1, 0.3], axis=(1, 2))
     cut = floor + np.maximum(0.06, 3.5 * (floor - low))
@@ -40,19 +41,20 @@ def lift(level: FloatArray) -> Array:
 
 
 def noise_floor(level: FloatArray) -> Array:
-    """Level of the floor of each picture, [N]."""
+    """Level of the noise floor of each image, [N]."""
     return np.asarray(np.quantile(level, 0.3, axis=(1, 2)), dtype=np.float64)
 
 
 def torso_line(lifted: FloatArray, row_share: float) -> tuple[Array, Array]:
-    """Row of the torso in every column, and how bright the picture is there.
+    """Row of the torso in every column, and the level there.
 
-    The brightest smooth ridge (a shortest path over columns), then the centre of the fourth power of the level about
-    it: the torso returns most of all parts, and a high power keeps the limbs that pass beside it from pulling.
+    The torso has the strongest echo of all segments, so it is the brightest smooth ridge, which is found as a shortest
+    path over the columns. Its row is the centre of the fourth power of the level near that ridge; the high power keeps
+    limbs that pass beside it from moving the centre.
 
     Args:
         lifted: Level above the floor [N, H, W].
-        row_share: Rows of one tenth of a metre a second.
+        row_share: Rows per 0.1 m/s.
 
     Returns:
         Rows with fractions [N, W], and the level at the ridge [N, W].
@@ -64,7 +66,10 @@ def torso_line(lifted: FloatArray, row_share: float) -> tuple[Array, Array]:
 
 
 def centre_about(lifted: FloatArray, path: NDArray[np.integer], half_width: float, *, power: int) -> Array:
-    """Centre of a power of the level within about `half_width` rows of a path [N, W], found in three rounds."""
+    """Centre of the `power` of the level within about `half_width` rows of a path, rows [N, W].
+
+    The window moves with the centre that it finds, three times.
+    """
     rows = np.arange(lifted.shape[1])[None, :, None]
     weight = lifted.astype(np.float64) ** power
     centre = path.astype(np.float64)
@@ -76,9 +81,9 @@ def centre_about(lifted: FloatArray, path: NDArray[np.integer], half_width: floa
 
 
 def contour(lifted: FloatArray) -> tuple[Array, Array]:
-    """Outermost rows of the limbs in every column, the upper and the lower, with fractions [N, W].
+    """Outermost rows of the limbs in every column: the upper and the lower contour, with fractions, each [N, W].
 
-    Beyond each lies CONTOUR_SHARE of the column's level. NaN in columns without any.
+    Beyond each lies CONTOUR_SHARE of the column's level. Columns without any level are NaN.
     """
     return _outermost(lifted), lifted.shape[1] - 1 - _outermost(lifted[:, ::-1])
 
@@ -86,60 +91,68 @@ def contour(lifted: FloatArray) -> tuple[Array, Array]:
 def still_line(
     level: FloatArray, torso_row: Array, *, bin_rows: float, scale_db: float, nearest: float, farthest: float
 ) -> Array:
-    """Row of what stands still, below the torso of every picture; NaN where it cannot be read.
+    """Row of the line of what stands still, below the torso of every image.
 
-    Walls and the foot on the ground give a faint line at 0 Hz, the last one before the dark. It is looked for at the
-    outermost row that is lit half of the time. There the level is averaged over the seventh of the columns in which
-    limbs are farthest, and the main lobe of the Hann window, which is known, is fitted to it in decibels.
+    Walls, and the foot on the ground, give a faint line at 0 Hz, beyond which there is only noise. It is searched near
+    the outermost row that is lit half of the time. The level is averaged there over the seventh of the columns in which
+    limbs are farthest away, and the known main lobe of the Hann window is fitted to it in decibels.
 
     Args:
         level: Level above the floor, negative below it, [N, H, W].
         torso_row: Mean row of the torso [N].
-        bin_rows: Rows of a bin of the Fourier transform.
-        scale_db: Decibels of the whole colour scale.
-        nearest: Least distance from the torso, rows.
-        farthest: Largest distance, rows.
+        bin_rows: Rows per bin of the Fourier transform.
+        scale_db: Extent of the colour scale, decibels.
+        nearest: Smallest distance from the torso, rows.
+        farthest: Largest distance from the torso, rows.
 
     Returns:
-        Rows with fractions, [N].
+        Rows with fractions, [N]; NaN where no line is found.
     """
     count, height, _ = level.shape
     distance = np.arange(height)[None] - torso_row[:, None]
     noise = np.maximum(-np.quantile(level, 0.1, axis=(1, 2)), 0)  # some deviation of it
     lit = (np.median(level, axis=2) > _VISIBLE + noise[:, None]) & (distance < farthest)
     edge = height - 1 - lit[:, ::-1].argmax(axis=1)
+    # Every middle of the lobe near that edge is tried, and the best fit wins.
     best = np.full(count, np.inf)
     found = np.full(count, np.nan)
     for back in np.arange(-1.7, 0.21, 0.45):
         middle = edge + back * bin_rows
         rows, profile = _quiet_profile(level, middle, bin_rows)
         for offset in np.arange(-0.25, 0.251, 0.05):
-            place = middle + offset * bin_rows
-            misfit = _misfit(profile, (rows - place[:, None]) / bin_rows, rows < height, scale_db)
-            better = (misfit < best) & (place - torso_row > nearest)
+            row = middle + offset * bin_rows
+            misfit = _misfit(profile, (rows - row[:, None]) / bin_rows, rows < height, scale_db)
+            better = (misfit < best) & (row - torso_row > nearest)
             best = np.where(better, misfit, best)
-            found = np.where(better, place, found)
+            found = np.where(better, row, found)
     return np.where(lit.any(axis=1) & (best < MAX_MISFIT), found, np.nan)
 
 
 def _quiet_profile(level: FloatArray, middle: Array, bin_rows: float) -> tuple[NDArray[np.int64], Array]:
-    """Rows about a place [N, T], and their level [N, T] where no limb is on the way from it to the torso."""
+    """Rows around a middle [N, T], and their mean level [N, T] over the columns with the least level next to it."""
     count, height, width = level.shape
-    pictures = np.arange(count)
+    images = np.arange(count)
     sums = np.concatenate([np.zeros((count, 1, width)), np.cumsum(np.maximum(level, 0), axis=1)], axis=1)
     first = np.clip(np.ceil(middle - 2.5 * bin_rows).astype(np.int64), 0, height)
     last = np.clip(np.floor(middle - bin_rows).astype(np.int64) + 1, 0, height)
-    between = sums[pictures, last] - sums[pictures, first]  # [N, W]
+    between = sums[images, last] - sums[images, first]  # [N, W]
     quiet = max(3, round(_QUIET_SHARE * width))
     columns = np.argpartition(between, quiet - 1, axis=1)[:, :quiet]
     reach = np.arange(int(np.ceil(6 * bin_rows)))
     rows = np.maximum(np.floor(middle - 2 * bin_rows).astype(np.int64), 0)[:, None] + reach
     inside = np.minimum(rows, height - 1)
-    return rows, level[pictures[:, None, None], inside[:, :, None], columns[:, None, :]].mean(axis=2)
+    return rows, level[images[:, None, None], inside[:, :, None], columns[:, None, :]].mean(axis=2)
 
 
 def _misfit(profile: Array, bins: Array, inside: NDArray[np.bool_], scale_db: float) -> Array:
-    """Unexplained share of the best of several levels of a lobe whose samples lie `bins` from its middle, [N]."""
+    """Share of a profile that the best of several strengths of a lobe leaves unexplained, [N].
+
+    Args:
+        profile: Levels [N, T].
+        bins: Distance of each row from the middle of the lobe, in bins [N, T].
+        inside: Whether each row lies in the image, [N, T].
+        scale_db: Extent of the colour scale, decibels.
+    """
     used = (bins >= _WINDOW[0]) & (bins <= _WINDOW[1]) & inside
     lobe = np.maximum(_LEVELS[None, :, None] + hann_lobe_db(bins)[:, None] / scale_db, 0)  # [N, levels, T]
     error = np.where(used[:, None], (profile[:, None] - lobe) ** 2, 0).sum(axis=2)
@@ -147,9 +160,9 @@ def _misfit(profile: Array, bins: Array, inside: NDArray[np.bool_], scale_db: fl
 
 
 def hann_lobe_db(bins: FloatArray) -> Array:
-    """Main lobe of the Hann window, decibels below its top, at a distance in bins; -80 outside of it.
+    """Main lobe of the Hann window at a distance of d bins: decibels relative to its peak, -80 outside of the lobe.
 
-    sin(pi d) / (pi d (1 - d^2)); Harris, Proceedings of the IEEE 66 (1978) 51-83.
+    sin(pi d) / (pi d (1 - d^2)). Source: Harris, Proceedings of the IEEE 66 (1978) 51-83.
     """
     apart = np.abs(np.asarray(bins, dtype=np.float64))
     pole = np.abs(apart - 1) < 1e-6
@@ -158,13 +171,14 @@ def hann_lobe_db(bins: FloatArray) -> Array:
 
 
 def _ridge(smooth: FloatArray, reach: int) -> NDArray[np.int64]:
-    """Rows [N, W] of the path of largest level, whose neighbours lie at most `reach` rows apart but for paid jumps."""
+    """Rows [N, W] of the path with the largest sum of levels; steps of more than `reach` rows cost JUMP_COST."""
     count, height, width = smooth.shape
     rows = np.arange(height)
-    pictures = np.arange(count)
+    images = np.arange(count)
     best = smooth[:, :, 0].astype(np.float64)
     before = np.zeros((count, height, width), np.int32)
     for column in range(1, width):
+        # The best way to each row: a step of at most `reach` rows, or a jump from the best row of all.
         options = np.full((2 * reach + 1, count, height), -np.inf)
         for number, step in enumerate(range(-reach, reach + 1)):
             low, high = max(0, step), min(height, height + step)
@@ -174,15 +188,16 @@ def _ridge(smooth: FloatArray, reach: int) -> NDArray[np.int64]:
         jump = best.max(axis=1, keepdims=True) - JUMP_COST
         before[:, :, column] = np.where(jump > value, best.argmax(axis=1)[:, None], rows - (choice - reach))
         best = np.maximum(value, jump) + smooth[:, :, column]
+    # Backwards from the best end along the steps that led to it.
     path = np.empty((count, width), np.int64)
     path[:, -1] = best.argmax(axis=1)
     for column in range(width - 1, 0, -1):
-        path[:, column - 1] = before[pictures, path[:, column], column]
+        path[:, column - 1] = before[images, path[:, column], column]
     return path
 
 
 def _outermost(lifted: FloatArray) -> Array:
-    """Row from the top at which CONTOUR_SHARE of each column's level is reached, with fractions, [N, W]."""
+    """Row from the top, with fractions, above which CONTOUR_SHARE of each column's level lies, [N, W]."""
     sums = np.cumsum(lifted, axis=1, dtype=np.float64)
     wanted = CONTOUR_SHARE * sums[:, -1:]
     row = (sums < wanted).sum(axis=1)  # first row at which it is reached

@@ -1,7 +1,9 @@
-"""Boulic's walking kinematics: from a person, a speed and the phase of the cycle to joints in metres.
+"""Walking kinematics: joints in metres from a person, a speed and the phase of the gait cycle.
+
+Phase 0 is the strike of the right foot; a cycle is two steps.
 
 Source: Boulic, Magnenat-Thalmann, Thalmann, "A global human walking model with real-time kinematic personification",
-The Visual Computer 6 (1990) 344-358. Phase 0 is the strike of the right foot; a cycle is two steps.
+The Visual Computer 6 (1990) 344-358.
 """
 
 from dataclasses import dataclass
@@ -10,36 +12,37 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from echoform_train.radar.body import JOINT_INDEX, JOINTS, Person
+from echoform_train.radar.body import JOINT_INDEX, JOINTS
+from echoform_train.radar.person import Person
 
 Array = NDArray[np.float64]
 Knots = tuple[tuple[float, float], ...]
 
 AVERAGE_LEG_M = 0.491 * 1.75
-"""Leg of the body for which Boulic's amplitudes of the trunk hold in metres; they grow with the leg."""
+"""Leg length for which the model's amplitudes of the trunk hold, metres; they scale with the leg."""
 
 
 @dataclass(frozen=True)
 class GaitTiming:
-    """How long and how far a cycle is at one speed."""
+    """Duration and length of a gait cycle at one speed."""
 
     relative_speed: float
-    """Speed in leg lengths a second, RV."""
+    """RV, speed in leg lengths per second."""
     cycle_s: float
-    """Two steps."""
+    """Duration of a cycle, two steps."""
     stride_m: float
-    """Advance in one cycle."""
+    """Distance walked in a cycle."""
     duty: float
     """Share of the cycle in which a foot is on the ground."""
 
     @property
     def cadence_hz(self) -> float:
-        """Steps a second."""
+        """Steps per second."""
         return 2 / self.cycle_s
 
 
 def gait_timing(person: Person, speed_mps: float) -> GaitTiming:
-    """Cycle and stride of a person at a speed: relative cycle length 1.346 sqrt(RV), over the cadence factor.
+    """Gait cycle of a person at a speed: its relative length is 1.346 sqrt(RV), divided by the cadence factor.
 
     Raises:
         ValueError: If the speed lies outside 0 < RV <= 3, where the model holds.
@@ -47,7 +50,7 @@ def gait_timing(person: Person, speed_mps: float) -> GaitTiming:
     relative_speed = speed_mps / person.leg_m
     if not 0 < relative_speed <= 3:
         raise ValueError(
-            f"walking speed must lie above 0 and at most {3 * person.leg_m:.2f} m/s (3 leg lengths a second), "
+            f"walking speed must lie above 0 and at most {3 * person.leg_m:.2f} m/s (3 leg lengths per second), "
             f"got {speed_mps}"
         )
     cycle_s = 1.346 / np.sqrt(relative_speed) / person.cadence_factor
@@ -63,8 +66,8 @@ def walking_joints(person: Person, speed_mps: float | Array, phase: Array, advan
     """Joints of a person who walks along +x.
 
     Args:
-        person: Whose body and style.
-        speed_mps: What sets the joint angles: the mean speed, or the speed of each moment [T].
+        person: Body and gait.
+        speed_mps: Speed that sets the joint angles: the mean speed, or the speed at each moment [T].
         phase: Cycles since a strike of the right foot, [T]; any real number.
         advance_m: Position of the body along x, metres [T].
 
@@ -75,11 +78,11 @@ def walking_joints(person: Person, speed_mps: float | Array, phase: Array, advan
         ValueError: If a speed lies outside the model, see gait_timing.
     """
     if isinstance(speed_mps, np.ndarray):
-        pose = _changing_pose(person, speed_mps, phase)
+        pose = _pose_at_speeds(person, speed_mps, phase)
     else:
         pose = _pose(person, speed_mps, phase)
     pelvis = np.stack([advance_m + pose[_AHEAD], pose[_ASIDE], pose[_UP]], axis=-1)
-    # The lean is a person's posture at the hips; Boulic's flexion bends the back half-way up.
+    # The lean is the person's posture at the hips; the model's flexion bends the back half-way up.
     lean = np.full_like(phase, np.radians(person.lean_deg))
     upper_back = -_hanging(-lean - pose[_BEND])
     neck = pelvis + person.torso_m / 2 * (upper_back - _hanging(-lean))
@@ -88,6 +91,7 @@ def walking_joints(person: Person, speed_mps: float | Array, phase: Array, advan
     joints[:, JOINT_INDEX["pelvis"]] = pelvis
     joints[:, JOINT_INDEX["neck"]] = neck
     joints[:, JOINT_INDEX["head"]] = neck + person.head_m * upper_back
+    # Limbs hang from hips and shoulders: each joint is its parent plus the bone between them.
     hips_turn, hips_roll, shoulders_turn = pose[_HIPS_TURN], pose[_HIPS_ROLL], pose[_SHOULDERS_TURN]
     for side, sign, limbs in (("right", -1.0, _RIGHT), ("left", 1.0, _LEFT)):
         thigh, shank, foot, upper_arm, forearm = pose[limbs]
@@ -103,16 +107,16 @@ def walking_joints(person: Person, speed_mps: float | Array, phase: Array, advan
         elbow = shoulder + person.upper_arm_m * _hanging(upper_arm)
         hand = elbow + person.forearm_m * _hanging(forearm)
         points = {"shoulder": shoulder, "elbow": elbow, "hand": hand, "hip": hip, "knee": knee, "ankle": ankle}
-        for name, place in {**points, "toe": toe}.items():
-            joints[:, JOINT_INDEX[f"{side}_{name}"]] = place
+        for name, position in {**points, "toe": toe}.items():
+            joints[:, JOINT_INDEX[f"{side}_{name}"]] = position
     return joints
 
 
-# Rows of a pose [17, T]: where the pelvis is beside its mean course, metres, then angles in radians.
+# Rows of a pose [17, T]: offsets of the pelvis from its mean course in metres, then angles in radians.
 _AHEAD, _ASIDE, _UP, _HIPS_TURN, _HIPS_ROLL, _BEND, _SHOULDERS_TURN = range(7)
 _RIGHT, _LEFT = slice(7, 12), slice(12, 17)  # thigh, shank, foot, upper arm, forearm
 _SPEED_STEP = 0.1
-"""Distance of the relative speeds between which poses are blended: curves are near straight lines in between."""
+"""Distance of the relative speeds between which poses are interpolated; poses change nearly linearly in between."""
 
 
 def _pose(person: Person, speed_mps: float, phase: Array) -> Array:
@@ -131,14 +135,14 @@ def _pose(person: Person, speed_mps: float, phase: Array) -> Array:
     return pose
 
 
-def _changing_pose(person: Person, speed_mps: Array, phase: Array) -> Array:
-    """Pose at the speed of each moment [T], blended between those of constant speeds a step or less apart."""
+def _pose_at_speeds(person: Person, speed_mps: Array, phase: Array) -> Array:
+    """Pose at the speed of each moment [T], interpolated between poses of constant speeds."""
     low, high = float(np.min(speed_mps)), float(np.max(speed_mps))
     steps = max(1, int(np.ceil((high - low) / person.leg_m / _SPEED_STEP)))
-    place = (speed_mps - low) / max(high - low, 1e-9) * steps  # 0..steps
+    position = (speed_mps - low) / max(high - low, 1e-9) * steps  # 0..steps
     pose = np.zeros((17, len(phase)))
     for step, grid_mps in enumerate(np.linspace(low, high, steps + 1)):
-        weight = 1 - np.abs(place - step)
+        weight = 1 - np.abs(position - step)
         near = weight > 0
         if near.any():
             pose[:, near] += weight[near] * _pose(person, float(grid_mps), phase[near])
@@ -161,7 +165,7 @@ def _pelvis(person: Person, timing: GaitTiming, phase: Array) -> tuple[Array, Ar
 
 def _pelvis_rotation(person: Person, speed: float, phase: Array) -> tuple[Array, Array]:
     """Turn about z (left hip back) and roll about x (left hip up), radians."""
-    # The sign with which the model's published foot and knee speeds come out; the other makes them 3 to 10 % higher.
+    # With this sign the speeds of foot and knee are those that the model's authors published.
     turn_deg = -4 * speed * np.cos(2 * np.pi * phase)
     t = phase % 1
     falls = 1 - np.cos(2 * np.pi * 10 / 3 * (t % 0.5))  # within 15 % of the cycle the swinging side is down
@@ -204,7 +208,7 @@ def _arm(
 
 
 def leg_knots(speed: float, duty: float) -> tuple[Knots, Knots, Knots]:
-    """Flexion of hip, knee and ankle through (phase, degrees), for a relative speed and duty."""
+    """Knots (phase, degrees) of the flexion of hip, knee and ankle at a relative speed and duty."""
     if speed < 0.5:
         return (
             ((-0.1, 50 * speed), (0.5, -30 * speed)),
@@ -226,7 +230,7 @@ def leg_knots(speed: float, duty: float) -> tuple[Knots, Knots, Knots]:
 
 
 def elbow_knots(speed: float) -> Knots:
-    """Flexion of the elbow through (phase, degrees), for a relative speed."""
+    """Knots (phase, degrees) of the flexion of the elbow at a relative speed."""
     if speed < 0.5:
         return ((0.05, 6 * speed + 3), (0.5, 34 * speed + 3), (0.9, 10 * speed + 3))
     if speed < 1.3:
@@ -237,7 +241,7 @@ def elbow_knots(speed: float) -> Knots:
 
 
 def periodic_curve(knots: Knots, phase: Array) -> Array:
-    """Shape-preserving cubic of period 1 through (phase, value) knots, at any phases [T]."""
+    """Shape-preserving cubic of period 1 through (phase, value) knots, evaluated at any phases [T]."""
     inside = {round(at % 1, 9): value for at, value in knots}
     at = np.array(sorted(inside))
     values = np.array([inside[position] for position in at])

@@ -1,40 +1,34 @@
-"""How somebody walks, read from a spectrogram alone: speed, cadence, reach of the limbs, asymmetry. Nothing is trained.
+"""Gait features read from spectrograms without any training: speed, cadence, reach of the limbs, asymmetry.
 
-What simulated walks, whose truth is known, say about it stands in the tests.
+The tests measure their errors on simulated walks, whose ground truth is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.constants import speed_of_light
 from scipy.ndimage import zoom
 from torch import Tensor
 from torch.nn import functional as F
 
 from echoform_train.radar.doppler_lines import contour, lift, noise_floor, still_line, torso_line
+from echoform_train.radar.spectrogram_scale import USUAL_SPAN_MPS, SpectrogramScale, scale_of
 from echoform_train.radar.step_rhythm import step_asymmetry, step_rhythm
 
 Array = NDArray[np.float64]
 Middle = Literal["body", "zero"]
-"""What lies in the middle row of the pictures: the mean Doppler of the body, or 0 Hz."""
-Unit = Literal["mps", "hz", "px"]
-"""Of speeds: metres a second, hertz of Doppler where the carrier is unknown, rows where the axes are."""
+"""Doppler in the middle row of a spectrogram: the mean Doppler of the body, or 0 Hz."""
 
 STRONGEST_RHYTHM_OF_CHANCE = 0.5
-"""Columns in random order reach a strength of 0.3, smooth noise 0.55 in one of a hundred pictures; walks have 0.7."""
+"""Strength of a rhythm that counts as steps. Columns in random order reach 0.3, walks 0.7."""
 SLOWEST_STEPS_HZ = 1.0
 FASTEST_STEPS_HZ = 3.5
-"""Range in which steps are looked for: wider than that of walking, so that what is no walk can be told."""
+"""Range in which cadences are searched. It is wider than that of walking, so that what is no walk can be told."""
 
-_USUAL_SPAN_MPS = 9.0
-_USUAL_BINS = 64
-_USUAL_SCALE_DB = 34.0
 _COARSE = 64
 _FINE_ROWS = 128
 _LEAST_PIXELS = 16
@@ -43,64 +37,14 @@ _FARTHEST_MPS = 2.4
 _BODY_SHARE = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """What a picture spans."""
+def to_level(pixels: Tensor) -> Tensor:
+    """Pixels uint8 [N, C, H, W] as levels float32 [N, H, W], shares of the colour scale in 0..1.
 
-    unit: Unit
-    span: float
-    """Of the whole height, in `unit`."""
-    span_mps: float
-    """The same in metres a second, as usual where it is not known."""
-    window_s: float | None
-    bins: float
-    """Bins of the Fourier transform in the height."""
-    scale_db: float
-    """Of the whole colour scale."""
-    height: int
-    """Rows of the picture as given."""
-
-    @property
-    def rate_name(self) -> str:
-        """Name of the cadence: cadence_hz, or where the width in seconds is unknown, steps a picture."""
-        return "cadence_hz" if self.window_s is not None else "cadence_per_picture"
-
-
-def scale_of(axes: Mapping[str, float] | None, height: int) -> Scale:
-    """What pictures of `height` rows span, from the contents of `axes.json`; None where there is none.
+    One channel is taken as the index into a colour map. RGB images have no known map; their level is the mean of the
+    channels.
 
     Raises:
-        ValueError: If the axes run backwards.
-    """
-    axes = axes or {}
-    window_s = axes.get("window_s")
-    span_hz = axes.get("doppler_max_hz", 0.0) - axes.get("doppler_min_hz", 0.0)
-    carrier_hz = axes.get("carrier_hz")
-    if span_hz < 0 or (window_s is not None and window_s <= 0):
-        raise ValueError(f"window_s and doppler_max_hz - doppler_min_hz must be above 0, got {window_s} and {span_hz}")
-    unit: Unit = "px"
-    span, span_mps = float(height), _USUAL_SPAN_MPS
-    if span_hz and carrier_hz:
-        unit, span = "mps", span_hz * speed_of_light / carrier_hz / 2
-        span_mps = span
-    elif span_hz:
-        unit, span = "hz", span_hz
-    scale_db = axes.get("db_max", 0.0) - axes.get("db_min", 0.0)
-    return Scale(
-        unit=unit,
-        span=span,
-        span_mps=span_mps,
-        window_s=window_s,
-        bins=axes.get("native_bins", _USUAL_BINS),
-        scale_db=scale_db if scale_db > 0 else _USUAL_SCALE_DB,
-        height=height,
-    )
-
-
-def to_level(pixels: Tensor) -> Tensor:
-    """Share of the colour scale, float32 [N, H, W] in [0, 1], of pixels uint8 [N, C, H, W].
-
-    One channel is an index into a colour map; of RGB pictures without a known map, the mean of the channels is taken.
+        ValueError: If the pixels are not uint8 [N, C, H, W].
     """
     if pixels.dtype != torch.uint8 or pixels.ndim != 4:
         raise ValueError(f"pixels must be uint8 [N, C, H, W], got {pixels.dtype} {list(pixels.shape)}")
@@ -108,15 +52,15 @@ def to_level(pixels: Tensor) -> Tensor:
 
 
 def middle_of(level: Tensor) -> Middle:
-    """What lies in the middle row of most of these pictures: the body, or 0 Hz.
+    """Tell whether most of these spectrograms have the body or 0 Hz in their middle row.
 
-    A body in the middle keeps within a twentieth of the height of it; one that walks before a middle of 0 Hz does not.
+    A torso line that stays within a twentieth of the height from the middle is a centred body.
 
     Args:
-        level: Real pictures, float [N, H, W] in [0, 1].
+        level: Real spectrograms, float [N, H, W] in 0..1.
     """
     grid = _on_grid(level)
-    row, bright = torso_line(lift(grid), 0.1 / _USUAL_SPAN_MPS * grid.shape[1])
+    row, bright = torso_line(lift(grid), 0.1 / USUAL_SPAN_MPS * grid.shape[1])
     apart = np.abs(row - (grid.shape[1] - 1) / 2)[bright > 0]
     return "body" if apart.size == 0 or np.median(apart) < _BODY_SHARE * grid.shape[1] else "zero"
 
@@ -124,26 +68,33 @@ def middle_of(level: Tensor) -> Middle:
 def gait_features(
     level: Tensor, axes: Mapping[str, float] | None, *, middle: Middle = "body", batch_size: int = 128
 ) -> dict[str, Array]:
-    """Features of each picture, NaN where one cannot be read.
+    """Gait features of each spectrogram.
 
-    Speeds are radial. They end in _mps, in _hz (of Doppler) where the carrier is unknown, in _px (rows) where the axes
-    are; cadence_hz is called cadence_per_picture where the width in seconds is unknown. On simulated walks at 77 GHz
-    the median error is 0.2 % for the cadence and 1 % for the torso's speed. With the body in the middle, that speed
-    needs a visible line of something that stands still: 6 of 10 pictures of 64 rows and 4 of 10 of 256 have one that
-    is clear enough, and 9 of 10 of these speeds lie within 3 %.
+    Speeds are radial. Their names end in _mps; in _hz, of Doppler, where the carrier is unknown; in _px, of rows, where
+    the axes are unknown. cadence_hz becomes cadence_per_picture, in steps per image, where the width in seconds is
+    unknown.
+
+    On simulated walks at 77 GHz the median error is 0.2 % for the cadence and 1 % for the speed of the torso. If the
+    body is in the middle, its speed can only be read where something that stands still shows as a line: in 6 of 10
+    images of 64 rows and in 4 of 10 of 256 rows. Nine of ten of these speeds are right within 3 %.
 
     Args:
-        level: Share of the colour scale, float [N, H, W] in [0, 1], row 0 the highest Doppler; see `to_level`.
-        axes: What axes.json holds: window_s, doppler_min_hz, doppler_max_hz, carrier_hz, native_bins, db_min, db_max.
-        middle: What lies in the middle row; see `middle_of`.
-        batch_size: Pictures at a time.
+        level: Share of the colour scale, float [N, H, W] in 0..1, row 0 the highest Doppler; see `to_level`.
+        axes: Contents of axes.json: window_s, doppler_min_hz, doppler_max_hz, carrier_hz, native_bins, db_min, db_max.
+        middle: Doppler in the middle row; see `middle_of`.
+        batch_size: Images at a time.
 
     Returns:
-        float64 [N] each: `torso_speed` (mean over time, not negative) and `heading` (1 towards the radar, -1 away),
-        `cadence` (steps a second), `rhythm` (share of the change in time that repeats with the steps, 0..1),
-        `envelope_max` and `envelope_min` (reach of the limbs beyond the torso, 95th percentile over time, the latter
-        negative), `asymmetry` (difference of successive steps' reach over their sum, 0..1), and `torso_jitter` (mean
-        change of the torso's line from one sixty-fourth of the picture to the next).
+        float64 [N] each, NaN where a feature cannot be read:
+
+        - `torso_speed`: mean over time, not negative;
+        - `heading`: 1 towards the radar, -1 away from it;
+        - `cadence`: steps per second;
+        - `rhythm`: share of the change in time that repeats with the steps, 0..1;
+        - `envelope_max`, `envelope_min`: reach of the limbs beyond the torso, 95th percentile over time; the latter is
+          negative;
+        - `asymmetry`: difference of the reach of successive steps over their sum, 0..1;
+        - `torso_jitter`: mean change of the torso line over one 64th of the width.
 
     Raises:
         ValueError: If the level is not [N, H, W] in [0, 1] with sides of at least 16 pixels.
@@ -158,17 +109,19 @@ def gait_features(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _features(level: Tensor, scale: Scale, middle: Middle) -> dict[str, Array]:
+def _features(level: Tensor, scale: SpectrogramScale, middle: Middle) -> dict[str, Array]:
     grid = _on_grid(level)
     height = grid.shape[1]
     rows_of_mps = height / scale.span_mps
+    # The torso line, and the outermost rows of the limbs around it.
     lifted = lift(grid)
     torso, bright = torso_line(lifted, 0.1 * rows_of_mps)
     seen = (bright > 0.1).mean(axis=1) > 0.5
     upper, lower = contour(lifted)
     above, below = torso - upper, lower - torso
     reach_up, reach_down = _reach(above), _reach(below)
-    towards = reach_up > reach_down  # feet swing ahead much faster than the torso, and hardly backwards
+    # Feet swing ahead much faster than the torso and hardly backwards, so the longer reach shows the heading.
+    towards = reach_up > reach_down
     if middle == "zero":
         still = np.full(len(grid), (height - 1) / 2)
         mean = torso.mean(axis=1)
@@ -176,11 +129,12 @@ def _features(level: Tensor, scale: Scale, middle: Middle) -> dict[str, Array]:
     else:
         still = _still(grid, torso, towards, scale)
         heading = np.where(towards, 1.0, -1.0)
-    unit = scale.span / height
+    # The steps repeat in time; what repeats too weakly has no cadence.
     rate, rhythm_of = _range_of_steps(scale, grid.shape[2])
     rhythm = step_rhythm(grid, *rate)
     steady = seen & (rhythm.strength > STRONGEST_RHYTHM_OF_CHANCE)
     asymmetry = step_asymmetry(np.where(towards[:, None], above, below), rhythm)
+    unit = scale.span / height
     read = {
         f"torso_speed_{scale.unit}": np.abs(torso - still[:, None]).mean(axis=1) * unit,
         "heading": heading,
@@ -195,8 +149,12 @@ def _features(level: Tensor, scale: Scale, middle: Middle) -> dict[str, Array]:
     }
 
 
-def _still(grid: NDArray[np.float32], torso: Array, towards: NDArray[np.bool_], scale: Scale) -> Array:
-    """Rows of what stands still: behind the torso, so pictures of people who go away are turned over to look for it."""
+def _still(grid: NDArray[np.float32], torso: Array, towards: NDArray[np.bool_], scale: SpectrogramScale) -> Array:
+    """Row of the line of what stands still, [N]; NaN where there is none.
+
+    It lies on the side of lower speed than the torso. Images of people who walk away are turned upside down, so that
+    this is below the torso in all of them.
+    """
     height = grid.shape[1]
     above_floor = grid - noise_floor(grid)[:, None, None].astype(np.float32)
     turned = np.where(towards[:, None, None], above_floor, above_floor[:, ::-1])
@@ -213,12 +171,12 @@ def _still(grid: NDArray[np.float32], torso: Array, towards: NDArray[np.bool_], 
 
 
 def _reach(beyond: Array) -> Array:
-    """95th percentile over the columns that hold any level, [N]; 0 where none does."""
+    """95th percentile over the columns that are not NaN, [N]; 0 where all are."""
     return np.nan_to_num(np.array([np.nanquantile(row, 0.95) if np.isfinite(row).any() else 0.0 for row in beyond]))
 
 
-def _range_of_steps(scale: Scale, columns: int) -> tuple[tuple[float, float], float]:
-    """Fewest and most steps to look for in a picture, and what makes a cadence of them."""
+def _range_of_steps(scale: SpectrogramScale, columns: int) -> tuple[tuple[float, float], float]:
+    """Fewest and most steps per image to search, and the factor that makes a cadence of them."""
     if scale.window_s is None:
         return (2.0, columns / 4), 1.0
     most = min(FASTEST_STEPS_HZ * scale.window_s, columns / 4)
@@ -226,9 +184,9 @@ def _range_of_steps(scale: Scale, columns: int) -> tuple[tuple[float, float], fl
 
 
 def _on_grid(level: Tensor) -> NDArray[np.float32]:
-    """Pictures with 128 rows or nearly so, and at most 64 columns: lines are several rows wide, and none is too many.
+    """Images resampled to about 128 rows and at most 64 columns, so that lines are several rows wide and cost is low.
 
-    Larger ones are averaged to 64 rows first, which is about the native grid of most, so that all are alike.
+    Larger images are averaged to 64 rows first, which is about the native grid of most, so that all are alike.
     """
     height, width = level.shape[1:]
     pooled = F.adaptive_avg_pool2d(level[:, None].float(), (min(height, _COARSE), min(width, _COARSE)))[:, 0].numpy()

@@ -1,4 +1,4 @@
-"""Files of measured samples as arrays: `.npy`, and `.mat` of MATLAB's versions 4 to 7.3."""
+"""Reading of arrays from `.npy` files, and from `.mat` files of MATLAB's versions 4 to 7.3."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _NUMBER_CLASSES = ("double", "single", *(f"{sign}int{bits}" for sign in ("", "u"
 
 
 def read_array(path: Path, mat_variable: str | None = None) -> NDArray[Any]:
-    """The array that a file holds, with its axes in the order in which the writing program counts them.
+    """Read the array of a file, with its axes in the order of the program that wrote it.
 
-    A `.npy` keeps numpy's order; a `.mat` the order of MATLAB's `size()`, also where version 7.3 (HDF5) stores the
-    axes reversed and complex numbers as pairs called real and imag.
+    A `.npy` has numpy's order, a `.mat` the order of MATLAB's `size()`. Version 7.3 of `.mat` (HDF5) stores axes in
+    reverse and complex numbers as pairs; both are undone.
 
     Args:
         path: A `.npy` or `.mat` file.
@@ -36,8 +36,8 @@ def read_array(path: Path, mat_variable: str | None = None) -> NDArray[Any]:
         Numbers of any dtype, real or complex; memory-mapped where the file allows it.
 
     Raises:
-        ValueError: If the file cannot be read, holds no numbers, or it is not clear which variable is meant. The
-            message is the rule alone; whoever called knows the file.
+        ValueError: If the file cannot be read, holds no numbers, or several variables are possible. The message does
+            not name the file.
     """
     if path.suffix.lower() == ".npy":
         return _read_npy(path)
@@ -46,22 +46,22 @@ def read_array(path: Path, mat_variable: str | None = None) -> NDArray[Any]:
 
 def _is_hdf5(path: Path) -> bool:
     """Whether a .mat file is of version 7.3: its HDF5 signature stands at the start, or behind MATLAB's 512 bytes."""
-    with _told_as(".mat"), path.open("rb") as file:
+    with _errors_of(".mat"), path.open("rb") as file:
         head = file.read(512 + len(_HDF5_SIGNATURE))
     return head.startswith(_HDF5_SIGNATURE) or head[512:] == _HDF5_SIGNATURE
 
 
 def _read_npy(path: Path) -> NDArray[Any]:
-    with _told_as(".npy"):
+    with _errors_of(".npy"):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     return _numbers(array)
 
 
 def _read_mat(path: Path, mat_variable: str | None) -> NDArray[Any]:
-    with _told_as(".mat"):
+    with _errors_of(".mat"):
         sizes = {name: (size, kind) for name, size, kind in scipy.io.whosmat(path) if kind in _NUMBER_CLASSES}
     name = _choose(sizes, mat_variable)
-    with _told_as(".mat"):
+    with _errors_of(".mat"):
         array = scipy.io.loadmat(path, variable_names=[name])[name]
     return _numbers(array)
 
@@ -69,11 +69,11 @@ def _read_mat(path: Path, mat_variable: str | None) -> NDArray[Any]:
 def _read_hdf5(path: Path, mat_variable: str | None) -> NDArray[Any]:
     with needs_extra("matlab", "a .mat file of version 7.3"):
         import h5py
-    with _told_as(".mat of version 7.3"), h5py.File(path) as file:
+    with _errors_of(".mat of version 7.3"), h5py.File(path) as file:
         arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset) and _is_matrix(item)}
         sizes = {name: (item.shape[::-1], str(item.dtype)) for name, item in arrays.items()}
     name = _choose(sizes, mat_variable)
-    with _told_as(".mat of version 7.3"), h5py.File(path) as file:
+    with _errors_of(".mat of version 7.3"), h5py.File(path) as file:
         dataset = file[name]
         assert isinstance(dataset, h5py.Dataset)
         array: NDArray[Any] = dataset[()]
@@ -81,8 +81,8 @@ def _read_hdf5(path: Path, mat_variable: str | None) -> NDArray[Any]:
 
 
 @contextmanager
-def _told_as(kind: str) -> Iterator[None]:
-    """What numpy, scipy and h5py raise on broken files becomes one sentence."""
+def _errors_of(kind: str) -> Iterator[None]:
+    """Turn the errors of numpy, scipy and h5py on broken files into one sentence."""
     try:
         yield
     except (
@@ -103,15 +103,18 @@ def _is_matrix(dataset: h5py.Dataset) -> bool:
     return matlab_class.decode() in _NUMBER_CLASSES and "MATLAB_empty" not in dataset.attrs
 
 
-def _choose(arrays: dict[str, tuple[tuple[int, ...], str]], asked: str | None) -> str:
+def _choose(arrays: dict[str, tuple[tuple[int, ...], str]], requested: str | None) -> str:
+    """Name of the variable to read, from the shape and dtype of each."""
     listed = ", ".join(f"{name} [{' x '.join(map(str, size))}, {kind}]" for name, (size, kind) in arrays.items())
-    if asked is not None:
-        if asked not in arrays:
-            raise ValueError(f"--mat-variable must name an array of numbers, got {asked}; it holds {listed or 'none'}")
-        return asked
+    if requested is not None:
+        if requested not in arrays:
+            raise ValueError(
+                f"--mat-variable must name an array of numbers, got {requested}; the file holds {listed or 'none'}"
+            )
+        return requested
     large = [name for name, (size, _) in arrays.items() if np.prod(size) > 1]
     if len(large) != 1:
-        raise ValueError(f"--mat-variable must say which array holds the samples; it holds {listed or 'none'}")
+        raise ValueError(f"--mat-variable must say which array holds the samples; the file holds {listed or 'none'}")
     return large[0]
 
 

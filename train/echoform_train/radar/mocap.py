@@ -1,4 +1,4 @@
-"""Measured motion: joints of a motion capture as the body before the radar, on the way that simulated walks go."""
+"""Motion captures: their joints as those of the simulated body, and the samples of a radar in front of them."""
 
 import re
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ FILE_NAME = re.compile(r".+_[^_]+\.npz")
 """<subject>_<trial>.npz."""
 
 LOW_PASS_HZ = 20.0
-"""What markers move quicker than this is noise of the measurement; the swing of a foot ends below."""
+"""Faster motion of markers is measurement noise; the swing of a foot is slower."""
 
 CMU_NAMES = {
     "neck": "lowerneck",
@@ -43,7 +43,7 @@ CMU_NAMES = {
         }.items()
     },
 }
-"""Our joints by the bones of CMU's skeleton that end in them; the pelvis is the middle between the hips."""
+"""Bone of the skeleton of CMU's motion captures that ends in each of our joints; the pelvis is between the hips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +51,18 @@ class Capture:
     """One trial of a motion capture."""
 
     joints: Array
-    """Metres [T, J, 3], in a frame of the studio's own."""
+    """Metres [T, J, 3], in the frame of the studio."""
     names: tuple[str, ...]
-    """Names along the joint axis, [J]."""
+    """Names of the joints, [J]."""
     fps: float
-    """Moments a second."""
+    """Moments per second."""
 
 
 def read_capture(path: Path) -> Capture:
-    """Read `joints` [T, J, 3] in metres, `names` [J] and `fps` of an .npz.
+    """Read a .npz file that holds `joints` [T, J, 3] in metres, `names` [J] and `fps`.
 
     Raises:
-        ValueError: If the file is no such .npz; the message names it.
+        ValueError: If the file holds something else; the message names it.
     """
     if not is_zipfile(path):
         raise ValueError(f"{path} must be an .npz file, as numpy.savez writes it")
@@ -83,21 +83,21 @@ def read_capture(path: Path) -> Capture:
 
 
 def capture_seconds(capture: Capture) -> float:
-    """From the first moment to the last."""
+    """Seconds from the first moment to the last."""
     return (len(capture.joints) - 1) / capture.fps
 
 
 def body_joints(capture: Capture, up: UpAxis = "auto") -> Array:
-    """Joints of our body from those of CMU's skeleton, JOINT_RATE_HZ times a second.
+    """Joints of the simulated body, JOINT_RATE_HZ times per second, from those of CMU's skeleton.
 
-    What is quicker than LOW_PASS_HZ is filtered out forwards and backwards, and moments in between are cubic splines.
+    Motion above LOW_PASS_HZ is filtered out, forwards and backwards, and moments in between are cubic splines.
 
     Args:
         capture: With the names of CMU's skeleton.
-        up: Axis that points up; "auto" finds the one along which the head stands above the feet.
+        up: Axis that points up; "auto" takes the one along which the head is above the feet.
 
     Returns:
-        Metres [T, J, 3] as in body.JOINTS: z up from the lowest toe, x and y as the studio's floor has them.
+        Metres [T, J, 3], J as in body.JOINTS: z is up from the lowest toe, x and y are those of the studio's floor.
 
     Raises:
         ValueError: If joints are missing, the axis is not clear, or the head lies below the feet.
@@ -105,10 +105,10 @@ def body_joints(capture: Capture, up: UpAxis = "auto") -> Array:
     missing = [name for name in CMU_NAMES.values() if name not in capture.names]
     if missing:
         raise ValueError(f"a motion capture must name the joints of CMU's skeleton, {', '.join(missing)} are missing")
-    place = {name: capture.joints[:, capture.names.index(cmu)] for name, cmu in CMU_NAMES.items()}
-    place["pelvis"] = (place["right_hip"] + place["left_hip"]) / 2
-    joints = np.stack([place[name] for name in JOINTS], axis=1)
-    # z comes up by a turn of the axes, which keeps left left.
+    positions = {name: capture.joints[:, capture.names.index(cmu)] for name, cmu in CMU_NAMES.items()}
+    positions["pelvis"] = (positions["right_hip"] + positions["left_hip"]) / 2
+    joints = np.stack([positions[name] for name in JOINTS], axis=1)
+    # Axes are rotated cyclically, as a swap of two would mirror the body.
     joints = np.roll(joints, 2 - _up_axis(joints, up), axis=-1)
     joints[..., 2] -= joints[..., 2].min()
     if capture.fps > 2 * LOW_PASS_HZ and len(joints) > 30:
@@ -118,14 +118,14 @@ def body_joints(capture: Capture, up: UpAxis = "auto") -> Array:
 
 
 def turn_to_x(joints: Array) -> Array:
-    """Turn and move a walk on the studio's floor so that it goes along +x, its middle at the origin.
+    """Turn and move a walk so that it leads along +x, with its middle at the origin.
 
     Args:
         joints: Metres [T, J, 3], z up; J as in body.JOINTS.
 
     Raises:
-        ValueError: If the walk is not straight: the pelvis ends within half a metre of where it began, or the line to
-            there is less than nine tenths of its way.
+        ValueError: If the walk is not straight: its end is less than 0.5 m from its start, or less than nine tenths of
+            the distance walked.
     """
     pelvis = joints[:, JOINT_INDEX["pelvis"], :2]
     way = pelvis[-1] - pelvis[0]
@@ -143,7 +143,7 @@ def turn_to_x(joints: Array) -> Array:
 
 
 def cadence_hz(joints: Array) -> float:
-    """Mean steps a second of joints [T, J, 3] that walk along x, by the moments at which the ankles pass each other.
+    """Mean steps per second of a walk along x, joints [T, J, 3], from the moments at which the ankles pass each other.
 
     Raises:
         ValueError: If they pass fewer than three times.
@@ -153,7 +153,7 @@ def cadence_hz(joints: Array) -> float:
     if len(before) < 3:
         raise ValueError(f"the ankles must pass each other at least 3 times to show a cadence, got {len(before)}")
     passes = before + apart_m[before] / (apart_m[before] - apart_m[before + 1])
-    # Steps of left and right differ, so whole cycles are counted.
+    # Left and right steps differ in length, so only whole cycles are counted.
     cycles = (len(passes) - 1) // 2
     return 2 * cycles * JOINT_RATE_HZ / float(passes[2 * cycles] - passes[0])
 
@@ -167,13 +167,13 @@ def record_capture(
     *,
     chirp: Chirp | None = None,
 ) -> Recording:
-    """What a radar samples of a captured walk, with the returns of bare ellipsoids.
+    """Samples of a captured walk, with the echoes of bare ellipsoids.
 
     Args:
         joints: Metres [T, J, 3] of a walk along +x about the origin, as `turn_to_x` gives.
-        direction: "towards" the radar or "away" from it; the nearer end is some four metres off.
+        direction: "towards" the radar or "away" from it; the nearer end is about 4 m away.
         aspect_deg: Angle between walk and line of sight in the middle.
-        radar: Whose samples.
+        radar: Takes the samples.
         rng: Draws clutter and noise.
         chirp: Sweep of the FMCW mode; None is the CW mode.
 

@@ -1,4 +1,4 @@
-"""From a body that moves before a radar to what the radar samples of it, and what is true of every second of that."""
+"""Recordings: the samples that a radar takes of a moving body, and the ground truth of every stretch of them."""
 
 from dataclasses import dataclass
 
@@ -24,16 +24,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """A walking body in the frame of a radar, JOINT_RATE_HZ times a second."""
+    """A walking body in the frame of a radar, at T moments that are 1 / JOINT_RATE_HZ apart."""
 
     joints: Array
-    """Metres [T, J, 3]; the origin is the floor below the radar, x points ahead of it, z up; J as in body.JOINTS."""
+    """Metres [T, J, 3], J as in body.JOINTS; the origin is the floor below the radar, x points ahead of it, z up."""
     travelled_m: Array
-    """Way walked since the start, [T]."""
+    """Distance walked since the start, [T]."""
     steps: Array
-    """Steps made since the start, with fractions, [T]."""
+    """Number of steps since the start, with fractions, [T]."""
     heading_rad: Array
-    """Direction of the walk from the x axis, to the left, without jumps, [T]."""
+    """Direction of the walk, counted from the x axis to the left and without jumps of 2 pi, [T]."""
 
     def __post_init__(self) -> None:
         length = len(self.joints)
@@ -45,42 +45,42 @@ class Motion:
 
     @property
     def from_behind(self) -> Array:
-        """How far the radar sees the back: 0 where the person walks straight towards it, 1 straight away, [T]."""
+        """Share of the view from behind: 0 where the person walks straight towards the radar, 1 straight away, [T]."""
         body = self.joints[:, JOINT_INDEX["pelvis"], :2]
         ahead = np.stack([np.cos(self.heading_rad), np.sin(self.heading_rad)], axis=-1)
         return (1 + np.einsum("td,td->t", body, ahead) / np.linalg.norm(body, axis=-1)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What is true of a stretch of a recording."""
+class GroundTruth:
+    """True values of a stretch of a recording."""
 
     speed_mps: float
-    """Mean speed along the way."""
+    """Mean speed along the route."""
     cadence_hz: float
-    """Mean steps a second."""
+    """Mean number of steps per second."""
     body_doppler_hz: float
-    """Mean Doppler shift of the pelvis, of which a tracker would know."""
+    """Mean Doppler shift of the pelvis, as a tracker would measure it."""
     heading_deg: float
-    """Angle between walk and line of sight in the middle: 0 is straight towards the radar, 180 straight away."""
+    """Angle between walk and line of sight in the middle of the stretch: 0 is towards the radar, 180 away from it."""
     turn_deg: float
-    """By how much the walk turns, to either side together."""
+    """Sum of all turns, to the left and to the right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Samples of one walk, and the walk itself."""
+    """Samples of one walk, and the motion behind them."""
 
     iq: NDArray[np.complex64]
-    """Complex samples [T], range-compensated: amplitude 1 is one square metre at the body's range."""
+    """Complex samples at the pulse rate, [N], range-compensated: amplitude 1 is one square metre at the body."""
     radar: Radar
     motion: Motion
     body_m: Array
-    """Distance of the pelvis from the radar at the moments of the motion."""
+    """Distance of the pelvis from the radar, [T]."""
 
     @property
     def pulse_rate_hz(self) -> int:
-        """Samples a second."""
+        """Samples per second."""
         return self.radar.pulse_rate_hz
 
     @property
@@ -89,15 +89,15 @@ class Recording:
         return (len(self.body_m) - 1) / JOINT_RATE_HZ
 
     @property
-    def whole(self) -> Seen:
-        """What is true of all of it."""
-        return self.seen(0.0, self.duration_s)
+    def truth(self) -> GroundTruth:
+        """Ground truth of the whole recording."""
+        return self.truth_between(0.0, self.duration_s)
 
-    def seen(self, start_s: float, stop_s: float) -> Seen:
-        """What is true from one second to another.
+    def truth_between(self, start_s: float, stop_s: float) -> GroundTruth:
+        """Ground truth of the seconds from `start_s` to `stop_s`.
 
         Raises:
-            ValueError: If the recording does not hold them, or they lie less than a moment apart.
+            ValueError: If they lie outside of the recording, or less than a moment of the motion apart.
         """
         start, stop = round(start_s * JOINT_RATE_HZ), round(stop_s * JOINT_RATE_HZ)
         if not 0 <= start < stop < len(self.body_m):
@@ -108,7 +108,7 @@ class Recording:
         motion = self.motion
         closing_mps = (self.body_m[start] - self.body_m[stop]) / seconds
         away = motion.from_behind[(start + stop) // 2]
-        return Seen(
+        return GroundTruth(
             speed_mps=float(motion.travelled_m[stop] - motion.travelled_m[start]) / seconds,
             cadence_hz=float(motion.steps[stop] - motion.steps[start]) / seconds,
             body_doppler_hz=doppler_shift_hz(float(closing_mps), self.radar.wavelength_m),
@@ -127,19 +127,20 @@ def record(
     clutter_db: float = -30.0,
     chirp: Chirp | None = None,
 ) -> Recording:
-    """What a radar samples of a motion, with clutter, phase noise and thermal noise.
+    """Samples that a radar takes of a motion, with clutter, phase noise and thermal noise.
 
-    Distance compensation multiplies the amplitude by the body's range squared, so a walker keeps one level and the
+    Range compensation multiplies the amplitude by the squared range of the body. A walker then keeps one level and the
     noise floor grows with range, as behind the range-gain control of a real receiver.
 
     Args:
         motion: The body.
-        gain_db: Return of each segment relative to its bare ellipsoid, [S] as in body.SEGMENTS.
+        gain_db: Gain of each segment's echo over that of its bare ellipsoid, [S], S as in body.SEGMENTS.
         radar: At the origin, `radar.height_m` above the floor.
         rng: Draws the phase of the clutter and the noise.
-        back_gain_db: By how much the torso returns more from straight behind than from the front.
-        clutter_db: Return of what stands still, decibels over one square metre at the walker's mean range.
-        chirp: Sweep of the FMCW mode, whose samples are those of the body's range bins; None is the CW mode.
+        back_gain_db: Gain of the torso's echo from straight behind over that from the front.
+        clutter_db: Echo of what stands still, decibels over one square metre at the walker's mean range.
+        chirp: Sweep of the FMCW mode, whose samples are those of the range bins around the body; None is continuous
+            wave.
 
     Raises:
         ValueError: In the FMCW mode, if the walk leaves the ranges that do not fold.
@@ -153,6 +154,7 @@ def record(
     if chirp is None:
         received = _continuous_wave(radar, range_m, section_m2, float(body_m.mean()), clutter_m2, rng)
     else:
+        # Clutter is one more scatterer; its range is random within a wavelength, and so is its phase.
         still = np.full((len(body_m), 1), body_m.mean() + rng.uniform(0, radar.wavelength_m))
         scene_m, scene_m2 = np.hstack([range_m, still]), np.hstack([section_m2, np.full_like(still, clutter_m2)])
         received, _ = fmcw_returns(radar, chirp, scene_m, scene_m2, rng)

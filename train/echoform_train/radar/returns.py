@@ -1,4 +1,4 @@
-"""What a radar receives from moving joints: cross-sections, the radar equation, and complex samples with noise."""
+"""Radar returns of moving joints: cross-sections, the radar equation, echoes in continuous wave, and noise."""
 
 from dataclasses import dataclass
 
@@ -15,27 +15,27 @@ ScalarOrArray = float | NDArray[np.floating]
 ComplexArray = NDArray[np.complex64]
 
 JOINT_RATE_HZ = 256
-"""Rate at which joints are computed; ranges in between come from a cubic spline (error below 0.03 mm, a
-130th of the wavelength at 77 GHz, for a person at 1.7 m/s)."""
+"""Rate at which joints are computed. Ranges in between come from a cubic spline, whose error for a person at 1.7 m/s is
+below 0.03 mm, a 130th of the wavelength at 77 GHz."""
 
 UNAMBIGUOUS_SPEED_MPS = 8.0
-"""Radial speed, either way, up to which nothing folds; the foot of a person who walks at 1.8 m/s reaches 6.3 m/s."""
+"""Radial speed to either side that does not fold. The foot of a person who walks at 1.8 m/s reaches 6.3 m/s."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Radar:
-    """A radar at a fixed place that samples its complex baseband once a pulse."""
+    """A radar at a fixed position that samples its complex baseband once per pulse."""
 
     carrier_hz: float = 77e9
     height_m: float = 1.0
-    """Above the floor."""
+    """Height of the antenna above the floor."""
     transmit_power_w: float = 0.016
-    """12 dBm, as single-chip radars of this band have."""
+    """12 dBm, typical of single-chip radars of this band."""
     antenna_gain_db: float = 10.0
-    """Of the transmitting and of the receiving antenna alike."""
+    """Gain of each of the two antennas."""
     noise_figure_db: float = 14.0
     phase_noise_rad: float = 0.02
-    """Deviation of the phase between transmitter and echo, after range correlation."""
+    """Standard deviation of the phase between transmitter and echo, after range correlation."""
     phase_noise_s: float = 1e-3
     """Correlation time of that phase."""
 
@@ -45,12 +45,12 @@ class Radar:
 
     @property
     def wavelength_m(self) -> float:
-        """Of the carrier."""
+        """Wavelength of the carrier."""
         return speed_of_light / self.carrier_hz
 
     @property
     def pulse_rate_hz(self) -> int:
-        """Samples a second: what UNAMBIGUOUS_SPEED_MPS needs, to the nearest multiple of JOINT_RATE_HZ.
+        """Samples per second that UNAMBIGUOUS_SPEED_MPS needs, rounded to a multiple of JOINT_RATE_HZ.
 
         8192 Hz at 77 GHz, 6400 Hz at 60 GHz, 2560 Hz at 24 GHz.
         """
@@ -66,16 +66,16 @@ def doppler_shift_hz(radial_speed_mps: float, wavelength_m: float) -> float:
 def ellipsoid_cross_section(
     a_m: ScalarOrArray, b_m: ScalarOrArray, c_m: ScalarOrArray, cos_theta: ScalarOrArray, phi: ScalarOrArray = 0.0
 ) -> Array:
-    """Radar cross-section of an ellipsoid in square metres, any shapes that broadcast.
+    """Radar cross-section of an ellipsoid in square metres, for any shapes that broadcast.
 
     Args:
         a_m: Semi-axis along x.
         b_m: Semi-axis along y.
         c_m: Semi-axis along z.
         cos_theta: Cosine of the angle between z and the line of sight, in -1..1.
-        phi: Angle of the line of sight about z from x, radians; of no effect where a_m == b_m.
+        phi: Angle of the line of sight about z, counted from x, radians; without effect if a_m == b_m.
 
-    Source: Chen, The Micro-Doppler Effect in Radar (2011), ch. 4; geometrical optics, for axes above the wavelength.
+    Source: Chen, The Micro-Doppler Effect in Radar (2011), ch. 4; geometrical optics, axes above the wavelength.
     """
     a2, b2, c2 = np.square(a_m), np.square(b_m), np.square(c_m)
     cos2 = np.square(cos_theta)
@@ -89,10 +89,10 @@ def segment_returns(joints: Array, radar_position_m: Array, gain_db: Array) -> t
     Args:
         joints: Metres [T, J, 3] in the frame of the radar's position; J as in body.JOINTS.
         radar_position_m: [3].
-        gain_db: Return of each segment relative to its bare ellipsoid [S]; S as in body.SEGMENTS.
+        gain_db: Gain of each segment's echo over that of its bare ellipsoid, [S]; S as in body.SEGMENTS.
 
     Returns:
-        Ranges in metres [T, S] from the radar to the segments' middles, and cross-sections in square metres [T, S].
+        Ranges in metres from the radar to the middle of each segment, and cross-sections in square metres, both [T, S].
     """
     start = joints[:, [JOINT_INDEX[segment.start] for segment in SEGMENTS]]
     end = joints[:, [JOINT_INDEX[segment.end] for segment in SEGMENTS]]
@@ -107,7 +107,7 @@ def segment_returns(joints: Array, radar_position_m: Array, gain_db: Array) -> t
 
 
 def received_power_w(radar: Radar, range_m: ScalarOrArray, section_m2: ScalarOrArray) -> Array:
-    """The radar equation, P_t G^2 lambda^2 sigma / ((4 pi)^3 R^4), in watts; any shapes that broadcast."""
+    """Radar equation P_t G^2 lambda^2 sigma / ((4 pi)^3 R^4) in watts, for any shapes that broadcast."""
     gain = 10 ** (radar.antenna_gain_db / 10)
     constant = radar.transmit_power_w * gain**2 * radar.wavelength_m**2 / (4 * np.pi) ** 3
     return constant * section_m2 / np.power(range_m, 4)
@@ -117,13 +117,14 @@ def echoes(radar: Radar, range_m: Array, section_m2: Array, joint_rate_hz: float
     """Coherent sum of the echoes of point scatterers, sum_i sqrt(P_i) exp(-j 4 pi R_i / lambda).
 
     Args:
-        radar: Whose carrier, power and pulse rate.
-        range_m: Ranges [T, S], sampled at `joint_rate_hz`.
-        section_m2: Cross-sections [T, S], likewise.
+        radar: Gives carrier, power and pulse rate.
+        range_m: Ranges [T, S] in metres, sampled at `joint_rate_hz`.
+        section_m2: Cross-sections [T, S] in square metres, sampled like the ranges.
         joint_rate_hz: A divisor of the radar's pulse rate.
 
     Returns:
-        Square roots of watts, complex64 [(T - 1) * pulse_rate / joint_rate]: the last interval ends at the last row.
+        Samples in square roots of watts, complex64 [(T - 1) * pulse_rate / joint_rate], of the intervals between the T
+        rows.
 
     Raises:
         ValueError: If the pulse rate is no multiple of the joint rate.
@@ -135,6 +136,7 @@ def echoes(radar: Radar, range_m: Array, section_m2: Array, joint_rate_hz: float
     rows = np.arange(len(range_m), dtype=np.float64)
     wavelengths = CubicSpline(rows, -2 * range_m / radar.wavelength_m).c  # [4, T - 1, S], two-way path
     amplitude = np.sqrt(received_power_w(radar, range_m, section_m2)).astype(np.float32)
+    # One scatterer after another, so that memory does not grow with their number.
     in_phase = np.zeros((len(rows) - 1, len(step)), np.float32)
     quadrature = np.zeros_like(in_phase)
     fraction = step.astype(np.float32)
@@ -151,16 +153,16 @@ def echoes(radar: Radar, range_m: Array, section_m2: Array, joint_rate_hz: float
 
 
 def thermal_noise(radar: Radar, samples: int, rng: np.random.Generator) -> ComplexArray:
-    """Complex white noise of power k T B F with T = 290 K and B the pulse rate, square roots of watts [samples]."""
+    """Complex white noise of power k T B F, T = 290 K and B the pulse rate: square roots of watts, [samples]."""
     power_w = Boltzmann * 290 * radar.pulse_rate_hz * 10 ** (radar.noise_figure_db / 10)
     pairs = rng.standard_normal((samples, 2), dtype=np.float32) * np.float32(np.sqrt(power_w / 2))
     return pairs.view(np.complex64)[:, 0]
 
 
 def phase_noise(radar: Radar, samples: int, rng: np.random.Generator) -> ComplexArray:
-    """Factor exp(j phi), phi an Ornstein-Uhlenbeck process of the radar's deviation and correlation time, [samples].
+    """Factor exp(j phi), [samples]; phi is an Ornstein-Uhlenbeck process of the radar's deviation and correlation time.
 
-    One oscillator drives transmitter and mixer, so the factor is common to all echoes of a pulse.
+    One oscillator drives transmitter and mixer, so that all echoes of a pulse share the factor.
     """
     decay = np.exp(-1 / (radar.pulse_rate_hz * radar.phase_noise_s))
     driven = rng.standard_normal(samples) * radar.phase_noise_rad

@@ -1,4 +1,4 @@
-"""Free routes: a smooth path with turns in the field before a radar, and a walk bent along it."""
+"""Free routes: smooth paths with turns in front of a radar, and walks that follow them."""
 
 import math
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from echoform_train.radar.body import JOINT_INDEX, JOINTS
 Array = NDArray[np.float64]
 
 FIELD_M = ((4.0, 11.0), (-3.0, 3.0))
-"""Where way points lie: ahead of the radar, and to its sides. Turns reach up to two metres beyond."""
+"""Area of the way points, metres ahead of the radar and to its sides. Turns reach up to 2 m beyond."""
 NEAREST_GOAL_M = 3.0
-"""Way points follow one another at no less than this distance."""
+"""Smallest distance between successive way points."""
 ARRIVED_M = 1.0
-"""A way point counts as reached within this distance."""
+"""Distance at which a way point counts as reached."""
 TIGHTEST_M = (0.8, 1.2)
-"""Smallest radius of turns, drawn for each path from this range."""
+"""Range from which the smallest radius of turns is drawn for each path."""
 SETTLING_M = 0.35
-"""Way in which the curvature follows what the next way point asks for."""
+"""Distance over which the curvature of the path approaches the one that leads to the next way point."""
 STEP_M = 0.05
-"""Distance of the points between which paths are splines."""
+"""Distance between the points of a path, which is a spline through them."""
 MARGIN_M = 1.5
-"""A path goes on beyond its start and its end, because feet and hands do."""
+"""Length by which a path extends beyond its start and its end, as feet and hands reach beyond the body."""
 EASY_RADIUS_M = 2.0
-"""Turns wider than this hardly slow a walker down."""
+"""Turns of a larger radius than this hardly slow a walker down."""
 
 _PARENTS = {
     "neck": "pelvis",
@@ -43,23 +43,23 @@ _PARENTS = {
 
 @dataclass(frozen=True)
 class Path:
-    """A line on the floor by the way along it, in the frame of the radar."""
+    """A line on the floor in the frame of the radar, as a function of the distance along it."""
 
     way_m: Array
-    """Way from the start, ascending [N]; negative before it."""
-    place_m: Array
+    """Distance along the path from its start, ascending [N]; negative before the start."""
+    position_m: Array
     """x and y, [N, 2]."""
     heading_rad: Array
-    """Direction from the x axis, to the left, without jumps, [N]."""
+    """Direction, counted from the x axis to the left and without jumps of 2 pi, [N]."""
     curvature_per_m: Array
-    """Change of the heading a metre, [N]."""
+    """Change of the heading per metre, [N]."""
 
 
 def draw_path(length_m: float, rng: np.random.Generator) -> Path:
-    """A path of this length through way points drawn in the field, each approached in pure pursuit.
+    """Draw a path of this length through random way points, each approached by pure pursuit.
 
-    Pure pursuit (Coulter 1992) steers by the curvature 2 sin(e) / d, e the angle and d the distance to the way point;
-    here it has a smallest radius, and the curvature follows with a lag.
+    Pure pursuit (Coulter 1992) steers with the curvature 2 sin(e) / d, with e the angle and d the distance to the way
+    point. Here turns have a smallest radius, and the curvature follows with a lag.
 
     Raises:
         ValueError: If the length is not positive.
@@ -78,6 +78,7 @@ def draw_path(length_m: float, rng: np.random.Generator) -> Path:
         if distance < ARRIVED_M:
             goal_x, goal_y = _next_goal(x, y, rng)
             distance = math.hypot(goal_x - x, goal_y - y)
+        # Steer to the way point, as sharply as allowed if it lies behind; the curvature follows with a lag.
         error = (math.atan2(goal_y - y, goal_x - x) - heading + math.pi) % (2 * math.pi) - math.pi
         wanted = math.copysign(sharpest, error) if abs(error) > math.pi / 2 else 2 * math.sin(error) / distance
         curvature += (min(max(wanted, -sharpest), sharpest) - curvature) * STEP_M / SETTLING_M
@@ -86,23 +87,29 @@ def draw_path(length_m: float, rng: np.random.Generator) -> Path:
     table = np.array(rows)
     return Path(
         way_m=np.arange(len(table), dtype=np.float64) * STEP_M - MARGIN_M,
-        place_m=table[:, :2],
+        position_m=table[:, :2],
         heading_rad=table[:, 2],
         curvature_per_m=table[:, 3],
     )
 
 
 def slowing(curvature_per_m: Array) -> Array:
-    """Share of the speed that a walker keeps in a turn, 0..1 [N].
+    """Share of the speed that a walker keeps in turns of a curvature, 0..1, [N].
 
-    In turns the speed goes with the cube root of the radius (Vieilledent et al., Neuroscience Letters 305 (2001)
-    65-69); turns much wider than EASY_RADIUS_M cost nothing.
+    In turns the speed is proportional to the cube root of the radius; turns much wider than EASY_RADIUS_M keep it.
+
+    Source: Vieilledent et al., Neuroscience Letters 305 (2001) 65-69.
     """
     return (1 + np.square(curvature_per_m * EASY_RADIUS_M)) ** (-1 / 6)
 
 
 def way_in_time(path: Path, speed_mps: Array, rate_hz: float) -> tuple[Array, Array]:
-    """Way along a path and speed, each [T], of a walker who would have these speeds [T] on a straight line.
+    """Distance along a path and speed at each moment, each [T], of a walker who slows down in turns.
+
+    Args:
+        path: Path of the walker.
+        speed_mps: Speeds that the walker would have on a straight line, [T].
+        rate_hz: Moments per second.
 
     Raises:
         ValueError: If the path is too short.
@@ -110,7 +117,7 @@ def way_in_time(path: Path, speed_mps: Array, rate_hz: float) -> tuple[Array, Ar
     wanted_m = np.concatenate([[0.0], np.cumsum((speed_mps[1:] + speed_mps[:-1]) / 2 / rate_hz)])
     inner = (path.way_m >= 0) & (path.way_m <= path.way_m[-1] - MARGIN_M)
     way_m = path.way_m[inner]
-    # Straight metres that a metre of the path costs; the speed of the moment is then that of the straight walk.
+    # A metre of a turn costs as much time as this many metres straight on.
     cost = 1 / slowing(path.curvature_per_m[inner])
     straight_m = np.concatenate([[0.0], np.cumsum((cost[1:] + cost[:-1]) / 2 * np.diff(way_m))])
     if straight_m[-1] < wanted_m[-1]:
@@ -122,20 +129,22 @@ def way_in_time(path: Path, speed_mps: Array, rate_hz: float) -> tuple[Array, Ar
 def bend(joints: Array, path: Path) -> Array:
     """Bend a straight walk along a path.
 
-    What lies s ahead of the origin comes to lie beside the point s of the path, so that a planted foot stays planted
-    and the outer limbs of a turn have the longer way; bones then get back their length.
+    A joint at distance x ahead and y aside of the straight walk is placed y beside the point at distance x of the path.
+    A foot on the ground therefore stays where it is, and the outer limbs of a turn have the longer way. Bones, which
+    this stretches, are then set back to their lengths.
 
     Args:
-        joints: Metres [T, J, 3] of a walk along +x, with x the way along the path; J as in body.JOINTS.
-        path: Where to walk.
+        joints: Metres [T, J, 3] of a walk along +x, with x the distance along the path; J as in body.JOINTS.
+        path: The path.
 
     Returns:
         Metres [T, J, 3] in the frame of the radar.
     """
-    line = CubicSpline(path.way_m, np.column_stack([path.place_m, path.heading_rad]))(joints[..., 0])  # [T, J, 3]
+    line = CubicSpline(path.way_m, np.column_stack([path.position_m, path.heading_rad]))(joints[..., 0])  # [T, J, 3]
     x, y, heading = line[..., 0], line[..., 1], line[..., 2]
     aside = joints[..., 1]
     bent = np.stack([x - aside * np.sin(heading), y + aside * np.cos(heading), joints[..., 2]], axis=-1)
+    # From the pelvis outwards, each bone keeps its new direction and gets its old length.
     placed = bent.copy()
     for name in JOINTS[1:]:
         child, parent = JOINT_INDEX[name], JOINT_INDEX[_parent(name)]

@@ -1,4 +1,4 @@
-"""The recordings of `echoform simulate`: who walks, in what, where to, or by which motion capture; each on its own."""
+"""The recordings of `echoform simulate`: which user walks how, or which motion capture is used, and its samples."""
 
 import zlib
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from echoform_train.radar.body import Person, draw_person
 from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.mocap import (
     FILE_NAME,
@@ -20,6 +19,7 @@ from echoform_train.radar.mocap import (
     record_capture,
     turn_to_x,
 )
+from echoform_train.radar.person import Person, draw_person
 from echoform_train.radar.recordings import Recording
 from echoform_train.radar.returns import Radar
 from echoform_train.radar.walks import Direction, Route, draw_walk, record_walk
@@ -30,10 +30,10 @@ STRAIGHT: tuple[Direction, ...] = ("towards", "away")
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedWalk:
-    """One walk of one drawn person."""
+    """One walk of one simulated user."""
 
     user_number: int
-    """1, 2, ..."""
+    """1, 2, ... of the users."""
     number: int
     """1, 2, ... of this user's recordings."""
     condition: str
@@ -41,22 +41,22 @@ class SimulatedWalk:
 
     @property
     def user(self) -> str:
-        """Name of the user and of the folder."""
+        """Name of the user, and of the folder of the user's images."""
         return f"ID_{self.user_number}"
 
     @property
     def name(self) -> str:
-        """Name of the recording beside the user's others."""
+        """Name of the recording among those of the user."""
         return f"r{self.number:02d}"
 
     def record(self, radar: Radar, seed: int, duration_s: float, *, mode: Mode = "cw") -> Recording:
-        """What the radar samples; a function of the seed, of the two numbers, of condition and direction alone."""
+        """Samples of the walk; they depend only on the arguments and on this walk, not on other walks."""
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(self.user_number, self.number)))
         walk = draw_walk(person_of(seed, self.user_number), self.condition, self.direction, rng)
-        return record_walk(walk, _on_the_day(radar, rng), duration_s, rng, chirp=_chirp(mode))
+        return record_walk(walk, _with_drawn_noise(radar, rng), duration_s, rng, chirp=_chirp(mode))
 
-    def truth(self, seed: int) -> dict[str, Any]:
-        """What is true of all windows."""
+    def ground_truth(self, seed: int) -> dict[str, Any]:
+        """Entries of metadata.jsonl that all windows of the walk share."""
         person = person_of(seed, self.user_number)
         return {
             "condition": self.condition,
@@ -69,30 +69,30 @@ class SimulatedWalk:
 
 @dataclass(frozen=True, kw_only=True)
 class CapturedWalk:
-    """One trial of motion capture."""
+    """One trial of a motion capture."""
 
     path: Path
 
     @property
     def user(self) -> str:
-        """The subject."""
+        """Name of the subject, the part of the file name before the last underscore."""
         return self.path.stem.rpartition("_")[0]
 
     @property
     def name(self) -> str:
-        """The trial."""
+        """Name of the trial, the part of the file name after the last underscore."""
         return self.path.stem.rpartition("_")[2]
 
     def record(self, radar: Radar, seed: int, *, mode: Mode = "cw", up: UpAxis = "auto") -> Recording:
-        """What the radar samples; a function of the seed and of the file alone."""
+        """Samples of the walk; they depend only on the arguments and on the file."""
         rng = self._rng(seed)
         direction = self._direction(rng)
         joints = turn_to_x(body_joints(read_capture(self.path), up))
         aspect_deg = float(rng.uniform(-10, 10))
-        return record_capture(joints, direction, aspect_deg, _on_the_day(radar, rng), rng, chirp=_chirp(mode))
+        return record_capture(joints, direction, aspect_deg, _with_drawn_noise(radar, rng), rng, chirp=_chirp(mode))
 
-    def truth(self, seed: int) -> dict[str, Any]:
-        """What is true of all windows; height and asymmetry of a subject are not known."""
+    def ground_truth(self, seed: int) -> dict[str, Any]:
+        """Entries of metadata.jsonl that all windows share; height and asymmetry of a subject are not known."""
         return {"direction": self._direction(self._rng(seed)), "route": "straight"}
 
     def _rng(self, seed: int) -> np.random.Generator:
@@ -103,12 +103,12 @@ class CapturedWalk:
 
 
 def person_of(seed: int, user_number: int) -> Person:
-    """The person who is user 1, 2, ... of a seed; the same in simulations of any size."""
+    """Body and gait of user 1, 2, ... for a seed; they do not depend on the number of users."""
     return draw_person(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(user_number,))))
 
 
 def simulated_walks(users: int, recordings: int, conditions: Sequence[str], route: Route) -> list[SimulatedWalk]:
-    """Walks in the order of users; directions alternate, and conditions every two walks."""
+    """All walks in the order of the users. Directions alternate from walk to walk, conditions every two walks."""
     return [
         SimulatedWalk(
             user_number=user,
@@ -122,12 +122,17 @@ def simulated_walks(users: int, recordings: int, conditions: Sequence[str], rout
 
 
 def captured_walks(folder: Path, shortest_s: float, up: UpAxis = "auto") -> tuple[list[CapturedWalk], list[str]]:
-    """Trials <subject>_<trial>.npz of a folder in the order of their names, and the names of those too short to show.
+    """Trials <subject>_<trial>.npz of a folder in the order of their names, and the names of those that are too short.
+
+    Args:
+        folder: Folder of motion captures.
+        shortest_s: Length of the shortest usable trial, seconds.
+        up: Axis that points up.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it holds no trial, one that is no straight walk of a known skeleton, or only trials shorter than
-            `shortest_s`; the message names the file.
+        ValueError: If there is no trial, only trials shorter than `shortest_s`, or one that is no straight walk of a
+            known skeleton; the message names the file.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
@@ -137,6 +142,7 @@ def captured_walks(folder: Path, shortest_s: float, up: UpAxis = "auto") -> tupl
     for path in paths:
         if FILE_NAME.fullmatch(path.name) is None:
             raise ValueError(f"motion captures must be named <subject>_<trial>.npz, got {path.name}")
+    # Every usable file is checked before the first is simulated, as that takes long.
     seconds = {}
     for path in paths:
         capture = read_capture(path)
@@ -155,7 +161,8 @@ def captured_walks(folder: Path, shortest_s: float, up: UpAxis = "auto") -> tupl
     return walks, [path.name for path in paths if seconds[path] < shortest_s]
 
 
-def _on_the_day(radar: Radar, rng: np.random.Generator) -> Radar:
+def _with_drawn_noise(radar: Radar, rng: np.random.Generator) -> Radar:
+    """The radar with a noise figure of its own for one recording, as receivers differ from day to day."""
     return replace(radar, noise_figure_db=float(rng.uniform(12, 17)))
 
 

@@ -1,4 +1,4 @@
-"""Rhythm of the steps in a spectrogram: cadence to a fraction of a percent, strength, and how alike two steps are."""
+"""Rhythm of the steps in a spectrogram: its rate, its strength, and the difference of successive steps."""
 
 from __future__ import annotations
 
@@ -13,37 +13,39 @@ FloatArray = NDArray[np.floating]
 
 HARMONICS = 4
 SEAMS = 16
-"""Places at which a picture may have been rolled in time."""
+"""Number of columns at which an image may have been rolled in time."""
 COMPONENTS = 6
 DOUBLE_SHARE = 0.6
-"""A rhythm whose double explains this share of what it explains is that of strides (two steps), not of steps."""
+"""If twice a rate explains at least this share of what the rate explains, the rate is that of strides (two steps)."""
 _STEP = 0.1
-"""Distance of the rates tried, steps a picture; a parabola finds the rate in between."""
+"""Distance of the rates that are tried, steps per image; a parabola finds the rate in between."""
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """What repeats in pictures."""
+    """The repetition of steps in N images."""
 
     steps: Array
-    """Steps in the width of a picture, [N]."""
+    """Steps per width of the image, [N]."""
     strength: Array
-    """Share of what changes in time that repeats from step to step, 0..1, [N]; 0 where nothing changes."""
+    """Share of the change in time that repeats from step to step, 0..1, [N]; 0 where nothing changes."""
     seam: NDArray[np.int64]
-    """Column at which each picture starts, if it was rolled, [N]."""
+    """Column at which time starts in each image, 0 if it was not rolled, [N]."""
 
 
 def step_rhythm(level: FloatArray, fewest: float, most: float) -> Rhythm:
-    """The rate at which steps repeat.
+    """Find the rate at which steps repeat.
 
-    The rate whose first four harmonics hold most of what changes in time, over all rows of the picture: for white noise
-    that is nearly the rate of maximum likelihood (Christensen and Jakobsson, Multi-Pitch Estimation, 2009, ch. 2), and
-    needs no whole number of steps. A picture that was rolled in time is unrolled at the place that explains it best.
+    It is the rate whose first four harmonics hold most energy of the change in time, over all rows. In white noise this
+    is nearly the maximum-likelihood rate, and the number of steps need not be whole. An image that was rolled in time
+    is unrolled at the column that explains it best.
+
+    Source: Christensen and Jakobsson, Multi-Pitch Estimation (2009), ch. 2.
 
     Args:
-        level: Pictures [N, H, W].
-        fewest: Least steps a picture.
-        most: Largest number of them.
+        level: Images [N, H, W].
+        fewest: Smallest number of steps per image.
+        most: Largest number of steps per image.
     """
     parts = _components(level, fewest)  # [N, C, W]
     count, _, width = parts.shape
@@ -52,42 +54,44 @@ def step_rhythm(level: FloatArray, fewest: float, most: float) -> Rhythm:
     blocks = max(1, width // SEAMS)
     held = np.zeros((count, len(rates), width // blocks))
     for number in range(1, HARMONICS + 1):
-        below = number * rates < width / 2  # what lies above would fold
+        below = number * rates < width / 2  # higher harmonics would fold
         held[:, below] += _held(parts, number * rates[below], blocks)
     share = held / np.maximum(total, 1e-12)[:, None, None]
+    # The best seam for each rate, then the best rate, refined between the rates that were tried.
     best = share.max(axis=2)  # [N, rates]
     steps = np.array([_rate(rates, row) for row in best])
     nearest = np.abs(rates[None] - steps[:, None]).argmin(axis=1)
-    pictures = np.arange(count)
-    strength = np.where(total > 1e-6 * level[0].size, best[pictures, nearest], 0.0)
-    return Rhythm(steps, np.minimum(strength, 1.0), share[pictures, nearest].argmax(axis=1) * blocks)
+    images = np.arange(count)
+    strength = np.where(total > 1e-6 * level[0].size, best[images, nearest], 0.0)
+    return Rhythm(steps, np.minimum(strength, 1.0), share[images, nearest].argmax(axis=1) * blocks)
 
 
 def step_asymmetry(contour: Array, rhythm: Rhythm) -> Array:
-    """How much successive steps differ: |a - b| / (a + b) of the two peaks of a contour within a stride, [N], 0..1.
+    """Difference of successive steps: |a - b| / (a + b) of the two peaks of a contour within a stride, [N], 0..1.
 
     Args:
-        contour: How far the limbs reach beyond the torso, [N, W], not negative; NaN columns count as none.
-        rhythm: Of the same pictures.
+        contour: Reach of the limbs beyond the torso, [N, W], not negative; NaN counts as 0.
+        rhythm: Of the same images.
     """
     count, width = contour.shape
     columns = (np.arange(width)[None] + rhythm.seam[:, None]) % width
     reach = np.take_along_axis(np.nan_to_num(contour), columns, axis=1)
     grid = np.arange(48) / 48
     peaks = np.empty((count, 2))
-    for place in range(count):
-        phase = (np.arange(width) + 0.5) / width * rhythm.steps[place] / 2  # strides
-        weights = np.linalg.lstsq(_harmonics(phase), reach[place], rcond=None)[0]
+    # A stride has one peak for each foot; the curve through all strides of an image averages out their noise.
+    for image in range(count):
+        phase = (np.arange(width) + 0.5) / width * rhythm.steps[image] / 2  # strides
+        weights = np.linalg.lstsq(_harmonics(phase), reach[image], rcond=None)[0]
         curve = _harmonics(grid) @ weights
         first = int(curve.argmax())
         other = np.roll(curve, -first)[24 - 8 : 24 + 9]  # half a stride later, a sixth of one to either side
-        peaks[place] = curve[first], other.max()
+        peaks[image] = curve[first], other.max()
     peaks = np.maximum(peaks, 0)
     return np.abs(peaks[:, 0] - peaks[:, 1]) / np.maximum(peaks.sum(axis=1), 1e-9)
 
 
 def _components(level: FloatArray, fewest: float) -> NDArray[np.float32]:
-    """What changes in time faster than walking does, in those directions of rows [N, COMPONENTS, W] that hold most."""
+    """Change in time at the pace of steps or faster, as its COMPONENTS principal components over rows, [N, C, W]."""
     rows = max(1, level.shape[1] // 32)
     height = level.shape[1] // rows * rows
     bands = level[:, :height].reshape(len(level), -1, rows, level.shape[2]).mean(axis=2)
@@ -97,7 +101,7 @@ def _components(level: FloatArray, fewest: float) -> NDArray[np.float32]:
 
 
 def _held(parts: NDArray[np.float32], rates: Array, block: int) -> Array:
-    """Energy at each rate if the picture starts at each block of columns, [N, rates, seams]."""
+    """Energy at each rate if time starts at each block of columns, [N, rates, seams]."""
     count, components, width = parts.shape
     seams = width // block
     used = seams * block
@@ -113,7 +117,7 @@ def _held(parts: NDArray[np.float32], rates: Array, block: int) -> Array:
 
 
 def _rate(rates: Array, share: Array) -> float:
-    """Rate of the highest peak, or of its double where the peak is that of strides."""
+    """Rate of the highest peak, or twice that rate where the peak is that of strides."""
     best = int(share.argmax())
     double = int(np.abs(rates - 2 * rates[best]).argmin())
     if abs(rates[double] - 2 * rates[best]) < _STEP:
@@ -128,6 +132,6 @@ def _rate(rates: Array, share: Array) -> float:
 
 
 def _harmonics(phase: Array) -> Array:
-    """Constant and six harmonics at phases in strides [T]: [T, 13]."""
+    """A constant and the cosines and sines of six harmonics at phases in strides [T]: [T, 13]."""
     turns = 2 * np.pi * phase[:, None] * np.arange(1, 7)
     return np.concatenate([np.ones((len(phase), 1)), np.cos(turns), np.sin(turns)], axis=1)

@@ -1,8 +1,8 @@
-"""The short-time Fourier transform that every spectrogram of this project comes from, and its axes.
+"""The short-time Fourier transform of all spectrograms.
 
-The default window is 13.7 ms at 77 GHz, and grows with the square root of the wavelength. A Hann window resolves a
-chirp of rate kappa = 2 a / lambda best at a length of 1 / (0.18 sqrt(2 pi kappa)): 16 ms for an accelerating foot
-at 77 GHz, 56 ms for the torso. The foot decides, as people differ by its peaks.
+The default window is 13.7 ms at 77 GHz and grows with the square root of the wavelength. A Hann window resolves a
+chirp of rate kappa = 2 a / lambda best at a length of 1 / (0.18 sqrt(2 pi kappa)): 16 ms for an accelerating foot at
+77 GHz, 56 ms for the torso. The window is chosen for the foot, as people differ in its peaks.
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ ComplexArray = NDArray[np.complex64] | NDArray[np.complex128]
 FloatArray = NDArray[np.floating]
 
 FRAME_RATE_HZ = 128
-"""Transforms a second."""
+"""Transforms per second."""
 
 LOOKS = 6
-"""Transforms whose power is averaged to one column, which is 46.9 ms: 64 columns in 3 s."""
+"""Transforms whose power is averaged to one column. A column is 46.9 ms long, and 3 s are 64 columns."""
 
 SPEED_SPAN_MPS = 4.5
-"""Radial speed relative to the body, either way, that a picture shows: 63 Doppler bins at 77 GHz."""
+"""Radial speed relative to the body that an image shows to either side: 63 Doppler bins at 77 GHz."""
 
 
 def window_samples(carrier_hz: float, pulse_rate_hz: float) -> int:
@@ -33,11 +33,11 @@ def stft(iq: ComplexArray, *, window: int, hop: int) -> ComplexArray:
 
     Args:
         iq: Complex samples [T], of any unit.
-        window: Samples in a transform; none is padded.
-        hop: Samples from one transform to the next.
+        window: Samples per transform; there is no padding.
+        hop: Samples from the start of one transform to the next.
 
     Returns:
-        The unit of `iq`, [window, frames], Doppler ascending: row k is (k - window // 2) / window of the pulse rate.
+        In the unit of `iq`, [window, frames], Doppler ascending: row k is (k - window // 2) / window of the pulse rate.
 
     Raises:
         ValueError: If window or hop is below 1, or the window is longer than the samples.
@@ -64,22 +64,22 @@ def spectrogram(
     span_hz: float | None = None,
     floor_db: float = -200.0,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Power over Doppler and time.
+    """Spectrogram: power over Doppler and time.
 
     Args:
         iq: Complex samples [T].
-        pulse_rate_hz: Samples a second.
-        window: Samples in a transform.
-        hop: Samples from one transform to the next.
-        looks: Transforms whose power is averaged to one column; the rest that fills no column is left out.
+        pulse_rate_hz: Samples per second.
+        window: Samples per transform.
+        hop: Samples from the start of one transform to the next.
+        looks: Transforms whose power is averaged to one column; a rest that fills no column is left out.
         centre_hz: Doppler that is moved to 0, such as that of the walking body.
-        span_hz: Keeps the bins within -span_hz..span_hz of the centre; None keeps all.
-        floor_db: Smallest value, so that silence has a logarithm.
+        span_hz: Largest Doppler to keep, to either side of the centre; None keeps all.
+        floor_db: Smallest level, so that silence has a finite one.
 
     Returns:
         image_db: Decibels relative to one squared unit of `iq`, float32 [F, W], Doppler ascending.
         doppler_hz: Middles of the bins relative to `centre_hz`, [F]; positive comes nearer.
-        time_s: Middles of the columns since the first sample, [W].
+        time_s: Middles of the columns, since the first sample, [W].
 
     Raises:
         ValueError: If the span reaches past half the pulse rate, the samples fill no column, or see stft.
@@ -89,6 +89,7 @@ def spectrogram(
     if centre_hz:
         iq = iq * np.exp(-2j * np.pi * centre_hz / pulse_rate_hz * np.arange(len(iq))).astype(iq.dtype)
     frames = stft(iq, window=window, hop=hop)
+    # Power is averaged before the logarithm: the mean of decibels would be biased by speckle.
     columns = frames.shape[1] // looks
     if columns < 1:
         raise ValueError(f"one column needs {looks} transforms, the {len(iq)} samples given fill {frames.shape[1]}")

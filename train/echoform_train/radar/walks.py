@@ -1,4 +1,4 @@
-"""Walks of a person before a radar, straight or free: what differs between them, their motion, and their samples."""
+"""Walks of a person in front of a radar: their random variation, their motion, and the samples of them."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -6,20 +6,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from echoform_train.radar.body import SEGMENTS, Load, Person, carrying
+from echoform_train.radar.body import SEGMENTS
 from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.gait import gait_timing, walking_joints
+from echoform_train.radar.loads import Load
+from echoform_train.radar.person import Person, carrying
 from echoform_train.radar.recordings import Motion, Recording, record
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
 from echoform_train.radar.routes import bend, draw_path, way_in_time
 
 Array = NDArray[np.float64]
 Direction = Literal["towards", "away", "free"]
-"""Of a straight walk, or "free" for a route with turns, which has no one direction."""
+"""Direction of a straight walk; "free" is a route with turns, which has no single direction."""
 Route = Literal["straight", "free"]
 
 NEAREST_M = 4.0
-"""Closest that the straight walk comes to the radar, if it were heading straight at it."""
+"""Smallest distance of a straight walk from the radar, if it leads exactly towards it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,28 +29,34 @@ class Walk:
     """One walk of one person."""
 
     person: Person
-    """The person on this day: traits with this walk's variation, and what they carry."""
+    """The person with the variation of this walk and with the load."""
     condition: str = "normal"
     direction: Direction = "towards"
     speed_mps: float = 1.3
-    """On a straight line; turns slow the walker down."""
+    """Speed on a straight line; turns slow the walker down."""
     speed_variation: float = 0.02
-    """Deviation of the speed within the walk, as a share; it changes over seconds, and the cadence with it."""
+    """Relative standard deviation of the speed within the walk. It varies over seconds, and the cadence with it."""
     aspect_deg: float = 0.0
-    """Angle between a straight walk and the line of sight in its middle."""
+    """Angle between a straight walk and the line of sight in the middle of the walk."""
     start_phase: float = 0.0
-    """Cycles since the right foot's strike."""
+    """Phase at the start: cycles since a strike of the right foot."""
     clutter_db: float = -30.0
-    """Return of what stands still, decibels over one square metre at the walker's mean range."""
+    """Echo of what stands still, decibels over one square metre at the walker's mean range."""
 
     @property
     def route(self) -> Route:
-        """Straight, or free with turns."""
+        """Kind of the route."""
         return "free" if self.direction == "free" else "straight"
 
 
 def draw_walk(person: Person, condition: str, direction: Direction, rng: np.random.Generator) -> Walk:
-    """A walk with the variation that one person shows from one walk to the next.
+    """Draw a walk, with the variation that a person shows from one walk to the next.
+
+    Args:
+        person: The person without a load.
+        condition: One of loads.CONDITIONS.
+        direction: Of the walk.
+        rng: Draws the variation.
 
     Raises:
         ValueError: If the condition is unknown.
@@ -59,7 +67,8 @@ def draw_walk(person: Person, condition: str, direction: Direction, rng: np.rand
 
     arm_swing = near_one(0.1)
     gain_db = np.asarray(person.gain_db) + rng.normal(0.0, 0.8, len(SEGMENTS))
-    today = replace(
+    # The walk's variation is drawn before the load's, so that a walk differs from its loaded twin by the load alone.
+    varied = replace(
         person,
         cadence_factor=person.cadence_factor * near_one(0.012),
         right_arm_swing=person.right_arm_swing * arm_swing,
@@ -72,7 +81,7 @@ def draw_walk(person: Person, condition: str, direction: Direction, rng: np.rand
     )
     speed_factor = near_one(0.04)
     walk = Walk(
-        person=today,
+        person=varied,
         condition=condition,
         direction=direction,
         aspect_deg=float(rng.uniform(-10, 10)),
@@ -80,15 +89,15 @@ def draw_walk(person: Person, condition: str, direction: Direction, rng: np.rand
         clutter_db=float(rng.uniform(-36, -26)),
     )
     if condition != "normal":
-        loads = {**person.loads, condition: _load_of_the_day(person.loads[condition], rng)}
-        today = carrying(replace(today, loads=loads), condition)
-    return replace(walk, person=today, speed_mps=float(np.clip(today.speed_mps * speed_factor, 0.9, 1.7)))
+        loads = {**person.loads, condition: _varied_load(person.loads[condition], rng)}
+        varied = carrying(replace(varied, loads=loads), condition)
+    return replace(walk, person=varied, speed_mps=float(np.clip(varied.speed_mps * speed_factor, 0.9, 1.7)))
 
 
 def record_walk(
     walk: Walk, radar: Radar, duration_s: float, rng: np.random.Generator, *, chirp: Chirp | None = None
 ) -> Recording:
-    """What the radar samples in `duration_s` of the walk, see `recordings.record`.
+    """Samples of `duration_s` seconds of a walk, see `recordings.record`.
 
     Raises:
         ValueError: If the speed lies outside the walking model, or see recordings.record.
@@ -99,7 +108,7 @@ def record_walk(
 def record_motion(
     walk: Walk, motion: Motion, radar: Radar, rng: np.random.Generator, *, chirp: Chirp | None = None
 ) -> Recording:
-    """What the radar samples of the motion of a walk, see `recordings.record`."""
+    """Samples of a motion with the traits of its walk, see `recordings.record`."""
     person = walk.person
     return record(
         motion,
@@ -113,13 +122,14 @@ def record_motion(
 
 
 def walk_motion(walk: Walk, duration_s: float, rng: np.random.Generator) -> Motion:
-    """The body of a walker for `duration_s`, its speed wandering, and its route drawn where it is free.
+    """Motion of a walker for `duration_s` seconds, with random variation of the speed and, if free, a random route.
 
     Raises:
         ValueError: If the speed lies outside the walking model.
     """
     moments = int(np.ceil(duration_s * JOINT_RATE_HZ)) + 1
     straight_mps = walk.speed_mps * (1 + walk.speed_variation * _slow_noise(moments, rng))
+    # A straight walk passes its middle at a fixed distance; joint angles are those of its mean speed.
     if walk.direction != "free":
         phase = _phase(walk, straight_mps)
         way_m = _running_sum(straight_mps) / JOINT_RATE_HZ
@@ -132,6 +142,7 @@ def walk_motion(walk: Walk, duration_s: float, rng: np.random.Generator) -> Moti
             steps=2 * (phase - phase[0]),
             heading_rad=np.full(moments, heading_rad),
         )
+    # On a free route the speed changes so much in turns that joint angles follow it.
     path = draw_path(float(straight_mps.sum()) / JOINT_RATE_HZ, rng)
     way_m, speed_mps = way_in_time(path, straight_mps, JOINT_RATE_HZ)
     phase = _phase(walk, speed_mps)
@@ -145,7 +156,7 @@ def walk_motion(walk: Walk, duration_s: float, rng: np.random.Generator) -> Moti
 
 
 def place_walk(joints: Array, direction: Direction, aspect_deg: float, middle_m: float) -> Array:
-    """Turn and move joints that walk along +x about the origin so that they pass `middle_m` before the radar.
+    """Turn and move a walk along +x about the origin so that its middle lies `middle_m` in front of the radar.
 
     Args:
         joints: Metres [T, J, 3].
@@ -168,8 +179,8 @@ def heading_of(direction: Direction, aspect_deg: float) -> float:
     return np.radians(aspect_deg) + (np.pi if direction == "towards" else 0.0)
 
 
-def _load_of_the_day(load: Load, rng: np.random.Generator) -> Load:
-    """How a load differs from one walk to the next: what is in it, how it hangs, how the arm is held."""
+def _varied_load(load: Load, rng: np.random.Generator) -> Load:
+    """The response to a load with the variation from one walk to the next: its content, how it hangs or is held."""
 
     def near(value: float, deviation: float) -> float:
         return value * float(np.exp(rng.normal(0.0, deviation)))
@@ -189,14 +200,14 @@ def _load_of_the_day(load: Load, rng: np.random.Generator) -> Load:
 
 
 def _phase(walk: Walk, speed_mps: Array) -> Array:
-    """Cycles since the right foot's strike; the stride goes with the square root of the speed, and so the cadence."""
+    """Cycles since a strike of the right foot, [T]; stride and cadence are proportional to the root of the speed."""
     timing = gait_timing(walk.person, walk.speed_mps)
     cycles_hz = np.sqrt(speed_mps / walk.speed_mps) / timing.cycle_s
     return walk.start_phase + _running_sum(cycles_hz) / JOINT_RATE_HZ
 
 
 def _slow_noise(steps: int, rng: np.random.Generator) -> Array:
-    """Unit-deviation sum of slow sines of random phase, periods of 3 to 15 s, [steps]."""
+    """Sum of four sines of random phase and periods of 3 to 15 s, with unit standard deviation, [steps]."""
     time_s = np.arange(steps) / JOINT_RATE_HZ
     periods_s = rng.uniform(3, 15, 4)
     offsets = rng.uniform(0, 1, 4)
@@ -204,5 +215,5 @@ def _slow_noise(steps: int, rng: np.random.Generator) -> Array:
 
 
 def _running_sum(rate: Array) -> Array:
-    """Trapezoidal integral in steps, starting at 0."""
+    """Trapezoidal integral over samples 1 apart, starting at 0."""
     return np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2)])

@@ -1,6 +1,6 @@
-"""From complex samples to pictures: the windows of a recording on one time-Doppler grid, its axes, and the painting.
+"""From complex samples to spectrogram images: windows of a recording, their time-Doppler grid, and their colours.
 
-`echoform simulate` and `echoform prepare --from-iq` both write their pictures through this module.
+`echoform simulate` and `echoform prepare --from-iq` both write their images through this module.
 """
 
 from collections.abc import Iterator
@@ -26,23 +26,23 @@ from echoform_train.radar.stft import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureGrid:
-    """How a recording is cut, and the native grid [F, W] of its pictures before they are blown up."""
+class SpectrogramGrid:
+    """How a recording is cut into windows, and the native grid [F, W] of a window before it is enlarged to an image."""
 
     carrier_hz: float
     pulse_rate_hz: float
     window: int
-    """Samples in a transform."""
+    """Samples in one Fourier transform."""
     hop: int
-    """Samples from one transform to the next."""
+    """Samples from the start of one transform to the next."""
     looks: int
-    """Transforms whose power is averaged to one column."""
+    """Number of transforms whose power is averaged to one column."""
     span_hz: float
-    """Doppler shown on either side of the centre."""
+    """Doppler shown on either side of the centre, hertz."""
     window_s: float
-    """Seconds in one picture, to the nearest column."""
+    """Length of a window in seconds, rounded to whole columns."""
     hop_s: float
-    """Seconds from the start of one picture to the next."""
+    """Seconds from the start of one window to the next."""
 
     def __post_init__(self) -> None:
         for name in ("carrier_hz", "pulse_rate_hz", "window", "hop", "looks", "span_hz", "window_s", "hop_s"):
@@ -66,12 +66,12 @@ class PictureGrid:
 
     @property
     def samples(self) -> int:
-        """Samples in one picture: its columns, and what the last transform takes beyond its hop."""
+        """Samples in a window: its columns, and what the last transform takes beyond its hop."""
         return (self.columns * self.looks - 1) * self.hop + self.window
 
     @property
     def bin_hz(self) -> float:
-        """Distance of the Doppler bins."""
+        """Distance between Doppler bins, hertz."""
         return self.pulse_rate_hz / self.window
 
     @property
@@ -87,13 +87,20 @@ def default_grid(
     window_s: float = 3.0,
     hop_s: float = 1.0,
     speed_span_mps: float = SPEED_SPAN_MPS,
-) -> PictureGrid:
-    """The grid of simulated pictures, for any carrier and pulse rate: 63 x 64 at 77 GHz and 8192 Hz.
+) -> SpectrogramGrid:
+    """The grid of simulated spectrograms for a carrier and pulse rate: 63 x 64 at 77 GHz and 8192 Hz.
+
+    Args:
+        carrier_hz: Carrier frequency.
+        pulse_rate_hz: Complex samples per second.
+        window_s: Length of a window.
+        hop_s: Seconds from the start of one window to the next.
+        speed_span_mps: Radial speed shown on either side of the centre.
 
     Raises:
-        ValueError: If the span folds at this pulse rate.
+        ValueError: If the span folds at this pulse rate, or a window holds no column.
     """
-    return PictureGrid(
+    return SpectrogramGrid(
         carrier_hz=carrier_hz,
         pulse_rate_hz=pulse_rate_hz,
         window=window_samples(carrier_hz, pulse_rate_hz),
@@ -105,16 +112,22 @@ def default_grid(
     )
 
 
-def window_starts(samples: int, grid: PictureGrid) -> list[int]:
-    """First sample of each window that lies whole within a recording of so many samples."""
+def window_starts(samples: int, grid: SpectrogramGrid) -> list[int]:
+    """Index of the first sample of each window that lies completely within a recording of this many samples."""
     starts = []
     while (start := round(len(starts) * grid.hop_s * grid.pulse_rate_hz)) + grid.samples <= samples:
         starts.append(start)
     return starts
 
 
-def window_image(iq: ComplexArray, grid: PictureGrid, *, centre_hz: float) -> FloatArray:
-    """Decibels over one squared unit of `iq`, float32 [F, W] with Doppler ascending, of the samples of one window."""
+def window_image(iq: ComplexArray, grid: SpectrogramGrid, *, centre_hz: float) -> FloatArray:
+    """Spectrogram of one window: decibels over one squared unit of `iq`, float32 [F, W], Doppler ascending.
+
+    Args:
+        iq: Complex samples of the window, [grid.samples].
+        grid: The native grid.
+        centre_hz: Doppler that is moved to the middle row, such as that of the walking body.
+    """
     image_db, _, _ = spectrogram(
         iq,
         grid.pulse_rate_hz,
@@ -127,22 +140,22 @@ def window_image(iq: ComplexArray, grid: PictureGrid, *, centre_hz: float) -> Fl
     return image_db
 
 
-def cut_windows(iq: ComplexArray, grid: PictureGrid, *, centre_hz: float) -> Iterator[tuple[float, FloatArray]]:
-    """Start in seconds and decibels [F, W] (Doppler ascending, on the native grid) of each window of a recording.
+def cut_windows(iq: ComplexArray, grid: SpectrogramGrid, *, centre_hz: float) -> Iterator[tuple[float, FloatArray]]:
+    """Start in seconds and decibels [F, W] of each window of a recording, see `window_image`.
 
     Args:
-        iq: Complex samples [T].
-        grid: How to cut; only windows that lie whole within the samples are given.
-        centre_hz: Doppler that is moved to the middle, such as that of the walking body.
+        iq: Complex samples of the recording, [T].
+        grid: How to cut it.
+        centre_hz: Doppler that is moved to the middle row, the same for all windows.
     """
     for start in window_starts(len(iq), grid):
         yield start / grid.pulse_rate_hz, window_image(iq[start : start + grid.samples], grid, centre_hz=centre_hz)
 
 
-def picture_axes(grid: PictureGrid, *, db_min: float, db_max: float) -> dict[str, float]:
-    """Extent of every picture in seconds, hertz (relative to the centre) and decibels, and its native grid.
+def image_axes(grid: SpectrogramGrid, *, db_min: float, db_max: float) -> dict[str, float]:
+    """Contents of axes.json: extent of every image in seconds, hertz relative to the centre and decibels.
 
-    What `axes.json` holds: outer edges, not the middles of the outermost bins.
+    Doppler is given at the outer edges of the image, not at the middles of the outermost bins.
     """
     return {
         "window_s": grid.columns * grid.looks * grid.hop / grid.pulse_rate_hz,
@@ -158,7 +171,14 @@ def picture_axes(grid: PictureGrid, *, db_min: float, db_max: float) -> dict[str
 
 
 def paint(image_db: FloatArray, resolution: int, *, db_min: float, db_max: float) -> Image.Image:
-    """A square jet picture of decibels [F, W] with Doppler ascending; its row 0 is the highest Doppler."""
+    """Paint a spectrogram as a square RGB image in the colours of jet.
+
+    Args:
+        image_db: Decibels [F, W], Doppler ascending.
+        resolution: Pixels per side of the image, whose row 0 is the highest Doppler.
+        db_min: Level of the lowest colour.
+        db_max: Level of the highest colour.
+    """
     share = np.clip((image_db[::-1] - db_min) / (db_max - db_min), 0, 1)
     size = (resolution, resolution)
     smooth = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BICUBIC))
@@ -166,11 +186,11 @@ def paint(image_db: FloatArray, resolution: int, *, db_min: float, db_max: float
     return Image.fromarray(lookup_table("jet")[index])
 
 
-def save_picture(
+def save_image(
     path: Path, image_db: FloatArray, resolution: int, *, db_min: float, db_max: float, save_db: bool = False
 ) -> None:
-    """Write the picture of decibels [F, W] as PNG, and on request the decibels beside it, float32 `.npy` [F, W]."""
-    # Level 1 takes 2.4 ms for 256x256 pixels, the default 6.2 ms; its files are 15 % larger.
+    """Paint a spectrogram [F, W] and write it as PNG; `save_db` also writes its decibels as float32 `.npy` [F, W]."""
+    # The default level makes files 15 % smaller and takes more than twice as long.
     paint(image_db, resolution, db_min=db_min, db_max=db_max).save(path, compress_level=1)
     if save_db:
         values: NDArray[np.float32] = image_db.astype(np.float32, copy=False)

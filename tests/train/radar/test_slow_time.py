@@ -8,26 +8,28 @@ import pytest
 from numpy.typing import NDArray
 from scipy.constants import speed_of_light
 
-from echoform_train.radar.body import SEGMENTS, Person
+from echoform_train.radar.body import SEGMENTS
 from echoform_train.radar.fmcw import Chirp, beat_cube
 from echoform_train.radar.gait import gait_timing, walking_joints
-from echoform_train.radar.measured import Format, body_doppler_hz, remove_clutter, slow_time
-from echoform_train.radar.pictures import default_grid
+from echoform_train.radar.person import Person
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar, echoes, segment_returns, thermal_noise
+from echoform_train.radar.slow_time import body_doppler_hz, remove_clutter, slow_time
+from echoform_train.radar.spectrogram_images import default_grid
+from echoform_train.radar.stored_samples import SampleFormat
 from echoform_train.radar.walks import place_walk
 
 RATE_HZ = 4096
-IQ = Format(axes=("time",), pulse_rate_hz=RATE_HZ)
+IQ = SampleFormat(axes=("time",), pulse_rate_hz=RATE_HZ)
 CHIRP = Chirp()
 RADAR = Radar()
-CUBE = Format(axes=("chirps", "samples"), pulse_rate_hz=RADAR.pulse_rate_hz, bandwidth_hz=CHIRP.bandwidth_hz)
+CUBE = SampleFormat(axes=("chirps", "samples"), pulse_rate_hz=RADAR.pulse_rate_hz, bandwidth_hz=CHIRP.bandwidth_hz)
 
 
 def tone(doppler_hz: float, seconds: float = 2.0) -> NDArray[np.complex64]:
     return np.exp(2j * np.pi * doppler_hz * np.arange(round(seconds * RATE_HZ)) / RATE_HZ).astype(np.complex64)
 
 
-def untouched(array: NDArray[Any], form: Format) -> NDArray[Any]:
+def untouched(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
     return slow_time(array, form, clutter="none", cutoff_hz=1.0)
 
 
@@ -155,15 +157,15 @@ def test_impossible_formats_are_refused():
         (("frames", "time"), "the axis frames must go with chirps"),
     ):
         with pytest.raises(ValueError, match=rule):
-            Format(axes=axes, pulse_rate_hz=100)
+            SampleFormat(axes=axes, pulse_rate_hz=100)
     with pytest.raises(ValueError, match="bandwidth_hz must be given if and only if there is an axis samples"):
-        Format(axes=("chirps", "samples"), pulse_rate_hz=100)
+        SampleFormat(axes=("chirps", "samples"), pulse_rate_hz=100)
     with pytest.raises(ValueError, match="receiver must be given if and only if there is an axis receivers"):
-        Format(axes=("time",), pulse_rate_hz=100, receiver=1)
+        SampleFormat(axes=("time",), pulse_rate_hz=100, receiver=1)
     with pytest.raises(ValueError, match="pulse_rate_hz must be above 0, got -1"):
-        Format(axes=("time",), pulse_rate_hz=-1)
+        SampleFormat(axes=("time",), pulse_rate_hz=-1)
     with pytest.raises(ValueError, match=r"1 for the first, .* got 0"):
-        Format(axes=("time", "receivers"), pulse_rate_hz=1, receiver=0)
+        SampleFormat(axes=("time", "receivers"), pulse_rate_hz=1, receiver=0)
 
 
 def test_arrays_that_cannot_be_meant_are_refused(cube):

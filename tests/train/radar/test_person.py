@@ -1,16 +1,9 @@
 import numpy as np
 import pytest
 
-from echoform_train.radar.body import (
-    CONDITIONS,
-    JOINTS,
-    SEGMENT_INDEX,
-    SEGMENTS,
-    Load,
-    Person,
-    carrying,
-    draw_person,
-)
+from echoform_train.radar.body import JOINTS, SEGMENT_INDEX, SEGMENTS
+from echoform_train.radar.loads import CONDITIONS, Load
+from echoform_train.radar.person import Person, carrying, draw_person
 
 
 def test_the_body_has_sixteen_segments_between_known_joints():
@@ -90,5 +83,5 @@ def test_unknown_conditions_name_the_known_ones():
 def test_impossible_bodies_are_refused():
     with pytest.raises(ValueError, match="height_m must be positive, got 0"):
         Person(height_m=0)
-    with pytest.raises(ValueError, match="gain_db must hold 16 values, one a segment, got 2"):
+    with pytest.raises(ValueError, match="gain_db must hold 16 values, one per segment, got 2"):
         Person(gain_db=(0.0, 1.0))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from echoform_train.radar.pictures import cut_windows, default_grid, picture_axes, window_starts
+from echoform_train.radar.spectrogram_images import cut_windows, default_grid, image_axes, window_starts
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ def test_a_grid_is_as_large_as_its_pictures(carrier_hz, pulse_rate_hz, shape):
     iq = np.random.default_rng(0).normal(size=(5 * pulse_rate_hz, 2)).view(complex)[:, 0]
     images = [image_db for _, image_db in cut_windows(iq, grid, centre_hz=100.0)]
     assert {image_db.shape for image_db in images} == {(grid.bins, grid.columns)} == {shape}
-    axes = picture_axes(grid, db_min=-40, db_max=0)
+    axes = image_axes(grid, db_min=-40, db_max=0)
     assert axes["doppler_max_hz"] - axes["doppler_min_hz"] == pytest.approx(shape[0] * grid.bin_hz)
     assert axes["window_s"] == pytest.approx(shape[1] * 6 * grid.hop / pulse_rate_hz)
     assert axes["window_s"] == pytest.approx(3, abs=0.025)

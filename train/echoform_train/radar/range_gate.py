@@ -1,0 +1,126 @@
+"""From beat signals to samples of one walker: range profiles, the track of the body, and the gate around it.
+
+These are the steps that measured FMCW cubes and simulated ones share. From `range_profiles` on, phases are those of
+continuous wave, exp(-j 4 pi R / lambda), so that positive Doppler comes nearer.
+"""
+
+import math
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from echoform_train.radar.returns import Array, ComplexArray
+
+BODY_HALF_M = 0.7
+"""Reach of a walker's hands and feet from the middle of the body, to either side along the line of sight."""
+
+TRACK_RATE_HZ = 16
+"""Rate at which the body is tracked, power profiles per second."""
+
+FASTEST_BODY_MPS = 4.0
+"""Largest radial speed of the tracked body."""
+
+TRACK_SMOOTHING_S = 0.25
+"""Standard deviation of the Gaussian that smooths the track."""
+
+
+def range_profiles(cube: ComplexArray | NDArray[np.floating]) -> ComplexArray:
+    """Hann-windowed Fourier transform over range, scaled so that a scatterer of amplitude A gives |A| at its bin.
+
+    Args:
+        cube: Beat signals [..., samples] with positive beat frequencies, complex or real.
+
+    Returns:
+        In the unit of the cube, [..., samples] for complex and [..., samples // 2] for real beat signals. Bin k is the
+        range k c / 2B. Phases are those at the middle of the chirp, conjugated: exp(-j 4 pi R / lambda).
+    """
+    samples = cube.shape[-1]
+    taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / samples)
+    weights = (taper / taper.sum()).astype(cube.real.dtype)
+    from_middle = np.fft.ifftshift(cube * weights, axes=-1)
+    if np.iscomplexobj(cube):
+        profiles = np.asarray(scipy.fft.fft(from_middle, axis=-1, overwrite_x=True))
+    else:  # a real tone has half of its amplitude at the negative frequency
+        profiles = 2 * np.asarray(scipy.fft.rfft(from_middle, axis=-1))[..., : samples // 2]
+    return np.conj(profiles)
+
+
+def track_range(profiles: ComplexArray, bin_m: float, pulse_rate_hz: float) -> Array:
+    """Range of the strongest moving target, metres [chirps].
+
+    The path with the largest sum of decibels is found among those that move at most at FASTEST_BODY_MPS. The track is
+    the power-weighted mean range within the reach of a body around that path, smoothed over a quarter of a second.
+
+    Args:
+        profiles: Range profiles [chirps, bins], or of several receivers [R, chirps, bins], whose powers are summed.
+        bin_m: Width of a range bin.
+        pulse_rate_hz: Chirps per second.
+    """
+    stacked = profiles if profiles.ndim == 3 else profiles[None]
+    per_frame = max(1, min(round(pulse_rate_hz / TRACK_RATE_HZ), stacked.shape[1]))
+    frames = stacked.shape[1] // per_frame
+    # Power of what moves: without the mean over time of each bin, and without the noise that most bins hold.
+    power = np.zeros((frames, stacked.shape[2]))
+    for receiver in stacked:
+        moving = receiver[: frames * per_frame] - receiver.mean(axis=0)
+        power += (moving.real**2 + moving.imag**2).reshape(frames, per_frame, -1).mean(axis=1)
+    power = np.maximum(power - np.median(power, axis=1, keepdims=True), 0)
+    reach = max(1, math.ceil(FASTEST_BODY_MPS * per_frame / pulse_rate_hz / bin_m))
+    path = _ridge(10 * np.log10(power + 1e-3 * power.max() + np.finfo(float).tiny), reach)
+    # To a fraction of a bin: the centre of power near the path.
+    bins = np.arange(power.shape[1])
+    near = np.abs(bins - path[:, None]) <= max(1.0, BODY_HALF_M / bin_m)
+    weight = np.where(near, power, 0)
+    total = weight.sum(axis=1)
+    centroid = np.where(total > 0, weight @ bins / np.where(total > 0, total, 1), path)
+    smooth = gaussian_filter1d(centroid, TRACK_SMOOTHING_S * pulse_rate_hz / per_frame, mode="nearest")
+    middles = (np.arange(frames) + 0.5) * per_frame - 0.5
+    return np.interp(np.arange(stacked.shape[1]), middles, smooth) * bin_m
+
+
+def _ridge(score: Array, reach: int) -> NDArray[np.int64]:
+    """Columns [rows] of the path with the largest sum whose steps are at most `reach` columns (Viterbi)."""
+    padded = np.full((score.shape[1] + 2 * reach,), -np.inf)
+    total, steps = score[0].copy(), np.zeros(score.shape, np.int64)
+    for row in range(1, len(score)):
+        padded[reach:-reach] = total
+        choices = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+        # Among equal choices the smallest step, so that the path through silence is straight.
+        best = (choices - 1e-9 * np.abs(np.arange(-reach, reach + 1))).argmax(axis=1)
+        steps[row] = best - reach
+        total = score[row] + choices[np.arange(len(best)), best]
+    # Backwards from the best end along the steps that led to it.
+    path = np.empty(len(score), np.int64)
+    path[-1] = total.argmax()
+    for row in range(len(score) - 1, 0, -1):
+        path[row - 1] = path[row] + steps[row, path[row]]
+    return path
+
+
+def gate_body(profiles: ComplexArray, range_m: Array, bin_m: float) -> ComplexArray:
+    """Coherent sum over the range bins of the body: slow-time samples at the pulse rate.
+
+    All bins of one scatterer have the same phase, that of the middle of the chirp, so that the sum keeps its amplitude:
+    a scatterer of amplitude A inside the gate gives A exp(-j 4 pi R / lambda). The gate is flat over the body and one
+    bin beyond it, falls to 0 over another two bins, and follows the track continuously.
+
+    Args:
+        profiles: Range profiles [chirps, bins].
+        range_m: Middle of the gate, metres [chirps].
+        bin_m: Width of a range bin.
+
+    Returns:
+        In the unit of `profiles`, [chirps].
+    """
+    flat, fall = BODY_HALF_M / bin_m + 1, 2.0
+    bins = np.arange(profiles.shape[1], dtype=np.float32)
+    iq = np.empty(len(profiles), profiles.dtype)
+    for start in range(0, len(profiles), 2**14):
+        part = slice(start, start + 2**14)
+        beyond = np.abs(bins - (range_m[part, None] / bin_m).astype(np.float32)) - np.float32(flat)
+        gate = np.float32(0.5) + np.float32(0.5) * np.cos(np.float32(np.pi / fall) * np.clip(beyond, 0, fall))
+        # The bins of a Hann window add up to 2, its value in the middle divided by its mean.
+        iq[part] = np.einsum("nb,nb->n", profiles[part], gate) / 2
+    return iq

@@ -1,0 +1,129 @@
+"""Settings of `echoform simulate`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from echoform_train.radar.loads import CONDITIONS
+from echoform_train.radar.mocap import UpAxis
+from echoform_train.radar.returns import Radar
+from echoform_train.radar.spectrogram_images import SpectrogramGrid, default_grid, image_axes
+from echoform_train.radar.walks import Route
+
+CARRIERS_GHZ = (77, 60, 24)
+DB_MIN = -38.0
+DB_MAX = -4.0
+"""Fixed range of the colours, decibels over one square metre at the body's range."""
+LONGEST_RECORDING_S = 30.0
+LONGEST_FMCW_RECORDING_S = 15.0
+"""A straight walk of at most this length stays within 32 m, where the ranges of the FMCW mode fold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationConfig:
+    """Simulate people who walk in front of a radar, and write their spectrograms."""
+
+    output_dir: Annotated[Path, tyro.conf.Positional]
+    """New or empty folder for ID_1, ID_2, ..., metadata.jsonl and axes.json."""
+    users: int = 8
+    """Number of simulated people."""
+    recordings_per_user: int = 10
+    """Walks per person; directions alternate, and conditions every two walks. 15 walks of 12 s give 150 images."""
+    recording_s: float = 12.0
+    """Length of a walk in seconds, at most 30."""
+    window_s: float = 3.0
+    """Length of an image in seconds."""
+    hop_s: float = 1.0
+    """Seconds from the start of one image to the next."""
+    resolution: int = 256
+    """Pixels per side of an image."""
+    carrier_ghz: int = 77
+    """Carrier frequency: 77, 60 or 24."""
+    mode: Literal["cw", "fmcw"] = "cw"
+    """cw: continuous wave. fmcw: chirps, of whose range bins those around the walker are used (200 ms per image)."""
+    conditions: tuple[str, ...] = ("normal",)
+    """What people carry: any of normal, backpack, bag, bag_phone."""
+    route: Route = "straight"
+    """straight: towards the radar and away from it. free: a route with turns in front of it."""
+    joints: Path | None = None
+    """Folder of motion captures to use instead of simulated walks: <subject>_<trial>.npz with joints [T, J, 3] in
+    metres, names [J] and fps."""
+    joints_up: UpAxis = "auto"
+    """Axis of the captures that points up; auto takes the one along which the head is above the feet."""
+    save_db: bool = False
+    """Also write the decibels of each image on their native grid: `.npy`, float32 [F, W], Doppler ascending."""
+    seed: int = 0
+    """Seed; the same seed gives the same files, whatever the number of workers."""
+    workers: int = 0
+    """Number of processes; 0 takes one per core."""
+
+    def __post_init__(self) -> None:
+        for name in ("users", "recordings_per_user"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.carrier_ghz not in CARRIERS_GHZ:
+            raise ValueError(f"carrier_ghz must be 77, 60 or 24, got {self.carrier_ghz}")
+        if self.joints is None:
+            self._check_walks()
+        else:
+            self._check_captures()
+        if not 0.5 <= self.window_s <= LONGEST_RECORDING_S:
+            raise ValueError(f"window_s must be in 0.5..{LONGEST_RECORDING_S:g}, got {self.window_s}")
+        if self.hop_s < 0.1:
+            raise ValueError(f"hop_s must be at least 0.1, got {self.hop_s}")
+        if not 16 <= self.resolution <= 1024:
+            raise ValueError(f"resolution must be in 16..1024, got {self.resolution}")
+        if self.workers < 0:
+            raise ValueError(f"workers must not be negative, got {self.workers}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+    def _check_walks(self) -> None:
+        if not self.conditions or len(set(self.conditions)) != len(self.conditions):
+            raise ValueError(f"conditions must name at least one, each once, got {self.conditions}")
+        for condition in self.conditions:
+            if condition not in CONDITIONS:
+                raise ValueError(f"conditions must be of {', '.join(CONDITIONS)}, got {condition}")
+        if self.recordings_per_user < 2 * len(self.conditions) and len(self.conditions) > 1:
+            raise ValueError(
+                f"recordings_per_user must be at least {2 * len(self.conditions)}, both directions of each "
+                f"condition, got {self.recordings_per_user}"
+            )
+        if not self.window_s <= self.recording_s <= LONGEST_RECORDING_S:
+            raise ValueError(
+                f"window_s <= recording_s <= {LONGEST_RECORDING_S} must hold, "
+                f"got window_s {self.window_s} and recording_s {self.recording_s}"
+            )
+        if self.mode == "fmcw" and self.route == "straight" and self.recording_s > LONGEST_FMCW_RECORDING_S:
+            raise ValueError(
+                f"recording_s of straight walks must be at most {LONGEST_FMCW_RECORDING_S:g} in the FMCW mode, whose "
+                f"ranges fold at 32 m, got {self.recording_s}"
+            )
+
+    def _check_captures(self) -> None:
+        for name in ("users", "recordings_per_user", "recording_s", "conditions", "route"):
+            if getattr(self, name) != getattr(type(self), name):
+                raise ValueError(f"{name} must not be given with joints, the captures decide it")
+
+    @property
+    def radar(self) -> Radar:
+        """The radar; each recording draws its own noise figure."""
+        return Radar(carrier_hz=self.carrier_ghz * 1e9)
+
+    @property
+    def grid(self) -> SpectrogramGrid:
+        """How recordings are cut into windows."""
+        radar = self.radar
+        return default_grid(radar.carrier_hz, radar.pulse_rate_hz, window_s=self.window_s, hop_s=self.hop_s)
+
+    @property
+    def axes(self) -> dict[str, float]:
+        """Extent of every image in seconds, hertz and decibels, and its native grid, as axes.json holds them."""
+        return image_axes(self.grid, db_min=DB_MIN, db_max=DB_MAX)
+
+    @property
+    def shown_s(self) -> float:
+        """Seconds that an image needs: its window, and what the last transform takes beyond it."""
+        return max(self.window_s, self.grid.samples / self.grid.pulse_rate_hz)

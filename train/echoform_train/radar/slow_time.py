@@ -1,0 +1,146 @@
+"""Slow-time samples of measured recordings: range gate, clutter removal, and the Doppler of the walking body.
+
+Every stored array becomes samples [R, T] of R receivers, whose phases are those of the simulator: positive Doppler
+comes nearer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.constants import speed_of_light
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import butter, sosfiltfilt
+
+from echoform_train.radar.range_gate import gate_body, range_profiles, track_range
+from echoform_train.radar.spectrogram_images import SpectrogramGrid
+from echoform_train.radar.stft import stft
+from echoform_train.radar.stored_samples import SampleFormat, checked_samples, ordered_axes
+
+ComplexArray = NDArray[np.complex64]
+Clutter = Literal["none", "mean", "highpass"]
+
+SLOWEST_BODY_MPS = 0.3
+FASTEST_BODY_MPS = 3.0
+"""Range of radial speeds in which a walking body is searched."""
+
+HIGHPASS_ORDER = 4
+
+GAP_S = 0.01
+"""Length of a stretch of zeros from which samples count as lost."""
+
+_BLOCK_PULSES = 2**14
+
+
+def slow_time(array: NDArray[Any], form: SampleFormat, *, clutter: Clutter, cutoff_hz: float) -> ComplexArray:
+    """Slow-time samples of a recording.
+
+    A cube goes through range profiles, clutter removal in each range bin, and the coherent sum over the bins around the
+    tracked body (see `range_gate`). Its amplitudes are then multiplied by the squared range of the body, as those of
+    simulated walkers are, so that a walker keeps one level.
+
+    Args:
+        array: As the file holds it. Axes of length 1 that the format does not name are dropped.
+        form: Meaning of its axes.
+        clutter: What is removed, see `remove_clutter`.
+        cutoff_hz: Of clutter "highpass".
+
+    Returns:
+        complex64 [R, T] at the pulse rate, in the unit of the file; of cubes, times square metres.
+
+    Raises:
+        ValueError: If the array does not fit the format, is real where it must be complex, holds NaN, infinity or a
+            gap of zeros, or its frames leave gaps.
+    """
+    ordered = ordered_axes(array, form)  # [R, T] or [R, T, samples]
+    if not form.is_cube:
+        iq = checked_samples(ordered, form)
+        _refuse_gaps((iq != 0).any(axis=0), form.pulse_rate_hz)
+        return remove_clutter(iq, form.pulse_rate_hz, clutter, cutoff_hz)
+    assert form.bandwidth_hz is not None
+    bin_m = speed_of_light / (2 * form.bandwidth_hz)
+    profiles = np.stack([_profiles(receiver, form) for receiver in ordered])  # [R, T, bins]
+    # All receivers share the track of the body, which is found before clutter removal can weaken it.
+    _refuse_gaps((profiles != 0).any(axis=(0, 2)), form.pulse_rate_hz)
+    track_m = track_range(profiles, bin_m, form.pulse_rate_hz)
+    cleaned = (remove_clutter(one.T, form.pulse_rate_hz, clutter, cutoff_hz).T for one in profiles)
+    return np.stack([gate_body(one, track_m, bin_m) for one in cleaned]) * np.square(track_m).astype(np.float32)
+
+
+def remove_clutter(iq: ComplexArray, pulse_rate_hz: float, clutter: Clutter, cutoff_hz: float) -> ComplexArray:
+    """Remove the echo of what stands still.
+
+    "mean" subtracts the mean over the recording, which removes what does not move at all. "highpass" also removes what
+    moves slowly, such as doors and curtains: a Butterworth high-pass of order 4 runs forward and backward, which keeps
+    phases. Its gain at Doppler f is 1 / (1 + (tan(pi cutoff / rate) / tan(pi f / rate))^8), half at the cutoff.
+
+    Args:
+        iq: Complex samples [..., T].
+        pulse_rate_hz: Samples per second.
+        clutter: "none", "mean" or "highpass".
+        cutoff_hz: Of the high-pass.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ValueError: If the cutoff is not between 0 and half the pulse rate, or there are too few samples to filter.
+    """
+    if clutter == "none":
+        return iq
+    if clutter == "mean":
+        return iq - iq.mean(axis=-1, keepdims=True)
+    if not 0 < cutoff_hz < pulse_rate_hz / 2:
+        raise ValueError(f"the cutoff must be between 0 and half the pulse rate, {pulse_rate_hz / 2}, got {cutoff_hz}")
+    sections = butter(HIGHPASS_ORDER, cutoff_hz, "highpass", fs=pulse_rate_hz, output="sos")
+    # The ends are extended by mirroring for as long as the filter rings.
+    ends = min(iq.shape[-1] - 1, round(3 * pulse_rate_hz / cutoff_hz))
+    return np.asarray(sosfiltfilt(sections, iq, axis=-1, padlen=ends)).astype(np.complex64)
+
+
+def body_doppler_hz(iq: ComplexArray, grid: SpectrogramGrid) -> float:
+    """Doppler of the walking body's torso in hertz.
+
+    The mean power spectrum, smoothed over 0.25 m/s, has its peak among radial speeds of 0.3 to 3 m/s to either side;
+    the result is the mean Doppler of the power within 0.6 m/s of that peak. In 3 s of simulated walkers the error is
+    0.04 m/s (RMS).
+
+    Args:
+        iq: Complex samples [R, T], whose power is summed over the receivers.
+        grid: Gives carrier, pulse rate and the length of the transform.
+    """
+    wavelength_m = speed_of_light / grid.carrier_hz
+    # Mean power spectrum over time and receivers, without the speeds of what stands still.
+    power = np.zeros(grid.window)
+    for receiver in iq:
+        frames = stft(receiver, window=grid.window, hop=max(1, grid.window // 4))
+        power += (frames.real**2 + frames.imag**2).mean(axis=1)
+    doppler_hz = (np.arange(grid.window) - grid.window // 2) * grid.bin_hz
+    speed_mps = np.abs(doppler_hz) * wavelength_m / 2
+    walking = (speed_mps >= SLOWEST_BODY_MPS) & (speed_mps <= FASTEST_BODY_MPS)
+    moving = np.where(speed_mps >= SLOWEST_BODY_MPS, power, 0)
+    smooth = gaussian_filter1d(moving, 0.25 / (grid.bin_hz * wavelength_m / 2), mode="wrap")
+    peak_hz = doppler_hz[np.where(walking, smooth, -1).argmax()]
+    near = np.where(np.abs(doppler_hz - peak_hz) * wavelength_m / 2 <= 0.6, moving, 0)
+    return float(near @ doppler_hz / near.sum()) if near.any() else float(peak_hz)
+
+
+def _refuse_gaps(alive: NDArray[np.bool_], pulse_rate_hz: float) -> None:
+    """Raise if nothing but zeros was stored for GAP_S or longer; `alive` says which of [T] samples are not zero."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], ~alive, [False]])))
+    for start, end in edges.reshape(-1, 2).tolist():
+        if end - start >= max(2, GAP_S * pulse_rate_hz):
+            raise ValueError(
+                f"a recording must have no gaps, from {start / pulse_rate_hz:.3f} to {end / pulse_rate_hz:.3f} s it "
+                "holds only zeros; cut it into two"
+            )
+
+
+def _profiles(cube: NDArray[Any], form: SampleFormat) -> ComplexArray:
+    """Range profiles [T, bins] of one receiver's cube [T, samples]."""
+    starts = range(0, len(cube), _BLOCK_PULSES)
+    # In blocks, so that a memory-mapped file is read once and never held whole.
+    blocks = (checked_samples(cube[start : start + _BLOCK_PULSES], form, first_pulse=start) for start in starts)
+    return np.concatenate([range_profiles(block) for block in blocks])

@@ -1,0 +1,150 @@
+"""Arrays that radars store: the meaning of their axes, and their samples in one order, checked to be complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+AXES = ("time", "frames", "chirps", "samples", "receivers", "iq")
+"""Names that the axes of a stored array can have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleFormat:
+    """Meaning of the axes and samples of a file."""
+
+    axes: tuple[str, ...]
+    """Names of AXES, in the order of the array: `time` for I/Q; `chirps` and `samples` for an FMCW cube, and `frames`
+    where chirps are grouped; `receivers` where there are several channels; `iq` where I and Q are two real numbers
+    along an axis of length 2."""
+    pulse_rate_hz: float
+    """Samples of I/Q per second; of a cube, chirps per second within a frame."""
+    frame_rate_hz: float | None = None
+    """Frames per second; must equal the pulse rate divided by the chirps per frame."""
+    receiver: int | Literal["mean"] | None = None
+    """Channel to use, 1 is the first; "mean" averages the power of all channels' spectrograms."""
+    bandwidth_hz: float | None = None
+    """Bandwidth swept while the samples of a chirp are taken."""
+    conjugate: bool = False
+    """Conjugate the complex samples first, for radars whose Q has the other sign."""
+
+    def __post_init__(self) -> None:
+        given = f"got {','.join(self.axes)}"
+        if len(set(self.axes)) < len(self.axes) or not set(self.axes) <= set(AXES):
+            raise ValueError(f"axes must each be one of {', '.join(AXES)}, none twice, {given}")
+        if ("time" in self.axes) == ("chirps" in self.axes) or ("chirps" in self.axes) != ("samples" in self.axes):
+            raise ValueError(f"axes must hold either time (I/Q) or chirps and samples (an FMCW cube), {given}")
+        if "frames" in self.axes and "chirps" not in self.axes:
+            raise ValueError(f"the axis frames must go with chirps, {given}")
+        for name, needed in (("frame_rate_hz", "frames"), ("receiver", "receivers"), ("bandwidth_hz", "samples")):
+            if (getattr(self, name) is not None) != (needed in self.axes):
+                raise ValueError(
+                    f"{name} must be given if and only if there is an axis {needed}, got {getattr(self, name)} with "
+                    f"axes {','.join(self.axes)}"
+                )
+        for name in ("pulse_rate_hz", "frame_rate_hz", "bandwidth_hz"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        if isinstance(self.receiver, int) and self.receiver < 1:
+            raise ValueError(f"receiver must be 1 for the first, 2 for the second ..., got {self.receiver}")
+
+    @property
+    def is_cube(self) -> bool:
+        """Whether this is an FMCW cube, whose ranges have to be resolved first."""
+        return "samples" in self.axes
+
+
+def ordered_axes(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
+    """Put the axes of a stored array in one order.
+
+    Args:
+        array: As the file holds it; axes of length 1 that the format does not name are dropped.
+        form: Meaning of its axes.
+
+    Returns:
+        [R, T] for I/Q or [R, T, samples] for a cube, where T counts all chirps, and R is the number of receivers. If
+        the format has an axis `iq`, it comes last, with length 2.
+
+    Raises:
+        ValueError: If the array does not fit the format.
+    """
+    shape = " x ".join(map(str, array.shape))
+    unnamed = array.ndim - len(form.axes)
+    # MATLAB adds axes of length 1; which of them are dropped makes no difference to the samples.
+    if unnamed > 0 and array.squeeze().ndim <= len(form.axes) <= array.ndim:
+        singles = [axis for axis, length in enumerate(array.shape) if length == 1]
+        array = array.squeeze(axis=tuple(singles[-unnamed:]))
+    if array.ndim != len(form.axes):
+        raise ValueError(f"the array must have {len(form.axes)} axes ({', '.join(form.axes)}), it is {shape}")
+    lengths = dict(zip(form.axes, array.shape, strict=True))
+    if lengths.get("iq", 2) != 2:
+        raise ValueError(f"the axis iq must have length 2, I and Q, it has {lengths['iq']} of {shape}")
+    if isinstance(form.receiver, int) and form.receiver > lengths["receivers"]:
+        raise ValueError(f"receiver must be in 1..{lengths['receivers']}, got {form.receiver}")
+    if form.frame_rate_hz is not None:
+        _check_frames(lengths["chirps"], form.frame_rate_hz, form.pulse_rate_hz)
+    # Frames before their chirps, so that both become one axis of time.
+    order = [name for name in ("receivers", "frames", "chirps", "time", "samples", "iq") if name in form.axes]
+    array = array.transpose([form.axes.index(name) for name in order])
+    if "receivers" not in form.axes:
+        array = array[None]
+    elif isinstance(form.receiver, int):
+        array = array[form.receiver - 1][None]
+    if "frames" in form.axes:
+        array = array.reshape(len(array), -1, *array.shape[3:])
+    return array
+
+
+def _check_frames(chirps: int, frame_rate_hz: float, pulse_rate_hz: float) -> None:
+    if abs(chirps * frame_rate_hz / pulse_rate_hz - 1) > 1e-3:
+        raise ValueError(
+            f"frames must follow one another without gaps, {chirps} chirps at {pulse_rate_hz:g} Hz take "
+            f"{1e3 * chirps / pulse_rate_hz:.3g} ms of {1e3 / frame_rate_hz:.3g} ms: the Fourier transform needs "
+            "evenly spaced chirps"
+        )
+
+
+def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 0) -> Any:
+    """Samples as numbers to compute with.
+
+    Args:
+        array: What `ordered_axes` returns, or for a cube the pulses [T, samples] of one receiver.
+        form: Meaning of its axes.
+        first_pulse: Index of the array's first pulse in the recording, for error messages.
+
+    Returns:
+        Finite complex64 samples, or float32 for a cube of real samples; without the axis `iq`.
+
+    Raises:
+        ValueError: If samples are NaN or infinite, or real where they must be complex, or the other way round.
+    """
+    if "iq" in form.axes:
+        if np.iscomplexobj(array):
+            raise ValueError(f"an array with an axis iq must be real, its dtype is {array.dtype}")
+        pairs = np.empty(array.shape[:-1], np.complex64)
+        pairs.real, pairs.imag = array[..., 0], array[..., 1]
+        array = pairs
+    elif np.iscomplexobj(array):
+        array = array.astype(np.complex64)
+    elif form.is_cube:
+        if form.conjugate:
+            raise ValueError(f"conjugate must go with complex samples, they are {array.dtype}")
+        array = array.astype(np.float32)
+    else:
+        raise ValueError(
+            "I/Q samples must be complex, or I and Q along an axis iq, as only both show the direction of a motion; "
+            f"they are {array.dtype}"
+        )
+    bad = ~np.isfinite(array)
+    if bad.any():
+        time_axis = 0 if form.is_cube else 1
+        first = int(np.argwhere(bad)[0][time_axis]) + first_pulse
+        raise ValueError(
+            f"samples must be finite, {int(bad.sum())} are NaN or infinite, the first at "
+            f"{first / form.pulse_rate_hz:.3f} s"
+        )
+    return np.conj(array) if form.conjugate else array
