@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
-from huggingface_hub.utils import httpx
+from huggingface_hub.errors import RevisionNotFoundError
 
 from echoform.code_files import versions_of
 from echoform.hub_card import CARD, card_of_model, merge_card
+from echoform.hub_retry import Refused, retry
 
 RepoType = Literal["model", "dataset"]
-Result = TypeVar("Result")
 
 _AT_ROOT = ("model_index.json", CARD, "facts.json", "scores.json", "fingerprint.json")
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _DATA = (".md", ".json", ".jsonl", ".parquet", ".png", ".tif", ".tiff")
-
-_PASSING = (408, 412, 429, 500, 502, 503, 504)
-"""HTTP status codes of failures that pass; 412 means that somebody else committed at the same time."""
-
-logger = logging.getLogger(__name__)
 
 
 class PushError(RuntimeError):
@@ -47,11 +39,7 @@ class PushError(RuntimeError):
         self.reason = reason
 
 
-class _Refused(Exception):
-    """Why trying again would not help."""
-
-
-class _IsPublic(_Refused):
+class _IsPublic(Refused):
     """The repository is public already, but the push was to be private."""
 
 
@@ -104,6 +92,7 @@ def push_folder(
     target = _Target(HfApi(token=token), repo_id, private, revision, repo_type)
 
     def attempt() -> str:
+        # A retry starts from the newest commit, because somebody else may have pushed meanwhile.
         full_id, head = target.open()
         contents: dict[str, Path | bytes] = {path.as_posix(): folder / path for path in files}
         if CARD in contents:
@@ -111,8 +100,9 @@ def push_folder(
         return target.commit(full_id, head, contents, title, create_pr)
 
     try:
-        return _retry(attempt, attempts, first_wait_s)
-    except _Refused as refused:
+        return retry(attempt, attempts, first_wait_s)
+    except Refused as refused:
+        # The sentence ends with what the user can do now.
         if what_continues is None and repo_type == "dataset":
             what_continues = "nothing there has changed, and the same command tries again"
         elif what_continues is None:
@@ -162,10 +152,12 @@ def push_model(
     """
     target = _Target(HfApi(token=token), repo_id, private, revision, "model")
     title = commit_message or f"Upload {type(model).__name__}"
-    loading = {name: value for name, value in {"revision": revision, "variant": variant}.items() if value}
+    # The card's snippet has to name a branch or variant, to load what is pushed here.
+    loading = {name: value for name, value in (("revision", revision), ("variant", variant)) if value}
     saving: dict[str, Any] = {"safe_serialization": safe_serialization, "variant": variant}
     saving |= {} if max_shard_size is None else {"max_shard_size": max_shard_size}
 
+    # Saved once, outside the retries; what is uploaded is everything that was saved.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model.save_pretrained(folder, **saving)
@@ -176,19 +168,18 @@ def push_model(
             contents: dict[str, Path | bytes] = {
                 PurePosixPath(subfolder or "", path.relative_to(folder).as_posix()).as_posix(): path for path in files
             }
+            # A card that is there stays; in a subfolder a README is no card.
             if subfolder is None and CARD not in _names_in(head):
-                contents |= card_of_model(
-                    model, full_id, {name: value for name, value in loading.items() if value}, token
-                )
+                contents = card_of_model(model, full_id, loading, token) | contents
             return target.commit(full_id, head, contents, title, create_pr)
 
         try:
-            return _retry(attempt, attempts=3, first_wait_s=2.0)
+            return retry(attempt, attempts=3, first_wait_s=2.0)
         except _IsPublic as refused:
             raise ValueError(
                 f"private needs a new repository or one that is private already, got {repo_id}"
             ) from refused
-        except _Refused as refused:
+        except Refused as refused:
             raise PushError(
                 f"nothing was pushed to {repo_id}: {refused}; nothing there has changed", str(refused)
             ) from refused
@@ -222,18 +213,20 @@ def check_access(
     api = HfApi(token=token)
 
     def attempt() -> str:
+        # The token's user and organisations are the namespaces that it may write to.
         who = api.whoami()
         writable = {who["name"], *(organisation["name"] for organisation in who.get("orgs", []))}
         namespace = repo_id.partition("/")[0] if "/" in repo_id else who["name"]
         if namespace not in writable:
-            raise _Refused(f"the token is of {who['name']}, who cannot write under {namespace}/")
+            raise Refused(f"the token is of {who['name']}, who cannot write under {namespace}/")
         if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            raise _Refused("the token may only read; make one that may write")
+            raise Refused("the token may only read; make one that may write")
+        # Making the repository shows the rest, such as a name that the Hub does not allow.
         return _Target(api, repo_id, private, None, repo_type).make()
 
     try:
-        return _retry(attempt, attempts, first_wait_s)
-    except _Refused as refused:
+        return retry(attempt, attempts, first_wait_s)
+    except Refused as refused:
         raise PushError(f"nothing can be pushed to {repo_id}: {refused}", str(refused)) from refused
 
 
@@ -329,7 +322,7 @@ class _Target:
                 repo_type=self.repo_type,
             )
         except ValueError as error:  # the Hub checks a card's metadata before anything is uploaded
-            raise _Refused(" ".join(str(error).split())) from error
+            raise Refused(" ".join(str(error).split())) from error
         return commit.pr_url or commit.commit_url
 
 
@@ -371,47 +364,4 @@ def _merged_card(target: _Target, card: Path, full_id: str, head: Any) -> bytes:
     try:
         return merge_card(card.read_text(encoding="utf-8"), existing).encode()
     except ValueError as error:
-        raise _Refused(str(error)) from error
-
-
-def _retry(attempt: Callable[[], Result], attempts: int, first_wait_s: float) -> Result:
-    """Try until it works; raises `_Refused` with the reason when trying again does not help, or did not."""
-    for number in range(1, attempts + 1):
-        try:
-            return attempt()
-        except (httpx.HTTPError, OfflineModeIsEnabled, RuntimeError) as error:
-            # An upload that failed in a thread comes as a RuntimeError around its cause.
-            cause = error.__cause__ if isinstance(error, RuntimeError) else error
-            if not isinstance(cause, (httpx.HTTPError, OfflineModeIsEnabled)):
-                raise
-            reason = _reason(cause)
-            if number == attempts or not _may_pass(cause):
-                raise _Refused(reason) from error
-            wait_s = first_wait_s * 2 ** (number - 1)
-            logger.warning("%s; trying again in %g s", reason, wait_s)
-            time.sleep(wait_s)
-    raise ValueError(f"attempts must be at least 1, got {attempts}")
-
-
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _PASSING
-    return isinstance(error, httpx.HTTPError)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set"
-    if not isinstance(error, HfHubHTTPError):
-        return f"the connection to the Hub failed ({type(error).__name__}: {error})"
-    status, request = error.response.status_code, error.response.request
-    answer = error.server_message or error.response.reason_phrase
-    reasons = {
-        401: f"the Hub does not accept the token ({answer}), log in with `hf auth login` or set HF_TOKEN",
-        403: f"the token may not write there ({answer})",
-        404: f"the Hub knows no such repository or revision ({answer})",
-        412: "somebody else kept committing at the same time",
-        413: f"the Hub has no room for it ({answer})",
-        507: f"the Hub has no room for it ({answer})",
-    }
-    return reasons.get(status, f"the Hub answered {status} ({answer}) to {request.method} {request.url.path}")
+        raise Refused(str(error)) from error

@@ -50,6 +50,7 @@ def merge_card(new: str, existing: str) -> str:
     Raises:
         ValueError: If a YAML block is no mapping.
     """
+    # A text whose hash is the recorded one was not edited since echoform wrote it.
     metadata, text = _split(new)
     old_metadata, old_text = _split(existing)
     printed_by_us = old_metadata.get(PRINTED) == _hash(old_text)

@@ -185,6 +185,7 @@ class ConvAutoencoderPipeline(SelfContainedPipeline):
                 decoded.append(self._to_pixels(made))
                 progress_bar.update()
         self.maybe_free_model_hooks()
+        # PSNR is measured before rounding, against the images as the model saw them.
         reconstructions = torch.cat(decoded)
         errors = (reconstructions - pixels).square().flatten(1).mean(dim=1).tolist()
         psnr_db = [math.inf if error == 0 else -10 * math.log10(error) for error in errors]

@@ -204,6 +204,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
             originals = [self.read(image) for image in batch]
             in_range = [self._in_range(original) for original in originals]
             latents.append(self._encode(in_range))
+            # Errors are those of readings in range; readings outside are only counted.
             out_of_range += [int((a != b).sum()) for a, b in zip(originals, in_range, strict=True)]
             readings += sum(int((original != 0).sum()) for original in originals)
             decoded = self._decode(latents[-1], [original.shape for original in originals])

@@ -259,7 +259,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
                 pixels.append(self.decode(latents).cpu())
         self.maybe_free_model_hooks()
 
-        # 3. Pixels become what the caller asked for.
+        # 3. Pixels take the form that `output_type` names.
         images = self.postprocess(torch.cat(pixels), output_type)
         if not return_dict:
             return (images,)
@@ -372,6 +372,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
                 name: torch.cat([values, torch.full_like(values, self.unet.null_conditions[name])])
                 for name, values in conditions.items()
             }
+        # Some schedulers draw noise in every step and take generators for it.
         stochastic = "generator" in inspect.signature(self.scheduler.step).parameters
         step_settings = {"generator": generators} if stochastic else {}
         labels = {"user_embeds": user_embeds, "conditions": conditions, "return_dict": False}

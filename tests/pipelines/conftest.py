@@ -1,4 +1,4 @@
-"""A tiny pipeline of real parts: 16x16 pictures of three people, 8x8 latents, random weights."""
+"""A tiny pipeline of real parts: 16x16 images of three users, 8x8 latents, random weights."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_at_whole_width_every_layer_has_torchvisions_shape(name: str):
 
 
 @pytest.mark.parametrize(("data_range", "channels"), [("unit", 3), ("symmetric", 3), ("unit", 1), ("imagenet", 1)])
-def test_other_ranges_and_grey_give_what_torchvision_makes_of_the_same_picture(data_range: str, channels: int):
+def test_other_ranges_and_grey_give_what_torchvision_makes_of_the_same_image(data_range: str, channels: int):
     features, model = of_vgg("vgg13"), like_vgg("vgg13", in_channels=channels, data_range=data_range)
     copy_features(features.state_dict(), model)
     pixels = torch.rand(1, channels, 32, 32)
@@ -145,7 +145,7 @@ def test_every_parameter_learns_and_saving_and_loading_keeps_every_bit(upsamplin
     loss = output.sample.square().mean() + (0 if output.log_variance is None else output.log_variance.mean())
     loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
-    if settings.get("batch_norm", True):  # else the units of a few weights may all be off in these few pictures
+    if settings.get("batch_norm", True):  # else the units of a few weights may all be off in these few images
         assert [name for name, p in model.named_parameters() if p.ndim > 1 and not (p.grad != 0).any()] == []  # pyright: ignore[reportOptionalOperand]
     model.eval().save_pretrained(tmp_path)
     again = ConvAutoencoder.from_pretrained(tmp_path)

@@ -16,8 +16,8 @@ from echoform import DepthAutoencoder, DepthEncoder, SemanticEncoder, create_sem
 from echoform.depth_autoencoder import filled, from_cosines, to_cosines
 from echoform.depth_sizes import COSINE_SIZES, SIZES
 from echoform.transformers_depth_encoder import DepthEncoderModel, save_for_transformers
-from strangers import UNINSTALLED, run_alone
 from tiny_depth import tiny_autoencoder, tiny_depth_pipeline
+from without_echoform import UNINSTALLED, run_alone
 
 
 def cosine(**settings: Any) -> DepthAutoencoder:
@@ -192,7 +192,7 @@ def test_the_encoder_alone_is_the_encoder_through_every_door(tmp_path: Path):
     torch.testing.assert_close(to_cosines(pixels, 16), expected)
 
 
-STRANGER = f"""{UNINSTALLED}
+WITHOUT_ECHOFORM = f"""{UNINSTALLED}
 import torch
 from diffusers import AutoModel, DiffusionPipeline
 import transformers
@@ -223,7 +223,7 @@ def test_it_loads_where_echoform_is_not_installed(tmp_path: Path):
     model.encoder.register_to_config(depth_range_mm={"min": 300.0, "max": 5000.0}, units_per_mm=1.0)
     model.encoder.save_pretrained(tmp_path / "encoder")
     save_for_transformers(model.encoder, tmp_path / "transformers")
-    run_alone(STRANGER, tmp_path)
+    run_alone(WITHOUT_ECHOFORM, tmp_path)
 
 
 def test_frozen_stages_stay_and_the_others_learn(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The lone encoder as strangers meet it: by diffusers and by transformers; from disk, from a Hub, and saved again."""
+"""The lone encoder without echoform: by diffusers and by transformers; from disk, from a Hub, and saved again."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from code_names import travelling_name, travelling_stem
 from echoform import DepthAutoencoder, depth_autoencoder, pipeline_depth_autoencoder, transformers_depth_encoder
 from echoform.transformers_depth_encoder import DepthFeatureExtractionPipeline, save_for_transformers
 from hub_server import Hub
-from strangers import UNINSTALLED, run_alone
 from tiny_depth import tiny_autoencoder, tiny_depth_pipeline
+from without_echoform import UNINSTALLED, run_alone
 
 FACTS: dict[str, Any] = {
     "depth_range_mm": {"min": 300.0, "max": 5000.0},
@@ -25,7 +25,7 @@ FACTS: dict[str, Any] = {
     "invalid_values": {"0": "no reading", "65535": "too far"},
 }
 
-STRANGER = f"""{UNINSTALLED}
+WITHOUT_ECHOFORM = f"""{UNINSTALLED}
 import numpy as np, torch
 
 def same(found, expected):
@@ -87,7 +87,7 @@ else:
     raise AssertionError("code ran that nobody trusted")
 assert "echoform" not in sys.modules
 """
-    assert "not expected" not in run_alone(STRANGER + script, tmp_path).stderr
+    assert "not expected" not in run_alone(WITHOUT_ECHOFORM + script, tmp_path).stderr
     assert (tmp_path / "again/config.json").read_bytes() == (tmp_path / "lone/config.json").read_bytes()
     for folder in ("again", "taken out"):
         code = (tmp_path / folder / travelling_name(depth_autoencoder)).read_bytes()
@@ -153,7 +153,7 @@ else:
     raise AssertionError("8 bits were taken for depth")
 assert "echoform" not in sys.modules
 """
-    run_alone(STRANGER + script, tmp_path)
+    run_alone(WITHOUT_ECHOFORM + script, tmp_path)
     for module in (depth_autoencoder, pipeline_depth_autoencoder, transformers_depth_encoder):
         code = Path(str(module.__file__))
         assert (tmp_path / "again" / code.name).read_bytes() == code.read_bytes()

@@ -1,4 +1,4 @@
-"""The exported depth folder as strangers meet it: from disk and from a Hub, in processes of their own."""
+"""The exported depth folder without echoform: from disk and from a Hub, in fresh processes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 from code_names import travelling_name, travelling_stem
 from echoform import DepthAutoencoderPipeline, depth_autoencoder, pipeline_depth_autoencoder
 from hub_server import Hub
-from strangers import UNINSTALLED, run_alone
 from tiny_depth import tiny_depth_pipeline
+from without_echoform import UNINSTALLED, run_alone
 
 OPEN = """
 import numpy as np
@@ -58,7 +58,9 @@ def test_the_folder_names_and_holds_its_code(folder: Path):
     assert not list(folder.rglob("*.bin"))
 
 
-def test_strangers_load_it_from_disk_from_the_hub_and_from_what_they_saved(folder: Path, tmp_path: Path, hub: Hub):
+def test_it_loads_without_echoform_from_disk_from_the_hub_and_from_what_was_saved_again(
+    folder: Path, tmp_path: Path, hub: Hub
+):
     repo_id = hub.repo_id("depth")
     DepthAutoencoderPipeline.from_pretrained(folder).push_to_hub(repo_id)
     assert set(hub.files(repo_id)) >= {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}

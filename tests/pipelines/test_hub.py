@@ -249,7 +249,7 @@ def test_the_pipeline_pushes_once_with_a_card_whose_snippet_runs(
 def test_the_pipeline_s_own_push_tries_again_and_says_in_one_sentence_what_it_cannot_do(
     hub: Hub, make_pipeline: Callable[..., VQLDMDopplerPipeline], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("echoform.hub.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("echoform.hub_retry.time.sleep", lambda seconds: None)
     repo_id = hub.repo_id("patient")
     hub.fail("/commit/", status=500, times=2)
     make_pipeline().push_to_hub(repo_id)

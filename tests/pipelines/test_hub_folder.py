@@ -1,4 +1,4 @@
-"""The exported folder as strangers meet it, in processes of their own; from the Hub in test_hub_loading."""
+"""The exported folder without echoform, in fresh processes; from the Hub in test_hub_loading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from code_names import travelling_name, travelling_stem
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
 from echoform import pipeline_vq_ldm_doppler as pipeline_file
 from echoform import unet_doppler as unet_file
-from strangers import UNINSTALLED, run_alone
+from without_echoform import UNINSTALLED, run_alone
 
 GENERATE = """
 def pixels(pipe):

@@ -20,7 +20,7 @@ from echoform import (
     pipeline_vq_ldm_doppler,
 )
 from hub_server import Hub
-from strangers import UNINSTALLED, run_alone
+from without_echoform import UNINSTALLED, run_alone
 
 PREAMBLE = """
 import json, os, sys
@@ -105,9 +105,9 @@ from huggingface_hub import snapshot_download
 told["installed"] = pixels(VQLDMDopplerPipeline.from_pretrained(repo)).shape
 told["half"] = pixels(VQLDMDopplerPipeline.from_pretrained(repo, variant="fp16", cache_dir="half")).shape
 # Given an id, DiffusionPipeline asks the Hub for the commit of the code even where all of it is cached.
-stranger = DiffusionPipeline.from_pretrained(snapshot_download(repo), trust_remote_code=True)
-told["stranger"] = pixels(stranger).shape
-told["module"] = type(stranger).__module__
+travelled = DiffusionPipeline.from_pretrained(snapshot_download(repo), trust_remote_code=True)
+told["travelled"] = pixels(travelled).shape
+told["module"] = type(travelled).__module__
 """
 
 
@@ -132,7 +132,7 @@ def tiny_depth_pipeline() -> DepthAutoencoderPipeline:
     return DepthAutoencoderPipeline(autoencoder.eval(), {"min": 300.0, "max": 5000.0})
 
 
-def test_strangers_load_save_push_and_load_again_and_several_pipelines_live_in_one_process(
+def test_without_echoform_pipelines_load_save_push_and_load_again_and_several_live_in_one_process(
     hub: Hub,
     make_pipeline: Callable[..., VQLDMDopplerPipeline],
     make_unet: Callable[..., DopplerUNet2DModel],
@@ -203,6 +203,6 @@ def test_the_installed_class_loads_revisions_variants_and_dtypes_without_trust_a
 
     hub.requests.clear()
     told = told_by(OFFLINE, tmp_path, {"repo": repo}, HF_HUB_OFFLINE="1")
-    assert told["installed"] == told["half"] == told["stranger"] == [1, 16, 16, 1]
+    assert told["installed"] == told["half"] == told["travelled"] == [1, 16, 16, 1]
     assert told["module"] == f"diffusers_modules.local.{travelling_stem(pipeline_vq_ldm_doppler)}"
     assert hub.requests == []

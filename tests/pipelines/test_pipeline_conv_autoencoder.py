@@ -1,4 +1,4 @@
-"""The convolutional autoencoder's pipeline: pictures in every form, walks, random ones, and strangers who load it."""
+"""The convolutional autoencoder's pipeline: images in every form, walks, random ones, and loading without echoform."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image
 
 from echoform import ConvAutoencoderPipeline
 from hub_server import Hub
-from strangers import UNINSTALLED, run_alone
 from tiny_conv import tiny_conv_autoencoder, tiny_conv_pipeline
+from without_echoform import UNINSTALLED, run_alone
 
 STATISTICS: dict[str, Any] = {
     "latent_mean": {str(channel): 0.1 * channel for channel in range(12)},
@@ -25,40 +25,40 @@ VARIATIONAL: dict[str, Any] = {"variational": True, "latent_channels": 4, "upsam
 
 
 @pytest.fixture
-def picture() -> Image.Image:
+def image() -> Image.Image:
     """RGB, 16x16."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8))
 
 
-def test_one_picture_gives_the_same_in_every_form(picture: Image.Image, tmp_path: Path):
+def test_one_image_gives_the_same_in_every_form(image: Image.Image, tmp_path: Path):
     pipeline = tiny_conv_pipeline()
-    picture.save(tmp_path / "picture.png")
-    pixels = np.asarray(picture).astype(np.float32) / 255
+    image.save(tmp_path / "image.png")
+    pixels = np.asarray(image).astype(np.float32) / 255
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)
-    first = pipeline(picture, output_type="pt")
-    path = tmp_path / "picture.png"
-    forms: list[Any] = [str(path), path, pixels, tensor, pixels[None], tensor[None], [picture], [tensor]]
+    first = pipeline(image, output_type="pt")
+    path = tmp_path / "image.png"
+    forms: list[Any] = [str(path), path, pixels, tensor, pixels[None], tensor[None], [image], [tensor]]
     for form in forms:
         again = pipeline.reconstruct(form, output_type="pt")
         assert torch.equal(again.images, first.images) and torch.equal(again.latents, first.latents)
         assert torch.equal(pipeline.encode(form), first.latents)
 
 
-def test_the_error_is_that_of_the_output_and_the_model_is_run_as_it_is(picture: Image.Image):
+def test_the_error_is_that_of_the_output_and_the_model_is_run_as_it_is(image: Image.Image):
     pipeline = tiny_conv_pipeline(data_range="symmetric", output_activation="tanh")
     model = pipeline.autoencoder
-    target = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+    target = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
         expected = (model(2 * target - 1).sample + 1) / 2
-    output = pipeline(picture, output_type="pt")
+    output = pipeline(image, output_type="pt")
     torch.testing.assert_close(output.images, expected, rtol=0, atol=1e-6)
     mse = float((expected - target).square().mean())
     assert output.psnr_db == pytest.approx([10 * math.log10(1 / mse)], rel=1e-4)
-    as_np = pipeline(picture, output_type="np").images
+    as_np = pipeline(image, output_type="np").images
     assert as_np.shape == (1, 16, 16, 3) and np.array_equal(as_np[0], output.images[0].permute(1, 2, 0).numpy())
-    painted = pipeline(picture).images[0]
+    painted = pipeline(image).images[0]
     assert np.array_equal(np.asarray(painted), (255 * as_np[0]).round().astype(np.uint8))
-    images, latents = pipeline(picture, return_dict=False)
+    images, latents = pipeline(image, return_dict=False)
     assert images[0].size == (16, 16) and torch.equal(latents, output.latents)
 
 
@@ -73,7 +73,7 @@ def test_neither_batch_nor_mode_of_the_model_changes_a_latent():
     torch.testing.assert_close(one_by_one.images, together.images, rtol=0, atol=1e-5)
 
 
-def test_pictures_of_other_sizes_are_cut_about_their_centre_and_grey_becomes_rgb():
+def test_images_of_other_sizes_are_cut_about_their_centre_and_grey_becomes_rgb():
     pipeline = tiny_conv_pipeline()
     wide = np.zeros((32, 64, 3), np.uint8)
     wide[:, 16:48] = (200, 100, 50)  # the square about the centre
@@ -86,20 +86,20 @@ def test_pictures_of_other_sizes_are_cut_about_their_centre_and_grey_becomes_rgb
     assert torch.equal(seen[0], torch.arange(256.0).reshape(1, 16, 16).expand(3, -1, -1) / 255)
 
 
-def test_decoding_walking_and_sampling_know_the_latents_alone(picture: Image.Image):
+def test_decoding_walking_and_sampling_know_the_latents_alone(image: Image.Image):
     pipeline = tiny_conv_pipeline(**STATISTICS)
     model = pipeline.autoencoder
-    other = picture.rotate(90)
-    ends = pipeline.encode([picture, other])
-    walk = pipeline.interpolate(picture, other, steps=5, output_type="pt")
+    other = image.rotate(90)
+    ends = pipeline.encode([image, other])
+    walk = pipeline.interpolate(image, other, steps=5, output_type="pt")
     torch.testing.assert_close(walk.latents[[0, 4]], ends)
     torch.testing.assert_close(walk.latents[2], ends.mean(dim=0))
     with torch.no_grad():
         torch.testing.assert_close(walk.images, model.to_unit(model.decode(walk.latents).sample), rtol=0, atol=1e-6)
-    alone, whole = pipeline.decode(ends, output_type="pt").images, pipeline([picture, other], output_type="pt").images
+    alone, whole = pipeline.decode(ends, output_type="pt").images, pipeline([image, other], output_type="pt").images
     assert not torch.allclose(alone, whole, atol=1e-3)
     transposed = tiny_conv_pipeline(upsampling="transpose")
-    reconstructed = transposed(picture, output_type="pt")
+    reconstructed = transposed(image, output_type="pt")
     torch.testing.assert_close(transposed.decode(reconstructed.latents, output_type="pt").images, reconstructed.images)
 
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_done_is_refused_with_the_rule(call, reason: str):
         call(tiny_conv_pipeline())
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path):
+def test_a_file_that_is_no_image_is_named(tmp_path: Path):
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(ValueError, match=r"torn\.png: cannot be decoded"):
         tiny_conv_pipeline()(tmp_path / "torn.png")
@@ -179,7 +179,7 @@ def test_facts_that_do_not_fit_the_model_are_refused(facts: Any, reason: str):
         ConvAutoencoderPipeline(tiny_conv_autoencoder(), **facts)
 
 
-STRANGER = f"""{UNINSTALLED}
+WITHOUT_ECHOFORM = f"""{UNINSTALLED}
 import json, sys
 import numpy as np, torch
 from diffusers import DiffusionPipeline
@@ -187,36 +187,36 @@ from diffusers import DiffusionPipeline
 def made(source):
     pipe = DiffusionPipeline.from_pretrained(source, trust_remote_code=True)
     pipe.set_progress_bar_config(disable=True)
-    output = pipe("picture.png", output_type="pt")
+    output = pipe("image.png", output_type="pt")
     random = pipe.sample(2, torch.Generator().manual_seed(0), output_type="pt")
     return pipe, torch.cat([output.images, random.images])
 """
 
 
-def test_strangers_load_it_from_a_hub_save_it_and_push_it_again(picture: Image.Image, hub: Hub, tmp_path: Path):
+def test_without_echoform_it_is_loaded_from_a_hub_saved_and_pushed_again(image: Image.Image, hub: Hub, tmp_path: Path):
     pipelines = {"maps": tiny_conv_pipeline(**STATISTICS), "normal": tiny_conv_pipeline(**VARIATIONAL)}
-    picture.save(tmp_path / "picture.png")
+    image.save(tmp_path / "image.png")
     repos = {}
     for name, pipeline in pipelines.items():
         repos[name] = hub.repo_id(name)
         pipeline.push_to_hub(repos[name])
         assert [commit.title for commit in hub.commits(repos[name])].count("Upload ConvAutoencoderPipeline") == 1
         random = pipeline.sample(2, torch.Generator().manual_seed(0), output_type="pt").images
-        both = torch.cat([pipeline(picture, output_type="pt").images, random])
+        both = torch.cat([pipeline(image, output_type="pt").images, random])
         np.save(tmp_path / f"{name}.npy", both.numpy())
     again = hub.repo_id("again")
     script = f"""
 kept = {{}}
 for name, repo in {repos!r}.items():  # both in one process
-    kept[name], pictures = made(repo)
-    np.testing.assert_allclose(pictures, np.load(f"{{name}}.npy"), atol=1e-5)
+    kept[name], images = made(repo)
+    np.testing.assert_allclose(images, np.load(f"{{name}}.npy"), atol=1e-5)
 kept["maps"].push_to_hub({again!r})
 kept["normal"].save_pretrained("folder")
 for name, source in {{"maps": {again!r}, "normal": "folder"}}.items():
     np.testing.assert_allclose(made(source)[1], np.load(f"{{name}}.npy"), atol=1e-5)
 assert "echoform" not in sys.modules
 """
-    run_alone(STRANGER + script, tmp_path)
+    run_alone(WITHOUT_ECHOFORM + script, tmp_path)
     before, after = hub.files(repos["maps"]), hub.files(again)
     assert {name: after[name] for name in before if name != "README.md"} == {
         name: content for name, content in before.items() if name != "README.md"
@@ -224,8 +224,6 @@ assert "echoform" not in sys.modules
     installed = ConvAutoencoderPipeline.from_pretrained(repos["maps"])
     installed.set_progress_bar_config(disable=True)
     assert type(installed.autoencoder).__module__ == "echoform.conv_autoencoder"
-    np.testing.assert_allclose(
-        installed(picture, output_type="pt").images, np.load(tmp_path / "maps.npy")[:1], atol=1e-6
-    )
+    np.testing.assert_allclose(installed(image, output_type="pt").images, np.load(tmp_path / "maps.npy")[:1], atol=1e-6)
     index = json.loads(hub.files(repos["maps"])["model_index.json"])
     assert index["latent_std"] == STATISTICS["latent_std"]

@@ -152,29 +152,26 @@ def test_flow_stays_where_it_starts_when_the_velocity_is_zero(make_pipeline: Mak
     torch.testing.assert_close(latents, torch.randn(1, 4, 8, 8, generator=seeded(7)))
 
 
-def test_a_variation_starts_between_the_picture_and_noise(make_pipeline: MakePipeline, make_unet: Any):
+def test_a_variation_starts_between_the_image_and_noise(make_pipeline: MakePipeline, make_unet: Any):
     pipeline = make_pipeline(unet=predict_zero(make_unet()), scheduler=FlowMatchEulerDiscreteScheduler())
-    picture = torch.rand(1, 16, 16, generator=seeded(1))
-    settings = {"image": picture, "num_inference_steps": 4, "generator": [seeded(7)]}
+    image = torch.rand(1, 16, 16, generator=seeded(1))
+    settings = {"image": image, "num_inference_steps": 4, "generator": [seeded(7)]}
     latents = last_latents(pipeline, ["ID_1"], strength=0.5, **settings)
     pipeline.scheduler.set_timesteps(4)
     sigma = pipeline.scheduler.sigmas[2]
     assert 0 < sigma < 1
-    start, noise = pipeline.encode(2 * picture[None] - 1), torch.randn(1, 4, 8, 8, generator=seeded(7))
+    start, noise = pipeline.encode(2 * image[None] - 1), torch.randn(1, 4, 8, 8, generator=seeded(7))
     torch.testing.assert_close(latents, (1 - sigma) * start + sigma * noise)
 
 
 @pytest.mark.parametrize("scheduler", [scheduler for scheduler in DIFFUSION if scheduler is not PNDMScheduler])
-def test_a_weak_variation_is_nearer_to_its_picture(make_pipeline: MakePipeline, make_unet: Any, scheduler: Any):
+def test_a_weak_variation_is_nearer_to_its_image(make_pipeline: MakePipeline, make_unet: Any, scheduler: Any):
     pipeline = make_pipeline(unet=predict_zero(make_unet()))
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
-    picture = torch.rand(1, 16, 16, generator=seeded(1))
-    start = pipeline.encode(2 * picture[None] - 1)
+    image = torch.rand(1, 16, 16, generator=seeded(1))
+    start = pipeline.encode(2 * image[None] - 1)
     weak, strong = (
-        (
-            last_latents(pipeline, ["ID_1"], image=picture, strength=s, num_inference_steps=10, generator=seeded())
-            - start
-        )
+        (last_latents(pipeline, ["ID_1"], image=image, strength=s, num_inference_steps=10, generator=seeded()) - start)
         .square()
         .mean()
         for s in (0.1, 0.9)
@@ -182,22 +179,22 @@ def test_a_weak_variation_is_nearer_to_its_picture(make_pipeline: MakePipeline, 
     assert weak < 0.2 * strong
 
 
-def test_each_user_may_have_a_picture_of_its_own(make_pipeline: MakePipeline):
+def test_each_user_may_have_a_image_of_its_own(make_pipeline: MakePipeline):
     pipeline = make_pipeline()
-    pictures = list(torch.rand(2, 1, 16, 16, generator=seeded(1)))
+    images = list(torch.rand(2, 1, 16, 16, generator=seeded(1)))
     settings = {"num_inference_steps": 4, "strength": 0.25, "output_type": "pt"}
-    both = pipeline(["ID_1", "ID_2"], 2, image=pictures, generator=[seeded(i) for i in range(4)], **settings).images
-    second = pipeline(["ID_2"], 2, image=pictures[1], generator=[seeded(2), seeded(3)], **settings).images
+    both = pipeline(["ID_1", "ID_2"], 2, image=images, generator=[seeded(i) for i in range(4)], **settings).images
+    second = pipeline(["ID_2"], 2, image=images[1], generator=[seeded(2), seeded(3)], **settings).images
     torch.testing.assert_close(both[2:], second, rtol=1e-4, atol=1e-4)
 
 
 def test_standardised_latents_are_those_of_the_first_stage(make_pipeline: MakePipeline):
     pipeline = make_pipeline()
-    pictures = torch.rand(2, 1, 16, 16) * 2 - 1
+    images = torch.rand(2, 1, 16, 16) * 2 - 1
     with torch.no_grad():
-        raw = pipeline.vqvae.encode(pictures).latents
-        reconstructed = pipeline.vqvae(pictures).sample
-        latents = pipeline.encode(pictures)
+        raw = pipeline.vqvae.encode(images).latents
+        reconstructed = pipeline.vqvae(images).sample
+        latents = pipeline.encode(images)
         decoded = pipeline.decode(latents)
     torch.testing.assert_close(latents[:, 1], (raw[:, 1] + 0.2) / 1.5)
     torch.testing.assert_close(decoded, ((reconstructed + 1) / 2).clamp(0, 1))
@@ -205,17 +202,17 @@ def test_standardised_latents_are_those_of_the_first_stage(make_pipeline: MakePi
 
 def test_an_autoencoder_kl_serves_as_the_first_stage(make_pipeline: MakePipeline, kl: AutoencoderKL, tmp_path: Path):
     pipeline = make_pipeline(vqvae=kl)
-    pictures = torch.rand(2, 1, 16, 16) * 2 - 1
+    images = torch.rand(2, 1, 16, 16) * 2 - 1
     with torch.no_grad():
-        raw = kl.encode(pictures).latent_dist.mean  # pyright: ignore[reportAttributeAccessIssue]
-        latents, reconstructed = pipeline.encode(pictures), kl(pictures, sample_posterior=False).sample
+        raw = kl.encode(images).latent_dist.mean  # pyright: ignore[reportAttributeAccessIssue]
+        latents, reconstructed = pipeline.encode(images), kl(images, sample_posterior=False).sample
     torch.testing.assert_close(latents[:, 1], (raw[:, 1] + 0.2) / 1.5)
     torch.testing.assert_close(pipeline.decode(latents), ((reconstructed + 1) / 2).clamp(0, 1))
     pipeline.save_pretrained(tmp_path)
     loaded = VQLDMDopplerPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
     assert type(loaded.vqvae) is AutoencoderKL
-    settings = {"image": pictures[0] / 2 + 0.5, "num_inference_steps": 3, "output_type": "pt"}
+    settings = {"image": images[0] / 2 + 0.5, "num_inference_steps": 3, "output_type": "pt"}
     made, again = (pipe(["ID_1"], generator=seeded(), **settings).images for pipe in (pipeline, loaded))
     assert torch.equal(made, again)
 
@@ -232,7 +229,7 @@ def test_any_names_of_users_work_with_cross_attention(make_pipeline: MakePipelin
     assert walk.shape == (3, 1, 16, 16)
 
 
-def test_painted_pictures_hold_the_scalar_and_come_back_exactly(make_pipeline: MakePipeline, jet: np.ndarray):
+def test_painted_images_hold_the_scalar_and_come_back_exactly(make_pipeline: MakePipeline, jet: np.ndarray):
     pipeline = make_pipeline()
     scalar = torch.arange(256).reshape(1, 1, 16, 16) / 255
     painted = pipeline.postprocess(scalar, "pil")[0]
@@ -257,7 +254,7 @@ def test_decibels_run_between_the_ends_of_the_axes(make_pipeline: MakePipeline):
         make_pipeline(channels=3)(["ID_1"], output_type="db")
 
 
-def test_rgb_models_make_and_vary_rgb_pictures(make_pipeline: MakePipeline):
+def test_rgb_models_make_and_vary_rgb_images(make_pipeline: MakePipeline):
     pipeline = make_pipeline(channels=3)
     image = pipeline(["ID_1"], num_inference_steps=2).images[0]
     assert image.mode == "RGB"

@@ -24,8 +24,8 @@ from echoform import DepthAutoencoderPipeline, DepthEncoder, DopplerUNet2DModel,
 from echoform.code_files import copy_code
 from echoform.hub import push_folder
 from hub_server import Hub
-from strangers import UNINSTALLED, run_alone
 from tiny_depth import tiny_depth_pipeline
+from without_echoform import UNINSTALLED, run_alone
 
 HOME = Path(str(echoform.__file__)).parent
 
@@ -38,7 +38,7 @@ NEWER = {
     "pipeline_depth_autoencoder": ("_to_uint16", "units.round()", "(units + number).round()"),
 }
 
-STRANGER = f"""{UNINSTALLED}
+WITHOUT_ECHOFORM = f"""{UNINSTALLED}
 import json
 import diffusers, numpy as np, torch, transformers
 
@@ -176,7 +176,7 @@ def test_each_makes_saves_and_pushes_its_own_whichever_comes_first(
         if name in ("radar-old", "depth-old", "encoder-old"):
             pushes[f"{name}-hub"] = hub.repo_id(f"{name}-again")
     given = f"told, sources, pushes = {{}}, {sources!r}, {pushes!r}\n"
-    done = run_alone(STRANGER + OUTPUT + given + ALL_IN_ONE, tmp_path)
+    done = run_alone(WITHOUT_ECHOFORM + OUTPUT + given + ALL_IN_ONE, tmp_path)
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["changed"] == []
     assert not told["echoform"]

@@ -1,4 +1,4 @@
-"""Processes of their own for what strangers do: caches that nobody filled, and, where asked, no echoform to import."""
+"""Fresh processes with empty caches, in which echoform can be made impossible to import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What `pip uninstall echoform` leaves behind.
+# Makes Python behave as after `pip uninstall echoform`.
 UNINSTALLED = """
 import sys
 
