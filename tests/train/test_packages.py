@@ -26,6 +26,9 @@ EXTRAS = PROJECT["optional-dependencies"]
 DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "mcp": "gradio", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """Packages by the name of their module, where the two differ."""
 INSTALLED_FROM_US = ("pipelines", "train", "hub_cards")
+OWN = {"echoform", "echoform_train", "echoform_cards"} | {
+    path.stem for root in ("space_app", "tests", "benchmarks", "docs") for path in (ROOT / root).rglob("*.py")
+}
 OPTIONAL_MODULES = ("faiss", "gradio", "h5py", "lpips", "sklearn", "tensorboard")
 
 
@@ -51,9 +54,7 @@ def imported(node: ast.AST) -> set[str]:
         modules = {node.module.partition(".")[0]}
     else:
         return set()
-    own = {path.stem for root in ("space_app", "tests", "benchmarks", "docs") for path in (ROOT / root).glob("**/*.py")}
-    own |= {"echoform", "echoform_train", "echoform_cards"}
-    foreign = modules - own - set(sys.stdlib_module_names)
+    foreign = modules - OWN - set(sys.stdlib_module_names)
     return {DISTRIBUTIONS.get(module, module).lower() for module in foreign}
 
 
@@ -64,7 +65,8 @@ def guarded(tree: ast.Module) -> dict[ast.AST, set[str]]:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             brings |= dict.fromkeys(ast.walk(node), EVERYTHING)
         if isinstance(node, ast.With):
-            for extra in re.findall(r"^needs_extra\('(\w+)'", ast.unparse(node.items[0].context_expr)):
+            managers = ", ".join(ast.unparse(item.context_expr) for item in node.items)
+            for extra in re.findall(r"needs_extra\('(\w+)'", managers):
                 brings |= dict.fromkeys(ast.walk(node), names(EXTRAS[extra]))
     return brings
 

@@ -14,6 +14,7 @@ from echoform_train.depth.config import DepthSourceConfig, load_depth_source
 from echoform_train.depth.figures import save_score_figures
 from echoform_train.depth.quality import DepthScores, score_pipeline
 from echoform_train.depth.score_table import card_scores, table_lines
+from echoform_train.engine.extras import needs_extra
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
@@ -45,6 +46,8 @@ def main(config: Config) -> DepthScores:
         FileNotFoundError: If the pipeline, the data or the split of the training is missing.
         ValueError: If the data do not fit, or there is nothing to score.
     """
+    with needs_extra("depth", "echoform score depth-ae"):
+        import sklearn  # noqa: F401  a missing package is noticed before the work
     output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file)
     pipeline: DepthAutoencoderPipeline = load_pipeline(config.pipeline, DepthAutoencoderPipeline)
     pipeline.set_progress_bar_config(disable=True)

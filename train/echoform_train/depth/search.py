@@ -74,8 +74,10 @@ def embed_source(
 
     Raises:
         FileNotFoundError: If there is no such source.
+        MissingPackageError: If faiss is not installed, which `save_index` needs.
         ValueError: If a file cannot be used and is not to be skipped, or no file can be used.
     """
+    _import_faiss()  # a missing package is noticed before the work
     found = find_depth_source(source, folders=folders)
     embeddings: list[np.ndarray] = []
     used: list[DepthFile] = []
@@ -204,6 +206,6 @@ def _neighbour(dataset: Dataset, row: int, squared_distance: float) -> Neighbour
 
 def _import_faiss() -> None:
     """Import faiss before `datasets` does, without the warnings that its bindings cause in newer Pythons."""
-    with warnings.catch_warnings(), needs_extra("faiss", "echoform encode"):
+    with warnings.catch_warnings(), needs_extra("depth", "a search index"):
         warnings.filterwarnings("ignore", r"builtin type (Swig\w+|swig\w+) has no __module__", DeprecationWarning)
         import faiss  # noqa: F401
