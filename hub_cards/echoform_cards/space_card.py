@@ -74,6 +74,7 @@ def render_space_readme(facts: SpaceFacts, body: str) -> str:
             is too long, or a model or data set that is no Hub id.
     """
     complete("a Space's README", SpaceFacts, facts)
+    # The Hub refuses a Space whose front matter breaks these rules, after everything is uploaded.
     given: dict[str, Any] = {"sdk": "gradio", **facts}
     for name in ("colorFrom", "colorTo"):
         _check(name, given.get(name), given.get(name) in (None, *COLORS), f"one of {', '.join(COLORS)}")

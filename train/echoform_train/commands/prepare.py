@@ -59,6 +59,7 @@ def main(config: Config) -> SpectrogramData:
     measured = config.iq.from_iq
     if measured:
         config = _compute_spectrograms(config)
+    # The split is written while the images are loaded, so whether it is new is only known before.
     split_existed = config.split_file is not None and config.split_file.exists()
     data = load_spectrograms(
         config.data,
@@ -74,22 +75,27 @@ def main(config: Config) -> SpectrogramData:
     if config.split_file is not None:
         print(f"Split {'read from' if split_existed else 'written to'} {config.split_file}")
     if config.push_to_hub is not None:
-        url = publish_dataset(
-            config.data,
-            config.push_to_hub,
-            split_file=config.split_file,
-            people="recorded" if measured else None,
-            private=config.private,
-            revision=config.revision,
-            license=config.license,
-            colormap=config.colormap,
-            window_s=config.window_s,
-            gap_windows=config.gap_windows,
-            skip_bad_files=config.skip_bad_files,
-            seed=config.seed,
-        )
+        url = _publish(config, config.push_to_hub, measured)
         print(f"Pushed to {url}")
     return data
+
+
+def _publish(config: Config, repo_id: str, measured: bool) -> str:
+    """Read the source again and push it: what was loaded before may be resized, the published data set is not."""
+    return publish_dataset(
+        config.data,
+        repo_id,
+        split_file=config.split_file,
+        people="recorded" if measured else None,
+        private=config.private,
+        revision=config.revision,
+        license=config.license,
+        colormap=config.colormap,
+        window_s=config.window_s,
+        gap_windows=config.gap_windows,
+        skip_bad_files=config.skip_bad_files,
+        seed=config.seed,
+    )
 
 
 def _compute_spectrograms(config: Config) -> Config:

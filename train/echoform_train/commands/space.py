@@ -145,6 +145,7 @@ def push_space(
     """
     api = HfApi(token=token)
     found = {kind: _on_the_hub(api, repo, revision) for kind, (repo, revision) in models.items()}
+    # A Space that follows a branch would change whenever somebody pushes to it.
     pinned = {kind: {"repo": info.id, "revision": info.sha} for kind, info in found.items()}
     datasets = sorted({name for info in found.values() for name in _datasets(info)})
     try:

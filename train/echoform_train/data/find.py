@@ -163,6 +163,7 @@ def _describe(
 ) -> ImageFile:
     """What folders, file name and metadata tell of one file; raises _LayoutError if they do not tell its user."""
     a_file = f"{kind.article} {kind.noun}"
+    # A split folder stands above the folder of the user.
     folders: list[str] = list(PurePosixPath(name).parts[:-1])
     split = None
     if splits:

@@ -84,6 +84,7 @@ def read_source(
     if not skip_bad_files:
         refuse(bad_files)
     _check_users(source, images)
+    # Only decoding shows which of the other files cannot be used.
     pixels = read_pixels(images, colormap=colormap, resolution=resolution)
     bad_files += pixels.bad_files
     refuse_or_skip(bad_files, skip_bad_files=skip_bad_files)

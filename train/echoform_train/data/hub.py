@@ -77,6 +77,7 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
     # A published split replaces the splits of the data set, which then only group the files.
     published = split_file is not None
     parts = {str(name): part for name, part in loaded.items()} if published else _name_splits(source, loaded)
+    # The names of splits are part of the file names only if the split is "as given".
     images: list[ImageFile] = []
     bad_files: list[BadFile] = []
     for split, part in parts.items():

@@ -40,6 +40,7 @@ def write_parquet(
     stored = dataset.cast_column("image", Image(decode=False))
     info = DatasetInfo(features=dataset.features, splits=SplitDict(), download_size=0, dataset_size=0)
     assert info.splits is not None and info.download_size is not None and info.dataset_size is not None
+    # One file after the other, so that only the images of one file are in memory.
     counts: dict[str, int] = {}
     for split, rows in rows_of_split.items():
         shards = list(_shards(stored, rows, max_shard_bytes))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from datasets import ClassLabel, Dataset, Value
 
 from echoform.hub import CARD, push_folder
-from echoform_cards.dataset_card import HubMetadata, SplitFacts, Table, render_dataset_card
+from echoform_cards.dataset_card import HubMetadata, SplitFacts, StoredImage, Table, render_dataset_card
 from echoform_train.data.folder import SourceImages, read_source
 from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
 from echoform_train.data.spectrograms import choose_split
@@ -74,9 +74,11 @@ def publish_dataset(
         ValueError: If the images cannot be used or do not fit the split.
         PushError: If the Hub does not take it; the message says which command tries again.
     """
+    # Images and split are those that a training on `data` would use.
     read = read_source(data, skip_bad_files=skip_bad_files, colormap=colormap)
     split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
     title = name or Path(str(data)).resolve().name
+    # The data set is written to one folder first, so that one upload makes one commit.
     with tempfile.TemporaryDirectory(prefix="echoform-") as scratch:
         metadata, table = write_dataset(read.dataset, split, Path(scratch), max_shard_bytes=max_shard_bytes)
         if read.axes is not None:
@@ -88,12 +90,7 @@ def publish_dataset(
                 "repo": repo_id,
                 "people": people,
                 "license": license,
-                "image": {
-                    "height": read.pixels.native_size[0],
-                    "width": read.pixels.native_size[1],
-                    "colormap": read.pixels.colormap,
-                    "colormap_residual": read.pixels.residual,
-                },
+                "image": _image_facts(read),
                 "axes": _axes_of_card(read),
                 "split": split_facts(split),
                 **metadata,
@@ -157,6 +154,7 @@ def _count(dataset: Dataset, rows: dict[str, list[int]], label_column: str) -> T
     features = dataset.features
     images = {side: len(indices) for side, indices in rows.items() if indices}
     table: Table = {"images": images}
+    # Not every data set of depth images has classes.
     labels: Sequence[int | None] = [None] * len(dataset)
     if label_column in features:
         labels = dataset[label_column][:]
@@ -183,6 +181,16 @@ def _count(dataset: Dataset, rows: dict[str, list[int]], label_column: str) -> T
     suffixes = Counter(PurePosixPath(file).suffix.lower().lstrip(".") for file in dataset["file"][:])
     table["formats"] = dict(sorted(suffixes.items()))
     return table
+
+
+def _image_facts(read: SourceImages) -> StoredImage:
+    height, width = read.pixels.native_size
+    return {
+        "height": height,
+        "width": width,
+        "colormap": read.pixels.colormap,
+        "colormap_residual": read.pixels.residual,
+    }
 
 
 def _axes_of_card(read: SourceImages) -> dict[str, float]:

@@ -109,6 +109,7 @@ def load_spectrograms(
             range; the message names what.
     """
     read = read_source(source, skip_bad_files=skip_bad_files, colormap=colormap, resolution=resolution)
+    # Unknown conditions and a split that does not fit are errors before anything is copied.
     condition_names = _choose_conditions(read.dataset, conditions)
     split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
     split.save_if_new(split_file)

@@ -126,6 +126,7 @@ def make_split(
     sides: Sides = {window.file: window.split for window in windows if window.split}
     shares = {"test": test_share, "validation": validation_share}  # latest first
     missing = {side: share for side, share in shares.items() if side not in sides.values()}
+    # Recordings stay whole if there are enough of them; otherwise each is cut in time.
     to_cut = [window for window in windows if window.split in (None, "train")]
     method: Method = "as given"
     if missing and enough_recordings(to_cut, len(missing) + 1):
@@ -137,14 +138,13 @@ def make_split(
     if any(window.split for window in windows):
         method = "as given"
 
+    # Whatever the method, no user may miss a side, and no overlapping windows may be on two sides.
     _check_every_user(windows, sides, method)
-    files = {side: tuple(w.file for w in windows if sides[w.file] == side) for side in (*SPLITS, None)}
-    train, validation, test, left_out = files.values()
     split = Split(
-        train=train,
-        validation=validation,
-        test=test,
-        left_out=left_out,
+        train=_files_of_side(windows, sides, "train"),
+        validation=_files_of_side(windows, sides, "validation"),
+        test=_files_of_side(windows, sides, "test"),
+        left_out=_files_of_side(windows, sides, None),
         method=method,
         gap_windows=gap_windows,
         seed=seed,
@@ -193,6 +193,10 @@ def _check_arguments(validation_share: float, test_share: float, gap_windows: in
         raise ValueError(f"gap_windows must not be negative, got {gap_windows}")
     if window_s is not None and window_s <= 0:
         raise ValueError(f"window_s must be positive, got {window_s}")
+
+
+def _files_of_side(windows: Sequence[Window], sides: Sides, side: str | None) -> tuple[str, ...]:
+    return tuple(window.file for window in windows if sides[window.file] == side)
 
 
 def _check_every_user(windows: Sequence[Window], sides: Sides, method: Method) -> None:

@@ -50,6 +50,7 @@ def write_card(
         FileNotFoundError: If the folder holds no exported model, or there is no facts.json.
         ValueError: If the class of the model has no card.
     """
+    # A card needs to know what the model is, how it was trained, and how a card of its class is written.
     name = class_name(folder)
     facts_file = next((path for path in (folder / FACTS, folder.parent / FACTS) if path.is_file()), None)
     if facts_file is None:
@@ -73,6 +74,7 @@ def write_card(
     if card:
         (folder / FACTS).write_text(json.dumps(training | {"card": card}, indent=1))
 
+    # Text that a person wrote into an earlier card stays.
     text = render(ExportedModel(folder, name, training, cast(CardFacts, card), repo))
     path = folder / CARD
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -80,6 +80,7 @@ def load_pipeline(
         name, revision = place, None
     else:
         name, revision = place
+    # A pipeline of another class would load without an error and fail later, or give other images.
     index: Any = DiffusionPipeline.load_config(name, revision=revision)
     found = _name_of_class(index["_class_name"])
     if found != pipeline_class.__name__:

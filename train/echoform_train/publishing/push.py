@@ -52,6 +52,7 @@ def push(
     make_private = True if private else None  # None: the default of the namespace
     if "/" not in repo_id:
         repo_id = check_access(repo_id, private=make_private, token=token)
+    # The folder of the user stays as it is: card and fingerprint of the repository are written to a copy.
     command = retry_command(folder, repo_id, private=private, revision=revision, create_pr=create_pr)
     with TemporaryDirectory(prefix="echoform-push-") as temporary:
         staged = Path(temporary) / model.name

@@ -31,6 +31,7 @@ def main(pipeline: str, output_dir: str, images_per_user: str, guidance_scale: s
 
     loaded: Any = DiffusionPipeline.from_pretrained(pipeline, trust_remote_code=True)
     users, per_user = list(loaded.config["id2label"].values()), int(images_per_user)
+    # One generator per seed, and one folder, so that each seed is a set of images of its own.
     for seed in seeds:
         result = loaded(
             users=users,
