@@ -1,1 +1,1 @@
-"""Facts of a run turned into model cards."""
+"""Model cards, data-set cards and the README of a Space, written from facts that runs measured."""

@@ -1,4 +1,4 @@
-"""Facts as Markdown: the templates, and how a number, a name or a command is written in them."""
+"""Fill the templates of the cards, and write numbers, names and commands as Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from huggingface_hub import CardData
 
 
 def render(template: str, metadata: CardData, values: Mapping[str, Any]) -> str:
-    """A README: the metadata as YAML between two lines of dashes, then the body that `template` makes of `values`."""
+    """Write a README: the metadata as a YAML block, then the filled template.
+
+    Args:
+        template: Name of a file in templates/.
+        metadata: Front matter of the README.
+        values: Values that the template prints; it raises an error if it needs one that is not there.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("echoform_cards"),
         undefined=jinja2.StrictUndefined,
@@ -30,23 +36,23 @@ def render(template: str, metadata: CardData, values: Mapping[str, Any]) -> str:
 
 
 def front_matter(metadata: CardData, order: Sequence[str] = ()) -> str:
-    """The YAML block that a README of the Hub begins with; keys in `order` stand first."""
+    """The YAML block at the start of a README; keys in `order` come first."""
     return f"---\n{metadata.to_yaml(original_order=list(order) or None)}\n---\n"
 
 
 def percent(share: float) -> str:
-    """0.1234 as 12.3 %."""
+    """A share in percent: 0.1234 becomes 12.3 %."""
     return f"{100 * share:.1f} %"
 
 
 def number(value: float) -> str:
-    """Three significant digits, and never an exponent: 0.0123, 12.3, 28,100."""
+    """A number with three significant digits and no exponent: 0.0123, 12.3, 28,100."""
     digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{digits}f}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
+    """A duration in seconds, minutes or hours, depending on its length."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:
@@ -55,30 +61,30 @@ def duration(seconds: float) -> str:
 
 
 def literal(value: Any) -> str:
-    """A Python literal; strings in double quotes."""
+    """A value as a Python literal, strings in double quotes."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def code(text: str) -> str:
-    """A code span that no character of `text` can end."""
+    """Text as a code span, with enough backticks around it that none inside ends the span."""
     ticks = "`" * (_longest_ticks(text) + 1)
     pad = " " if "`" in text else ""
     return f"{ticks}{pad}{text}{pad}{ticks}"
 
 
 def fence(text: str, language: str) -> str:
-    """A code block that no line of `text` can end."""
+    """Text as a code block, with enough backticks around it that none inside ends the block."""
     ticks = "`" * max(3, _longest_ticks(text) + 1)
     return f"{ticks}{language}\n{text}\n{ticks}"
 
 
 def bullets(lines: Sequence[str | None]) -> str:
-    """A list of those lines that there is something to say in."""
+    """A list of the lines that are not empty."""
     return "\n".join(f"- {line}" for line in lines if line)
 
 
 def _cell(text: Any) -> str:
-    """Text inside a table, which a bar would end."""
+    """Text in the cell of a table; bars are escaped, because they would end the cell."""
     return str(text).replace("|", "\\|")
 
 

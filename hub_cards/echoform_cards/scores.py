@@ -1,4 +1,4 @@
-"""Measured scores as a table of a card and as the `model-index` of its metadata."""
+"""Scores as a table of a card, and as the `model-index` of its metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from echoform_cards.rendering import number, percent
 
 @dataclass(frozen=True)
 class Metric:
-    """How a score is printed."""
+    """Name and format of one score on a card."""
 
     label: str
     """Name in the table and in the Hub's metadata."""
