@@ -15,7 +15,7 @@ from echoform.hub import CARD, check_access, travelling_files
 from echoform_train.data.config import PublishConfig, data_facts
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.engine.files import FACTS, PIPELINE, REPORT_DATA, REPORT_PAGE, SPLIT
+from echoform_train.engine.files import FACTS, MODEL_INDEX, PIPELINE, REPORT_DATA, REPORT_PAGE, SPLIT
 from echoform_train.engine.parallel import usable_cores
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.exported import find_pipeline
@@ -205,7 +205,7 @@ def plan(config: Config) -> tuple[Study, list[str]]:
 def _export_pipeline(config: Config, study: Study, source: Path, report: dict[str, Any]) -> None:
     """Copy the generator of the largest size to where `echoform push` finds it, with a card that tells of the study."""
     folder = config.output_dir / PIPELINE
-    if folder.is_dir() and not (folder / "model_index.json").is_file():
+    if folder.is_dir() and not (folder / MODEL_INDEX).is_file():
         raise ValueError(f"the pipeline goes to {folder}, which holds something else")
     for path in travelling_files(source):
         if path.name != CARD or not (folder / CARD).is_file():  # there somebody may have written a word
