@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from echoform_train.radar.doppler_lines import contour, hann_lobe_db, torso_line
 from echoform_train.radar.gait_features import gait_features, middle_of, to_level
 from echoform_train.radar.spectrogram_scale import scale_of
-from echoform_train.radar.step_rhythm import step_asymmetry, step_rhythm
-from echoform_train.radar.stft import stft
 from walking import Walks, simulate_walks
 
 
@@ -114,56 +111,6 @@ def test_the_middle_of_pictures_is_told_from_where_bodies_walk(walks):
     # Whole bins were shifted, so half a bin may be missing, and the torso sways by some of another.
     np.testing.assert_allclose(read["torso_speed_mps"], np.abs(walks.speed_mps), atol=0.75 * bin_mps)
     np.testing.assert_array_equal(read["heading"], np.sign(walks.speed_mps))
-
-
-def test_a_line_between_two_rows_is_found_between_them():
-    rows = np.arange(64)[None, :, None]
-    wanted = 30.3 + 2 * np.sin(np.arange(48) / 8)[None, None]
-    lifted = np.exp(-((rows - wanted) ** 2) / 8)
-    found, bright = torso_line(lifted, 1.0)
-    np.testing.assert_allclose(found, wanted[:, 0], atol=0.1)
-    assert bright.min() > 0.9
-
-
-def test_the_contour_leaves_a_fiftieth_of_a_column_outside():
-    column = np.zeros((1, 100, 1))
-    column[0, 20:70] = 1.0  # a block of 50 rows: one row on either side is a fiftieth
-    upper, lower = contour(column)
-    assert (upper[0, 0], lower[0, 0]) == pytest.approx((20.5, 68.5))
-    assert np.isnan(contour(np.zeros((1, 100, 1)))[0]).all()
-
-
-def test_the_lobe_is_that_of_the_transform_of_a_tone():
-    window = 64
-    for offset in (0.0, 0.3, 0.5, 0.9):
-        tone = np.exp(2j * np.pi * (8 + offset) / window * np.arange(window))
-        level_db = 20 * np.log10(np.abs(stft(tone, window=window, hop=1)[:, 0]))
-        np.testing.assert_allclose(
-            level_db[window // 2 + 7 : window // 2 + 10], hann_lobe_db(np.array([-1, 0, 1]) - offset), atol=0.05
-        )
-
-
-@pytest.mark.parametrize("steps", [4.3, 5.55, 7.1])
-@pytest.mark.parametrize("seam", [0, 20, 44])
-def test_the_rhythm_of_a_known_wave_is_found_with_a_seam_anywhere(steps, seam):
-    time = (np.arange(64) + 0.5) / 64
-    wave = 20 + 8 * np.abs(np.sin(np.pi * steps * time)) ** 3
-    picture = (np.arange(64)[:, None] < wave[None]).astype(np.float32)[None]
-    rhythm = step_rhythm(np.roll(picture, seam, axis=2), 3.0, 10.5)
-    assert rhythm.steps[0] == pytest.approx(steps, rel=0.01)
-    assert rhythm.strength[0] > 0.7
-
-
-def test_unequal_steps_are_neither_taken_for_one_nor_for_half_the_cadence():
-    time = (np.arange(64) + 0.5) / 64
-    phase = 5.6 / 2 * time  # strides
-    for asymmetry in (0.0, 0.05, 0.15):
-        first, second = np.maximum(np.sin(2 * np.pi * phase), 0), np.maximum(-np.sin(2 * np.pi * phase), 0)
-        reach = 20 * ((1 + asymmetry) * first**2 + (1 - asymmetry) * second**2)
-        picture = (np.arange(64)[:, None] < 10 + reach[None]).astype(np.float32)[None]
-        rhythm = step_rhythm(picture, 3.0, 10.5)
-        assert rhythm.steps[0] == pytest.approx(5.6, rel=0.015)
-        assert step_asymmetry(reach[None], rhythm)[0] == pytest.approx(asymmetry, abs=0.015)
 
 
 def test_what_cannot_be_meant_is_refused():

@@ -5,7 +5,7 @@ from echoform_train.radar.body import JOINT_INDEX, SEGMENTS
 from echoform_train.radar.gait import gait_timing, walking_joints
 from echoform_train.radar.person import Person
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
-from echoform_train.radar.routes import MARGIN_M, Path, bend, draw_path, slowing, way_in_time
+from echoform_train.radar.routes import MARGIN_M, Path, bend, distance_along, draw_path, turn_speed_share
 from echoform_train.radar.stft import spectrogram
 from echoform_train.radar.walks import Walk, record_walk, walk_motion
 
@@ -15,13 +15,13 @@ FREE = Walk(person=PERSON, direction="free", speed_mps=1.3, speed_variation=0.0)
 
 def circle(radius_m: float, length_m: float, turn: int = 1) -> Path:
     """A circle to the left (1) or to the right (-1) that starts at the origin along x."""
-    way_m = np.arange(-MARGIN_M, length_m + MARGIN_M, 0.05)
-    angle = way_m / radius_m
+    distance_m = np.arange(-MARGIN_M, length_m + MARGIN_M, 0.05)
+    angle = distance_m / radius_m
     return Path(
-        way_m=way_m,
+        distance_m=distance_m,
         position_m=radius_m * np.column_stack([np.sin(angle), turn * (1 - np.cos(angle))]),
         heading_rad=turn * angle,
-        curvature_per_m=np.full(len(way_m), turn / radius_m),
+        curvature_per_m=np.full(len(distance_m), turn / radius_m),
     )
 
 
@@ -30,11 +30,11 @@ def test_a_path_is_as_long_as_it_says_smooth_and_in_the_field():
     for seed in range(20):
         path = draw_path(20.0, np.random.default_rng(seed))
         np.testing.assert_allclose(np.linalg.norm(np.diff(path.position_m, axis=0), axis=1), 0.05, rtol=1e-3)
-        assert path.way_m[0] == -MARGIN_M
-        assert path.way_m[-1] >= 20.0 + MARGIN_M - 0.05
+        assert path.distance_m[0] == -MARGIN_M
+        assert path.distance_m[-1] >= 20.0 + MARGIN_M - 0.05
         assert np.abs(path.curvature_per_m).max() <= 1 / 0.8 + 1e-9
         np.testing.assert_allclose(
-            np.gradient(path.heading_rad, path.way_m)[1:-1], path.curvature_per_m[1:-1], atol=0.2
+            np.gradient(path.heading_rad, path.distance_m)[1:-1], path.curvature_per_m[1:-1], atol=0.2
         )
         assert 1.5 < path.position_m[:, 0].min() < path.position_m[:, 0].max() < 13.5
         assert np.abs(path.position_m[:, 1]).max() < 5.5
@@ -49,25 +49,27 @@ def test_paths_are_drawn_by_the_seed():
 
 
 def test_a_walker_slows_down_in_turns_by_the_cube_root_of_the_radius():
-    assert slowing(np.array(0.0)) == 1
-    assert slowing(np.array(1 / 0.25)) / slowing(np.array(1 / 0.125)) == pytest.approx(2 ** (1 / 3), rel=0.01)
+    assert turn_speed_share(np.array(0.0)) == 1
+    assert turn_speed_share(np.array(1 / 0.25)) / turn_speed_share(np.array(1 / 0.125)) == pytest.approx(
+        2 ** (1 / 3), rel=0.01
+    )
     path = circle(1.0, 10.0)
-    way_m, speed_mps = way_in_time(path, np.full(256 * 5, 1.3), 256)
+    distance_m, speed_mps = distance_along(path, np.full(256 * 5, 1.3), 256)
     np.testing.assert_allclose(speed_mps, 1.3 * 5 ** (-1 / 6), rtol=1e-6)
-    np.testing.assert_allclose(np.gradient(way_m) * 256, speed_mps, rtol=1e-6)
+    np.testing.assert_allclose(np.gradient(distance_m) * 256, speed_mps, rtol=1e-6)
     with pytest.raises(ValueError, match="the path must be as long as the walk"):
-        way_in_time(circle(1.0, 3.0), np.full(256 * 5, 1.3), 256)
+        distance_along(circle(1.0, 3.0), np.full(256 * 5, 1.3), 256)
 
 
 def test_a_straight_path_leaves_a_walk_as_it_is():
     phase = np.linspace(0, 2, 300)
     joints = walking_joints(PERSON, 1.3, phase, 1.3 * phase)
-    way_m = np.arange(-MARGIN_M, 5.0, 0.05)
+    distance_m = np.arange(-MARGIN_M, 5.0, 0.05)
     line = Path(
-        way_m=way_m,
-        position_m=np.column_stack([way_m, np.zeros_like(way_m)]),
-        heading_rad=np.zeros_like(way_m),
-        curvature_per_m=np.zeros_like(way_m),
+        distance_m=distance_m,
+        position_m=np.column_stack([distance_m, np.zeros_like(distance_m)]),
+        heading_rad=np.zeros_like(distance_m),
+        curvature_per_m=np.zeros_like(distance_m),
     )
     np.testing.assert_allclose(bend(joints, line), joints, atol=1e-9)
 
@@ -84,13 +86,13 @@ def test_on_a_circle_the_body_faces_along_it_and_the_outer_foot_goes_the_longer_
     # Turning left, the left hip points to the centre, give or take the pelvis's own turns of 5 degrees.
     assert np.einsum("td,td->t", inwards, across).min() > np.cos(np.radians(10))
 
-    def way_m(name: str) -> float:
+    def distance_m(name: str) -> float:
         foot = joints[::200, JOINT_INDEX[name], :2]  # once a cycle
         return float(np.linalg.norm(np.diff(foot, axis=0), axis=1).sum())
 
     half_m = 0.191 / 2 * 1.75
     ratio = (radius_m + half_m) / (radius_m - half_m)
-    assert way_m("right_ankle") / way_m("left_ankle") == pytest.approx(ratio, rel=0.02)
+    assert distance_m("right_ankle") / distance_m("left_ankle") == pytest.approx(ratio, rel=0.02)
 
 
 def test_bones_keep_their_length_in_turns():

@@ -14,21 +14,26 @@ class Config(SimulationConfig):
     """Simulate walking people in front of a radar and write their spectrograms."""
 
     sheet: bool = False
-    """Write <output_dir>-sheet.png beside the folder: a page that shows some people and their recordings with axes."""
+    """Also write <output_dir>-sheet.png: spectrograms of some people and recordings, with axes."""
     push_to_hub: str | None = None
-    """Data set of the Hub, user/name, to push the result to."""
+    """Id of a data set on the Hub, user/name, to push the result to."""
     hub_private: bool = False
-    """Make that data set private where it is new."""
+    """Make that data set private if it is new."""
 
     @property
     def sheet_path(self) -> Path:
-        """Beside the folder, because every image in it belongs to the data set."""
+        """File of the sheet. It lies next to the folder, because every image inside it belongs to the data set."""
         folder = self.output_dir.resolve()
         return folder.with_name(f"{folder.name}-sheet.png")
 
 
 def main(config: Config) -> Path:
-    """Simulate, say where the images are, and return their folder."""
+    """Simulate, print where the images are, and return their folder.
+
+    Raises:
+        ValueError: If the folder is not empty, or the motion captures cannot be used.
+        FileNotFoundError: If there is no folder of motion captures.
+    """
     folder = simulate(config)
     print(f"wrote {folder}")
     if config.sheet:

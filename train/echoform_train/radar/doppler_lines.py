@@ -29,7 +29,7 @@ _WINDOW = (-1.6, 3.0)
 _LEVELS = np.arange(0.05, 0.7, 0.02)
 
 
-def lift(level: FloatArray) -> Array:
+def above_noise(level: FloatArray) -> Array:
     """Level above the noise floor of each image, 0 below it; [N, H, W].
 
     A walker fills less than half of an image. The 30th percentile is therefore noise floor, and its distance from the

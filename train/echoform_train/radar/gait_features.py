@@ -15,7 +15,7 @@ from scipy.ndimage import zoom
 from torch import Tensor
 from torch.nn import functional as F
 
-from echoform_train.radar.doppler_lines import contour, lift, noise_floor, still_line, torso_line
+from echoform_train.radar.doppler_lines import above_noise, contour, noise_floor, still_line, torso_line
 from echoform_train.radar.spectrogram_scale import USUAL_SPAN_MPS, SpectrogramScale, scale_of
 from echoform_train.radar.step_rhythm import step_asymmetry, step_rhythm
 
@@ -60,7 +60,7 @@ def middle_of(level: Tensor) -> Middle:
         level: Real spectrograms, float [N, H, W] in 0..1.
     """
     grid = _on_grid(level)
-    row, bright = torso_line(lift(grid), 0.1 / USUAL_SPAN_MPS * grid.shape[1])
+    row, bright = torso_line(above_noise(grid), 0.1 / USUAL_SPAN_MPS * grid.shape[1])
     apart = np.abs(row - (grid.shape[1] - 1) / 2)[bright > 0]
     return "body" if apart.size == 0 or np.median(apart) < _BODY_SHARE * grid.shape[1] else "zero"
 
@@ -112,10 +112,10 @@ def gait_features(
 def _features(level: Tensor, scale: SpectrogramScale, middle: Middle) -> dict[str, Array]:
     grid = _on_grid(level)
     height = grid.shape[1]
-    rows_of_mps = height / scale.span_mps
+    rows_per_mps = height / scale.span_mps
     # The torso line, and the outermost rows of the limbs around it.
-    lifted = lift(grid)
-    torso, bright = torso_line(lifted, 0.1 * rows_of_mps)
+    lifted = above_noise(grid)
+    torso, bright = torso_line(lifted, 0.1 * rows_per_mps)
     seen = (bright > 0.1).mean(axis=1) > 0.5
     upper, lower = contour(lifted)
     above, below = torso - upper, lower - torso
@@ -130,7 +130,7 @@ def _features(level: Tensor, scale: SpectrogramScale, middle: Middle) -> dict[st
         still = _still(grid, torso, towards, scale)
         heading = np.where(towards, 1.0, -1.0)
     # The steps repeat in time; what repeats too weakly has no cadence.
-    rate, rhythm_of = _range_of_steps(scale, grid.shape[2])
+    rate, cadence_per_step = _range_of_steps(scale, grid.shape[2])
     rhythm = step_rhythm(grid, *rate)
     steady = seen & (rhythm.strength > STRONGEST_RHYTHM_OF_CHANCE)
     asymmetry = step_asymmetry(np.where(towards[:, None], above, below), rhythm)
@@ -144,7 +144,7 @@ def _features(level: Tensor, scale: SpectrogramScale, middle: Middle) -> dict[st
     }
     return {name: np.where(seen, values, np.nan) for name, values in read.items()} | {
         "rhythm": rhythm.strength,
-        scale.rate_name: np.where(steady, rhythm.steps * rhythm_of, np.nan),
+        scale.rate_name: np.where(steady, rhythm.steps * cadence_per_step, np.nan),
         "asymmetry": np.where(steady, asymmetry, np.nan),
     }
 

@@ -77,13 +77,11 @@ def prepare_recordings(
         histogram = DecibelHistogram()
         rows: dict[Path, list[dict[str, Any]]] = {}
         for number, recording in enumerate(tqdm(recordings, unit="recording", desc="transform")):
-            try:
-                windows = _transform(recording, config, grid)
-            except ValueError as error:
-                bad = BadFile(recording.file, str(error))
+            windows = _transform_or_report(recording, config, grid)
+            if isinstance(windows, BadFile):
                 if not skip_bad_files:
-                    refuse([bad])
-                bad_files.append(bad)
+                    refuse([windows])
+                bad_files.append(windows)
                 continue
             histogram.add(_moving_levels_db(windows, grid))
             file = Path(spool) / f"{number}.npy"
@@ -135,6 +133,13 @@ def _find(source: Path) -> tuple[list[ImageFile], list[BadFile]]:
         if other != recording.file:
             raise ValueError(f"{recording.file}: its images would have the names of those of {other}; rename one")
     return recordings, [*found.bad_files, *incomplete]
+
+
+def _transform_or_report(recording: ImageFile, config: IqConfig, grid: SpectrogramGrid) -> _Windows | BadFile:
+    try:
+        return _transform(recording, config, grid)
+    except ValueError as error:
+        return BadFile(recording.file, str(error))
 
 
 def _transform(recording: ImageFile, config: IqConfig, grid: SpectrogramGrid) -> _Windows:

@@ -180,12 +180,12 @@ def record_capture(
     Raises:
         ValueError: See cadence_hz and recordings.record.
     """
-    way_m = joints[:, JOINT_INDEX["pelvis"], 0] - joints[0, JOINT_INDEX["pelvis"], 0]
-    placed = place_walk(joints, direction, aspect_deg, middle_m=NEAREST_M + float(way_m[-1]) / 2)
+    distance_m = joints[:, JOINT_INDEX["pelvis"], 0] - joints[0, JOINT_INDEX["pelvis"], 0]
+    placed = place_walk(joints, direction, aspect_deg, middle_m=NEAREST_M + float(distance_m[-1]) / 2)
     moments = np.arange(len(joints))
     motion = Motion(
         joints=placed,
-        travelled_m=way_m,
+        travelled_m=distance_m,
         steps=moments * cadence_hz(joints) / JOINT_RATE_HZ,
         heading_rad=np.full(len(joints), heading_of(direction, aspect_deg)),
     )

@@ -45,7 +45,7 @@ _PARENTS = {
 class Path:
     """A line on the floor in the frame of the radar, as a function of the distance along it."""
 
-    way_m: Array
+    distance_m: Array
     """Distance along the path from its start, ascending [N]; negative before the start."""
     position_m: Array
     """x and y, [N, 2]."""
@@ -86,14 +86,14 @@ def draw_path(length_m: float, rng: np.random.Generator) -> Path:
         x, y, heading = x + STEP_M * math.cos(middle), y + STEP_M * math.sin(middle), heading + curvature * STEP_M
     table = np.array(rows)
     return Path(
-        way_m=np.arange(len(table), dtype=np.float64) * STEP_M - MARGIN_M,
+        distance_m=np.arange(len(table), dtype=np.float64) * STEP_M - MARGIN_M,
         position_m=table[:, :2],
         heading_rad=table[:, 2],
         curvature_per_m=table[:, 3],
     )
 
 
-def slowing(curvature_per_m: Array) -> Array:
+def turn_speed_share(curvature_per_m: Array) -> Array:
     """Share of the speed that a walker keeps in turns of a curvature, 0..1, [N].
 
     In turns the speed is proportional to the cube root of the radius; turns much wider than EASY_RADIUS_M keep it.
@@ -103,7 +103,7 @@ def slowing(curvature_per_m: Array) -> Array:
     return (1 + np.square(curvature_per_m * EASY_RADIUS_M)) ** (-1 / 6)
 
 
-def way_in_time(path: Path, speed_mps: Array, rate_hz: float) -> tuple[Array, Array]:
+def distance_along(path: Path, speed_mps: Array, rate_hz: float) -> tuple[Array, Array]:
     """Distance along a path and speed at each moment, each [T], of a walker who slows down in turns.
 
     Args:
@@ -115,14 +115,14 @@ def way_in_time(path: Path, speed_mps: Array, rate_hz: float) -> tuple[Array, Ar
         ValueError: If the path is too short.
     """
     wanted_m = np.concatenate([[0.0], np.cumsum((speed_mps[1:] + speed_mps[:-1]) / 2 / rate_hz)])
-    inner = (path.way_m >= 0) & (path.way_m <= path.way_m[-1] - MARGIN_M)
-    way_m = path.way_m[inner]
+    inner = (path.distance_m >= 0) & (path.distance_m <= path.distance_m[-1] - MARGIN_M)
+    distance_m = path.distance_m[inner]
     # A metre of a turn costs as much time as this many metres straight on.
-    cost = 1 / slowing(path.curvature_per_m[inner])
-    straight_m = np.concatenate([[0.0], np.cumsum((cost[1:] + cost[:-1]) / 2 * np.diff(way_m))])
+    cost = 1 / turn_speed_share(path.curvature_per_m[inner])
+    straight_m = np.concatenate([[0.0], np.cumsum((cost[1:] + cost[:-1]) / 2 * np.diff(distance_m))])
     if straight_m[-1] < wanted_m[-1]:
         raise ValueError(f"the path must be as long as the walk, {straight_m[-1]:.2f} m are not {wanted_m[-1]:.2f} m")
-    way = CubicSpline(straight_m, way_m)
+    way = CubicSpline(straight_m, distance_m)
     return way(wanted_m), speed_mps * way(wanted_m, 1)
 
 
@@ -140,7 +140,9 @@ def bend(joints: Array, path: Path) -> Array:
     Returns:
         Metres [T, J, 3] in the frame of the radar.
     """
-    line = CubicSpline(path.way_m, np.column_stack([path.position_m, path.heading_rad]))(joints[..., 0])  # [T, J, 3]
+    line = CubicSpline(path.distance_m, np.column_stack([path.position_m, path.heading_rad]))(
+        joints[..., 0]
+    )  # [T, J, 3]
     x, y, heading = line[..., 0], line[..., 1], line[..., 2]
     aside = joints[..., 1]
     bent = np.stack([x - aside * np.sin(heading), y + aside * np.cos(heading), joints[..., 2]], axis=-1)

@@ -13,7 +13,7 @@ from echoform_train.radar.loads import Load
 from echoform_train.radar.person import Person, carrying
 from echoform_train.radar.recordings import Motion, Recording, record
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
-from echoform_train.radar.routes import bend, draw_path, way_in_time
+from echoform_train.radar.routes import bend, distance_along, draw_path
 
 Array = NDArray[np.float64]
 Direction = Literal["towards", "away", "free"]
@@ -132,26 +132,26 @@ def walk_motion(walk: Walk, duration_s: float, rng: np.random.Generator) -> Moti
     # A straight walk passes its middle at a fixed distance; joint angles are those of its mean speed.
     if walk.direction != "free":
         phase = _phase(walk, straight_mps)
-        way_m = _running_sum(straight_mps) / JOINT_RATE_HZ
-        joints = walking_joints(walk.person, walk.speed_mps, phase, way_m - way_m[-1] / 2)
+        distance_m = _running_sum(straight_mps) / JOINT_RATE_HZ
+        joints = walking_joints(walk.person, walk.speed_mps, phase, distance_m - distance_m[-1] / 2)
         heading_rad = heading_of(walk.direction, walk.aspect_deg)
-        placed = place_walk(joints, walk.direction, walk.aspect_deg, middle_m=NEAREST_M + way_m[-1] / 2)
+        placed = place_walk(joints, walk.direction, walk.aspect_deg, middle_m=NEAREST_M + distance_m[-1] / 2)
         return Motion(
             joints=placed,
-            travelled_m=way_m,
+            travelled_m=distance_m,
             steps=2 * (phase - phase[0]),
             heading_rad=np.full(moments, heading_rad),
         )
     # On a free route the speed changes so much in turns that joint angles follow it.
     path = draw_path(float(straight_mps.sum()) / JOINT_RATE_HZ, rng)
-    way_m, speed_mps = way_in_time(path, straight_mps, JOINT_RATE_HZ)
+    distance_m, speed_mps = distance_along(path, straight_mps, JOINT_RATE_HZ)
     phase = _phase(walk, speed_mps)
-    joints = walking_joints(walk.person, speed_mps, phase, way_m)
+    joints = walking_joints(walk.person, speed_mps, phase, distance_m)
     return Motion(
         joints=bend(joints, path),
-        travelled_m=way_m,
+        travelled_m=distance_m,
         steps=2 * (phase - phase[0]),
-        heading_rad=np.interp(way_m, path.way_m, path.heading_rad),
+        heading_rad=np.interp(distance_m, path.distance_m, path.heading_rad),
     )
 
 

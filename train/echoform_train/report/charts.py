@@ -92,6 +92,7 @@ def histogram_chart(sets: Mapping[str, Sequence[float]], xlabel: str, bins: int 
     finite = {name: values[np.isfinite(values)] for name, values in finite.items()}
     if empty := [name for name, values in finite.items() if len(values) == 0]:
         raise ValueError(f"each set of a histogram needs at least one finite number, {', '.join(empty)} has none")
+    # One outlier would squeeze all others into a single bin, so the range leaves out the outermost hundredths.
     ends = np.array([np.quantile(values, [0.01, 0.99]) for values in finite.values()])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     pad = 0.04 * (high - low) or 0.05 * abs(high) or 0.5
@@ -124,6 +125,7 @@ def confusion_chart(table: Sequence[Sequence[int]], labels: Sequence[str]) -> Ma
     counts = np.asarray(table, dtype=np.float64)
     if counts.shape != (len(labels), len(labels)) or len(labels) == 0:
         raise ValueError(f"a table of confusion must be {len(labels)}x{len(labels)}, got {list(counts.shape)}")
+    # Shares of a row, as users differ in the number of their images.
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
     figure, axes = new_chart("user named by the classifier", "user", Layout(height=400, left=88, bottom=92))
@@ -166,6 +168,7 @@ def _interval_chart(
         for x, values in measured:
             if len(values) == 3:
                 axes.plot([x, x], values[1:], color=color, linewidth=1.5, alpha=0.7, gid=f"bar-{number}")
+    # Only differences have a zero inside the axes.
     if low < 0 < high:
         axes.axhline(0, color=COLORS["soft"], linewidth=1, zorder=1, gid="zero")
     axes.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(low, high))

@@ -104,7 +104,9 @@ def _simplify(element: ElementTree.Element, titles: Mapping[str, str]) -> None:
         title = ElementTree.Element("title")
         title.text = titles[gid]
         element.insert(0, title)
-    attributes = {name.replace(f"{{{_XLINK}}}", "xlink:"): _short(name, value) for name, value in element.attrib.items()}
+    attributes = {
+        name.replace(f"{{{_XLINK}}}", "xlink:"): _short(name, value) for name, value in element.attrib.items()
+    }
     element.attrib = _class_of(gid) | {name: value for name, value in attributes.items() if value}
 
 

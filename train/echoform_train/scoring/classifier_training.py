@@ -57,6 +57,7 @@ def fit_classifier(
     """
     device = torch.device(device)
     dtype = {"no": None, "bf16": torch.bfloat16, "auto": autocast_dtype(device)}[mixed_precision]
+    # A fork, so that neither the first weights nor dropout move the caller's random state.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = build().to(device).to(memory_format=torch.channels_last)
@@ -64,6 +65,7 @@ def fit_classifier(
         for step in range(steps):
             image, users = next(batches)
             image = image.to(device, memory_format=torch.channels_last)
+            # The loss stays in float32: bf16 has too few digits for the logarithm of a softmax.
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
                 logits = model(image)
             loss = F.cross_entropy(logits.float(), users.to(device), label_smoothing=LABEL_SMOOTHING)

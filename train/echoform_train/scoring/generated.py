@@ -62,6 +62,7 @@ def score_generated(
     """
     _check(data, generated, seeds)
     pairs = [(seeds[i % len(seeds)], i % len(generated)) for i in range(max(len(seeds), len(generated)))]
+    # Judges of real images are shared by all samples; those of GAN-train belong to one sample each.
     judges = {} if judges is None else dict(judges)
     missing = [seed for seed in seeds if seed not in judges]
     with tqdm(total=len(missing) + len(pairs), desc="judges", unit="judge") as bar:
