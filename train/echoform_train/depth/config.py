@@ -12,6 +12,8 @@ import tyro
 from echoform_train.data.facts import DepthFacts
 from echoform_train.depth.dataset import DepthData, load_depth
 from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
+from echoform_train.engine.config import RunConfig
+from echoform_train.engine.files import SPLIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +58,18 @@ class DepthDataConfig(DepthSourceConfig):
     """Sensor values other than 0 that mean no reading, such as 65535."""
 
 
+def load_training_data(config: DepthDataConfig, run: RunConfig) -> DepthData:
+    """Load the depth images that the flags of a training select, and write their split to OUTPUT_DIR/split.json.
+
+    The default of --split-file is that file. Errors are those of `load_depth_data`.
+    """
+    data = load_depth_data(config, config.split_file or run.output_dir / SPLIT, run.seed)
+    data.split.save(run.output_dir / SPLIT)
+    return data
+
+
 def load_depth_data(config: DepthDataConfig, split_file: Path | None, seed: int) -> DepthData:
-    """Load the depth images that the flags of a training select.
+    """Load the depth images that flags select.
 
     Args:
         config: The flags; their `split_file` is not read.

@@ -34,7 +34,7 @@ class Learner:
     Args:
         run: The training run.
         name: Group of the model's weights in checkpoints.
-        weights: The model whose weights are saved and averaged, on its device.
+        weights: The model whose weights are saved and averaged; moved to the device of the run.
         forward: Module that holds `weights` and whose forward pass is differentiated, if that is not the model's own;
             one module with one forward pass is what the wrappers for several processes can follow.
         ema_decay: Decay of the moving average of the weights at each optimizer step; None keeps no average.
@@ -52,6 +52,7 @@ class Learner:
         rate_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.run, self.name, self.weights = run, name, weights
+        weights.to(run.device, memory_format=run.memory_format)  # pyright: ignore[reportCallIssue]
         if run.config.gradient_checkpointing:
             weights.enable_gradient_checkpointing()
         self.ema = None if ema_decay is None else make_ema(weights, ema_decay)

@@ -1,19 +1,64 @@
-"""The end of a training: export the best model as a pipeline with its facts and model card, and push it."""
+"""Start and end of a training: check what it needs, export the best model with facts and model card, and push it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from diffusers import DiffusionPipeline
 
+from echoform_train.engine.config import RunConfig, resume_settings
 from echoform_train.engine.files import FACTS, PIPELINE
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
-from echoform_train.publishing.push import push_after_training
+from echoform_train.publishing.push import check_before_training, push_after_training
+
+
+class TrainerConfig(Protocol):
+    """Settings of a trainer."""
+
+    @property
+    def run(self) -> RunConfig:
+        """Those that every trainer has."""
+        ...
+
+
+class SplitData(Protocol):
+    """Data that are split for training and validation."""
+
+    @property
+    def train(self) -> Sized:
+        """Training images."""
+        ...
+
+    @property
+    def validation(self) -> Sized:
+        """Validation images."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Folder or Hub id."""
+        ...
+
+
+def start_training(config: TrainerConfig, data: SplitData) -> Run:
+    """Begin a run on some data, and seed torch for the initial weights of the model.
+
+    Raises:
+        ValueError: If there are no validation images, or the output folder holds another run.
+        PushError: If the settings ask for a push that is not allowed.
+    """
+    if not len(data.validation):
+        raise ValueError(f"a training needs validation images, the split of {data.source} has none")
+    run = Run(config.run, len(data.train), resume_settings(config))
+    check_before_training(run)
+    torch.manual_seed(config.run.seed)
+    return run
 
 
 def finish_training(run: Run, best_pipeline: Callable[[], DiffusionPipeline]) -> TrainingResult:

@@ -18,15 +18,13 @@ from echoform_train.conv.reconstruction import to_model_range
 from echoform_train.conv.validation import save_random_sheet, save_reconstruction_sheet, validate
 from echoform_train.conv.vgg import load_torchvision_weights
 from echoform_train.data.images import ImageData, ImageDataConfig, image_facts, load_image_data
-from echoform_train.engine.config import RunConfig, resume_settings
+from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SAMPLES, SPLIT
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.presets import make_preset
-from echoform_train.engine.run import Run
 from echoform_train.engine.training_log import read_log
 from echoform_train.engine.training_result import TrainingResult
-from echoform_train.publishing.export import finish_training
-from echoform_train.publishing.push import check_before_training
+from echoform_train.publishing.export import finish_training, start_training
 from echoform_train.report.curves import save_curves
 
 CURVES = "curves.png"
@@ -70,29 +68,24 @@ class Config:
     """Images seen between two updates of the loss curves and sheets of reconstructions."""
 
 
-_GPU_RUN: dict[str, Any] = {
-    "max_train_images": 500_000,
-    "train_batch_size": 32,
-    "learning_rate": 3e-4,
-    "lr_warmup_steps": 500,
-}
+_CPU_RUN: dict[str, Any] = {"max_train_images": 20_000, "train_batch_size": 8, "validation_every": 2_000}
+_CPU_DATA = partial(ImageDataConfig, resolution=128)
+_CPU_MODEL: dict[str, Any] = {"backbone": "vgg13", "width_factor": 0.25, "sample_every": 4_000}
+_GPU_RUN: dict[str, Any] = {"max_train_images": 500_000, "train_batch_size": 32, "lr_warmup_steps": 500}
+_GPU_RUN |= {"learning_rate": 3e-4}
 PRESETS = {
-    "cpu": make_preset(
-        Config,
-        "cpu",
-        {"max_train_images": 20_000, "train_batch_size": 8, "learning_rate": 3e-3, "validation_every": 2_000},
-        partial(ImageDataConfig, resolution=128),
-        backbone="vgg13",
-        width_factor=0.25,
-        sample_every=4_000,
-    ),
+    "cpu": make_preset(Config, "cpu", _CPU_RUN | {"learning_rate": 3e-3}, _CPU_DATA, **_CPU_MODEL),
     "vgg13": make_preset(Config, "vgg13", _GPU_RUN, ImageDataConfig, backbone="vgg13"),
     "vgg16": make_preset(Config, "vgg16", _GPU_RUN, ImageDataConfig),
 }
 
 
 def main(config: Config) -> TrainingResult:
-    """Load the images, train, export the pipeline to OUTPUT_DIR/pipeline, and push it if --push-to-hub is given."""
+    """Load the images, train, export the pipeline to OUTPUT_DIR/pipeline, and push it with --push-to-hub.
+
+    Raises:
+        FileNotFoundError: If there is no such source, or torchvision's weights are needed and cannot be loaded.
+    """
     data = load_image_data(
         config.data,
         config.data.split_file or config.run.output_dir / SPLIT,
@@ -105,20 +98,12 @@ def main(config: Config) -> TrainingResult:
 
 
 def train(config: Config, data: ImageData) -> TrainingResult:
-    """Train on `data`, and export the pipeline to OUTPUT_DIR/pipeline.
-
-    Raises:
-        ValueError: If there are no images to validate on, or settings contradict one another.
-        FileNotFoundError: If torchvision's weights are needed and cannot be loaded.
-    """
-    _check(config, data)
-    run = Run(config.run, len(data.train), resume_settings(config))
-    check_before_training(run)
-    torch.manual_seed(config.run.seed)
+    """Train on images that are loaded already; see `main`."""
+    _check(config)
+    run = start_training(config, data)
     autoencoder = build_model(config, data.train.pixels.shape[1], data.train.pixels.shape[-1])
     if config.torchvision_weights:
         load_torchvision_weights(autoencoder, config.backbone)
-    autoencoder.to(run.device, memory_format=run.memory_format)
     learner = Learner(run, AUTOENCODER, autoencoder, forward=TrainingForward(autoencoder))
     learner.resume()
     run.accelerator.print(describe(autoencoder, len(data.train)))
@@ -134,6 +119,7 @@ def train(config: Config, data: ImageData) -> TrainingResult:
         "data": image_facts(data),
     }
     while not run.done:
+        # One optimizer step, of one or more forward passes; batch norm gathers its statistics in each of them.
         for draw in learner.passes():
             images = to_model_range(autoencoder, data.train.pixels[draw.indices], run.device)
             # Only a variational model adds noise to its latents.
@@ -148,6 +134,7 @@ def train(config: Config, data: ImageData) -> TrainingResult:
             save_progress(config, autoencoder, data, run.seen)
         learner.save_if_due()
 
+    # The best validated model, which need not be the last one, becomes the pipeline.
     def best_pipeline() -> ConvAutoencoderPipeline:
         return build_pipeline(ConvAutoencoder.from_pretrained(config.run.output_dir / AUTOENCODER), data.train)
 
@@ -197,9 +184,7 @@ def save_progress(config: Config, autoencoder: ConvAutoencoder, data: ImageData,
         save_random_sheet(autoencoder, config.run.seed, output_dir / SAMPLES / name)
 
 
-def _check(config: Config, data: ImageData) -> None:
-    if not len(data.validation):
-        raise ValueError(f"a training needs validation images, the split of {data.source} has none")
+def _check(config: Config) -> None:
     if not (math.isfinite(config.kl_weight) and config.kl_weight >= 0):
         raise ValueError(f"--kl-weight must not be negative, got {config.kl_weight}")
     if not config.width_factor > 0:

@@ -13,20 +13,18 @@ from echoform.depth_autoencoder import DepthAutoencoder
 from echoform.depth_sizes import COSINE_SIZES, SIZES
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.depth.augment import Augmentation, augment_images
-from echoform_train.depth.config import DepthDataConfig, depth_facts, load_depth_data
+from echoform_train.depth.config import DepthDataConfig, depth_facts, load_training_data
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.export import build_pipeline
 from echoform_train.depth.objective import TrainingForward, Weights, training_losses
 from echoform_train.depth.validation import save_reconstruction_sheet, validate
 from echoform_train.engine.batches import Draw
-from echoform_train.engine.config import RunConfig, resume_settings
-from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SPLIT
+from echoform_train.engine.config import RunConfig
+from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.presets import make_preset
-from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
-from echoform_train.publishing.export import finish_training
-from echoform_train.publishing.push import check_before_training
+from echoform_train.publishing.export import finish_training, start_training
 from echoform_train.scoring.perceptual import PerceptualLoss
 
 BALANCE_POWERS = {"map": 0.5, "cosine": 0.25}
@@ -73,46 +71,33 @@ class Config:
     """Images seen between two sheets of reconstructions."""
 
 
-_GPU_RUN: dict[str, Any] = {
-    "max_train_images": 3_000_000,
-    "train_batch_size": 64,
-    "lr_warmup_steps": 500,
-    "validation_every": 50_000,
-    "checkpointing_every": 100_000,
-}
+_CPU_RUN: dict[str, Any] = {"max_train_images": 150_000, "train_batch_size": 8, "validation_every": 10_000}
+_GPU_RUN: dict[str, Any] = {"max_train_images": 3_000_000, "train_batch_size": 64, "lr_warmup_steps": 500}
+_GPU_RUN |= {"validation_every": 50_000, "checkpointing_every": 100_000}
 PRESETS = {
-    "cpu": make_preset(
-        Config,
-        "cpu",
-        {"max_train_images": 150_000, "train_batch_size": 8, "learning_rate": 1e-3, "validation_every": 10_000},
-        DepthDataConfig,
-        sample_every=25_000,
-    ),
-    "small": make_preset(Config, "small", {**_GPU_RUN, "learning_rate": 1e-3}, DepthDataConfig),
-    "large": make_preset(Config, "large", {**_GPU_RUN, "learning_rate": 5e-4}, DepthDataConfig, size="large"),
+    "cpu": make_preset(Config, "cpu", _CPU_RUN | {"learning_rate": 1e-3}, DepthDataConfig, sample_every=25_000),
+    "small": make_preset(Config, "small", _GPU_RUN | {"learning_rate": 1e-3}, DepthDataConfig),
+    "large": make_preset(Config, "large", _GPU_RUN | {"learning_rate": 5e-4}, DepthDataConfig, size="large"),
 }
 
 
 def main(config: Config) -> TrainingResult:
-    """Load the data, train, export the pipeline to OUTPUT_DIR/pipeline, and push it if --push-to-hub is given."""
-    split_file = config.data.split_file or config.run.output_dir / SPLIT
-    data = load_depth_data(config.data, split_file, config.run.seed)
-    data.split.save(config.run.output_dir / SPLIT)
-    return train(config, data)
+    """Load the depth images, train, export the pipeline to OUTPUT_DIR/pipeline, and push it with --push-to-hub.
+
+    The embedding of the exported model is balanced, see `balancing_map`; its reconstructions are those that were
+    validated.
+    """
+    return train(config, load_training_data(config.data, config.run))
 
 
 def train(config: Config, data: DepthData) -> TrainingResult:
-    """Train on `data`, and export the pipeline to OUTPUT_DIR/pipeline.
-
-    Raises:
-        ValueError: If there are no validation images, or settings contradict one another.
-    """
-    _check(config, data)
-    run = Run(config.run, len(data.train), resume_settings(config))
-    check_before_training(run)
-    torch.manual_seed(config.run.seed)
+    """Train on images that are loaded already; see `main`."""
+    if config.weights.contrastive_weight and not config.augmentation.any:
+        raise ValueError("--contrastive-weight compares augmented views, choose at least one of the --augment options")
+    if config.latent_noise < 0:
+        raise ValueError(f"--latent-noise must not be negative, got {config.latent_noise}")
+    run = start_training(config, data)
     autoencoder = build_model(config, data.train.units.shape[-1])
-    autoencoder.to(run.device, memory_format=run.memory_format)
     learner = Learner(run, AUTOENCODER, autoencoder, forward=TrainingForward(autoencoder), ema_decay=config.ema_decay)
     perceptual = PerceptualLoss().to(run.device) if config.weights.lpips_weight else None
     learner.resume()
@@ -139,6 +124,7 @@ def train(config: Config, data: DepthData) -> TrainingResult:
                 save_reconstruction_sheet(autoencoder, data, sheet)
         learner.save_if_due()
 
+    # The best validated model, which need not be the last one, becomes the pipeline.
     def best_pipeline() -> DepthAutoencoderPipeline:
         best = DepthAutoencoder.from_pretrained(config.run.output_dir / AUTOENCODER)
         power = BALANCE_POWERS[config.bottleneck] if config.balance_power is None else config.balance_power
@@ -149,17 +135,10 @@ def train(config: Config, data: DepthData) -> TrainingResult:
 
 def build_model(config: Config, sample_size: int) -> DepthAutoencoder:
     """The autoencoder that the settings describe, with random weights, for square images of `sample_size` pixels."""
-    settings = dict({"map": SIZES, "cosine": COSINE_SIZES}[config.bottleneck][config.size])
-    for name in ("block_out_channels", "layers_per_block", "attention"):
-        if (value := getattr(config, name)) is not None:
-            settings[name] = value
-    return DepthAutoencoder(
-        sample_size=sample_size,
-        latent_dim=config.latent_dim,
-        num_attention_heads=config.num_attention_heads,
-        dropout=config.dropout,
-        **settings,
-    )
+    sizes = {"map": SIZES, "cosine": COSINE_SIZES}[config.bottleneck][config.size]
+    names = ("latent_dim", "block_out_channels", "layers_per_block", "attention", "num_attention_heads", "dropout")
+    given = {name: value for name in names if (value := getattr(config, name)) is not None}
+    return DepthAutoencoder(sample_size=sample_size, **(sizes | given))
 
 
 def draw_view(config: Config, data: DepthData, draw: Draw, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -175,22 +154,12 @@ def draw_latent_noise(config: Config, draw: Draw, device: torch.device) -> Tenso
     return config.latent_noise * draw.randn(config.latent_dim).to(device) if config.latent_noise else None
 
 
-def _check(config: Config, data: DepthData) -> None:
-    if not len(data.validation):
-        raise ValueError(f"a training needs validation images, the split of {data.source} has none")
-    if config.weights.contrastive_weight and not config.augmentation.any:
-        raise ValueError("--contrastive-weight compares augmented views, choose at least one of the --augment options")
-    if config.latent_noise < 0:
-        raise ValueError(f"--latent-noise must not be negative, got {config.latent_noise}")
-
-
 def _describe(autoencoder: DepthAutoencoder, data: DepthData) -> str:
-    millions = sum(parameter.numel() for parameter in autoencoder.parameters()) / 1e6
+    """One line for the terminal: size of the model, image and embedding, number of images and their range."""
     side, low, high = data.train.units.shape[-1], data.depth_range_mm["min"], data.depth_range_mm["max"]
-    return (
-        f"depth autoencoder of {millions:.1f} M parameters: {side}x{side} pixels -> "
-        f"{autoencoder.config['latent_dim']} numbers, {len(data.train)} images of {low:g}..{high:g} mm"
-    )
+    model = f"depth autoencoder of {autoencoder.num_parameters() / 1e6:.1f} M parameters"
+    shapes = f"{side}x{side} pixels -> {autoencoder.config['latent_dim']} numbers"
+    return f"{model}: {shapes}, {len(data.train)} images of {low:g}..{high:g} mm"
 
 
 def _facts(config: Config, autoencoder: DepthAutoencoder, data: DepthData) -> dict[str, Any]:
@@ -198,7 +167,7 @@ def _facts(config: Config, autoencoder: DepthAutoencoder, data: DepthData) -> di
     return {
         "kind": "depth-ae",
         "preset": config.preset,
-        "encoder_parameters": sum(parameter.numel() for parameter in autoencoder.encoder.parameters()),
+        "encoder_parameters": autoencoder.encoder.num_parameters(),
         "bottleneck": config.bottleneck,
         "latent_dim": config.latent_dim,
         "loss": asdict(config.weights),
