@@ -31,8 +31,9 @@ def read(path):
 
 
 def test_images_metadata_and_a_grid_are_written(config):
-    generate.main(replace(config, grid=True))
+    result = generate.main(replace(config, grid=True))
     written = rows(config.output_dir)
+    assert (result.folder, result.rows) == (config.output_dir, written)
     assert [row["user"] for row in written] == ["ID_1"] * 3 + ["ID_2"] * 3 + ["ID_3"] * 3
     assert len({row["image_seed"] for row in written}) == 9
     assert all(image.shape == (32, 32, 3) for image in pixels(config.output_dir).values())

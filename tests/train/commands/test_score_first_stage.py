@@ -15,8 +15,10 @@ def scored(folder, walkers, output):
     config = score_first_stage.Config(
         folder=folder, data=str(walkers), output=output, judge_seeds=(0, 1), judge_train_images=256, device="cpu"
     )
-    score_first_stage.main(config)
-    return json.loads((output / "scores.json").read_text())
+    result = score_first_stage.main(config)
+    written = json.loads((output / "scores.json").read_text())
+    assert result.folder == output and result.scores.items() <= written.items()
+    return written
 
 
 @pytest.fixture(scope="module")

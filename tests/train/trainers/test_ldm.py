@@ -16,7 +16,6 @@ from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.engine.training_log import read_log
 from echoform_train.latent_diffusion.first_stage import encode_pixels, load_first_stage
-from echoform_train.latent_diffusion.latents import Latents, drop_labels
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
 from tiny import run_processes, run_python, tiny_ldm, tiny_run, tiny_vq_vae, train_tiny
@@ -89,26 +88,6 @@ def test_every_parameter_moves_in_training(trained_in, request):
     trained = load_file(sorted((second_stage / "checkpoints").iterdir())[-1] / "unet.safetensors")
     still = [name for name, value in trained.items() if torch.equal(start[name], value)]
     assert still == []
-
-
-def test_labels_are_dropped_sample_by_sample_and_never_become_somebody(walkers, first_stage):
-    from echoform_train.engine.batches import Draw
-
-    unet = DopplerUNet2DModel(
-        num_users=3, conditions={"direction": 2}, block_out_channels=(32,), attention_types=("none",)
-    )
-    count = 4000
-    latents = Latents(torch.zeros(count, 1, 1, 1), torch.arange(count) % 3, {"direction": torch.arange(count) % 2})
-    draw = Draw(torch.arange(count), [torch.Generator().manual_seed(k) for k in range(count)])
-    batch = drop_labels(latents, draw, 0.2, unet)
-    dropped = batch.users == unet.null_user
-    dropped_too = batch.conditions["direction"] == unet.null_conditions["direction"]
-    assert unet.null_user == 3
-    assert torch.equal(batch.users[~dropped], latents.users[~dropped])
-    assert dropped.float().mean().item() == pytest.approx(0.2, abs=0.03)
-    assert dropped_too.float().mean().item() == pytest.approx(0.2, abs=0.03)
-    # Apart from each other: both at once in a share of 0.2 x 0.2.
-    assert (dropped & dropped_too).float().mean().item() == pytest.approx(0.04, abs=0.015)
 
 
 def test_data_of_another_size_than_the_first_stage_are_refused(walkers, first_stage, tmp_path):

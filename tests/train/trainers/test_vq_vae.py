@@ -58,11 +58,12 @@ def test_the_logged_rate_is_that_of_the_optimizer_step(first_stage):
         assert rows[8 * step] == pytest.approx(expected)
 
 
-def test_an_interrupted_run_resumes_to_the_same_bits(walkers, first_stage, tmp_path):
-    # What is left after a cut at 96 images: the checkpoint, and a log that may be longer than it.
+@pytest.mark.parametrize("cut", [48, 96], ids=["before the codebook starts", "after it"])
+def test_an_interrupted_run_resumes_to_the_same_bits(cut, walkers, first_stage, tmp_path):
+    # What is left after a cut: the checkpoint, and a log that may be longer than it.
     resumed = tmp_path / "vq"
     shutil.copytree(first_stage, resumed)
-    for checkpoint in sorted((resumed / "checkpoints").iterdir())[2:]:
+    for checkpoint in sorted((resumed / "checkpoints").iterdir())[cut // 48 :]:
         shutil.rmtree(checkpoint)
     shutil.rmtree(resumed / "vqvae")
     config = tiny_vq_vae(walkers, resumed, run=tiny_run(resumed, resume_from_checkpoint="latest"))

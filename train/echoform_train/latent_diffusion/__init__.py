@@ -1,1 +1,1 @@
-"""First stages and denoiser: losses, codebook, objective, transfer, quality, export."""
+"""First stages and denoiser: training parts, quality of a first stage, transfer, and generation of images."""

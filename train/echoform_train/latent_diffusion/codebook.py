@@ -1,4 +1,4 @@
-"""What the stock VQ model of diffusers lacks while it trains: k-means start, moving averages, restart of dead codes."""
+"""Training of a codebook by moving averages, with a k-means start and a restart of unused codes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from echoform_train.engine.processes import summed
 
 
 def nearest_codes(latents: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the nearest code of each latent.
+    """Find the nearest code of each latent.
 
     Args:
         latents: float [B, D, H, W].
         codebook: float [K, D].
 
     Returns:
-        int64 [B, H, W].
+        Indices of codes, int64 [B, H, W].
     """
     flat = latents.permute(0, 2, 3, 1).float()  # [B, H, W, D]
     # |z - e|^2 without the |z|^2 that all codes share; one matrix product instead of a [BHW, K, D] difference.
@@ -28,21 +28,23 @@ def nearest_codes(latents: Tensor, codebook: Tensor) -> Tensor:
 
 
 def look_up(codes: Tensor, codebook: Tensor) -> Tensor:
-    """Codes int64 [B, H, W] to vectors [B, D, H, W]."""
+    """Vectors [B, D, H, W] of the codes with these indices, int64 [B, H, W]."""
     return codebook[codes].permute(0, 3, 1, 2).contiguous()
 
 
 class EMACodebook:
-    """Exponential-moving-average update of a codebook (van den Oord et al. 2017, appendix A.1).
+    """A codebook in training: every code is the moving average of the latents that chose it.
 
-    Starts from k-means on the first latents; a code that is hardly used is put on a random latent of the batch
-    (Dhariwal et al., Jukebox, 2020). It writes into the embedding of a stock `VQModel` and leaves no trace in the file.
+    It starts from k-means on some latents. A code that is hardly used is put on a random latent of the batch. The codes
+    are the embedding of a stock `VQModel`, whose saved file is that of any other training.
+
+    Sources: van den Oord et al. 2017, appendix A.1 (averages); Dhariwal et al., Jukebox, 2020 (restart).
 
     Args:
         weight: Embedding of the model, float [K, D]; changed in place.
         accelerator: Sums the statistics over processes.
-        decay: Share of the past in the averages at each update.
-        dead_share: A code used less than this share of an equal share of latents is restarted.
+        decay: Share of the old average at each update.
+        dead_share: A code is restarted if it is used less often than this share of 1 / K, the mean over all codes.
     """
 
     def __init__(self, weight: Tensor, accelerator: Accelerator, decay: float = 0.99, dead_share: float = 0.03) -> None:
@@ -53,12 +55,20 @@ class EMACodebook:
         self.started = False
 
     def start(self, latents: Tensor, seed: int) -> None:
-        """Put the codes on k-means centres of `latents` [N, D]; every process must pass the same ones."""
+        """Put the codes on the centres of k-means clusters.
+
+        Args:
+            latents: float [N, D]; every process must pass the same ones.
+            seed: Seed of k-means.
+
+        Raises:
+            ValueError: If there are fewer latents than codes.
+        """
         size = len(self.weight)
         if len(latents) < size:
             raise ValueError(f"a codebook of {size} codes needs at least as many latents to start, got {len(latents)}")
         points = latents.double().cpu().numpy()
-        # A hair of noise keeps equal latents (flat background) from making empty clusters.
+        # Equal latents, as of a flat background, would make empty clusters; a little noise tells them apart.
         points = points + 1e-4 * points.std() * np.random.default_rng(seed).standard_normal(points.shape)
         centres, labels = kmeans2(points, size, iter=20, minit="++", rng=np.random.default_rng(seed))
         used = np.bincount(labels, minlength=size)
@@ -69,39 +79,42 @@ class EMACodebook:
 
     @torch.no_grad()
     def update(self, latents: Tensor, codes: Tensor, generator: torch.Generator) -> int:
-        """Move each code towards the latents that chose it.
+        """Move each code towards the latents that chose it, and restart unused codes.
 
         Args:
             latents: float [B, D, H, W] of this process.
-            codes: int64 [B, H, W], their nearest codes.
-            generator: CPU generator in the same state on every process; picks the latents for dead codes.
+            codes: Index of the nearest code of each latent, int64 [B, H, W].
+            generator: CPU generator in the same state on every process; draws the latents for restarted codes.
 
         Returns:
             Number of codes that were restarted.
         """
+        # 1. How many latents of all processes chose each code, and their sum.
         size, dim = self.weight.shape
         flat = latents.detach().permute(0, 2, 3, 1).reshape(-1, dim).float()
         index = codes.reshape(-1)
         counts = torch.bincount(index, minlength=size).float()
         sums = torch.zeros_like(self.sums).index_add_(0, index, flat)
         counts, sums = summed(counts, self.accelerator), summed(sums, self.accelerator)
+        # 2. Averages in which each code counts by its share of the latents.
         total = counts.sum()
         self.counts.lerp_(counts / total, 1 - self.decay)
         self.sums.lerp_(sums / total, 1 - self.decay)
         alive = self.counts > self.dead_share / size
         self.weight[alive] = self.sums[alive] / self.counts[alive, None]
+        # 3. Codes that hardly any latent chooses start again where a latent of this batch is.
         dead = (~alive).nonzero().flatten()
         if len(dead):
-            everyone = self.accelerator.gather(flat)
-            choice = torch.randint(len(everyone), (len(dead),), generator=generator).to(flat.device)
-            self.weight[dead] = everyone[choice]
+            all_latents = self.accelerator.gather(flat)
+            choice = torch.randint(len(all_latents), (len(dead),), generator=generator).to(flat.device)
+            self.weight[dead] = all_latents[choice]
             self.counts[dead] = 1 / size
             self.sums[dead] = self.weight[dead] / size
         return len(dead)
 
     def tensors(self) -> dict[str, Tensor]:
-        """State for a checkpoint; the weight itself is the model's."""
-        return {"counts": self.counts, "sums": self.sums}
+        """Averages for a checkpoint, empty before the start; the codes themselves are saved with the model."""
+        return {"counts": self.counts, "sums": self.sums} if self.started else {}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of `tensors`."""

@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from echoform_train.data.painting import to_pictures
+from echoform_train.data.painting import to_pil_images
 from echoform_train.data.spectrograms import SpectrogramData, to_model
 from echoform_train.latent_diffusion.error_spectrum import AxisSpectrum
 from echoform_train.latent_diffusion.quality import Quality
@@ -26,7 +26,7 @@ def save_worst_and_best(data: SpectrogramData, quality: Quality, path: Path) -> 
     shown = torch.cat([order[:SHOWN], order[-SHOWN:]]).unique_consecutive()[: len(order)]
     pixels, reconstructed = data.test.pixels[shown], quality.reconstructed[shown]
     error = (to_model(reconstructed) - to_model(pixels)).abs().mean(dim=1)  # [N, H, W] in 0..2
-    painted = (to_pictures(images, data.colormap) for images in (pixels, reconstructed))
+    painted = (to_pil_images(images, data.colormap) for images in (pixels, reconstructed))
     largest = max(error.max().item(), 1e-6)
     # 2. One column per image, one row per kind.
     figure = Figure(figsize=(1.5 * len(shown) + 1, 5), layout="constrained")

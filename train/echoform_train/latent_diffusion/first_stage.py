@@ -14,9 +14,10 @@ from diffusers.models.autoencoders.vq_model import VQEncoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
-from echoform_train.data.config import SpectrogramFacts
+from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.spectrograms import to_model, to_pixels
 from echoform_train.engine.files import FACTS, FIRST_STAGE
+from echoform_train.publishing.exported import class_name
 
 FirstStageModel = VQModel | AutoencoderKL
 
@@ -81,7 +82,7 @@ def load_first_stage(folder: Path) -> FirstStage:
                 f"{folder} holds no {name}; is it the output of `echoform train vq-vae` or `echoform train kl-vae`?"
             )
     classes = {cls.__name__: cls for cls in (VQModel, AutoencoderKL)}
-    name = json.loads((folder / FIRST_STAGE / "config.json").read_text())["_class_name"]
+    name = class_name(folder / FIRST_STAGE)
     if name not in classes:
         raise ValueError(f"a first stage must be a {' or an '.join(classes)}, got {name} in {folder / FIRST_STAGE}")
     model = classes[name].from_pretrained(folder / FIRST_STAGE).requires_grad_(False)

@@ -78,7 +78,7 @@ class FirstStageLearner(Learner):
         name: Group of the model's weights in checkpoints.
         model: The first stage.
         forward: Module that holds the model and returns its reconstructions.
-        ema_decay: See `Learner`.
+        ema_decay: Decay of the moving average of the weights at each optimizer step; None keeps no average.
     """
 
     def __init__(

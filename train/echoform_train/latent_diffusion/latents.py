@@ -11,7 +11,8 @@ from torch import Tensor
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.colormap import lookup_table
-from echoform_train.data.config import SpectrogramFacts, data_facts
+from echoform_train.data.config import data_facts
+from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.engine.batches import Draw
 from echoform_train.latent_diffusion.first_stage import FirstStage, encode_pixels

@@ -1,4 +1,4 @@
-"""Reconstruction losses of the first stages, each a function of model-range images."""
+"""Losses of the first stages, each a function of images in model range, and the discriminator."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 
 def spectral_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of log-amplitude spectra, which keeps fine texture that L1 and L2 average away.
+    """Mean absolute difference of log-amplitude spectra; it preserves fine texture, which L1 and L2 average away.
 
-    Follows the idea of the focal frequency loss (Jiang et al., ICCV 2021) without its adaptive weights; the logarithm
-    keeps the few large amplitudes at low frequency from being all of it.
+    The logarithm keeps the few large amplitudes at low frequencies from outweighing all others. Source: Jiang et al.,
+    "Focal frequency loss", ICCV 2021, without its adaptive weights.
 
     Args:
         reconstruction: float [B, C, H, W] in [-1, 1].
@@ -25,7 +25,7 @@ def spectral_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
 
 
 def share_limit(part: Tensor, others: Tensor, max_share: float) -> Tensor:
-    """Factor in (0, 1] by which a part of a loss stays at or below `max_share` of the whole.
+    """Largest factor in (0, 1] with which a part of a loss is at most `max_share` of the whole.
 
     Args:
         part: Scalar, not negative.
@@ -33,14 +33,14 @@ def share_limit(part: Tensor, others: Tensor, max_share: float) -> Tensor:
         max_share: In (0, 1]; 1 sets no limit.
 
     Returns:
-        Scalar f without a gradient, the largest with f part <= max_share (f part + others).
+        Scalar f without a gradient: the largest with f * part <= max_share * (f * part + others).
     """
     allowed, needed = max_share * others.detach(), (1 - max_share) * part.detach()
     return torch.where(needed > allowed, allowed / needed, torch.ones_like(needed))
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN of Isola et al. (CVPR 2017): a logit for each 70x70 patch (smaller at the borders)."""
+    """PatchGAN of Isola et al. (CVPR 2017): one logit per patch of 70x70 pixels, which is cut off at the borders."""
 
     def __init__(self, in_channels: int, width: int = 64) -> None:
         super().__init__()

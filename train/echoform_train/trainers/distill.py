@@ -56,7 +56,8 @@ class Config:
     guidance_scale: float = 1.0
     """Guidance scale of the teacher. The new pipeline learns its effect and needs no second forward pass for it."""
     ema_decay: float = 0.99
-    """Decay of the averaged weights at each optimizer step; the averaged ones are validated and exported."""
+    """Decay of the moving average of the student's weights at each optimizer step; the average is validated and
+    exported."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps < self.teacher_steps:

@@ -33,7 +33,7 @@ class Config(FirstStageConfig):
     """Weight of the KL divergence between the latents' distribution and a standard normal one, in nats per latent
     number."""
     ema_decay: float = 0.999
-    """Decay of the averaged weights at each optimizer step; the averaged ones are validated and saved."""
+    """Decay of the moving average of the weights at each optimizer step; the average is validated and saved."""
 
 
 PRESETS = make_presets(Config)
@@ -49,15 +49,10 @@ class VariationalAutoencoder(nn.Module):
         self.vae = vae
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode images to a distribution of latents, draw latents from it and decode them.
+        """Encode images [B, C, H, W], draw latents with standard normal noise [B, D, h, w], and decode them.
 
-        Args:
-            images: float32 [B, C, H, W] in [-1, 1].
-            noise: Standard normal, float32 [B, D, h, w].
-
-        Returns:
-            Reconstruction [B, C, H, W], and the KL divergence from the standard normal distribution in nats, a scalar:
-            the mean over all latent numbers.
+        The results are the reconstruction, [B, C, H, W], and the KL divergence of the latents' distribution from the
+        standard normal one in nats, a scalar: the mean over all latent numbers.
         """
         posterior = latent_distribution(self.vae, images)
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
@@ -66,10 +61,7 @@ class VariationalAutoencoder(nn.Module):
 
 
 def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:
-    """Mean KL divergence of normal distributions from the standard one, in nats per number.
-
-    Source: Kingma and Welling 2014, appendix B.
-    """
+    """Mean KL divergence from the standard normal, nats per number (Kingma and Welling 2014, appendix B)."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
 
 
@@ -94,13 +86,9 @@ def main(config: Config) -> TrainingResult:
 
 
 def train(config: Config, data: SpectrogramData) -> TrainingResult:
-    """Train a KL-VAE on `data`; OUTPUT_DIR is the exported folder of the result.
-
-    Raises:
-        ValueError: If a setting is out of range.
-    """
+    """Train a KL-VAE on `data`; OUTPUT_DIR is the exported folder of the result."""
     run = start_run(config, data)
-    channels, resolution = data.train.pixels.shape[1], data.train.pixels.shape[-1]
+    _, channels, _, resolution = data.train.pixels.shape
     vae = build_model(config, channels)
     run.accelerator.print(describe("KL-VAE", vae, data))
     shape = latent_shape(vae, channels, resolution)
@@ -131,12 +119,12 @@ def validate(vae: AutoencoderKL, images: Spectrograms, run: Run) -> dict[str, fl
     """
     total = torch.zeros(2, device=run.device, dtype=torch.float64)  # divergence, images
 
-    def reconstruct(batch: Tensor) -> Tensor:
+    def decode_means(batch: Tensor) -> Tensor:
         posterior = latent_distribution(vae, batch)
         kl = kl_divergence(posterior.mean, posterior.logvar)
         total.add_(torch.stack([kl * len(batch), torch.tensor(len(batch))]).to(total))
         return latents_to_images(vae, posterior.mode(), quantize=False)
 
-    errors = validate_reconstruction(images, run, reconstruct)
+    errors = validate_reconstruction(images, run, decode_means)
     nats, count = summed(total, run.accelerator).tolist()
     return errors | {"kl_nats": nats / count}

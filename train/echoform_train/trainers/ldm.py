@@ -58,7 +58,7 @@ class Config:
     window_size: int = 8
     """Side of an attention window, in latent pixels."""
     dropout: float = 0.1
-    """Dropout inside the residual blocks."""
+    """Share of features that the residual blocks drop in training."""
     conditioning: Literal["embedding", "cross-attention"] = "embedding"
     """How user and conditions enter the U-Net: added to the embedding of the time step, or as learned tokens that it
     attends to."""
@@ -73,7 +73,7 @@ class Config:
     label_dropout: float = 0.1
     """Share of samples whose user (and, independently, each condition) is replaced by its null class, for guidance."""
     ema_decay: float = 0.999
-    """Decay of the averaged weights at each optimizer step; the averaged ones are validated and exported."""
+    """Decay of the moving average of the weights at each optimizer step; the average is validated and exported."""
     user_rate_factor: float = 1.0
     """Multiple of the learning rate for the embeddings of the users; about 50 with --initial-pipeline, where everything
     else needs little training."""
@@ -126,18 +126,15 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
             codebook, or the pipeline to start from is of another kind.
     """
     stage.check_usable_in_pipeline()
-    run = Run(config.run, len(data.train), resume_settings(config))
+    num_images = len(data.train)
+    run = Run(config.run, num_images, resume_settings(config))
     # The first stage does not learn any more, so its latents are computed once and kept in memory.
     stage.model.to(run.device)
     source = None if config.initial_pipeline is None else load_initial_pipeline(config.initial_pipeline, stage.model)
     latents = encode_data(stage, data, source)
     check_before_training(run)
 
-    torch.manual_seed(config.run.seed)
-    unet = build_unet(config, latents.shape, latents.pipeline_facts)
-    if source is not None:
-        initialise_from(source, unet, latents.pipeline_facts["condition_labels"])
-    unet.to(run.device, memory_format=run.memory_format)
+    unet = make_denoiser(config, latents, source).to(run.device, memory_format=run.memory_format)
     rate_factors = {} if config.user_rate_factor == 1 else {f"{USERS}.weight": config.user_rate_factor}
     learner = Learner(run, DENOISER, unet, ema_decay=config.ema_decay, rate_factors=rate_factors)
     learner.resume()
@@ -169,6 +166,15 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
         return pipeline
 
     return finish_training(run, best_pipeline)
+
+
+def make_denoiser(config: Config, latents: LatentData, source: VQLDMDopplerPipeline | None) -> DopplerUNet2DModel:
+    """Make the denoiser with random weights from the seed, or with those of the pipeline to start from."""
+    torch.manual_seed(config.run.seed)
+    unet = build_unet(config, latents.shape, latents.pipeline_facts)
+    if source is not None:
+        initialise_from(source, unet, latents.pipeline_facts["condition_labels"])
+    return unet
 
 
 def build_unet(config: Config, latent_shape: tuple[int, int, int], facts: PipelineFacts) -> DopplerUNet2DModel:
