@@ -218,7 +218,7 @@ class Run:
                 not logged.
         """
         self.log({f"validation/{name}": value for name, value in scores.items()})
-        if not self.judge_best(score) or not self.is_main:
+        if not self._is_new_best(score) or not self.is_main:
             return
         model.save_pretrained(self.config.output_dir / folder)
         measured = {
@@ -231,8 +231,8 @@ class Run:
         }
         (self.config.output_dir / FACTS).write_text(json.dumps({**facts, **measured}, indent=1))
 
-    def judge_best(self, score: float) -> bool:
-        """Take the score of a validation, lower is better; return whether it is the best so far."""
+    def _is_new_best(self, score: float) -> bool:
+        """Count a validation with this score, lower is better; whether it is the best so far."""
         improved = self.best is None or score < self.best
         self.best = score if improved else self.best
         self.validations_without_best = 0 if improved else self.validations_without_best + 1
