@@ -125,7 +125,8 @@ def test_a_pushed_model_is_verified_and_its_cards_snippet_runs(scored, pictures,
 def test_a_grey_model_is_scored_on_the_luminance_of_colours(pictures, tmp_path):
     data = ImageDataConfig(data=str(pictures), resolution=16, color="grey")
     train_conv_ae.main(tiny_conv_ae(pictures, tmp_path, data=data))
-    score_conv_ae.main(Config(pipeline=str(tmp_path / "pipeline"), data=ImageSourceConfig(data=str(pictures))))
+    result = score_conv_ae.main(Config(pipeline=str(tmp_path / "pipeline"), data=ImageSourceConfig(data=str(pictures))))
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert result.to_json().items() <= scores.items()
     assert scores["settings"]["values_of_an_image"] == 16 * 16
     assert torch.tensor([row["brightness_in"] for row in scores["images"]]).std() > 0

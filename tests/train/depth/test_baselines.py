@@ -16,8 +16,6 @@ from echoform_train.depth.baselines import (
     with_random_weights,
     zigzag_order,
 )
-from echoform_train.depth.latents import latent_statistics, map_to_plane
-from echoform_train.depth.probes import LabelledEmbeddings, knn_probe, linear_probe
 
 
 @pytest.fixture(scope="module")
@@ -105,62 +103,12 @@ def test_standardised_embeddings_have_deviation_one_and_constants_are_zero():
     assert other.tolist() == [[0, 2, 0]]
 
 
-def clusters(seed, count=30, dim=6):
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count) % 3
-    return LabelledEmbeddings((np.eye(3, dim)[labels] * 5 + rng.normal(size=(count, dim))).astype(np.float32), labels)
-
-
-def test_probes_name_classes_that_lie_apart_and_guess_where_there_is_nothing_to_see():
-    parts = clusters(0, 90), clusters(1), clusters(2, 60)
-    for probe in (knn_probe, linear_probe):
-        assert probe(*parts).correct.mean() > 0.95
-        noise = [
-            LabelledEmbeddings(np.random.default_rng(k).normal(size=(90, 6)).astype(np.float32), np.arange(90) % 3)
-            for k in range(3)
-        ]
-        assert abs(probe(*noise).correct.mean() - 1 / 3) < 0.2
-
-
-def test_a_linear_probe_of_more_numbers_than_images_uses_their_span():
-    # Fifty copies of every number say the same as one copy whose penalty is fifty times weaker.
-    parts = [clusters(seed, 30, 4) for seed in range(3)]
-    wide = [LabelledEmbeddings(np.repeat(part.embeddings, 50, axis=1), part.labels) for part in parts]
-    assert linear_probe(*wide).correct.mean() == pytest.approx(linear_probe(*parts).correct.mean(), abs=0.07)
-
-
-def test_facts_of_embeddings_with_a_known_spectrum():
-    rng = np.random.default_rng(0)
-    latents = np.zeros((4000, 5))
-    latents[:, :3] = rng.normal(size=(4000, 3)) * [3, 1, 1]
-    latents[:, 3] = 1e-6 * rng.normal(size=4000)
-    latents[:, 4] = 12.0
-    facts = latent_statistics(latents)
-    assert facts["dead_dimensions"] == 2
-    assert facts["spectrum"][:3] == pytest.approx([9 / 11, 1 / 11, 1 / 11], abs=0.02)
-    assert facts["components_for_90"] == 2 and facts["components_for_99"] == 3
-    entropy = -(9 / 11 * np.log(9 / 11) + 2 / 11 * np.log(1 / 11))
-    assert facts["effective_dimensions"] == pytest.approx(np.exp(entropy), rel=0.02)
-    assert facts["norm_mean"] == pytest.approx(np.linalg.norm(latents, axis=1).mean())
-
-
-def test_a_map_keeps_clusters_apart():
-    points = clusters(0, 60)
-    places = map_to_plane(points.embeddings)
-    centres = np.stack([places[points.labels == label].mean(0) for label in range(3)])
-    nearest = np.linalg.norm(places[:, None] - centres, axis=-1).argmin(1)
-    assert (nearest == points.labels).mean() > 0.9
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: PCA.fit(np.zeros((1, 4, 4), np.float32), 2), "at least 2 training images, got 1"),
         (lambda: PCA.fit(np.ones((3, 4, 4), np.float32), 2), "all are the same"),
         (lambda: DCT(4, 17), r"has 1\.\.16 coefficients, got 17"),
-        (lambda: latent_statistics(np.ones((4, 3))), "all are the same"),
-        (lambda: latent_statistics(np.ones((1, 3))), "at least 2"),
-        (lambda: map_to_plane(np.ones((3, 3))), "at least 4"),
     ],
 )
 def test_what_has_no_answer_is_refused(call, message):

@@ -7,10 +7,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch.distributions import Normal, kl_divergence
 
 from echoform import ConvAutoencoder, ConvAutoencoderPipeline
-from echoform_train.conv.objective import training_losses
 from echoform_train.data.images import ImageDataConfig
 from echoform_train.engine.schedules import learning_rate_at
 from echoform_train.engine.training_log import read_log
@@ -85,16 +83,6 @@ def test_curves_show_what_the_log_holds(tmp_path, monkeypatch):
     save_curves(log, tmp_path / "new" / "curves.png")
     assert drawn == {"training": ([8, 16], [0.5, 0.25]), "validation": ([16], [0.3]), "rate": ([8, 16], [1e-3, 2e-3])}
     assert (tmp_path / "new" / "curves.png").is_file()
-
-
-def test_the_divergence_is_that_of_torchs_normal_distributions():
-    mean, log_variance = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
-    images, made = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
-    parts = training_losses(made, images, mean, log_variance, error="l1", kl_weight=0.5)
-    nats = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).sum(dim=(1, 2, 3)).mean()
-    assert parts["kl"].item() == pytest.approx(0.5 * nats.item() / (3 * 8 * 8), rel=1e-5)
-    assert parts["l1"].item() == pytest.approx((made - images).abs().mean().item(), rel=1e-6)
-    assert set(training_losses(made, images, mean, None, error="mse", kl_weight=0.0)) == {"mse"}
 
 
 def test_an_interrupted_variational_run_resumes_to_the_same_bits(pictures, tmp_path):

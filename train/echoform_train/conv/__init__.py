@@ -1,1 +1,5 @@
-"""Convolutional autoencoders of pictures: their start from VGG, their export and their measuring."""
+"""The convolutional autoencoder of the SegNet family: training parts, quality, export.
+
+Training parts: objective, validation, vgg (initial weights). Quality: reconstruction, quality, score_table, figures.
+Export: export (the pipeline), decoding (images from latents alone).
+"""

@@ -1,4 +1,4 @@
-"""torchvision's VGG weights as the start of a convolutional autoencoder's encoder."""
+"""Initial weights of the encoder from torchvision's VGG."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from echoform.conv_autoencoder import BACKBONES, DATA_RANGES, ConvAutoencoder, c
 
 
 def load_torchvision_weights(model: ConvAutoencoder, backbone: str) -> None:
-    """Start the encoder of `model` from torchvision's weights of VGG13 or VGG16, with batch norm where it has it.
+    """Copy torchvision's ImageNet weights into the encoder of `model`, downloading them at first use.
+
+    Args:
+        model: With batch norm or without.
+        backbone: "vgg13" or "vgg16", whose layers the model must have.
 
     Raises:
         FileNotFoundError: If the weights are not in torch's cache and cannot be downloaded.
-        ValueError: If the model has other layers; noticed before anything is downloaded.
+        ValueError: If the model has other layers; this is checked before the download.
     """
     for name, expected in BACKBONES[backbone].items():
         if tuple(model.config[name]) != expected:
@@ -38,30 +42,31 @@ def load_torchvision_weights(model: ConvAutoencoder, backbone: str) -> None:
 
 @torch.no_grad()
 def copy_features(features: Mapping[str, Tensor], model: ConvAutoencoder) -> None:
-    """Copy weights of torchvision's `vgg.features` into the encoder of `model`, in the order of the layers.
+    """Copy the weights of torchvision's `vgg.features` into the encoder of `model`, in the order of the layers.
 
-    torchvision's weights expect images of the range imagenet. Where the model has another, its first convolution takes
-    the difference in, so that it makes the same of the same picture everywhere but at the border, where zeros around it
-    are another colour then. A grey model makes of grey what torchvision's makes of it repeated three times.
+    torchvision's weights expect images standardised by ImageNet's mean and deviation. For a model of another data
+    range, weights and bias of the first convolution are changed so that it gives the same features for the same image,
+    except at the border, because the zeros of the padding are another colour in another range. For a grey model they
+    are changed so that a grey image gives the features of the same image as RGB.
 
     Args:
-        features: Its state.
+        features: State dict of `vgg.features`.
         model: With layers of the same widths.
     """
-    # Weights of old releases do not count batches.
+    # Weights of old torchvision releases have no batch counters.
     ours, theirs = (
         [value for name, value in state.items() if not name.endswith("num_batches_tracked")]
         for state in (model.encoder.state_dict(), features)
     )
-    weight, shift = _in_range(theirs[0], model.config["data_range"], model.config["in_channels"])
+    weight, shift = _for_range(theirs[0], model.config["data_range"], model.config["in_channels"])
     for our, their in zip(ours, [weight, theirs[1] + shift, *theirs[2:]], strict=True):
         our.copy_(their)
 
 
-def _in_range(weight: Tensor, data_range: str, channels: int) -> tuple[Tensor, Tensor]:
-    """Weights [O, channels, 3, 3] and what to add to the bias [O], for images of another range.
+def _for_range(weight: Tensor, data_range: str, channels: int) -> tuple[Tensor, Tensor]:
+    """Adapt weights [O, 3, 3, 3] of the first convolution to another range: [O, channels, 3, 3], and a bias to add [O].
 
-    A pixel p is x = (p - m) / s to the model and (p - M) / S = x s / S + (m - M) / S to torchvision.
+    The model sees a pixel p as x = (p - m) / s; torchvision sees it as (p - M) / S = x s / S + (m - M) / S.
     """
     mean, deviation = (torch.tensor(values) for values in channel_range(data_range, channels))
     their_mean, their_deviation = (torch.tensor(values) for values in DATA_RANGES["imagenet"])
