@@ -94,6 +94,7 @@ def option_groups(config_class: type, default: Any = None) -> Iterator[Group]:
     for field in fields(config_class):
         kind, metadata = _unwrap(hints[field.name])
         value = _default_of(field, default)
+        # tyro prefixes the flags of a nested dataclass with its field name unless it is told not to.
         if is_dataclass(kind):
             unprefixed = _UNPREFIXED in metadata or any(getattr(one, "name", None) == "" for one in metadata)
             if not unprefixed:

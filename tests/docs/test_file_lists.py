@@ -56,3 +56,10 @@ def test_every_folder_of_the_tests_is_listed():
     readme = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert not [folder for folder in folders if f"| `{folder}` |" not in readme]
+
+
+def test_files_that_the_table_of_constants_names_exist():
+    table = (ROOT / "benchmarks" / "EXPERIMENTS.md").read_text(encoding="utf-8").partition("## Constants and where")[2]
+    files = set(re.findall(r"`([\w/]+\.py)`", table))
+    assert len(files) > 5
+    assert not [name for name in files if not (ROOT / "train" / "echoform_train" / name).is_file()]
