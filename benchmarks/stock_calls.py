@@ -21,7 +21,7 @@ from untrained import untrained_pipeline, untrained_unet
 
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData
-from echoform_train.engine.config import fixed_settings
+from echoform_train.engine.config import resume_settings
 from echoform_train.engine.ema import make_ema
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.run import Run
@@ -88,7 +88,7 @@ def our_vq_step(config: Config, data: SpectrogramData, folder: Path, *, perceptu
     """A step of `train vq-vae` after its codebook started, without log, validation and checkpoints."""
     preset = train_vq_vae.PRESETS[config.preset]
     settings = _settings(preset, config, folder, lpips_weight=0.0)
-    run = Run(settings.run, len(data.train), fixed_settings(settings))
+    run = Run(settings.run, len(data.train), resume_settings(settings))
     vqvae = train_vq_vae.build_model(settings, data.train.pixels.shape[1])
     vqvae.quantize.embedding.weight.requires_grad_(False)
     learner = FirstStageLearner(settings, run, "vqvae", vqvae, train_vq_vae.QuantizedAutoencoder(vqvae))
@@ -146,7 +146,7 @@ def our_denoiser_step(config: Config, data: SpectrogramData, folder: Path) -> Ca
     """A step of `train ldm`, without log, validation and checkpoints."""
     settings = _settings(train_ldm.PRESETS[config.preset], config, folder, first_stage=folder)
     # Latents of one batch, repeated to the size of the data set.
-    run = Run(settings.run, len(data.train), fixed_settings(settings))
+    run = Run(settings.run, len(data.train), resume_settings(settings))
     vqvae = train_vq_vae.build_model(train_vq_vae.PRESETS[config.preset], data.train.pixels.shape[1])
     values = encode_pixels(vqvae, data.train.pixels[: config.batch_size])
     values = values.repeat(-(-len(data.train) // len(values)), 1, 1, 1)[: len(data.train)]

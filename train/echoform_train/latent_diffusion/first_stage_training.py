@@ -15,7 +15,6 @@ from echoform_train.data.config import data_facts, load_data
 from echoform_train.data.painting import save_sheet
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
 from echoform_train.engine.batches import Draw
-from echoform_train.engine.config import resume_settings
 from echoform_train.engine.files import FIRST_STAGE, RECONSTRUCTIONS, SPLIT
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.optimizers import build_optimizer
@@ -30,7 +29,8 @@ from echoform_train.latent_diffusion.first_stage import (
 )
 from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig
 from echoform_train.latent_diffusion.losses import PatchDiscriminator, discriminator_loss, share_limit, spectral_loss
-from echoform_train.publishing.push import check_before_training, push_after_training
+from echoform_train.publishing.export import start_training
+from echoform_train.publishing.push import push_after_training
 from echoform_train.scoring.perceptual import PerceptualLoss
 
 SHEET_USERS = 16
@@ -48,15 +48,13 @@ def start_run(config: FirstStageConfig, data: SpectrogramData) -> Run:
     """Begin the training run, with torch seeded for the initial weights.
 
     Raises:
-        ValueError: If the output folder holds another run, or the largest share of the spectral loss is out of range.
+        ValueError: If the largest share of the spectral loss is out of range, there are no validation images, or the
+            output folder holds another run.
         PushError: If the result is to be pushed and could not be.
     """
     if not 0 < config.spectral_max_share <= 1:
         raise ValueError(f"--spectral-max-share must be in (0, 1], got {config.spectral_max_share}")
-    run = Run(config.run, len(data.train), resume_settings(config))
-    check_before_training(run)
-    torch.manual_seed(config.run.seed)
-    return run
+    return start_training(config, data)
 
 
 def describe(name: str, model: FirstStageModel, data: SpectrogramData) -> str:
@@ -90,7 +88,6 @@ class FirstStageLearner(Learner):
         forward: nn.Module,
         ema_decay: float | None = None,
     ) -> None:
-        forward.to(run.device, memory_format=run.memory_format)  # pyright: ignore[reportCallIssue]
         super().__init__(run, name, model, forward=forward, ema_decay=ema_decay)
         self.config = config
         self.perceptual = PerceptualLoss().to(run.device) if config.lpips_weight else None

@@ -102,13 +102,10 @@ def main(config: Config) -> TrainingResult:
     folder = find_pipeline(config.pipeline)
     teacher_facts = read_facts(folder, config.pipeline)
     settings = {"steps": config.steps, "teacher_steps": config.teacher_steps, "guidance_scale": config.guidance_scale}
-    # A resumed run must have the same teacher, whatever its folder is called now.
-    weights = [sha256_of(path) for path in sorted((folder / DENOISER).glob("*.safetensors"))]
-    run = Run(config.run, 1, {**settings, "ema_decay": config.ema_decay, "teacher": weights})
-    check_before_training(run)
+    run = _start_run(config, settings, folder)
 
     pipeline = VQLDMDopplerPipeline.from_pretrained(folder)
-    unet: DopplerUNet2DModel = copy.deepcopy(pipeline.unet).to(run.device)
+    unet: DopplerUNet2DModel = copy.deepcopy(pipeline.unet)
     unet.eval()  # the teacher's answer is exact: dropout would only add noise to it
     teacher = FewSteps(pipeline.to(run.device), config.teacher_steps, config.guidance_scale)
     student = FewSteps(with_unet(pipeline, unet, config.steps), config.steps)
@@ -142,6 +139,14 @@ def main(config: Config) -> TrainingResult:
         return with_unet(pipeline, best, config.steps)
 
     return finish_training(run, best_pipeline)
+
+
+def _start_run(config: Config, settings: dict[str, Any], teacher: Path) -> Run:
+    """Begin the run. A resumed one must have the same teacher, by its weights and not by the name of its folder."""
+    weights = [sha256_of(path) for path in sorted((teacher / DENOISER).glob("*.safetensors"))]
+    run = Run(config.run, 1, {**settings, "ema_decay": config.ema_decay, "teacher": weights})
+    check_before_training(run)
+    return run
 
 
 def read_facts(folder: Path, source: str) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
     latents = encode_data(stage, data, source)
     check_before_training(run)
 
-    unet = make_denoiser(config, latents, source).to(run.device, memory_format=run.memory_format)
+    unet = make_denoiser(config, latents, source)
     rate_factors = {} if config.user_rate_factor == 1 else {f"{USERS}.weight": config.user_rate_factor}
     learner = Learner(run, DENOISER, unet, ema_decay=config.ema_decay, rate_factors=rate_factors)
     learner.resume()
@@ -198,9 +198,8 @@ def build_unet(config: Config, latent_shape: tuple[int, int, int], facts: Pipeli
 
 def describe(unet: DopplerUNet2DModel, latents: LatentData) -> str:
     """One line for the terminal: size of the denoiser, shape of the latents, number of images and users."""
-    millions = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
     return (
-        f"U-Net of {millions:.1f} M parameters on latents {'x'.join(map(str, latents.shape))}, "
+        f"U-Net of {unet.num_parameters() / 1e6:.1f} M parameters on latents {'x'.join(map(str, latents.shape))}, "
         f"{len(latents.train)} images of {unet.config['num_users']} users"
     )
 
