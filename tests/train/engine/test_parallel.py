@@ -1,4 +1,4 @@
-"""Jobs side by side: all are done, a failure is told, and no process outlives the one that asked."""
+"""Parallel jobs: all are done, an error is raised, and no process outlives its parent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if __name__ == "__main__":
 
 
 def test_every_job_is_done_on_one_core_in_another_process_and_tensors_arrive_whole(tmp_path):
-    # What a process of its own can call lies in a file of its own.
+    # A new process can only call functions of a module that it can import.
     (tmp_path / "jobs.py").write_text(
         "import os, torch\n"
         "def write(folder, numbers):\n"
@@ -55,22 +55,22 @@ def test_every_job_is_done_on_one_core_in_another_process_and_tensors_arrive_who
     assert len(processes) <= 2 and os.getpid() not in processes
 
 
-def test_no_process_outlives_the_one_that_asked_however_it_ends(tmp_path):
+def test_no_process_outlives_its_parent_even_if_that_is_killed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    asking = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        assert asking.poll() is None
+        assert parent.poll() is None
         time.sleep(0.05)
-    asking.send_signal(signal.SIGKILL)
-    asking.wait()
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
     deadline = time.monotonic() + 20
     while _runs(int((tmp_path / "pid").read_text())):
-        assert time.monotonic() < deadline, "the process goes on without the one that asked for it"
+        assert time.monotonic() < deadline, "the process goes on without its parent"
         time.sleep(0.05)
 
 
 def _runs(pid: int) -> bool:
-    """Whether there is such a process, one that has ended and waits to be noticed not counted."""
+    """Whether a process is there and has not ended: a zombie has."""
     shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return shown.strip() not in ("", "Z", "Zl")
