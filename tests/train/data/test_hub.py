@@ -7,7 +7,7 @@ import tyro
 from datasets import ClassLabel, Dataset, Features, Image, Value, config
 
 from echoform_train.data.config import DataConfig
-from echoform_train.data.folder import load_images
+from echoform_train.data.dataset import load_images
 from echoform_train.data.spectrograms import load_spectrograms
 
 

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from echoform_train.data.folder import build_dataset
+from echoform_train.data.dataset import build_dataset
 from echoform_train.data.layout import ImageFile
 from echoform_train.data.split import Split, check_split, make_split
 

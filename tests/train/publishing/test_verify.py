@@ -253,7 +253,7 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "one byte of the code": (one_byte, f"{UNET_CODE} is not the code of a released echoform"),
     "a shell script": (
         lambda folder, _: (folder / "install.sh").write_text("touch marker"),
-        "install.sh is neither weights, code that the repository names, text nor picture",
+        "install.sh is neither weights, code that the repository names, text nor image",
     ),
     "no fingerprint": (lambda folder, _: (folder / FINGERPRINT).unlink(), "there is no fingerprint.json"),
     "other weights": (other_weights, f"{UNET_WEIGHTS} was changed after the fingerprint was made"),

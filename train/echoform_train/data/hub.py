@@ -26,8 +26,8 @@ def folder_of_files(source: str | Path) -> Path | None:
         FileNotFoundError: If there is no such folder and the source does not read like a Hub id.
         ValueError: If the source is a file.
     """
-    place = resolve_source(source)
-    return place if isinstance(place, Path) and not is_dataset_folder(place) else None
+    location = resolve_source(source)
+    return location if isinstance(location, Path) and not is_dataset_folder(location) else None
 
 
 def is_dataset_folder(folder: Path) -> bool:

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from echoform.pipeline_conv_autoencoder import cut_square
+from echoform_train.data.dataset import build_dataset
 from echoform_train.data.facts import ImageFacts
 from echoform_train.data.find import find_files, find_in_folder, split_folders
-from echoform_train.data.folder import build_dataset
 from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, decode_image
 from echoform_train.data.layout import ImageFile, SourceFiles, recording_of

@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset, Value
 
 from echoform.hub import CARD, push_folder
 from echoform_cards.dataset_card import HubMetadata, SplitFacts, StoredImage, Table, render_dataset_card
-from echoform_train.data.folder import SourceImages, read_source
+from echoform_train.data.dataset import SourceImages, read_source
 from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
 from echoform_train.data.spectrograms import choose_split
 from echoform_train.data.split import Split

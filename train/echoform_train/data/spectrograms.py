@@ -11,7 +11,7 @@ import torch
 from datasets import ClassLabel, Dataset
 from torch import Tensor
 
-from echoform_train.data.folder import SourceImages, read_source
+from echoform_train.data.dataset import SourceImages, read_source
 from echoform_train.data.image_check import BadFile
 from echoform_train.data.loading import read_split
 from echoform_train.data.split import Split, make_split

@@ -53,8 +53,10 @@ def find_pipeline(source: str | Path) -> Path:
     Raises:
         FileNotFoundError: If there is no such folder, or no pipeline in it.
     """
-    place = resolve_source(source)
-    folder = place if isinstance(place, Path) else Path(snapshot_download(place.repo, revision=place.revision))
+    location = resolve_source(source)
+    folder = (
+        location if isinstance(location, Path) else Path(snapshot_download(location.repo, revision=location.revision))
+    )
     _check_index(folder, source)
     return folder
 
@@ -74,12 +76,12 @@ def load_pipeline(
         FileNotFoundError: If there is no such folder, or no pipeline in it.
         ValueError: If it holds a pipeline of another class.
     """
-    place = resolve_source(source)
-    if isinstance(place, Path):
-        _check_index(place, source)
-        name, revision = place, None
+    location = resolve_source(source)
+    if isinstance(location, Path):
+        _check_index(location, source)
+        name, revision = location, None
     else:
-        name, revision = place
+        name, revision = location
     # A pipeline of another class would load without an error and fail later, or give other images.
     index: Any = DiffusionPipeline.load_config(name, revision=revision)
     found = _name_of_class(index["_class_name"])

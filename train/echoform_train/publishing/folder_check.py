@@ -1,4 +1,4 @@
-"""Checks whether the folder of a stranger may be loaded; they read the folder and run nothing in it."""
+"""Checks whether a folder from an unknown source may be loaded; they read the folder and run nothing in it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check_names(names: Iterable[str]) -> None:
         if suffix in _PICKLES:
             raise ValueError(f"{name} may run code when it is read; weights must be safetensors")
         if suffix not in (*_HARMLESS, ".safetensors", ".py") and path.name not in _NAMES:
-            raise ValueError(f"{name} is neither weights, code that the repository names, text nor picture")
+            raise ValueError(f"{name} is neither weights, code that the repository names, text nor image")
 
 
 def check_folder(folder: Path, names: Iterable[str], releases: Releases) -> Contents:

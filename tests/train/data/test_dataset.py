@@ -7,7 +7,7 @@ import pytest
 from datasets import ClassLabel, Image, Value
 from PIL import Image as PILImage
 
-from echoform_train.data.folder import load_images, read_source
+from echoform_train.data.dataset import load_images, read_source
 from echoform_train.data.layout import natural_key, recording_of
 
 
