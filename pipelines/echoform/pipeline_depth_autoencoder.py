@@ -507,7 +507,7 @@ def units_of_image(image: Image.Image) -> np.ndarray:
         raise ValueError(f"a file of depth must be PNG or TIFF, it is {image.format}")
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         colour = len(image.getbands()) > 1 or image.mode == "P"
-        why = "depth has one number a pixel" if colour else "8 bits hold no millimetres: 255 values for metres of depth"
+        why = "depth has one number per pixel" if colour else "8 bits hold no millimetres: 255 values for metres"
         raise ValueError(f"depth must be 16-bit greyscale, it is of mode {image.mode}; {why}")
     pixels = np.array(image)
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)

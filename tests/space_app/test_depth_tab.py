@@ -135,7 +135,7 @@ def hostile(folder: Path, kind: str) -> Path:
     ("kind", "message"),
     [
         ("eight_bits", "eight_bits.png: depth must be 16-bit greyscale, it is of mode L; 8 bits hold no millimetres"),
-        ("photo", "photo.png: depth must be 16-bit greyscale, it is of mode RGB; depth has one number a pixel"),
+        ("photo", "photo.png: depth must be 16-bit greyscale, it is of mode RGB; depth has one number per pixel"),
         ("truncated", "truncated.png is damaged, or no picture of the format PNG or TIFF"),
         ("zip", "zip.png is damaged, or no picture"),
         ("polyglot", "polyglot.png is damaged, or no picture"),
