@@ -23,6 +23,7 @@ def load_torchvision_weights(model: ConvAutoencoder, backbone: str) -> None:
         FileNotFoundError: If the weights are not in torch's cache and cannot be downloaded.
         ValueError: If the model has other layers; this is checked before the download.
     """
+    # Checked first, so that nothing is downloaded in vain.
     for name, expected in BACKBONES[backbone].items():
         if tuple(model.config[name]) != expected:
             raise ValueError(

@@ -85,6 +85,7 @@ def load_depth_data(config: DepthDataConfig, split_file: Path | None, seed: int)
             "--depth-min-mm and --depth-max-mm must be given together, "
             f"got {config.depth_min_mm} and {config.depth_max_mm}"
         )
+    # No range: it is measured on the training images.
     depth_range_mm = None
     if config.depth_min_mm is not None and config.depth_max_mm is not None:
         depth_range_mm = {"min": config.depth_min_mm, "max": config.depth_max_mm}
@@ -116,6 +117,7 @@ def load_depth_source(
     Raises:
         ValueError: Also if there are settings of synthetic rooms with another source.
     """
+    # A flag of the rooms that is not given takes the default of RoomsConfig.
     rooms_settings = {
         name: value
         for name in ("rooms", "cameras_per_room", "images_per_camera")

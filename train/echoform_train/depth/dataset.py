@@ -139,24 +139,22 @@ def load_depth(
         depth_range_mm = depth_range_mm or rooms.depth_range_mm
     found = _find(source, folders, rooms, units_per_mm, seed)
 
+    # Every file is decoded and checked once, and kept at the size of the model.
     invalid_values = {"0": "no reading", **(invalid_values or {})}
     reader = DepthReader(frozenset(map(int, invalid_values)), resolution)
-    files, images, bad_files = read_files(found.images, reader.read)
-    bad_files = [*found.bad_files, *bad_files]
-    refuse_or_skip(bad_files, skip_bad_files=skip_bad_files)
-    if not files:
-        raise ValueError(f"a source must hold depth images, {source} holds none that can be used")
+    files, images, skipped = _read(found, reader, source, skip_bad_files)
 
+    # An existing split is used before a new one is made, so that all commands agree on what is held out.
     table = split_table(files)
     split = read_split(table, source, split_file, found.split_file)
     if split is None:
         split = _make_split(table, source, validation_share, test_share, gap_images, seed)
     split.save_if_new(split_file)
 
+    # The range is measured on training images only: on others it would let them leak into the training.
     if depth_range_mm is None:
-        in_train = set(split.train)  # a range measured on other images would let them leak into the training
-        of_train = [image for file, image in zip(files, images, strict=True) if file.file in in_train]
-        depth_range_mm = _measure_range(of_train, units_per_mm, source)
+        chosen = split.indices([file.file for file in files])["train"]
+        depth_range_mm = _measure_range([images[index] for index in chosen], units_per_mm, source)
     out_of_range = _erase_out_of_range(reader, files, images, depth_range_mm, units_per_mm)
 
     everything, id2label = _stack(files, images)
@@ -169,7 +167,7 @@ def load_depth(
         invalid_values=invalid_values,
         out_of_range=out_of_range,
         source=str(source),
-        skipped=tuple(bad_files),
+        skipped=tuple(skipped),
     )
 
 
@@ -183,6 +181,18 @@ def _find(source: str | Path, folders: str, rooms: RoomsConfig | None, units_per
     if units_per_mm != 1:
         raise ValueError(f"rooms are made in millimetres, so units_per_mm must be 1, got {units_per_mm:g}")
     return DepthSource(render_rooms(rooms, seed), [])
+
+
+def _read(
+    found: DepthSource, reader: DepthReader, source: str | Path, skip_bad_files: bool
+) -> tuple[list[DepthFile], list[ReadImage], list[BadFile]]:
+    """The files that can be used, their images, and the files that are skipped."""
+    files, images, bad_files = read_files(found.images, reader.read)
+    bad_files = [*found.bad_files, *bad_files]
+    refuse_or_skip(bad_files, skip_bad_files=skip_bad_files)
+    if not files:
+        raise ValueError(f"a source must hold depth images, {source} holds none that can be used")
+    return files, images, bad_files
 
 
 def _make_split(

@@ -41,6 +41,7 @@ def find_encoder(
         FileNotFoundError: If there is no such source, or it is a training that is not finished.
         ValueError: If the source contains no depth encoder.
     """
+    # What only a training has; everything else is found by `load_encoder`.
     folder = Path(source)
     if (folder / STATE).is_file():
         return _from_checkpoint(folder)

@@ -35,6 +35,7 @@ def save_score_figures(
 ) -> None:
     """Write the figures of scored test images: reconstructions.png, interpolations.png, spectrum.png and map.png."""
     scale, model = data.scale, reconstructions.model
+    # Images spread evenly over the test set, because neighbours look alike.
     shown = torch.linspace(0, len(data.test) - 1, min(SHOWN_IMAGES, len(data.test))).long()
     save_reconstructions(
         scale.to_mm(model.depth[shown]),

@@ -121,8 +121,10 @@ def contrastive_loss(latents: Tensor, others: Tensor, temperature: float) -> Ten
         raise ValueError(f"the temperature must be positive, got {temperature}")
     both = F.normalize(torch.cat([latents, others]).float(), dim=1)
     similarity = both @ both.T / temperature
+    # A view is not compared with itself.
     itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
     similarity = similarity.masked_fill(itself, -torch.inf)
+    # The partner of view k is view k + B, and the other way round.
     count = len(latents)
     partner = torch.arange(2 * count, device=both.device).roll(count)
     return F.cross_entropy(similarity, partner)

@@ -113,6 +113,7 @@ def training_losses(
         weights: Weights of the parts.
         perceptual: LPIPS; None if its weight is 0.
     """
+    # One forward pass encodes all views together, which is faster than one per view.
     batch_size = len(views[0][0])
     depth_of_views, valid_of_views = (torch.cat(columns) for columns in zip(*views, strict=True))
     reconstructed, valid_logit, latents = model(depth_of_views, valid_of_views, noise, batch_size)

@@ -53,28 +53,12 @@ def publish_depth(
         FileNotFoundError: If the folder that `data` came from does not exist (synthetic rooms have none).
         PushError: If the Hub refuses the push.
     """
-    images = find_depth_source(data.source, folders=folders).images
     title = name or Path(data.source).resolve().name
-    dataset = _table(images, list(data.id2label.values()))
-    low, high = data.depth_range
     with tempfile.TemporaryDirectory(prefix="echoform-") as scratch:
         folder = Path(scratch)
-        metadata, table = write_dataset(
-            dataset, data.split, folder, label_column="label", max_shard_bytes=max_shard_bytes
+        write_folder(
+            data, folder, folders=folders, title=title, repo=repo_id, license=license, max_shard_bytes=max_shard_bytes
         )
-        card = render_dataset_card(
-            {
-                "name": title,
-                "kind": "depth",
-                "repo": repo_id,
-                "license": license,
-                "image": {"depth_min_units": low, "depth_max_units": high, "units_per_mm": data.units_per_mm},
-                "split": split_facts(data.split),
-                **metadata,
-                **table,
-            }
-        )
-        (folder / CARD).write_text(card, encoding="utf-8")
         return push_folder(
             folder,
             repo_id,
@@ -85,6 +69,37 @@ def publish_depth(
             repo_type="dataset",
             what_continues=f"{data.source} is as it was, and the same command tries again",
         )
+
+
+def write_folder(
+    data: DepthData,
+    folder: Path,
+    *,
+    folders: str,
+    title: str,
+    repo: str | None,
+    license: str | None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> None:
+    """Write what `publish_depth` pushes to an empty folder: parquet files, split.json and the data-set card."""
+    # The files themselves, because the loaded images are resized.
+    images = find_depth_source(data.source, folders=folders).images
+    dataset = _table(images, list(data.id2label.values()))
+    metadata, table = write_dataset(dataset, data.split, folder, label_column="label", max_shard_bytes=max_shard_bytes)
+    low, high = data.depth_range
+    card = render_dataset_card(
+        {
+            "name": title,
+            "kind": "depth",
+            "repo": repo,
+            "license": license,
+            "image": {"depth_min_units": low, "depth_max_units": high, "units_per_mm": data.units_per_mm},
+            "split": split_facts(data.split),
+            **metadata,
+            **table,
+        }
+    )
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def _table(images: list[DepthFile], classes: list[str]) -> Dataset:

@@ -39,7 +39,7 @@ from echoform_train.depth.metrics import (
     rmse_mm,
     validity_iou,
 )
-from echoform_train.depth.probes import LabelledEmbeddings, knn_probe, linear_probe
+from echoform_train.depth.probes import LabelledEmbeddings, ProbeResult, knn_probe, linear_probe
 from echoform_train.depth.reconstruction import Reconstruction, embed, reconstruct
 from echoform_train.scoring.intervals import Interval
 
@@ -126,10 +126,10 @@ def score_pipeline(pipeline: DepthAutoencoderPipeline, data: DepthData) -> tuple
         raise ValueError(
             f"scoring needs {' and '.join(needed)} images, the split of {data.source} has none for {empty[0]}"
         )
+    # Reconstructions by the model and by the transforms, which are fitted on training images.
     found = reconstruct(pipeline.autoencoder, data.test.units, data.scale)
     latent_dim = found.latents.shape[1]
     groups, interval_over = bootstrap_groups(data.test)
-
     pca = PCA.fit(fill_with_nearest(*data.scale.to_model(data.train.units)), latent_dim)
     dct = DCT(pca.mean.shape[0], min(latent_dim, pca.mean.size))
     others = _reconstruct_by_transforms(found, {"pca": pca, "dct": dct})
@@ -138,13 +138,13 @@ def score_pipeline(pipeline: DepthAutoencoderPipeline, data: DepthData) -> tuple
         sums[name] = image_sums(data.scale.to_mm(image), data.scale.to_mm(found.depth), found.valid)
     methods = {name: _reconstruction_scores(of_method, data.scale.peak_mm, groups) for name, of_method in sums.items()}
 
-    chosen: dict[str, dict[str, str]] = {}
+    # Classes, if there are any, are recognised from the embeddings.
+    probes: dict[str, dict[str, ProbeResult]] = {}
     if len(data.id2label) > 1:
-        for name, parts in _embeddings(pipeline.autoencoder, data, found).items():
-            results = {"knn": knn_probe(*parts), "linear_probe": linear_probe(*parts)}
-            chosen[name] = {probe: result.chosen for probe, result in results.items()}
-            accuracies = {probe: accuracy_interval(result.correct, groups) for probe, result in results.items()}
-            methods[name] = methods.get(name, {}) | accuracies
+        probes = _probe_methods(pipeline.autoencoder, data, found)
+    for name, results in probes.items():
+        accuracies = {probe: accuracy_interval(result.correct, groups) for probe, result in results.items()}
+        methods[name] = methods.get(name, {}) | accuracies
 
     settings: ScoreSettings = {
         "images": {part: len(getattr(data, part)) for part in SPLITS},
@@ -155,6 +155,7 @@ def score_pipeline(pipeline: DepthAutoencoderPipeline, data: DepthData) -> tuple
         "pca_components": len(pca.components),
         "data": depth_facts(data),
     }
+    chosen = {name: {probe: result.chosen for probe, result in results.items()} for name, results in probes.items()}
     scores = DepthScores(methods, chosen, latent_statistics(found.latents.numpy()), settings)
     return scores, ReconstructedTestImages(found, others)
 
@@ -196,6 +197,16 @@ def _reconstruction_scores(sums: ImageSums, peak_mm: float, groups: np.ndarray) 
     if sums.valid_both is not None:
         metrics["validity_iou"] = validity_iou
     return {name: metric_interval(sums, metric, groups) for name, metric in metrics.items()}
+
+
+def _probe_methods(
+    model: DepthAutoencoder, data: DepthData, found: Reconstruction
+) -> dict[str, dict[str, ProbeResult]]:
+    """Recognise the classes of the test images from the embeddings of every method; results by method and probe."""
+    return {
+        name: {"knn": knn_probe(*parts), "linear_probe": linear_probe(*parts)}
+        for name, parts in _embeddings(model, data, found).items()
+    }
 
 
 def _embeddings(

@@ -145,6 +145,7 @@ def find_nearest(
             f"queries must be embedded as the index {folder} was, to {len(dataset[0][COLUMN])} numbers, "
             f"the pipeline gives {embeddings.shape[1]}"
         )
+    # FAISS returns squared distances.
     _import_faiss()
     dataset.load_faiss_index(COLUMN, folder / INDEX)
     squared, rows = dataset.search_batch(COLUMN, embeddings, k=min(count, len(dataset)))

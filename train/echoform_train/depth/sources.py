@@ -89,6 +89,7 @@ def split_table(images: Sequence[DepthFile]) -> Dataset:
     so that whole recordings are held out with all their classes. `start_s` is the frame: `make_split` only compares the
     distance of two images with the usual distance of neighbours, so any unit will do.
     """
+    # More pairs of recording and class than recordings: some recordings hold several classes.
     pairs = {(image.recording, image.label) for image in images}
     recordings = {recording for recording, _ in pairs}
     mixed = None not in recordings and 3 <= len(recordings) < len(pairs)

@@ -127,6 +127,7 @@ def train(config: Config, data: ImageData) -> TrainingResult:
             reconstructed, latents, log_variance = learner.model(images.to(memory_format=run.memory_format), noise)
             losses = training_losses(reconstructed, images, latents, log_variance, config.loss, config.kl_weight)
             learner.descend(torch.stack(list(losses.values())).sum(), **losses)
+        # Validation runs in evaluation mode, with the statistics of batch norm that are exported.
         if run.due(config.run.validation_every):
             scores = validate(autoencoder, data.validation.pixels, config.loss, config.kl_weight, run.accelerator)
             run.keep_if_best(autoencoder, AUTOENCODER, scores["loss"], scores, facts)
