@@ -135,7 +135,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
     """Turn depth images into embeddings and back, on one fixed scale that gives millimetres back.
 
     The scale is the same for all images, so that an image's embedding depends on no other image. 0 means no reading:
-    where readings are is told to the model beside the depth, and 0 is never averaged with depth, not even in resizing.
+    the model gets the positions of readings beside the depth, and 0 is never averaged with depth, even in resizing.
     Images of any size are stretched to the model's square and come back at their own size.
 
     Example:
