@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from untrained import untrained_pipeline, untrained_unet
 
 from echoform_train.data.config import DataConfig
-from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.data.spectrograms import SpectrogramData, to_model
 from echoform_train.engine.config import resume_settings
 from echoform_train.engine.ema import make_ema
 from echoform_train.engine.learner import Learner
@@ -99,8 +99,8 @@ def our_vq_step(config: Config, data: SpectrogramData, folder: Path, *, perceptu
 
     def step() -> None:
         for draw in run.draws():
-            images = learner.images(data.train, draw)
-            with learner.accumulate():
+            images = to_model(data.train.pixels[draw.indices]).to(run.device, memory_format=run.memory_format)
+            with run.accelerator.accumulate(learner.model):
                 reconstruction, latents, codes = learner.model(images, True)
                 commitment = settings.commitment_weight * F.mse_loss(latents, look_up(codes, codebook.weight))
                 learner.descend_reconstruction(images, reconstruction, commitment=commitment)
@@ -164,7 +164,7 @@ def our_denoiser_step(config: Config, data: SpectrogramData, folder: Path) -> Ca
             batch = latents.select(draw.indices)
             noise, level = draw.randn(*batch.values.shape[1:]), draw.rand()
             batch = drop_labels(batch, draw, settings.label_dropout, unet)
-            with learner.accumulate():
+            with run.accelerator.accumulate(learner.model):
                 learner.descend(denoising_loss(learner.model, objective, batch, noise, level))
         ema.update_parameters(unet)
 
