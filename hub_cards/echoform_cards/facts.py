@@ -104,7 +104,7 @@ def complete(card: str, kind: type, facts: Mapping[str, Any]) -> dict[str, Any]:
         has all of its members as None.
 
     Raises:
-        ValueError: If a required fact is missing or empty, a fact is unknown, `people` is none of PEOPLE, or a score is
+        ValueError: If a required fact is missing or empty, a fact is unknown, `people` is none of People, or a score is
             not finite.
     """
     required = [name for name in get_type_hints(kind) if name in kind.__required_keys__]  # type: ignore[attr-defined]
