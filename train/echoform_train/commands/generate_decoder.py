@@ -15,6 +15,7 @@ from echoform_train.conv.decoding import (
     interpolate_images,
     interpolate_random,
 )
+from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.publishing.exported import load_pipeline
 
@@ -72,11 +73,10 @@ def main(config: Config) -> DecodingResult:
         ValueError: If the pipeline is of another kind, or a setting is out of range.
     """
     _check(config)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     pipeline: ConvAutoencoderPipeline = load_pipeline(
         config.pipeline, ConvAutoencoderPipeline, trust_remote_code=config.trust_remote_code
     )
-    pipeline.to(device)
+    pipeline.to(choose_device(config.device))
     pipeline.set_progress_bar_config(disable=True)
     # Images are encoded before anything is written, so that a bad one leaves no half-filled folder.
     if config.images:

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import tyro
 
 from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
@@ -14,6 +13,7 @@ from echoform_train.conv.figures import save_score_figures
 from echoform_train.conv.quality import ConvScores, score_model
 from echoform_train.conv.score_table import card_scores, table_lines
 from echoform_train.data.images import ImageSourceConfig, load_image_data
+from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
@@ -47,8 +47,7 @@ def main(config: Config) -> ConvScores:
     """
     output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file)
     pipeline: ConvAutoencoderPipeline = load_pipeline(config.pipeline, ConvAutoencoderPipeline)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    model = pipeline.to(device).autoencoder
+    model = pipeline.to(choose_device(config.device)).autoencoder
     # The images as the model saw them in its training: same size, channels and split.
     data = load_image_data(
         config.data,

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import tyro
 
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
@@ -14,6 +13,7 @@ from echoform_train.depth.config import DepthSourceConfig, load_depth_source
 from echoform_train.depth.figures import save_score_figures
 from echoform_train.depth.quality import DepthScores, score_pipeline
 from echoform_train.depth.score_table import card_scores, table_lines
+from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.extras import needs_extra
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.provenance import provenance
@@ -51,8 +51,7 @@ def main(config: Config) -> DepthScores:
     output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file)
     pipeline: DepthAutoencoderPipeline = load_pipeline(config.pipeline, DepthAutoencoderPipeline)
     pipeline.set_progress_bar_config(disable=True)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    pipeline.to(device)
+    pipeline.to(choose_device(config.device))
     # The data as the model saw them in its training: same size, range and split.
     data = load_depth_source(
         config.data,

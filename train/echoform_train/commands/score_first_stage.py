@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
 
 from echoform_train.data.config import data_facts
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
+from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES, SPLIT
 from echoform_train.engine.provenance import provenance
 from echoform_train.latent_diffusion.figures import save_error_spectrum, save_worst_and_best
@@ -69,7 +69,7 @@ def main(config: Config) -> FirstStageScoring:
     """
     stage = load_first_stage(config.folder)
     data = _load_data(config, stage)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    device = choose_device(config.device)
 
     # Judges know nothing of the first stage: they are trained on real images and then see its reconstructions.
     judges = train_judges(data, config.judge_seeds, config.judge_train_images, device)

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from echoform_train.data.spectrograms import load_spectrograms
+from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.generated import score_generated
@@ -62,7 +61,7 @@ def main(config: Config) -> Scores:
         colormap=config.colormap,
         skip_bad_files=config.skip_bad_files,
     )
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    device = choose_device(config.device)
     samples = read_generated(rows, data)
     scores = score_generated(
         data, samples, judge_train_images=config.judge_train_images, device=device, seeds=config.judge_seeds

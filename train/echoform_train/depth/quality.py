@@ -214,8 +214,8 @@ def _embeddings(
 ) -> dict[str, tuple[LabelledEmbeddings, LabelledEmbeddings, LabelledEmbeddings]]:
     """Embeddings of the training, validation and test images by every method."""
     parts = (data.train, data.validation, data.test)
-    seen = [embed(model, part.units, data.scale).numpy() for part in parts[:2]]
-    embeddings = {"model": [*seen, found.latents.numpy()]}
+    first_two = [embed(model, part.units, data.scale).numpy() for part in parts[:2]]
+    embeddings = {"model": [*first_two, found.latents.numpy()]}
     # The methods without a notion of validity need a value in every pixel.
     latent_dim = found.latents.shape[1]
     images = fill_with_mean([data.scale.to_model(part.units) for part in parts])

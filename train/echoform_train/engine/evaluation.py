@@ -1,4 +1,4 @@
-"""Running a model in evaluation mode during its training."""
+"""Running a model outside its training steps: on which device, and in evaluation mode."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+
+
+def choose_device(name: str) -> str:
+    """Name of the device that a --device flag selects; "auto" selects the GPU if there is one, else the CPU."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 @contextmanager
