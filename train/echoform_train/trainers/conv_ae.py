@@ -135,7 +135,7 @@ def train(config: Config, data: ImageData) -> TrainingResult:
             save_progress(config, autoencoder, data, run.seen)
         learner.save_if_due()
 
-    # The best validated model, which need not be the last one, becomes the pipeline.
+    # The model of the best validation, with the statistics of its latents.
     def best_pipeline() -> ConvAutoencoderPipeline:
         return build_pipeline(ConvAutoencoder.from_pretrained(config.run.output_dir / AUTOENCODER), data.train)
 
