@@ -15,10 +15,10 @@ import torch
 from echoform_train.cli import parse
 from echoform_train.commands import augment
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.study.generators.training import GeneratorConfig
-from echoform_train.study.plan import StudyConfig
-from echoform_train.study.stage_cache import write_json
-from echoform_train.study.stages import judging
+from echoform_train.study.atomic_files import write_json
+from echoform_train.study.config import GeneratorConfig, StudyConfig
+from echoform_train.study.plan import PER_USER
+from echoform_train.study.stages import accuracies
 
 # A generator that was trained for a moment makes no walks.
 TINY = StudyConfig(
@@ -110,10 +110,10 @@ def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def write_and_interrupt(path: Path, value: Any) -> None:
         write_json(path, value)
-        if path.name == judging.ROWS and len(value) == count:
+        if path.name == accuracies.ROWS and len(value) == count:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(judging, "write_json", write_and_interrupt)
+    monkeypatch.setattr(accuracies, "write_json", write_and_interrupt)
 
 
 def test_interrupted_in_the_middle_of_a_stage_it_goes_on_and_finds_the_same_numbers(
@@ -136,9 +136,9 @@ def test_interrupted_in_the_middle_of_a_stage_it_goes_on_and_finds_the_same_numb
 def test_filling_up_to_a_number_of_images_makes_only_the_data_set_anew(finished, capsys):
     config = replace(finished, per_user=None, balance_to=10)
     before = load_spectrograms(config.output_dir / "dataset")
-    study, _ = augment.plan(config)
-    assert study.add == {0: 2, 1: 2, 2: 2}
-    assert study.images_a_user == {0: augment.PER_USER, 1: augment.PER_USER, 2: augment.PER_USER}
+    study = augment.plan(config)
+    assert study.to_add == {0: 2, 1: 2, 2: 2}
+    assert study.images_per_user == dict.fromkeys(range(3), PER_USER)
     assert len(before.train) == 36
 
 
@@ -239,5 +239,5 @@ def test_one_generator_a_size_is_trained_on_the_images_of_that_size_alone(walker
     assert facts["data"]["images"]["validation"] == 9
     assert "- train: 24 images" in (tmp_path / "out/pipeline/README.md").read_text()
     given_back = replace(config, pipeline=str(tmp_path / "out/pipeline"), split_file=tmp_path / "out/split.json")
-    assert augment.plan(replace(given_back, push_to_hub=None))[0].pipeline == tmp_path / "out/pipeline"
+    assert augment.plan(replace(given_back, push_to_hub=None)).pipeline == tmp_path / "out/pipeline"
     assert len(load_spectrograms(repo).train) == 24 + 12

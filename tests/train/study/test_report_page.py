@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from PIL import Image
 
 from echoform_cards.model_card import render_model_card
 from echoform_train.data.colormap import paint
+from echoform_train.report.page import GalleryRow
 from echoform_train.scoring.scores import LABELS
-from echoform_train.study.report_page import card_facts, write_page
+from echoform_train.study.report_card import card_facts
+from echoform_train.study.report_page import write_page
+from echoform_train.study.report_pictures import ReportPictures
 
 USERS = [f"ID_{number}" for number in range(1, 9)]
 
@@ -68,7 +72,7 @@ def made_up_scores(shift: float) -> dict[str, Any]:
     return {"scores": scores | {"real_to_real": entry | {"mean": 0.9, "floor": None}}}
 
 
-def made_up_report() -> dict[str, Any]:
+def made_up_report() -> Any:
     """Numbers that nobody measured, of people who do not exist."""
     rng = np.random.default_rng(0)
     tables = {}
@@ -161,14 +165,14 @@ def stripes(seed: int) -> Image.Image:
     return Image.fromarray(paint((255 * level.clip(0, 1)).astype(np.uint8), "jet"))
 
 
-def made_up_pictures() -> dict[str, Any]:
-    return {
-        "gallery": [
-            {"user": user, "real": [stripes(k) for k in range(4)], "generated": [stripes(k) for k in range(4, 8)]}
+def made_up_pictures() -> ReportPictures:
+    return ReportPictures(
+        gallery=[
+            GalleryRow(user=user, real=[stripes(k) for k in range(4)], generated=[stripes(k) for k in range(4, 8)])
             for user in USERS
         ],
-        "suspicious": [[stripes(k), stripes(k), stripes(k + 1)] for k in range(4)],
-    }
+        suspicious=[[stripes(k), stripes(k), stripes(k + 1)] for k in range(4)],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +248,7 @@ def test_a_study_without_confusion_physics_or_copies_has_a_page_too(tmp_path):
     report["scores"] = {"drawn": report["scores"]["drawn"]}
     report["sizes"] = report["sizes"][:1]
     report["sizes"][0] |= {"generated": None, "both": None, "difference": None, "best_classical": None, "reasons": {}}
-    write_page(report, {"gallery": made_up_pictures()["gallery"], "suspicious": []}, tmp_path / "report.html")
+    write_page(report, replace(made_up_pictures(), suspicious=[]), tmp_path / "report.html")
     text = Page(tmp_path / "report.html").text
     for absent in ("Who is taken for whom", "Physics", "suspicious", "Across conditions", "None"):
         assert absent not in text

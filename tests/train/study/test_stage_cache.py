@@ -8,24 +8,31 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from echoform_train.data.spectrograms import Spectrograms
-from echoform_train.study.stage_cache import Stages, content_hash, folder_hash, write_json
+from echoform_train.study.stage_cache import FinishedStage, StageCache, StageFacts
+
+
+class CountFacts(StageFacts):
+    count: int
 
 
 class Counter:
     """A stage that counts to three in files, and may be interrupted on the way."""
 
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at, self.steps = stop_at, 0
+    name = "count"
 
-    def __call__(self, folder: Path) -> dict[str, Any]:
+    def __init__(self, stop_at: int | None = None, inputs: dict[str, Any] | None = None) -> None:
+        self.stop_at, self.steps = stop_at, 0
+        self._inputs = {"to": 3} if inputs is None else inputs
+
+    def inputs(self) -> dict[str, Any]:
+        return self._inputs
+
+    def make(self, folder: Path) -> CountFacts:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(3):
             if (folder / f"{number}.txt").exists():
@@ -37,8 +44,8 @@ class Counter:
         return {"summary": "counted to 3", "count": 3}
 
 
-def run(root: Path, make: Counter, inputs: dict[str, Any] | None = None, **rest: Any):
-    return Stages(root, 1).run("count", {"to": 3} if inputs is None else inputs, make, **rest)
+def run(root: Path, stage: Counter, output: Path | None = None) -> FinishedStage[CountFacts]:
+    return StageCache(root, 1).run(stage, output=output)
 
 
 def test_what_was_made_is_found_and_its_facts_and_cost_with_it(tmp_path, capsys):
@@ -68,8 +75,8 @@ def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, capsys):
 def test_other_inputs_make_it_anew_and_from_nothing(tmp_path, inputs, capsys):
     run(tmp_path, Counter())
     (tmp_path / "count" / "stray.txt").write_text("of the earlier study")
-    again = Counter()
-    assert not run(tmp_path, again, inputs).skipped
+    again = Counter(inputs=inputs)
+    assert not run(tmp_path, again).skipped
     assert again.steps == 3
     assert not (tmp_path / "count" / "stray.txt").exists()
     assert "made anew, because of another" in capsys.readouterr().out
@@ -78,8 +85,8 @@ def test_other_inputs_make_it_anew_and_from_nothing(tmp_path, inputs, capsys):
 def test_an_interrupted_stage_with_other_inputs_begins_anew(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Counter(stop_at=2))
-    again = Counter()
-    run(tmp_path, again, {"to": 5})
+    again = Counter(inputs={"to": 5})
+    run(tmp_path, again)
     assert again.steps == 3
 
 
@@ -94,8 +101,8 @@ def test_a_file_that_is_gone_or_cut_short_makes_it_anew(tmp_path, capsys):
 
 
 def test_a_stage_that_builds_on_another_sees_its_change(tmp_path):
-    first = run(tmp_path, Counter(), {"to": 3})
-    other = run(tmp_path, Counter(), {"to": 4})
+    first = run(tmp_path, Counter(inputs={"to": 3}))
+    other = run(tmp_path, Counter(inputs={"to": 4}))
     assert first.key != other.key
 
 
@@ -119,16 +126,23 @@ def test_a_process_that_is_killed_loses_no_step_that_was_finished(tmp_path, caps
     script.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from echoform_train.study.stage_cache import Stages, write_json\n"
-        "def count(root, hang):\n"
-        "    def make(folder):\n"
+        "from echoform_train.study.atomic_files import write_json\n"
+        "from echoform_train.study.stage_cache import StageCache\n"
+        "class Count:\n"
+        "    name = 'steps'\n"
+        "    def __init__(self, hang):\n"
+        "        self.hang = hang\n"
+        "    def inputs(self):\n"
+        "        return {}\n"
+        "    def make(self, folder):\n"
         "        for number in range(3):\n"
         "            path = folder / f'{number}.json'\n"
         "            if not path.exists():\n"
         "                write_json(path, number)\n"
-        "                time.sleep(60 if hang and number == 1 else 0)\n"
+        "                time.sleep(60 if self.hang and number == 1 else 0)\n"
         "        return {'summary': 'done'}\n"
-        "    Stages(Path(root), 1).run('steps', {}, make)\n"
+        "def count(root, hang):\n"
+        "    StageCache(Path(root), 1).run(Count(hang))\n"
         "if __name__ == '__main__':\n"
         "    count(sys.argv[1], hang=True)\n"
     )
@@ -143,46 +157,3 @@ def test_a_process_that_is_killed_loses_no_step_that_was_finished(tmp_path, caps
     assert "goes on after" in capsys.readouterr().out
     assert (root / "steps" / "0.json").stat().st_mtime_ns == first
     assert (root / "steps" / "2.json").exists()
-
-
-def test_the_hash_of_images_changes_with_anything_that_is_known_of_them():
-    images = Spectrograms(
-        pixels=torch.arange(2 * 16, dtype=torch.uint8).view(2, 1, 4, 4),
-        users=torch.tensor([0, 1]),
-        conditions={"bag": torch.tensor([1, 0])},
-        files=("a.png", "b.png"),
-        recordings=("r", None),
-        starts_s=(1.5, None),
-    )
-    pixels = images.pixels.clone()
-    pixels[1, 0, 3, 3] += 1
-    others = [
-        replace(images, pixels=pixels),
-        replace(images, users=torch.tensor([1, 0])),
-        replace(images, conditions={"bag": torch.tensor([0, 0])}),
-        replace(images, files=("a.png", "c.png")),
-        replace(images, recordings=("r", "r")),
-        replace(images, starts_s=(1.6, None)),
-        images.select([1, 0]),
-    ]
-    assert content_hash(images.select([0, 1])) == content_hash(images)
-    assert len({content_hash(each) for each in [images, *others]}) == 8
-
-
-def test_the_hash_of_a_folder_sees_bytes_and_names_but_no_card(tmp_path):
-    (tmp_path / "unet").mkdir()
-    (tmp_path / "unet" / "weights").write_bytes(b"123")
-    first = folder_hash(tmp_path)
-    (tmp_path / "README.md").write_text("a card")
-    assert folder_hash(tmp_path) == first
-    (tmp_path / "unet" / "weights").write_bytes(b"124")
-    assert folder_hash(tmp_path) != first
-    (tmp_path / "unet" / "weights").write_bytes(b"123")
-    (tmp_path / "unet" / "weights").rename(tmp_path / "unet" / "other")
-    assert folder_hash(tmp_path) != first
-
-
-def test_numbers_that_are_none_are_never_written(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "rows.json", {"accuracy": float("nan")})
-    assert not (tmp_path / "rows.json").exists()

@@ -1,4 +1,4 @@
-"""Stages of a long study: each is skipped while its inputs stay as they were, and goes on where it was interrupted."""
+"""Stages of a long study: a stage is skipped while its inputs are unchanged, and continued after an interruption."""
 
 from __future__ import annotations
 
@@ -7,177 +7,199 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import echoform
-from echoform_train.data.spectrograms import Spectrograms
 from echoform_train.report.page import duration
+from echoform_train.study.atomic_files import write_json
 
 STATE = "stage.json"
 
 
+class StageFacts(TypedDict):
+    """JSON-able facts that making a stage returns; every stage adds its own."""
+
+    summary: str
+    """What was made, as one line to print."""
+
+
+FactsT = TypeVar("FactsT", bound=StageFacts)
+MadeT = TypeVar("MadeT", bound=StageFacts, covariant=True)
+
+
+class Stage(Protocol[MadeT]):
+    """One step of a study."""
+
+    @property
+    def name(self) -> str:
+        """Name of the stage and of its folder."""
+        ...
+
+    def inputs(self) -> dict[str, Any]:
+        """Everything that the result depends on, JSON-able, by the name that is printed when it has changed.
+
+        Settings stand as they are, images as their `content_hash`, and other stages as their `key`.
+        """
+        ...
+
+    def make(self, folder: Path) -> MadeT:
+        """Fill the folder, which holds what an interrupted attempt left there, and return facts."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A stage that is over."""
+class FinishedStage(Generic[FactsT]):
+    """A stage that is made."""
 
     name: str
     folder: Path
-    """Where its files lie."""
+    """Folder of its files."""
     key: str
-    """Hash of its inputs; a stage that builds on this one takes it among its own."""
-    facts: dict[str, Any]
-    """What making it returned."""
+    """Hash of its inputs; a stage that depends on this one has it among its own inputs."""
+    facts: FactsT
     seconds: float
-    """Time that making it took, all attempts together."""
+    """Duration of making it, all attempts together."""
     cpu_seconds: float
-    """Processor time of the same, processes that it started counted in."""
+    """Processor time of making it, including processes that it started."""
     skipped: bool
-    """Whether it was found made."""
+    """Whether it had been made before."""
 
 
-class Stages:
-    """The stages of one study, a folder each below `root`.
+@dataclass
+class _State:
+    """Content of stage.json."""
 
-    A stage is made again when the hash of its inputs has changed, or when one of its files is missing or has another
-    size than when it was finished. While it has not, an interrupted stage gets its folder back as it left it.
+    key: str
+    hashes: dict[str, str]
+    """Hash of each input."""
+    finished: bool = False
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    facts: Any = None
+    """Facts of a finished stage."""
+    files: dict[str, int] = field(default_factory=dict)
+    """Sizes of the files of a finished stage, bytes."""
+
+
+class StageCache:
+    """The stages of one study, each in a folder below `root`.
+
+    A stage is made again if the hash of its inputs has changed, or if one of its files is missing or has another size
+    than when it was finished. Otherwise an interrupted stage gets its folder back as it left it.
 
     Args:
         root: Folder of the stages.
-        total: How many there will be, for the lines that are printed. None in one process of several that make stages:
-            it numbers none, and is silent about those that it finds made.
+        total: Number of stages, for the lines that are printed. None in one of several processes that make stages: it
+            prints no numbers, and nothing about stages that were made before.
     """
 
     def __init__(self, root: Path, total: int | None) -> None:
         self.root, self.total = root, total
-        self.done: list[Stage] = []
+        self.done: list[FinishedStage[Any]] = []
 
-    def run(
-        self,
-        name: str,
-        inputs: Mapping[str, Any],
-        make: Callable[[Path], dict[str, Any]],
-        *,
-        output: Path | None = None,
-    ) -> Stage:
-        """Make a stage, or find it made, and print one line about it.
+    def run(self, stage: Stage[FactsT], *, output: Path | None = None) -> FinishedStage[FactsT]:
+        """Make a stage, or read the facts of a stage that was made before, and print one line about it.
 
         Args:
-            name: Of the stage and of its folder.
-            inputs: JSON-able: the settings that it depends on, hashes of the content that it reads (`content_hash`)
-                and the keys of the stages that it builds on. The version of echoform counts as one more.
-            make: Gets the folder of the stage, which holds what an interrupted attempt left there, and returns
-                JSON-able facts; "summary" among them is the line to print.
-            output: A folder outside of `root` that the stage fills instead of its own.
+            stage: What to make. The version of echoform counts as one more of its inputs.
+            output: Folder outside of `root` that the stage fills instead of its own.
 
         Raises:
             ValueError: If a folder to fill holds something that no stage made.
         """
-        folder, state_file = self.root / name, self.root / name / STATE
-        filled = output or folder
-        state = _read_state(state_file)
-        hashes = {key: _hash_of(value) for key, value in (dict(inputs) | {"version": echoform.__version__}).items()}
-        key = _hash_of([name, hashes])
-        where = name if self.total is None else f"[{len(self.done) + 1}/{self.total}] {name}"
-        if state is None and filled.is_dir() and any(filled.iterdir()):
-            raise ValueError(f"a stage must begin with an empty folder, {filled} holds what no earlier study made")
-        if state is not None and state["key"] == key and state["finished"] and _is_whole(filled, state["files"]):
-            stage = Stage(name=name, folder=filled, skipped=True, **_public(state))
-            if self.total is not None:
-                print(f"{where}: {stage.facts['summary']} (made before in {duration(stage.seconds)})", flush=True)
-            self.done.append(stage)
-            return stage
-        if state is not None and (state["key"] != key or state["finished"]):
-            print(f"{where} is made anew, {_reason(state, hashes)}", flush=True)
-            shutil.rmtree(folder)
-            shutil.rmtree(filled, ignore_errors=True)
-            state = None
-        elif state is not None:
-            print(f"{where} goes on after {duration(state['seconds'])}", flush=True)
-        else:
-            print(f"{where} begins", flush=True)
-        state = state or {"key": key, "hashes": hashes, "finished": False, "seconds": 0.0, "cpu_seconds": 0.0}
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(state_file, state)
-        with _timed(state, state_file):
-            facts = make(filled)
-        state |= {"finished": True, "facts": facts, "files": _sizes(filled)}
-        write_json(state_file, state)
-        stage = Stage(name=name, folder=filled, skipped=False, **_public(state))
-        print(f"{where}: {facts['summary']} ({duration(stage.seconds)})", flush=True)
-        self.done.append(stage)
-        return stage
+        own_folder = self.root / stage.name
+        folder = output or own_folder
+        inputs = {**stage.inputs(), "version": echoform.__version__}
+        hashes = {name: _hash_of(value) for name, value in inputs.items()}
+        key = _hash_of([stage.name, hashes])
+        state = _read_state(own_folder / STATE)
+        if state is None and folder.is_dir() and any(folder.iterdir()):
+            raise ValueError(f"a stage must begin with an empty folder, {folder} holds what no earlier study made")
+
+        label = stage.name if self.total is None else f"[{len(self.done) + 1}/{self.total}] {stage.name}"
+        skipped = state is not None and _is_valid(state, key, folder)
+        if state is None or not skipped:
+            state = _continue_or_begin(state, key, hashes, {own_folder, folder}, label)
+            _make(stage, folder, state, own_folder / STATE)
+        finished = FinishedStage(
+            name=stage.name,
+            folder=folder,
+            key=key,
+            facts=state.facts,
+            seconds=state.seconds,
+            cpu_seconds=state.cpu_seconds,
+            skipped=skipped,
+        )
+        if not skipped or self.total is not None:
+            taken = f"{'made before in ' if skipped else ''}{duration(finished.seconds)}"
+            print(f"{label}: {finished.facts['summary']} ({taken})", flush=True)
+        self.done.append(finished)
+        return finished
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is, at any moment, either as it was or whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+def _is_valid(state: _State, key: str, folder: Path) -> bool:
+    """Whether the stage was finished with these inputs, and all its files are there."""
+    files = {folder / name: size for name, size in state.files.items()}
+    is_whole = all(path.is_file() and path.stat().st_size == size for path, size in files.items())
+    return state.key == key and state.finished and is_whole
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write safetensors so that the file is, at any moment, either as it was or whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-    partial.replace(path)
+def _continue_or_begin(
+    state: _State | None, key: str, hashes: dict[str, str], folders: set[Path], label: str
+) -> _State:
+    """State of an interrupted attempt with the same inputs, or a new one; the folders of other attempts are removed."""
+    if state is not None and state.key == key and not state.finished:
+        print(f"{label} goes on after {duration(state.seconds)}", flush=True)
+        return state
+    if state is None:
+        print(f"{label} begins", flush=True)
+    else:
+        print(f"{label} is made anew, {_reason(state, hashes)}", flush=True)
+        for folder in folders:
+            if folder.is_dir():
+                shutil.rmtree(folder)
+    return _State(key, hashes)
 
 
-def content_hash(images: Spectrograms) -> str:
-    """sha256, in hex, of everything that is known of the images, their pixels first."""
-    digest = hashlib.sha256()
-    tensors = {"pixels": images.pixels, "users": images.users, **dict(sorted(images.conditions.items()))}
-    for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
-    digest.update(json.dumps([images.files, images.recordings, images.starts_s]).encode())
-    return digest.hexdigest()
+def _reason(state: _State, hashes: dict[str, str]) -> str:
+    changed = sorted(name for name in {*hashes, *state.hashes} if hashes.get(name) != state.hashes.get(name))
+    return f"because of another {' and '.join(changed)}" if changed else "because a file of it is gone or changed"
 
 
-def folder_hash(folder: Path) -> str:
-    """sha256, in hex, of the names and bytes of the files of a folder, hidden ones and Markdown left out."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.is_file() and path.suffix != ".md" and not any(part.startswith(".") for part in name.parts):
-            digest.update(f"{name.as_posix()} {path.stat().st_size}\n".encode())
-            with path.open("rb") as file:
-                while part := file.read(1 << 20):
-                    digest.update(part)
-    return digest.hexdigest()
+def _make(stage: Stage[StageFacts], folder: Path, state: _State, state_file: Path) -> None:
+    """Make the stage and write its state, before and after."""
+    state_file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(state_file, asdict(state))
+    with _timed(state, state_file):
+        facts = stage.make(folder)
+    state.finished, state.facts, state.files = True, facts, _sizes(folder)
+    write_json(state_file, asdict(state))
 
 
 @contextmanager
-def _timed(state: dict[str, Any], state_file: Path) -> Iterator[None]:
-    """Add the time that the block takes to the state, also where it is interrupted."""
+def _timed(state: _State, state_file: Path) -> Iterator[None]:
+    """Add the time that the block takes to the state, even if it is interrupted."""
     wall_s, cpu_s = time.perf_counter(), _cpu_seconds()
     try:
         yield
     finally:
-        state["seconds"] += time.perf_counter() - wall_s
-        state["cpu_seconds"] += _cpu_seconds() - cpu_s
-        write_json(state_file, state)
+        state.seconds += time.perf_counter() - wall_s
+        state.cpu_seconds += _cpu_seconds() - cpu_s
+        write_json(state_file, asdict(state))
 
 
 def _cpu_seconds() -> float:
-    """Processor time of this process and of the children that it waited for."""
+    """Processor time of this process and of its children that have ended."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _read_state(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _public(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: state[name] for name in ("key", "facts", "seconds", "cpu_seconds")}
+def _read_state(path: Path) -> _State | None:
+    return _State(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def _hash_of(value: Any) -> str:
@@ -188,12 +210,3 @@ def _hash_of(value: Any) -> str:
 def _sizes(folder: Path) -> dict[str, int]:
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != STATE and path.name[0] != "."]
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-def _is_whole(folder: Path, sizes: dict[str, int]) -> bool:
-    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
-
-
-def _reason(state: dict[str, Any], hashes: dict[str, str]) -> str:
-    changed = sorted(name for name in {*hashes, *state["hashes"]} if hashes.get(name) != state["hashes"].get(name))
-    return f"because of another {' and '.join(changed)}" if changed else "because a file of it is gone or changed"

@@ -8,29 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from echoform_train.study.accuracy.comparisons import (
-    BEST,
-    BOTH,
-    GENERATED,
-    Row,
-    accuracy_interval,
-    best_classical,
-    paired,
-)
-from echoform_train.study.accuracy.measurement import paired_difference
+from echoform_train.study.accuracy.comparisons import accuracy_interval, best_classical, paired, paired_interval
+from echoform_train.study.accuracy.rows import BEST, BOTH, GENERATED, Row
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
-
-
-def row(arm: str, accuracy: float, seed: int, **facts: Any) -> Row:
-    known = {"n": 10, "family": "ResNet", "draw": 0, "condition": None, "validation": 0.0, "note": None}
-    return (
-        {"arm": arm, "accuracy": accuracy, "seed": seed, "augmentation": REAL, "images": 30, "hits": []} | known | facts
-    )
+from study_rows import make_row
 
 
 def pairs_of(first: np.ndarray, second: np.ndarray, **facts: Any) -> list[Row]:
     return [
-        row(arm, float(accuracy), seed, **facts)
+        make_row(arm, float(accuracy), seed, **facts)
         for arm, values in ((GENERATED, first), (REAL, second))
         for seed, accuracy in enumerate(values)
     ]
@@ -41,7 +27,7 @@ FIRST, SECOND, THIRD, FOURTH = RNG.uniform(0.4, 0.9, (4, 5))
 
 
 def test_the_interval_is_that_of_a_paired_t_test():
-    found = paired_difference(pairs_of(FIRST, SECOND), GENERATED, REAL, 10)
+    found = paired_interval(pairs_of(FIRST, SECOND), GENERATED, REAL, 10)
     expected = stats.ttest_rel(FIRST, SECOND)
     low, high = expected.confidence_interval(0.95)
     assert found.mean == pytest.approx(FIRST.mean() - SECOND.mean())
@@ -51,9 +37,9 @@ def test_the_interval_is_that_of_a_paired_t_test():
 def test_families_are_averaged_before_seeds_unless_one_is_named():
     rows = pairs_of(FIRST, SECOND) + pairs_of(THIRD, FOURTH, family="GRU")
     low, high = stats.ttest_rel((FIRST + THIRD) / 2, (SECOND + FOURTH) / 2).confidence_interval(0.95)
-    found = paired_difference(rows, GENERATED, REAL, 10)
+    found = paired_interval(rows, GENERATED, REAL, 10)
     assert (found.low, found.high) == pytest.approx((low, high))
-    alone = paired_difference(rows, GENERATED, REAL, 10, family="GRU")
+    alone = paired_interval(rows, GENERATED, REAL, 10, family="GRU")
     assert alone.mean == pytest.approx((THIRD - FOURTH).mean())
 
 
@@ -89,16 +75,16 @@ def test_a_seed_without_its_pair_does_not_count():
 
 def test_other_conditions_are_not_mixed_in():
     rows = pairs_of(FIRST, SECOND) + pairs_of(THIRD, FOURTH, condition="normal -> bag")
-    assert paired_difference(rows, GENERATED, REAL, 10).mean == pytest.approx((FIRST - SECOND).mean())
-    other = paired_difference(rows, GENERATED, REAL, 10, condition="normal -> bag")
+    assert paired_interval(rows, GENERATED, REAL, 10).mean == pytest.approx((FIRST - SECOND).mean())
+    other = paired_interval(rows, GENERATED, REAL, 10, condition="normal -> bag")
     assert other.mean == pytest.approx((THIRD - FOURTH).mean())
 
 
 def test_fewer_than_two_pairs_give_no_interval():
     with pytest.raises(ValueError, match="at least two values, got 1"):
-        paired_difference(pairs_of(FIRST[:1], SECOND[:1]), GENERATED, REAL, 10)
+        paired_interval(pairs_of(FIRST[:1], SECOND[:1]), GENERATED, REAL, 10)
     with pytest.raises(ValueError, match="at least two values, got 0"):
-        paired_difference(pairs_of(FIRST, SECOND), GENERATED, REAL, 20)
+        paired_interval(pairs_of(FIRST, SECOND), GENERATED, REAL, 20)
 
 
 def test_the_accuracy_of_an_arm_has_the_interval_of_students_t():
@@ -109,7 +95,7 @@ def test_the_accuracy_of_an_arm_has_the_interval_of_students_t():
 
 def classical_rows(validation: dict[str, float], accuracy: dict[str, float], **facts: Any) -> list[Row]:
     return [
-        row(arm, accuracy.get(arm, 0.5), seed, validation=validation.get(arm, 0.5), **facts)
+        make_row(arm, accuracy.get(arm, 0.5), seed, validation=validation.get(arm, 0.5), **facts)
         for arm in (REAL, *CLASSICAL)
         for seed in range(2)
     ]
@@ -129,16 +115,16 @@ def test_each_family_and_size_has_its_own_best_and_is_compared_with_that():
     rows = [
         *classical_rows({"gain": 0.7}, {"gain": 0.8}),
         *classical_rows({"time roll": 0.9}, {"time roll": 0.6}, family="GRU"),
-        *(row(BOTH, 0.9, seed, family=family) for seed in range(2) for family in ("ResNet", "GRU")),
+        *(make_row(BOTH, 0.9, seed, family=family) for seed in range(2) for family in ("ResNet", "GRU")),
     ]
     assert best_classical(rows, 10, "ResNet") == "gain"
     assert best_classical(rows, 10, "GRU") == "time roll"
-    assert paired_difference(rows, BOTH, BEST, 10).mean == pytest.approx(((0.9 - 0.8) + (0.9 - 0.6)) / 2)
+    assert paired_interval(rows, BOTH, BEST, 10).mean == pytest.approx(((0.9 - 0.8) + (0.9 - 0.6)) / 2)
 
 
 def test_arms_are_compared_on_the_seeds_that_they_share():
     rows = classical_rows({"gain": 0.7, "time roll": 0.6}, {})
-    rows += [row("time roll", 0.5, seed, validation=0.99) for seed in (2, 3, 4)]
+    rows += [make_row("time roll", 0.5, seed, validation=0.99) for seed in (2, 3, 4)]
     assert best_classical(rows, 10) == "gain"
-    with pytest.raises(ValueError, match="share a seed at 10 images a user"):
+    with pytest.raises(ValueError, match="share a seed at 10 images per user"):
         best_classical([one for one in rows if one["arm"] != "SpecAugment"], 10)

@@ -10,8 +10,11 @@ from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import Spectrograms, to_pixels
-from echoform_train.study.classifiers.augmentations import Strips, time_roll
-from echoform_train.study.classifiers.training import FAMILIES, hits, logits_of, train_classifier
+from echoform_train.scoring.classifier_training import logits_of
+from echoform_train.study.classifiers.augmentations import Recipe, time_roll
+from echoform_train.study.classifiers.networks import FAMILIES
+from echoform_train.study.classifiers.recropping import Strips
+from echoform_train.study.classifiers.training import hits, train_classifier
 
 
 def lines(count: int, seed: int, size: int = 32, num_users: int = 3) -> tuple[Tensor, Tensor]:
@@ -36,15 +39,13 @@ def weights(classifier: nn.Module) -> Tensor:
 
 
 def train_briefly(family: str = "ResNet", seed: int = 1, **settings) -> nn.Module:
-    pixels, users = lines(12, seed=0, size=16)
-    return train_classifier(
-        family, pixels, users, 3, seed=seed, train_images=64, batch_size=8, mixed_precision="no", **settings
-    )
+    real = lines(12, seed=0, size=16)
+    return train_classifier(family, real, 3, seed=seed, train_images=64, batch_size=8, mixed_precision="no", **settings)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_tells_people_apart_by_doppler_on_images_that_it_never_saw(family):
-    classifier = train_classifier(family, *lines(48, seed=0), 3, seed=0, train_images=512, mixed_precision="no")
+    classifier = train_classifier(family, lines(48, seed=0), 3, seed=0, train_images=512, mixed_precision="no")
     assert not classifier.training
     pixels, users = lines(60, seed=1)
     assert accuracy(classifier, pixels, users) > 0.95
@@ -56,7 +57,7 @@ def test_every_family_tells_people_apart_by_doppler_on_images_that_it_never_saw(
 def test_labels_without_a_reason_cannot_be_told_on_new_images(family):
     pixels, _ = lines(48, seed=0, num_users=1)
     users = torch.arange(48) % 4
-    classifier = train_classifier(family, pixels, users, 4, seed=0, train_images=256)
+    classifier = train_classifier(family, (pixels, users), 4, seed=0, train_images=256)
     new, _ = lines(200, seed=1, num_users=1)
     assert accuracy(classifier, new, torch.arange(200) % 4) < 0.4  # chance is 0.25, with a deviation of 0.03
 
@@ -81,17 +82,17 @@ def test_every_parameter_gets_a_gradient(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_images_without_any_signal_leave_every_weight_finite(family):
-    pixels = torch.zeros(8, 1, 32, 32, dtype=torch.uint8)
-    classifier = train_classifier(family, pixels, torch.arange(8) % 2, 2, seed=0, train_images=64, mixed_precision="no")
+    blank = torch.zeros(8, 1, 32, 32, dtype=torch.uint8), torch.arange(8) % 2
+    classifier = train_classifier(family, blank, 2, seed=0, train_images=64, mixed_precision="no")
     assert weights(classifier).isfinite().all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (16, 16), (40, 100), (96, 96)])
-def test_pictures_of_any_size_get_a_logit_for_each_user(family, height, width):
+def test_images_of_any_size_get_a_logit_for_each_user(family, height, width):
     pixels = torch.randint(256, (4, 1, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     classifier = train_classifier(
-        family, pixels, torch.arange(4), 7, seed=0, train_images=4, batch_size=4, mixed_precision="no"
+        family, (pixels, torch.arange(4)), 7, seed=0, train_images=4, batch_size=4, mixed_precision="no"
     )
     assert logits_of(classifier, pixels).shape == (4, 7)
 
@@ -104,9 +105,9 @@ def test_arms_with_the_same_seed_see_the_same_real_images_in_the_same_order():
         return image
 
     plain = weights(train_briefly())
-    assert torch.equal(plain, weights(train_briefly(augmentation=draw_only)))
-    assert torch.equal(plain, weights(train_briefly(extra=lines(12, seed=5, size=16), extra_share=0.0)))
-    assert not torch.equal(plain, weights(train_briefly(augmentation=time_roll)))
+    assert torch.equal(plain, weights(train_briefly(recipe=Recipe(draw_only))))
+    assert torch.equal(plain, weights(train_briefly(generated=lines(12, seed=5, size=16), generated_share=0.0)))
+    assert not torch.equal(plain, weights(train_briefly(recipe=Recipe(time_roll))))
 
 
 def test_every_arm_sees_the_same_number_of_images_and_the_share_of_generated_ones_asked_for():
@@ -122,13 +123,13 @@ def test_every_arm_sees_the_same_number_of_images_and_the_share_of_generated_one
         return found
 
     black = torch.zeros(5, 1, 16, 16, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64)
-    train_briefly(augmentation=watch)
+    train_briefly(recipe=Recipe(watch))
     assert (len(seen), {len(image) for image in seen}) == (8, {8})
     assert shares() == [0.0] * 8
-    train_briefly(augmentation=watch, extra=black)
+    train_briefly(recipe=Recipe(watch), generated=black)
     assert (len(seen), {len(image) for image in seen}) == (8, {8})
     assert shares() == [0.5] * 8
-    train_briefly(augmentation=watch, extra=black, extra_share=0.25)
+    train_briefly(recipe=Recipe(watch), generated=black, generated_share=0.25)
     assert shares() == [0.25] * 8
 
 
@@ -139,7 +140,8 @@ def test_every_real_image_is_seen_before_any_is_seen_again():
         seen.append(image.flatten(1))
         return image
 
-    train_briefly(augmentation=watch, extra=lines(9, seed=4, size=16))  # 32 real images of 12, 32 generated ones of 9
+    # 32 real images of 12, 32 generated ones of 9
+    train_briefly(recipe=Recipe(watch), generated=lines(9, seed=4, size=16))
     real = torch.cat([image[:4] for image in seen])
     generated = torch.cat([image[4:] for image in seen])
     for images, count in ((real, 12), (generated, 9)):
@@ -157,7 +159,7 @@ def test_people_known_from_generated_images_alone_are_learnt(family):
     for names in (torch.tensor([0, 1, 2]), torch.tensor([0, 2, 1])):  # the true ones, then swapped ones
         generated = made[made_of > 0], names[made_of[made_of > 0]]
         classifier = train_classifier(
-            family, *real, 3, extra=generated, seed=0, train_images=1024, mixed_precision="no"
+            family, real, 3, generated=generated, seed=0, train_images=1024, mixed_precision="no"
         )
         assert accuracy(classifier, new, names[new_of]) > 0.9
 
@@ -169,14 +171,14 @@ def test_windows_are_cut_from_strips_where_they_are_given():
         seen.append(image)
         return image
 
-    ramp = torch.arange(40, dtype=torch.uint8).expand(1, 16, 40)  # a column's value is its place
+    ramp = torch.arange(40, dtype=torch.uint8).expand(1, 16, 40)  # a column's value is its index
     pixels = torch.stack([ramp[..., start : start + 16] for start in (0, 8, 16, 24)])
     unknown = {"conditions": {}, "files": tuple("abcd"), "recordings": ("r",) * 4}
     part = Spectrograms(
         pixels=pixels, users=torch.zeros(4, dtype=torch.int64), starts_s=(0.0, 0.5, 1.0, 1.5), **unknown
     )
     train_classifier(
-        "ResNet", pixels, part.users, 2, strips=Strips(part, 1.0), augmentation=watch, seed=0, train_images=96
+        "ResNet", (pixels, part.users), 2, recipe=Recipe(watch, Strips(part, 1.0)), seed=0, train_images=96
     )
     first = ((torch.cat(seen)[:, 0, 0, 0] + 1) * 127.5).round()
     assert set(first.int().tolist()) == set(range(25))
@@ -194,29 +196,37 @@ def test_hits_are_those_of_sklearn_and_do_not_depend_on_the_batch(family):
 
 def test_bf16_learns_as_well():
     for family in FAMILIES:
-        trained = train_classifier(family, *lines(48, seed=0), 3, seed=0, train_images=512, mixed_precision="bf16")
+        trained = train_classifier(family, lines(48, seed=0), 3, seed=0, train_images=512, mixed_precision="bf16")
         assert accuracy(trained, *lines(60, seed=1)) > 0.9
+
+
+PIXELS, USERS = torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"family": "SVM"}, "one of ResNet, .*, got SVM"),
-        ({"pixels": torch.zeros(4, 1, 16, 16)}, "real pixels must be uint8"),
-        ({"pixels": torch.zeros(4, 1, 8, 16, dtype=torch.uint8)}, "at least 16 pixels a side, got 8x16"),
-        ({"users": torch.zeros(3, dtype=torch.int64)}, r"real users must be int64 \[4\]"),
-        ({"users": torch.full((4,), 3)}, r"in 0\.\.2, got 3\.\.3"),
+        ({"real": (torch.zeros(4, 1, 16, 16), USERS)}, "real pixels must be uint8"),
+        ({"real": (torch.zeros(4, 1, 8, 16, dtype=torch.uint8), USERS)}, "at least 16 pixels per side, got 8x16"),
+        ({"real": (PIXELS, USERS[:3])}, r"real users must be int64 \[4\]"),
+        ({"real": (PIXELS, USERS + 3)}, r"in 0\.\.2, got 3\.\.3"),
         ({"batch_size": 1}, r"in 2\.\.train_images \(64\), got 1"),
-        ({"extra_share": 1.5, "extra": lines(3, seed=0, size=16)}, r"extra_share must be in 0\.\.1, got 1\.5"),
-        ({"extra": lines(3, seed=0, size=32)}, r"size of the real ones, \[1, 16, 16\], got \[1, 32, 32\]"),
-        ({"extra": (lines(3, seed=0, size=16)[0], torch.full((3,), 5))}, r"generated users must be in 0\.\.2, got 5"),
+        (
+            {"generated_share": 1.5, "generated": lines(3, seed=0, size=16)},
+            r"generated_share must be in 0\.\.1, got 1\.5",
+        ),
+        ({"generated": lines(3, seed=0, size=32)}, r"size of the real ones, \[1, 16, 16\], got \[1, 32, 32\]"),
+        (
+            {"generated": (lines(3, seed=0, size=16)[0], torch.full((3,), 5))},
+            r"generated users must be in 0\.\.2, got 5",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(change, message):
     arguments = {
         "family": "ResNet",
-        "pixels": torch.zeros(4, 1, 16, 16, dtype=torch.uint8),
-        "users": torch.zeros(4, dtype=torch.int64),
+        "real": (PIXELS, USERS),
         "num_users": 3,
         "seed": 0,
         "train_images": 64,
@@ -232,4 +242,4 @@ def test_strips_of_other_images_are_refused():
         pixels=pixels, users=users, conditions={}, files=("f",) * 12, recordings=(None,) * 12, starts_s=(None,) * 12
     )
     with pytest.raises(ValueError, match="of the 12 real images, they are of 5"):
-        train_briefly(strips=Strips(part.select(range(5)), 3.0))
+        train_briefly(recipe=Recipe(strips=Strips(part.select(range(5)), 3.0)))

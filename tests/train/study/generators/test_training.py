@@ -6,14 +6,9 @@ from safetensors.torch import load_file
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.spectrograms import load_spectrograms, to_pixels
-from echoform_train.study.generators.training import (
-    GeneratorConfig,
-    draw_sample,
-    known_conditions,
-    levels,
-    pretrain,
-    train_generator,
-)
+from echoform_train.study.config import GeneratorConfig
+from echoform_train.study.generators.sampling import draw_sample, known_conditions
+from echoform_train.study.generators.training import levels, pretrain, train_generator
 
 SETTINGS = GeneratorConfig(
     copies=2, vq_train_images=32, ldm_train_images=32, pretrain_vq_images=32, pretrain_ldm_images=32

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from echoform_train.data.spectrograms import Spectrograms, load_spectrograms
-from echoform_train.study.generators.training_copies import closes, learning_material, make_copies
+from echoform_train.study.generators.training_copies import is_seamless, make_copies, with_training_copies
 
 WIDTH = 16
 
@@ -86,13 +86,13 @@ def test_what_goes_on_at_its_beginning_is_rolled_and_shows_nothing():
 def test_a_column_follows_another_smoothly_or_not():
     ramp = torch.linspace(-1, 1, WIDTH).expand(1, 4, WIDTH)
     there_and_back = torch.cat([ramp[..., ::2], ramp[..., ::2].flip(-1)], dim=-1)
-    assert closes(torch.stack([ramp, there_and_back, torch.zeros(1, 4, WIDTH)])).tolist() == [False, True, True]
+    assert is_seamless(torch.stack([ramp, there_and_back, torch.zeros(1, 4, WIDTH)])).tolist() == [False, True, True]
 
 
 def test_the_images_to_validate_on_are_none_of_the_copies_and_not_rolled(walkers, first_stage):
     data = load_spectrograms(str(walkers), split_file=first_stage / "split.json")
     few = data.train.select(range(4))
-    material = learning_material(data, few, 3, None, validation=data.validation, seed=0)
+    material = with_training_copies(data, few, 3, None, validation=data.validation, seed=0)
     assert torch.equal(material.validation.pixels, data.validation.pixels)
     assert not material.validation.conditions["rolled"].any()
     assert material.condition_labels["rolled"] == {0: "no", 1: "yes"}
@@ -103,4 +103,4 @@ def test_data_with_a_condition_of_that_name_are_refused(walkers, first_stage):
     data = load_spectrograms(str(walkers), split_file=first_stage / "split.json")
     data = replace(data, condition_labels=data.condition_labels | {"rolled": {0: "a"}})
     with pytest.raises(ValueError, match="a condition must not be called rolled"):
-        learning_material(data, data.train, 2, None, validation=data.validation, seed=0)
+        with_training_copies(data, data.train, 2, None, validation=data.validation, seed=0)

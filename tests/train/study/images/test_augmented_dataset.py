@@ -14,7 +14,7 @@ import torch
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.study.images.augmented_dataset import file_names, first_of_each_user, images_to_add, write_dataset
+from echoform_train.study.images.augmented_dataset import file_names, images_to_add, write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +143,3 @@ def test_balancing_fills_up_and_takes_nothing_away():
 def test_numbers_that_add_nothing_or_both_are_refused(asked):
     with pytest.raises(ValueError, match="must be"):
         images_to_add(torch.tensor([0]), 1, **({"per_user": None, "balance_to": None} | asked))
-
-
-def test_the_first_images_of_each_user_are_taken_in_order():
-    users = torch.tensor([1, 0, 0, 1, 1, 2])
-    assert first_of_each_user(users, {0: 1, 1: 2, 2: 5}).tolist() == [0, 1, 3, 5]
-    assert first_of_each_user(users, {0: 0}).tolist() == []

@@ -1,73 +1,63 @@
-"""Rows of trained classifiers, and what pairs of them say: differences between arms, and their intervals."""
+"""Comparisons of arms: the best classical augmentation, accuracies, and paired differences with their intervals."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 
 from echoform_train.scoring.intervals import Interval, mean_interval
+from echoform_train.study.accuracy.rows import BEST, Row, name_of_size, rows_of
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
 
-GENERATED = "real + generated"
-BOTH = "best classical + generated"
-BEST = "best classical"
-"""No arm of its own: of each family at each size, the rows of the arm that `best_classical` names."""
-ARMS = (REAL, *CLASSICAL, GENERATED, BOTH)
-"""What is measured."""
-
-Row = dict[str, Any]
-"""A classifier that was trained and tested:
-
-- "n": images a user that were asked for, None for all; "images": how many images that are, of all users together.
-- "arm": of ARMS; "augmentation": the classical one in it, "real" for none.
-- "family", "seed" (of the training) and "draw" (of the images, and of the generator that saw them).
-- "condition": None, or words such as "normal -> backpack" where it was tested on what it was not trained on.
-- "validation" and "accuracy": share of the validation and of the test images named right, 0..1.
-- "hits": test images of each user named right.
-- "note": what is to be said of it, or None.
-"""
+Unit = Literal["draws", "seeds"]
+"""What an interval is taken over, see `paired`."""
 
 
 class Difference(TypedDict):
-    """How much more one arm names right than another, shares of images, with a 95 % interval."""
+    """How many more test images one arm names right than another, as a share, with its 95 % interval."""
 
     difference: float
     low: float
     high: float
     n: int
-    """Independent pairs that the interval is taken over."""
-    over: Literal["draws", "seeds"]
-    """What a pair is, see `paired`."""
+    """Number of independent pairs that the interval is taken over."""
+    over: Unit
+    """What one pair is."""
 
 
-def best_classical(rows: Iterable[Row], n: int | None, family: str | None = None, condition: str | None = None) -> str:
-    """The way to augment without a generator that names most validation images right, or "real" if none beats that.
+def best_classical(
+    rows: Iterable[Row], per_user: int | None, family: str | None = None, condition: str | None = None
+) -> str:
+    """Name of the augmentation without a generator that gets most validation images right; "real" if none beats that.
 
-    A mean over the seeds that every such arm was trained with, and over families unless one is named. Test images have
-    no say; that the validation images choose among many arms favours the rival of generation.
+    Each arm is scored by its mean over the seeds that all arms share, and over families unless one is named. Test
+    images are not used. The best of many arms on validation images is favoured by chance, which favours the rival of
+    generated images.
 
     Raises:
         ValueError: If the arms have no seed in common.
     """
     scores: dict[str, dict[tuple[str, int], float]] = {arm: {} for arm in (REAL, *CLASSICAL)}
-    for row in _of(rows, [n], condition, family):
+    for row in rows_of(rows, [per_user], family, condition):
         if row["arm"] in scores:
             scores[row["arm"]][row["family"], row["seed"]] = row["validation"]
     common = set.intersection(*(set(values) for values in scores.values()))
     if not common:
-        raise ValueError(f"real and all classical arms must share a seed at {name_of_size(n)} images a user, none is")
-    # max() takes the first of equals: the simpler arm.
+        raise ValueError(
+            f"real and all classical arms must share a seed at {name_of_size(per_user)} images per user, none is"
+        )
+    # max() takes the first of equals, which is the simpler arm.
     return max(scores, key=lambda arm: float(np.mean([scores[arm][key] for key in sorted(common)])))
 
 
 def accuracy_interval(
-    rows: Sequence[Row], arm: str, n: int | None, family: str | None = None, condition: str | None = None
+    rows: Sequence[Row], arm: str, per_user: int | None, family: str | None = None, condition: str | None = None
 ) -> Interval:
-    """Accuracy of an arm of ARMS or BEST, a share, with its 95 % interval by Student's t as in `paired`."""
-    values, _ = _units(_resolved(rows, [n], family, condition), [n], arm, None)
+    """Accuracy of one of ARMS or BEST, a share, with its 95 % interval by Student's t over the units of `paired`."""
+    values, _ = _values_per_unit(_with_best(rows, [per_user], family, condition), [per_user], arm, None)
     return mean_interval(values)
 
 
@@ -81,75 +71,79 @@ def paired(
 ) -> Difference:
     """Mean difference of accuracy between two arms that differ in nothing else, with its 95 % interval.
 
-    Two rows are a pair where size, family, seed and draw are equal: the same images, the same first weights, the same
-    order. Differences are averaged over sizes and families, then Student's t is taken over
+    Two rows are a pair if size, family, seed and draw are equal: the same images, the same first weights, the same
+    order. Differences are averaged over sizes and families; the interval is then taken by Student's t over
 
-    - "draws", where there are several: each has images and a generator of its own, and counts once, whatever its
-      number of seeds. The interval then covers which few images were at hand, the training of the generator on them,
-      and the training of the classifiers.
-    - "seeds", where all rows share one draw: the interval covers the training of the classifiers alone, and says
-      nothing of other images or another generator.
+    - "draws", if there are several. Each draw has real images and a generator of its own and counts once, whatever its
+      number of seeds. The interval covers the choice of the real images, and the training of generator and classifiers.
+    - "seeds", if all rows share one draw. The interval covers only the training of the classifiers.
 
-    Neither covers other people, or other test recordings than these.
+    Neither covers other users, or other test recordings.
 
     Args:
-        rows: What was measured.
-        arm: Of ARMS, or BEST.
+        rows: All rows of a study.
+        arm: One of ARMS, or BEST.
         baseline: Likewise.
-        sizes: Images a user, None for all; only seeds that were measured at each of them count.
-        family: None averages over all that were measured; only seeds measured with each of them count.
-        condition: Rows of this train and test condition; None for those of the whole data.
+        sizes: Images per user, None for all; only seeds that were measured at each of them count.
+        family: None averages over all families; only seeds that were measured with each of them count.
+        condition: Condition of the rows to compare; None for rows of the whole data.
 
     Raises:
         ValueError: If there are fewer than two pairs.
     """
-    values, over = _units(_resolved(rows, sizes, family, condition), sizes, arm, baseline)
+    values, unit = _values_per_unit(_with_best(rows, sizes, family, condition), sizes, arm, baseline)
     mean, low, high = mean_interval(values)
-    return Difference(difference=mean, low=low, high=high, n=len(values), over=over)
+    return {"difference": mean, "low": low, "high": high, "n": len(values), "over": unit}
 
 
-def name_of_size(n: int | None) -> str:
-    """The number, or the word all."""
-    return "all" if n is None else str(n)
+def paired_interval(
+    rows: Sequence[Row],
+    arm: str,
+    baseline: str,
+    per_user: int | None,
+    family: str | None = None,
+    condition: str | None = None,
+) -> Interval:
+    """The difference of `paired` at one size, with its 95 % interval; shares of images."""
+    found = paired(rows, arm, baseline, [per_user], family, condition)
+    return Interval(found["difference"], found["low"], found["high"])
 
 
-def _of(rows: Iterable[Row], sizes: Sequence[int | None], condition: str | None, family: str | None) -> list[Row]:
-    return [
-        row for row in rows if row["n"] in sizes and row["condition"] == condition and family in (None, row["family"])
-    ]
-
-
-def _resolved(rows: Sequence[Row], sizes: Sequence[int | None], family: str | None, condition: str | None) -> list[Row]:
-    """The rows asked for, and once more as BEST those of the best classical arm of each family and size."""
-    asked = _of(rows, sizes, condition, family)
-    found = list(asked)
-    for n in sizes:
-        for name in sorted({row["family"] for row in asked if row["n"] == n}):
-            if any(row["arm"] in CLASSICAL for row in asked if (row["n"], row["family"]) == (n, name)):
-                best = best_classical(asked, n, name, condition)
-                found += [
-                    row | {"arm": BEST} for row in asked if (row["n"], row["family"], row["arm"]) == (n, name, best)
-                ]
+def _with_best(
+    rows: Sequence[Row], sizes: Sequence[int | None], family: str | None, condition: str | None
+) -> list[Row]:
+    """The rows asked for, and those of the best classical arm of each family and size once more under the name BEST."""
+    chosen = rows_of(rows, sizes, family, condition)
+    found = list(chosen)
+    for size in sizes:
+        for name in sorted({row["family"] for row in chosen if row["n"] == size}):
+            cell = rows_of(chosen, [size], name, condition)
+            if any(row["arm"] in CLASSICAL for row in cell):
+                best = best_classical(cell, size, name, condition)
+                for row in cell:
+                    if row["arm"] == best:
+                        found.append({**row, "arm": BEST})
     return found
 
 
-def _units(
+def _values_per_unit(
     rows: Sequence[Row], sizes: Sequence[int | None], arm: str, baseline: str | None
-) -> tuple[list[float], Literal["draws", "seeds"]]:
-    """One value for each independent unit, and what a unit is."""
-    families = sorted({row["family"] for row in rows})
-    accuracy: dict[tuple[str, int], dict[tuple[int | None, str], tuple[int, float]]] = defaultdict(dict)
+) -> tuple[list[float], Unit]:
+    """One value per independent unit, the accuracy of `arm` or its difference to `baseline`; and what a unit is."""
+    cells = [(size, family) for size in sizes for family in sorted({row["family"] for row in rows})]
+    results: dict[tuple[str, int], dict[tuple[int | None, str], tuple[int, float]]] = defaultdict(dict)
     for row in rows:
-        accuracy[row["arm"], row["seed"]][row["n"], row["family"]] = row["draw"], row["accuracy"]
-    cells = [(n, family) for n in sizes for family in families]
+        results[row["arm"], row["seed"]][row["n"], row["family"]] = row["draw"], row["accuracy"]
     by_draws: dict[tuple[int, ...], list[float]] = defaultdict(list)
     for seed in sorted({row["seed"] for row in rows}):
-        ours = accuracy[arm, seed]
-        theirs = ours if baseline is None else accuracy[baseline, seed]
+        ours = results[arm, seed]
+        theirs = ours if baseline is None else results[baseline, seed]
+        # A seed counts only if both arms were measured in every cell, on the same images.
         if not all(cell in ours and cell in theirs and ours[cell][0] == theirs[cell][0] for cell in cells):
             continue
         differences = [ours[cell][1] - (0.0 if baseline is None else theirs[cell][1]) for cell in cells]
         by_draws[tuple(ours[cell][0] for cell in cells)].append(float(np.mean(differences)))
+    # Seeds of one draw share images and generator, so they are not independent of each other.
     if len(by_draws) > 1:
         return [float(np.mean(values)) for values in by_draws.values()], "draws"
     return [value for values in by_draws.values() for value in values], "seeds"

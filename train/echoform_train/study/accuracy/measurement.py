@@ -1,10 +1,10 @@
-"""The gain of augmentation: classifiers trained with and without it, their paired differences and the verdict."""
+"""Train and test the classifiers of every arm at every number of real images per user."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -12,41 +12,35 @@ from tqdm.auto import tqdm
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.scoring.intervals import Interval
-from echoform_train.study.accuracy.comparisons import (
-    BEST,
-    BOTH,
-    GENERATED,
-    Difference,
-    Row,
-    best_classical,
-    name_of_size,
-    paired,
-)
-from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL, Strips, recipe, without_recropping
-from echoform_train.study.classifiers.training import FAMILIES, hits, train_classifier
+from echoform_train.study.accuracy.comparisons import best_classical
+from echoform_train.study.accuracy.rows import BOTH, GENERATED, Row, name_of_size
+from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL, recipe, without_recropping
+from echoform_train.study.classifiers.networks import FAMILIES
+from echoform_train.study.classifiers.recropping import Strips
+from echoform_train.study.classifiers.training import hits, train_classifier
 
-Word = Literal["helps", "no measurable effect", "hurts"]
+Draw = tuple[int | None, int]
+"""Real images per user (None for all), and number of the draw: 0, 1, ..."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GainSettings:
-    """What to measure."""
+class MeasurementSettings:
+    """Which classifiers are trained, and how."""
 
     sizes: tuple[int | None, ...] = (5, 10, 20, 50, None)
-    """Real images a user; None for all."""
+    """Real images per user; None for all."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """One classifier of each arm and family for each; at least two for an interval."""
+    """One classifier per seed, arm and family; an interval needs at least two seeds."""
     screening_seeds: int = 2
-    """So many of the seeds choose the best classical augmentation; only that one is trained with the others."""
+    """Number of seeds that choose the best classical augmentation; only that one is trained with the other seeds."""
     families: tuple[str, ...] = tuple(FAMILIES)
-    """Kinds of classifiers."""
+    """Families of classifiers."""
     train_images: int = 8_000
-    """Images that each classifier sees, in every arm."""
-    extra_share: float = 0.5
-    """Share of generated images among those, where there are any."""
+    """Images that each classifier sees in training, in every arm."""
+    generated_share: float = 0.5
+    """Share of generated images among those, in arms that have some."""
     window_s: float | None = None
-    """Seconds in one image, for re-cropping; None where it is unknown."""
+    """Length of one image, seconds, for re-cropping; None if it is unknown."""
     device: str = "cpu"
     """Where classifiers are trained."""
 
@@ -59,26 +53,11 @@ class GainSettings:
             raise ValueError(f"screening_seeds must be in 1..{len(self.seeds)}, got {self.screening_seeds}")
 
 
-class SizeDifference(Difference):
-    """The same of one size."""
-
-    images_a_user: int | None
-
-
-class Verdict(Difference):
-    """What generated images add to the best classical augmentation, over all sizes."""
-
-    word: Word
-    sentence: str
-    sizes: list[SizeDifference]
-    """Each size alone; its interval is a plain one, not widened for there being several sizes."""
-
-
 def measure(
     data: SpectrogramData,
-    subsets: Mapping[tuple[int | None, int], Tensor],
-    generated: Mapping[tuple[int | None, int], Sample],
-    settings: GainSettings,
+    subsets: Mapping[Draw, Tensor],
+    generated: Mapping[Draw, Sample],
+    settings: MeasurementSettings,
     done: Sequence[Row] = (),
     save: Callable[[list[Row]], None] = lambda rows: None,
     *,
@@ -86,233 +65,168 @@ def measure(
 ) -> list[Row]:
     """Train and test the classifiers of every arm at every size.
 
-    At each size the classical arms come first, with the first `screening_seeds` seeds; the best of each family on the
-    validation images goes on with all seeds, alone and with generated images. The k-th seed takes draw k, going round
-    where a size has fewer draws than there are seeds. Give every size as many draws as seeds, or one.
+    At each size the classical arms are trained first, with the first `screening_seeds` seeds. The augmentation of each
+    family that is best on validation images is then trained with all seeds, alone and with generated images. The k-th
+    seed takes draw k, starting over if a size has fewer draws than seeds: give every size one draw, or one per seed.
 
     Args:
-        data: Split for this study. Where `condition` is given, as `across` leaves it.
-        subsets: By (n, draw), draw 0, 1, ...: places of the images of `data.train`, as `subsets.choose` gives them.
-        generated: By the same keys, what a generator made that has seen those images and no others; where a key is
-            absent, the generated arms are left out.
-        settings: What to measure.
-        done: Rows that an interrupted call with the same arguments has saved; they are not measured again. Rows of
-            "best classical + generated" whose augmentation is no longer the best are dropped.
+        data: The data with its split; if `condition` is given, as `across_conditions` returns it.
+        subsets: Indices of the images of `data.train` of each draw, as `choose_per_user` returns them.
+        generated: Images of a generator that saw only the images of that draw; a draw that is missing here gets no arms
+            with generated images.
+        settings: Which classifiers to train.
+        done: Rows that an interrupted call with the same arguments saved; they are not measured again. Rows of "best
+            classical + generated" are dropped if their augmentation is no longer the best.
         save: Called with all rows after each new one.
-        condition: Words for the rows of a test on another condition.
+        condition: Value for `Row.condition`.
 
     Returns:
-        All rows; of `done` first, in the order of their measuring.
+        All rows: those of `done` first, then in the order of measuring.
 
     Raises:
         ValueError: If a size has no draw, or there are no validation or test images.
     """
     if not len(data.validation) or not len(data.test):
         raise ValueError(f"the study needs validation and test images, got {len(data.validation)} and {len(data.test)}")
-    draws = {n: sum(1 for size, _ in subsets if size == n) for n in settings.sizes}
-    if empty := [name_of_size(n) for n in settings.sizes if draws[n] == 0]:
+    draws = {size: sum(1 for other, _ in subsets if other == size) for size in settings.sizes}
+    if empty := [name_of_size(size) for size in settings.sizes if draws[size] == 0]:
         raise ValueError(f"every size needs a draw of images, there is none for {', '.join(empty)}")
-    study = _Study(data, subsets, generated, settings, condition, list(done), save)
-    screening = len(CLASSICAL) * settings.screening_seeds + len(settings.seeds) - settings.screening_seeds
-    both = {n: 2 * sum((n, k % draws[n]) in generated for k in range(len(settings.seeds))) for n in settings.sizes}
-    total = sum(len(settings.families) * (len(settings.seeds) + screening + both[n]) for n in settings.sizes)
-    with tqdm(total=total, desc=condition or "classifiers", unit="classifier") as bar:
-        for n in settings.sizes:
+    measurement = _Measurement(data, subsets, generated, settings, condition, list(done), save)
+    with tqdm(
+        total=_count_classifiers(settings, draws, generated), desc=condition or "classifiers", unit="classifier"
+    ) as bar:
+        for size in settings.sizes:
             for family in settings.families:
-                for _ in study.measure_size(n, family, draws[n]):
+                for _ in measurement.measure_size(size, family, draws[size]):
                     bar.update()
-    return study.rows
+    return measurement.rows
 
 
-def across(data: SpectrogramData, column: str, trained: str, tested: str) -> SpectrogramData:
-    """The data of a test on another condition: train and validation images of one, test images of another.
-
-    Validation is of the trained one too: who meets a new condition has no images of it to choose by. A generator for
-    this study may see chosen images of `train` here, and so none of the other condition.
-
-    Args:
-        data: The whole data.
-        column: Of `data.condition_labels`.
-        trained: Label of the condition to train on.
-        tested: Label of the other one.
-
-    Raises:
-        ValueError: If the column or a label is unknown, or a part has no images.
-    """
-    if column not in data.condition_labels:
-        raise ValueError(f"the column must be one of {', '.join(data.condition_labels) or 'none'}, got {column}")
-    numbers = {label: number for number, label in data.condition_labels[column].items()}
-    for label in (trained, tested):
-        if label not in numbers:
-            raise ValueError(f"{column} must be one of {', '.join(numbers)}, got {label}")
-
-    def only(part: Spectrograms, side: str, label: str) -> Spectrograms:
-        kept = part.select(torch.nonzero(part.conditions[column] == numbers[label]).flatten())
-        if not len(kept):
-            raise ValueError(f"{side} must hold images whose {column} is {label}, it holds none")
-        return kept
-
-    return replace(
-        data,
-        train=only(data.train, "train", trained),
-        validation=only(data.validation, "validation", trained),
-        test=only(data.test, "test", tested),
-    )
+def _count_classifiers(
+    settings: MeasurementSettings, draws: Mapping[int | None, int], generated: Mapping[Draw, Sample]
+) -> int:
+    seeds = len(settings.seeds)
+    classical = len(CLASSICAL) * settings.screening_seeds + seeds - settings.screening_seeds
+    with_generated = {size: sum((size, k % draws[size]) in generated for k in range(seeds)) for size in settings.sizes}
+    return sum(len(settings.families) * (seeds + classical + 2 * with_generated[size]) for size in settings.sizes)
 
 
-def paired_difference(
-    rows: Sequence[Row],
-    arm: str,
-    baseline: str,
-    n: int | None,
-    family: str | None = None,
-    condition: str | None = None,
-) -> Interval:
-    """`paired` at one size, as an interval alone; shares of images."""
-    found = paired(rows, arm, baseline, [n], family, condition)
-    return Interval(found["difference"], found["low"], found["high"])
+class _Result(TypedDict):
+    """The part of a row that training and testing a classifier gives."""
+
+    validation: float
+    accuracy: float
+    hits: list[int]
 
 
-def verdict(rows: Sequence[Row]) -> Verdict:
-    """Whether generated images help a classifier that has the best classical augmentation already.
+@dataclass
+class _Measurement:
+    """One call of `measure`: the rows that are there, and the way to measure those that are missing."""
 
-    It is decided by one number that was fixed beforehand, so that no size can be picked afterwards: the difference
-    between "best classical + generated" and "best classical", averaged over all sizes measured and both families. It
-    "helps" if the 95 % interval of that lies above 0, "hurts" if it lies below, and has "no measurable effect"
-    otherwise. Intervals of single sizes decide nothing; the sentence names each size whose own interval lies below 0.
-    What the intervals cover is said in `paired`.
+    data: SpectrogramData
+    subsets: Mapping[Draw, Tensor]
+    generated: Mapping[Draw, Sample]
+    settings: MeasurementSettings
+    condition: str | None
+    rows: list[Row]
+    save: Callable[[list[Row]], None]
 
-    Args:
-        rows: What was measured; rows with a condition do not count.
+    def __post_init__(self) -> None:
+        self._images: dict[Draw, tuple[Spectrograms, Strips]] = {}
 
-    Raises:
-        ValueError: If nothing was measured with generated images, or with fewer than two seeds.
-    """
-    sizes = sorted({row["n"] for row in rows if row["arm"] == BOTH and row["condition"] is None}, key=_by_size)
-    if not sizes:
-        raise ValueError(f"a verdict needs rows of the arm {BOTH!r}, there are none")
-    pooled = paired(rows, BOTH, BEST, sizes)
-    alone = [SizeDifference(**paired(rows, BOTH, BEST, [n]), images_a_user=n) for n in sizes]
-    word: Word = "helps" if pooled["low"] > 0 else "hurts" if pooled["high"] < 0 else "no measurable effect"
-    return Verdict(**pooled, word=word, sentence=_sentence(word, pooled, alone), sizes=alone)
+    def measure_size(self, size: int | None, family: str, draws: int) -> Iterator[Row]:
+        """All rows of a size and a family, including those that were there before."""
+        seeds = [(seed, number % draws) for number, seed in enumerate(self.settings.seeds)]
+        screening = self.settings.screening_seeds
 
+        # A few seeds of every classical arm choose the best one.
+        for number, (seed, draw) in enumerate(seeds):
+            for arm in (REAL, *CLASSICAL) if number < screening else (REAL,):
+                yield self.row(size, arm, family, seed, draw, arm)
+        best = best_classical(self.rows, size, family, self.condition)
+        self.rows = [row for row in self.rows if not self.is_stale(row, size, family, best)]
 
-class _Study:
-    """The measuring of one call: what is there, and what is missing."""
-
-    def __init__(
-        self,
-        data: SpectrogramData,
-        subsets: Mapping[tuple[int | None, int], Tensor],
-        generated: Mapping[tuple[int | None, int], Sample],
-        settings: GainSettings,
-        condition: str | None,
-        rows: list[Row],
-        save: Callable[[list[Row]], None],
-    ) -> None:
-        self.data, self.subsets, self.generated, self.settings = data, subsets, generated, settings
-        self.condition, self.rows, self.save = condition, rows, save
-        self.images: dict[tuple[int | None, int], tuple[Spectrograms, Strips]] = {}
-
-    def measure_size(self, n: int | None, family: str, draws: int) -> Iterator[Row]:
-        """All rows of a size and a family, those that were there too."""
-        seeds = [(seed, place % draws) for place, seed in enumerate(self.settings.seeds)]
-        for place, (seed, draw) in enumerate(seeds):
-            for arm in (REAL, *CLASSICAL) if place < self.settings.screening_seeds else (REAL,):
-                yield self.row(n, arm, family, seed, draw, arm)
-        best = best_classical(self.rows, n, family, self.condition)
-        self.rows = [row for row in self.rows if not self.stale(row, n, family, best)]
-        for seed, draw in seeds[self.settings.screening_seeds :]:
-            yield self.row(n, best, family, seed, draw, best)
+        # Only the best arm gets the other seeds, and generated images beside it.
+        for seed, draw in seeds[screening:]:
+            yield self.row(size, best, family, seed, draw, best)
         for seed, draw in seeds:
-            if (n, draw) in self.generated:
-                yield self.row(n, GENERATED, family, seed, draw, REAL)
-                yield self.row(n, BOTH, family, seed, draw, best)
+            if (size, draw) in self.generated:
+                yield self.row(size, GENERATED, family, seed, draw, REAL)
+                yield self.row(size, BOTH, family, seed, draw, best)
 
-    def stale(self, row: Row, n: int | None, family: str, best: str) -> bool:
-        ours = (row["n"], row["family"], row["condition"], row["arm"]) == (n, family, self.condition, BOTH)
-        return ours and row["augmentation"] != best
+    def is_stale(self, row: Row, size: int | None, family: str, best: str) -> bool:
+        """Whether a row combined generated images with an augmentation that is no longer the best."""
+        cell = (row["n"], row["family"], row["condition"], row["arm"])
+        return cell == (size, family, self.condition, BOTH) and row["augmentation"] != best
 
-    def row(self, n: int | None, arm: str, family: str, seed: int, draw: int, augmentation: str) -> Row:
-        """The row of these numbers, measured where it is not there."""
-        key = {"n": n, "arm": arm, "family": family, "seed": seed, "draw": draw, "condition": self.condition}
-        for row in self.rows:
-            if all(row[name] == value for name, value in key.items()):
-                return row
-        part, strips = self.prepared(n, draw)
-        left = without_recropping(arm) if arm in CLASSICAL and strips.why_none is not None else arm
-        if left is not None and left != arm:
-            same = self.row(n, left, family, seed, draw, left)
-            row = same | {"arm": arm, "augmentation": arm, "note": f"as {left}: {strips.why_none}"}
+    def row(self, size: int | None, arm: str, family: str, seed: int, draw: int, augmentation: str) -> Row:
+        """The row of this classifier, measured and saved if it is not there yet."""
+        for known in self.rows:
+            key = (known["n"], known["arm"], known["family"], known["seed"], known["draw"], known["condition"])
+            if key == (size, arm, family, seed, draw, self.condition):
+                return known
+        images, strips = self.prepare_images(size, draw)
+        rest = without_recropping(arm) if arm in CLASSICAL and strips.why_none is not None else arm
+        if rest is not None and rest != arm:
+            # Without overlapping windows two arms are the same training, which need not be done twice.
+            row: Row = {
+                **self.row(size, rest, family, seed, draw, rest),
+                "arm": arm,
+                "augmentation": arm,
+                "note": f"as {rest}: {strips.why_none}",
+            }
         else:
-            extra = self.generated[n, draw] if arm in (GENERATED, BOTH) else None
-            row = key | {"augmentation": augmentation, "images": len(part), "note": None}
-            row |= self.score(part, strips, family, seed, augmentation, extra)
+            generated = self.generated[size, draw] if arm in (GENERATED, BOTH) else None
+            row = {
+                "n": size,
+                "arm": arm,
+                "family": family,
+                "seed": seed,
+                "draw": draw,
+                "condition": self.condition,
+                "augmentation": augmentation,
+                "images": len(images),
+                "note": None,
+                **self.train_and_test(images, strips, family, seed, augmentation, generated),
+            }
         self.rows.append(row)
         self.save(self.rows)
         return row
 
-    def prepared(self, n: int | None, draw: int) -> tuple[Spectrograms, Strips]:
-        """The images of a draw; those of one size at a time are kept."""
-        if any(size != n for size, _ in self.images):
-            self.images.clear()
-        if (n, draw) not in self.images:
-            part = self.data.train.select(self.subsets[n, draw])
-            self.images[n, draw] = part, Strips(part, self.settings.window_s)
-        return self.images[n, draw]
+    def prepare_images(self, size: int | None, draw: int) -> tuple[Spectrograms, Strips]:
+        """The images of a draw and their strips; kept in memory until another size is asked for."""
+        if any(other != size for other, _ in self._images):
+            self._images.clear()
+        if (size, draw) not in self._images:
+            images = self.data.train.select(self.subsets[size, draw])
+            self._images[size, draw] = images, Strips(images, self.settings.window_s)
+        return self._images[size, draw]
 
-    def score(
-        self, part: Spectrograms, strips: Strips, family: str, seed: int, augmentation: str, extra: Sample | None
-    ) -> dict[str, Any]:
-        """Train one classifier and test it."""
-        asked = recipe(augmentation, strips)
+    def train_and_test(
+        self,
+        images: Spectrograms,
+        strips: Strips,
+        family: str,
+        seed: int,
+        augmentation: str,
+        generated: Sample | None,
+    ) -> _Result:
+        """Train one classifier and test it on validation and test images."""
         classifier = train_classifier(
             family,
-            part.pixels,
-            part.users,
+            (images.pixels, images.users),
             len(self.data.id2label),
-            augmentation=asked.augmentation,
-            strips=asked.strips,
             seed=seed,
+            recipe=recipe(augmentation, strips),
+            generated=generated,
+            generated_share=self.settings.generated_share,
             train_images=self.settings.train_images,
-            extra=extra,
-            extra_share=self.settings.extra_share,
             device=self.settings.device,
         )
         validation, test = self.data.validation, self.data.test
-        right = hits(classifier, test.pixels, test.users)
+        named_right = hits(classifier, test.pixels, test.users)
         return {
             "validation": hits(classifier, validation.pixels, validation.users).double().mean().item(),
-            "accuracy": right.double().mean().item(),
-            "hits": torch.bincount(test.users[right], minlength=len(self.data.id2label)).tolist(),
+            "accuracy": named_right.double().mean().item(),
+            "hits": torch.bincount(test.users[named_right], minlength=len(self.data.id2label)).tolist(),
         }
-
-
-def _sentence(word: Word, pooled: Difference, alone: Sequence[SizeDifference]) -> str:
-    opening = {
-        "helps": "Generated spectrograms help",
-        "no measurable effect": "Generated spectrograms have no measurable effect",
-        "hurts": "Generated spectrograms hurt",
-    }[word]
-    names = _enumeration([name_of_size(one["images_a_user"]) for one in alone])
-    where = f"{'mean over ' if len(alone) > 1 else 'at '}{names} real images a user"
-    change = f"{abs(100 * pooled['difference']):.1f} points {'more' if pooled['difference'] >= 0 else 'fewer'}"
-    interval = f"95 % interval {100 * pooled['low']:+.1f} to {100 * pooled['high']:+.1f}"
-    covered = "each with images of its own" if pooled["over"] == "draws" else "all on the same images"
-    said = (
-        f"{opening}: added to the best classical augmentation they let classifiers name {change} of held-out "
-        f"spectrograms right ({interval}; {pooled['n']} {pooled['over']}, {covered}; {where})."
-    )
-    worse = [one for one in alone if one["high"] < 0]
-    if worse and len(alone) > 1:
-        listed = [f"{name_of_size(one['images_a_user'])} ({100 * one['difference']:+.1f} points)" for one in worse]
-        said += f" With so many real images a user they make it worse: {_enumeration(listed)}."
-    return said
-
-
-def _enumeration(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _by_size(n: int | None) -> float:
-    return float("inf") if n is None else n

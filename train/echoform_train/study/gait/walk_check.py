@@ -1,4 +1,4 @@
-"""What the real images at hand tell of walking, and which other images can show a walk."""
+"""Gait limits learned from real images, and a test of other images against them."""
 
 from __future__ import annotations
 
@@ -15,35 +15,48 @@ from echoform_train.study.gait.limits import Features, Limit, learn_headings, le
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walks:
-    """Limits of a walk's features and the ways of its conditions, as some real images show them."""
+class WalkCheck:
+    """Limits of the gait features of walking people, and the direction that each condition implies."""
 
     axes: Mapping[str, float] | None
+    """Content of axes.json; None if it is unknown."""
     middle: Middle
     limits: Mapping[str, Limit]
+    """By name of the feature."""
     headings: Mapping[str, Mapping[int, float]]
-    """Of each condition, of each of its values: 1 towards the radar, -1 away, NaN where both occur."""
+    """By condition and its value: 1 towards the radar, -1 away, NaN if both occur."""
 
     @classmethod
-    def learn(cls, images: Spectrograms, axes: Mapping[str, float] | None) -> Walks:
-        """Learn from real images; nothing else is known of them but `axes`, see `gait_features`.
+    def learn(cls, images: Spectrograms, axes: Mapping[str, float] | None) -> WalkCheck:
+        """Learn the limits from real images.
+
+        Args:
+            images: At least 5 real images.
+            axes: Content of axes.json, see `gait_features`.
 
         Raises:
-            ValueError: If there are fewer than 5 images, or a torso is seen in none of them.
+            ValueError: If there are fewer images, or a torso can be seen in too few of them.
         """
-        middle = middle_of(to_level(images.pixels))
-        features = gait_features(to_level(images.pixels), axes, middle=middle)
+        level = to_level(images.pixels)
+        middle = middle_of(level)
+        features = gait_features(level, axes, middle=middle)
         headings = {name: learn_headings(features, values) for name, values in images.conditions.items()}
         return cls(axes=axes, middle=middle, limits=learn_limits(features), headings=headings)
 
     def features(self, pixels: Tensor) -> Features:
-        """Features of other images of the same kind, uint8 [N, C, H, W]."""
+        """Gait features of other images of the same kind, uint8 [N, C, H, W]."""
         return gait_features(to_level(pixels), self.axes, middle=self.middle)
 
     def possible(self, features: Features, conditions: Mapping[str, Tensor]) -> NDArray[np.bool_]:
-        """Which images a walker can have made who heads where the conditions, int64 [N] each, tell him to; [N]."""
+        """Which images can show a walking person who heads in the direction that the conditions imply, bool [N].
+
+        Args:
+            features: Of N images, as `features` returns them.
+            conditions: Value of each condition of each image, int64 [N].
+        """
         heading = np.full(len(features["rhythm"]), np.nan)
-        for name, headings in self.headings.items():  # the first condition that tells a way
-            of_condition = np.array([headings.get(value, np.nan) for value in conditions[name].tolist()])
-            heading = np.where(np.isnan(heading), of_condition, heading)
+        # If several conditions imply a direction, the first one counts.
+        for name, headings in self.headings.items():
+            implied = np.array([headings.get(value, np.nan) for value in conditions[name].tolist()])
+            heading = np.where(np.isnan(heading), implied, heading)
         return possible(features, self.limits, heading)

@@ -1,7 +1,8 @@
-"""Copies of few real images for a generator to learn from: what the same people could have been recorded as.
+"""Copies of few real images for a generator to learn from, varied as the same users could have been recorded.
 
-A generator makes what it sees. So a copy whose roll shows where it was closed says so in a condition (as Karras et al.,
-NeurIPS 2022, appendix F.2, tell a denoiser how an image was augmented), and the finished generator makes none of those.
+A generator makes what it sees. A copy that was rolled in time and shows it, because its last column does not continue
+in its first, is therefore marked by a condition, as Karras et al. (NeurIPS 2022, appendix F.2) tell a denoiser how an
+image was augmented. The finished generator makes no such images.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_pixels
 from echoform_train.engine.files import FACTS
 from echoform_train.publishing.export import export_pipeline
-from echoform_train.study.classifiers.augmentations import Strips, time_roll
+from echoform_train.study.classifiers.augmentations import time_roll
+from echoform_train.study.classifiers.recropping import Strips
 
 ROLLED = "rolled"
-"""The condition that says whether an image shows where its roll was closed."""
+"""The condition that marks images in which the seam of a roll is visible."""
 ROLLED_LABELS = {0: "no", 1: "yes"}
 
-# Milder than what classifiers train with: what a generator sees here, it makes.
+# Milder than the augmentation of classifiers, because a generator reproduces what it sees.
 GAIN_DEVIATION = 0.05
 OFFSET_DEVIATION = 0.02
 ROLLED_SHARE = 0.5
-"""Share of the copies of an image that are rolled although that shows."""
+"""Share of the copies with a visible seam among images that cannot be rolled without one."""
 
 
-def learning_material(
+def with_training_copies(
     data: SpectrogramData,
     images: Spectrograms,
     copies: int,
@@ -41,14 +43,14 @@ def learning_material(
     validation: Spectrograms,
     seed: int,
 ) -> SpectrogramData:
-    """What a generator is trained on: `data` with copies of `images` in place of its training images.
+    """The data that a generator is trained on: copies of `images` for training, and the condition "rolled".
 
     Args:
-        data: What the images are from.
-        images: The images to copy.
-        copies: Versions of each.
-        window_s: Seconds in one image, None where it is unknown.
-        validation: Images to validate on, as they are.
+        data: The data that the images are from.
+        images: Images to copy.
+        copies: Versions of each image.
+        window_s: Length of one image, seconds; None if it is unknown.
+        validation: Images to validate on, which are not varied.
         seed: Of the copies.
 
     Raises:
@@ -59,38 +61,37 @@ def learning_material(
     return replace(
         data,
         train=make_copies(images, copies, window_s, seed),
-        validation=_labelled(validation, torch.zeros(len(validation), dtype=torch.int64)),
+        validation=_marked(validation, torch.zeros(len(validation), dtype=torch.int64)),
         condition_labels=data.condition_labels | {ROLLED: ROLLED_LABELS},
     )
 
 
 def make_copies(images: Spectrograms, copies: int, window_s: float | None, seed: int) -> Spectrograms:
-    """Each image in `copies` versions: itself first, then others with another start, gain and noise floor.
+    """Each image in `copies` versions: first the image itself, then others with another start, gain and noise floor.
 
-    Windows of `images` that overlap are stitched, and cut anew at other starts. A window that goes on at its beginning
-    where it ends is rolled, as it can have begun at any column; of the others, every second one is rolled and says so.
+    Overlapping windows are stitched and cut anew at other starts. A window whose last column continues in its first is
+    rolled. Of the other windows, every second one is rolled too and marked.
 
     Returns:
-        The versions, with the further condition "rolled": 1 of images that show where they were closed.
+        The versions, with the condition "rolled": 1 for images with a visible seam.
     """
     generator = torch.Generator().manual_seed(seed)
     strips = Strips(images, window_s, full_size=True)
-    pixels, rolled = [images.pixels], [torch.zeros(len(images), dtype=torch.int64)]
+    pixels, has_seam = [images.pixels], [torch.zeros(len(images), dtype=torch.int64)]
     for _ in range(copies - 1):
-        for places in torch.arange(len(images)).split(256):
-            window = strips.crop(places, generator)
-            seamless = closes(window)
-            shows = ~seamless & (torch.rand(len(window), generator=generator) < ROLLED_SHARE)
-            turned = time_roll(window, generator)
-            window = torch.where((seamless | shows)[:, None, None, None], turned, window)
+        for indices in torch.arange(len(images)).split(256):
+            window = strips.crop(indices, generator)
+            seamless = is_seamless(window)
+            rolled = ~seamless & (torch.rand(len(window), generator=generator) < ROLLED_SHARE)
+            window = torch.where((seamless | rolled)[:, None, None, None], time_roll(window, generator), window)
             pixels.append(to_pixels(_vary(window, generator)))
-            rolled.append(shows.long())
+            has_seam.append(rolled.long())
     versions = images.select(torch.arange(len(images)).repeat(copies))
-    return _labelled(replace(versions, pixels=torch.cat(pixels)), torch.cat(rolled))
+    return _marked(replace(versions, pixels=torch.cat(pixels)), torch.cat(has_seam))
 
 
-def closes(image: Tensor) -> Tensor:
-    """Whether the first column follows the last no less smoothly than columns follow one another somewhere inside.
+def is_seamless(image: Tensor) -> Tensor:
+    """Whether the step from the last to the first column is no larger than the largest step between columns inside.
 
     Args:
         image: [B, C, H, W].
@@ -103,32 +104,43 @@ def closes(image: Tensor) -> Tensor:
 
 
 def export_unrolled(source: Path, folder: Path) -> Path:
-    """Export a pipeline that was trained on copies once more to `folder`, as one that makes images that are not rolled.
+    """Export a pipeline that was trained on copies once more, as one that makes only images without a seam.
 
-    The label "no" becomes part of every user's embedding, and the condition is gone.
+    The embedding of the label "no" is added to the embedding of every user, and the condition "rolled" is removed.
+
+    Args:
+        source: The trained pipeline.
+        folder: Where to export.
 
     Returns:
         `folder`.
     """
     pipeline = VQLDMDopplerPipeline.from_pretrained(source)
-    unet: DopplerUNet2DModel = pipeline.unet
-    names = sorted(unet.null_conditions)
-    tables = {name: table.state_dict()["weight"] for name, table in zip(names, unet.condition_embeddings, strict=True)}
-    not_rolled = tables.pop(ROLLED)[0]
-    weights = {name: weight for name, weight in unet.state_dict().items() if not name.startswith("condition_embedd")}
-    weights["user_embedding.weight"] = weights["user_embedding.weight"] + not_rolled
-    weights |= {f"condition_embeddings.{place}.weight": table for place, table in enumerate(tables.values())}
-    conditions = {name: values for name, values in unet.null_conditions.items() if name != ROLLED}
-    settled = cast(DopplerUNet2DModel, DopplerUNet2DModel.from_config({**unet.config, "conditions": conditions}))
-    settled.load_state_dict(weights)
+    unet = _without_rolled(pipeline.unet)
     labels = {name: labels for name, labels in pipeline.config["condition_labels"].items() if name != ROLLED}
-    pipeline.register_modules(unet=settled.eval())
+    pipeline.register_modules(unet=unet.eval())
     pipeline.register_to_config(condition_labels=labels)
     facts = json.loads((source / FACTS).read_text())
     del facts["data"]["conditions"][ROLLED]
-    facts["parameters"] = sum(weight.numel() for weight in settled.parameters())
+    facts["parameters"] = sum(weight.numel() for weight in unet.parameters())
     export_pipeline(pipeline, facts, folder)
     return folder
+
+
+def _without_rolled(unet: DopplerUNet2DModel) -> DopplerUNet2DModel:
+    """The same network with the label "no" of the condition "rolled" built into its weights."""
+    # Tables of embeddings are numbered in the order of the names, so those after "rolled" get other numbers.
+    names = sorted(unet.null_conditions)
+    tables = {name: table.state_dict()["weight"] for name, table in zip(names, unet.condition_embeddings, strict=True)}
+    not_rolled = tables.pop(ROLLED)[0]
+    others = [name for name in unet.state_dict() if not name.startswith("condition_embeddings.")]
+    weights = {name: unet.state_dict()[name] for name in others}
+    weights["user_embedding.weight"] = weights["user_embedding.weight"] + not_rolled
+    weights |= {f"condition_embeddings.{number}.weight": table for number, table in enumerate(tables.values())}
+    conditions = {name: values for name, values in unet.null_conditions.items() if name != ROLLED}
+    plain = cast(DopplerUNet2DModel, DopplerUNet2DModel.from_config({**unet.config, "conditions": conditions}))
+    plain.load_state_dict(weights)
+    return plain
 
 
 def _vary(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -137,5 +149,5 @@ def _vary(image: Tensor, generator: torch.Generator) -> Tensor:
     return (height - 1 + OFFSET_DEVIATION * offset).clamp(-1, 1)
 
 
-def _labelled(images: Spectrograms, rolled: Tensor) -> Spectrograms:
-    return replace(images, conditions=images.conditions | {ROLLED: rolled})
+def _marked(images: Spectrograms, has_seam: Tensor) -> Spectrograms:
+    return replace(images, conditions=images.conditions | {ROLLED: has_seam})

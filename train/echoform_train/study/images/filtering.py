@@ -1,4 +1,4 @@
-"""Which generated pictures to keep: walks that an independent classifier agrees with, and no near-duplicates."""
+"""Which generated images to keep: possible walks that a classifier recognises, without near-duplicates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from echoform_train.data.spectrograms import to_model
 from echoform_train.scoring.generated_images import Sample
 
 COMPARED_SIDE = 32
-"""Pixels a side at which pictures are compared; noise is averaged out."""
+"""Pixels per side at which images are compared, so that noise is averaged out."""
 
 KEPT = ""
 NO_WALK = "no walker can have made it"
@@ -20,27 +20,28 @@ COPY_OF_REAL = "near-duplicate of a training image"
 COPY_OF_KEPT = "near-duplicate of a kept image"
 LESS_AGREED = "less agreed on than those kept"
 REASONS = (KEPT, NO_WALK, COPY_OF_REAL, COPY_OF_KEPT, LESS_AGREED)
+"""Why an image was not kept, as report.json says it; KEPT for those that were."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
-    """What became of each generated picture."""
+class Filtered:
+    """Which of N generated images are kept, and why the others are not."""
 
-    places: Tensor
-    """Of those kept, int64, ascending."""
+    indices: Tensor
+    """Of the kept images, int64, ascending."""
     reasons: tuple[str, ...]
-    """Why each of all pictures was dropped; KEPT for those that were not."""
+    """One of REASONS for each of the N images."""
     agreement: Tensor
-    """Probability that the scorer gives to the user of each, float32 [N], 0..1."""
+    """Probability that the scorer gives to the user of each image, float32 [N], 0..1."""
     nearest_real: Tensor
-    """Largest likeness to a training picture of the same user, float32 [N], -1..1; -1 where there is none."""
+    """Largest similarity to a training image of the same user, float32 [N], -1..1; -1 if that user has none."""
 
     def counts(self) -> dict[str, int]:
-        """Number of pictures for each reason, those kept under KEPT."""
+        """Number of images by reason."""
         return {reason: self.reasons.count(reason) for reason in REASONS}
 
 
-def select(
+def filter_images(
     generated: Sample,
     real: Sample,
     *,
@@ -49,23 +50,21 @@ def select(
     max_duplicate: float = 0.99,
     walks: Tensor | None = None,
     batch_size: int = 256,
-) -> Selection:
-    """Choose generated pictures, user by user, so that the balance of the users stays.
+) -> Filtered:
+    """Keep a share of the generated images of each user, so that the balance between users stays.
 
-    Of each user, the pictures are taken in the order of the scorer's agreement, those that are no walk or too like a
-    training picture of that user or one taken before left out, until `keep_share` of them are taken. Fewer are kept
-    where too many are left out.
+    The images of a user are taken in the order of the scorer's agreement until `keep_share` of them are taken. Images
+    that show no walk, or that are too similar to a training image of that user or to an image taken before, are left
+    out; if too many are, fewer than `keep_share` are kept.
 
     Args:
         generated: Pixels uint8 [N, C, H, W] and users int64 [N].
-        real: Training pictures of the same size, those that the generator has seen.
-        scorer: Gives logits [B, users] for pictures [B, C, H, W] in [-1, 1]. A classifier trained on the same pictures
-            as the generator, and no judge of the study: what selects must not judge. In eval mode.
-        keep_share: Share of each user's pictures to keep, above 0 and at most 1.
-        max_duplicate: Largest likeness of two pictures, see `likeness`. Of simulated walkers, the nearest picture of
-            another recording of the same person reaches 0.96, and 0.99 in one of a hundred.
-        walks: Which pictures a walker can have made, bool [N]; None takes all for walks.
-        batch_size: Pictures that the scorer sees at a time.
+        real: The same of the training images, of the same size.
+        scorer: Classifier in eval mode that gives logits [B, num_users] of images in [-1, 1].
+        keep_share: Share of the images of each user to keep, above 0 and at most 1.
+        max_duplicate: Largest `similarity` of two images, -1..1.
+        walks: Which images can show a walking person, bool [N]; None takes all.
+        batch_size: Images per forward pass of the scorer.
 
     Raises:
         ValueError: If a share is out of its range, the scorer is in training mode, or the sets do not fit each other or
@@ -75,77 +74,101 @@ def select(
     if walks is not None and (walks.dtype != torch.bool or len(walks) != len(generated[1])):
         raise ValueError(f"walks must be bool [{len(generated[1])}], got {walks.dtype} {list(walks.shape)}")
     if scorer.training:
-        raise ValueError("the scorer must be in eval mode, so that the same pictures are always chosen")
+        raise ValueError("the scorer must be in eval mode, so that the same images are kept every time")
     pixels, users = generated
-    agreement = agree(scorer, pixels, users, batch_size)
+    agreement = score_agreement(scorer, pixels, users, batch_size)
     reasons = [LESS_AGREED] * len(users)
     nearest_real = torch.full((len(users),), -1.0)
     for user in torch.unique(users).tolist():
-        mine = torch.nonzero(users == user).flatten()
-        own = pixels[mine]
-        theirs = real[0][real[1] == user]
-        if len(theirs):
-            nearest_real[mine] = likeness(own, theirs).amax(dim=1)
-        among = likeness(own, own)
-        order = agreement[mine].argsort(descending=True, stable=True).tolist()
-        wanted = max(1, round(keep_share * len(mine)))
-        taken: list[int] = []
-        for place in order:
-            if len(taken) == wanted:
-                break
-            index = int(mine[place])
-            if walks is not None and not walks[index]:
-                reasons[index] = NO_WALK
-            elif nearest_real[index] > max_duplicate:
-                reasons[index] = COPY_OF_REAL
-            elif taken and float(among[place, taken].max()) > max_duplicate:
-                reasons[index] = COPY_OF_KEPT
-            else:
-                reasons[index] = KEPT
-                taken.append(place)
-    places = torch.tensor([place for place, reason in enumerate(reasons) if reason == KEPT], dtype=torch.int64)
-    return Selection(places=places, reasons=tuple(reasons), agreement=agreement, nearest_real=nearest_real)
+        indices = torch.nonzero(users == user).flatten()
+        own, of_real = pixels[indices], real[0][real[1] == user]
+        if len(of_real):
+            nearest_real[indices] = similarity(own, of_real).amax(dim=1)
+        is_walk = torch.ones(len(indices), dtype=torch.bool) if walks is None else walks[indices]
+        found = _reasons_of_user(
+            agreement[indices].argsort(descending=True, stable=True).tolist(),
+            is_walk,
+            nearest_real[indices] > max_duplicate,
+            similarity(own, own) > max_duplicate,
+            max(1, round(keep_share * len(indices))),
+        )
+        for index, reason in zip(indices.tolist(), found, strict=True):
+            reasons[index] = reason
+    kept = torch.tensor([index for index, reason in enumerate(reasons) if reason == KEPT], dtype=torch.int64)
+    return Filtered(indices=kept, reasons=tuple(reasons), agreement=agreement, nearest_real=nearest_real)
+
+
+def _reasons_of_user(
+    order: list[int], is_walk: Tensor, copies_real: Tensor, copies_each_other: Tensor, wanted: int
+) -> list[str]:
+    """Reason of each of a user's M images, taken in `order` until `wanted` are kept.
+
+    Args:
+        order: Indices 0..M-1, the most agreed on first.
+        is_walk: bool [M].
+        copies_real: Whether each is too similar to a training image, bool [M].
+        copies_each_other: Whether two of them are too similar, bool [M, M].
+        wanted: Number of images to keep.
+    """
+    reasons = [LESS_AGREED] * len(order)
+    kept: list[int] = []
+    for index in order:
+        if len(kept) == wanted:
+            break
+        if not is_walk[index]:
+            reasons[index] = NO_WALK
+        elif copies_real[index]:
+            reasons[index] = COPY_OF_REAL
+        elif kept and copies_each_other[index, kept].any():
+            reasons[index] = COPY_OF_KEPT
+        else:
+            reasons[index] = KEPT
+            kept.append(index)
+    return reasons
 
 
 @torch.inference_mode()
-def agree(scorer: nn.Module, pixels: Tensor, users: Tensor, batch_size: int = 256) -> Tensor:
-    """Probability that the scorer gives to the user of each picture, float32 [N] on the CPU.
+def score_agreement(scorer: nn.Module, pixels: Tensor, users: Tensor, batch_size: int = 256) -> Tensor:
+    """Probability that the scorer gives to the user of each image, float32 [N] on the CPU.
 
     Raises:
-        ValueError: If it knows fewer users than there are.
+        ValueError: If the scorer knows fewer users than there are.
     """
     device = next((parameter.device for parameter in scorer.parameters()), torch.device("cpu"))
     parts = []
-    for some, whose in zip(pixels.split(batch_size), users.split(batch_size), strict=True):
+    for some, users_of_some in zip(pixels.split(batch_size), users.split(batch_size), strict=True):
         logits = scorer(to_model(some).to(device)).float().cpu()
-        if int(whose.max()) >= logits.shape[1]:
-            raise ValueError(f"users must be in 0..{logits.shape[1] - 1}, as the scorer knows them, got {whose.max()}")
-        parts.append(logits.softmax(dim=1).gather(1, whose[:, None])[:, 0])
+        if int(users_of_some.max()) >= logits.shape[1]:
+            raise ValueError(
+                f"users must be in 0..{logits.shape[1] - 1}, as the scorer knows them, got {users_of_some.max()}"
+            )
+        parts.append(logits.softmax(dim=1).gather(1, users_of_some[:, None])[:, 0])
     return torch.cat(parts)
 
 
-def likeness(a: Tensor, b: Tensor, chunk: int = 64) -> Tensor:
-    """Pearson correlation of two sets of pictures, the largest over all rolls in time, float32 [N, M], -1..1.
+def similarity(a: Tensor, b: Tensor, chunk: int = 64) -> Tensor:
+    """Largest Pearson correlation of two images over all rolls in time, float32 [N, M], -1..1.
 
-    A picture that was rolled in time, made brighter or given another floor is still the same picture. Compared at 32
-    pixels a side; a picture of one colour is like none.
+    An image that was rolled in time, made brighter or given another floor is still the same image. Images are compared
+    at 32 pixels per side; an image of one colour is similar to none.
 
     Args:
         a: uint8 [N, C, H, W].
         b: uint8 [M, C, H, W].
-        chunk: Pictures of `a` at a time.
+        chunk: Images of `a` that are compared at a time.
     """
     spectrum_a, spectrum_b = _spectra(a), _spectra(b)  # [N, rows, frequencies]
     width = min(a.shape[-1], COMPARED_SIDE)
     parts = []
     for some in spectrum_a.split(chunk):
+        # Cross-correlation theorem: the inverse transform holds the correlation at every roll.
         crossed = torch.einsum("nrf,mrf->nmf", some, spectrum_b.conj())
         parts.append(torch.fft.irfft(crossed, n=width).amax(dim=2))
     return torch.cat(parts).clamp(-1, 1)
 
 
 def _spectra(pixels: Tensor) -> Tensor:
-    """Fourier transforms in time of the rows of small pictures of mean 0 and sum of squares 1."""
+    """Fourier transforms along time of small images that are scaled to mean 0 and sum of squares 1."""
     size = (min(pixels.shape[-2], COMPARED_SIDE), min(pixels.shape[-1], COMPARED_SIDE))
     small = torch.cat([F.adaptive_avg_pool2d(part.float(), size) for part in pixels.split(256)]).flatten(1, 2)
     centred = small - small.mean(dim=(1, 2), keepdim=True)
@@ -161,11 +184,11 @@ def _check(generated: Sample, real: Sample, keep_share: float, max_duplicate: fl
     for name, (pixels, users) in (("generated", generated), ("real", real)):
         if pixels.ndim != 4 or pixels.dtype != torch.uint8 or users.shape != pixels.shape[:1] or len(users) == 0:
             raise ValueError(
-                f"{name} pictures must be uint8 [N, C, H, W] with N > 0 users, "
+                f"{name} images must be uint8 [N, C, H, W] with N > 0 users, "
                 f"got {pixels.dtype} {list(pixels.shape)} and {list(users.shape)}"
             )
     if generated[0].shape[1:] != real[0].shape[1:]:
         raise ValueError(
-            f"generated pictures must be of the size of the real ones, {list(real[0].shape[1:])}, "
+            f"generated images must be of the size of the real ones, {list(real[0].shape[1:])}, "
             f"got {list(generated[0].shape[1:])}"
         )

@@ -1,0 +1,79 @@
+"""The verdict says what was found, decided by one number that no size can be picked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from echoform_train.study.accuracy.rows import BOTH, Row
+from echoform_train.study.accuracy.verdict import Verdict, verdict
+from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
+from study_rows import make_row
+
+
+def rows_with(differences: dict[int | None, list[float]]) -> list[Row]:
+    """Rows whose best classical arm is "gain" and whose generated arm differs from that by these numbers per seed."""
+    return [
+        make_row(
+            arm,
+            0.5 + 0.03 * seed + (arm == BOTH) * difference,
+            seed,
+            n=size,
+            augmentation="gain",
+            validation=0.9 if arm == "gain" else 0.5,
+        )
+        for size, values in differences.items()
+        for seed, difference in enumerate(values)
+        for arm in (REAL, *CLASSICAL, BOTH)
+    ]
+
+
+def test_the_verdict_is_helps_where_the_interval_lies_above_zero():
+    found = verdict(rows_with({5: [0.02, 0.03, 0.04], None: [0.03, 0.03, 0.03]}))
+    assert found["word"] == "helps"
+    assert found["difference"] == pytest.approx(0.03)
+    assert found["low"] == pytest.approx(0.03 - 4.303 * 0.005 / 3**0.5, abs=1e-5)  # t of 2 degrees of freedom
+    assert (found["n"], found["over"]) == (3, "seeds")
+    assert [one["images_a_user"] for one in found["sizes"]] == [5, None]
+    assert "help: " in found["sentence"]
+    assert "3.0 points more" in found["sentence"]
+    assert (
+        "+1.8 to +4.2; 3 seeds, all on the same images; mean over 5 and all real images per user" in (found["sentence"])
+    )
+
+
+def test_the_verdict_is_hurts_where_it_lies_below():
+    found = verdict(rows_with({5: [-0.02, -0.03, -0.04]}))
+    assert found["word"] == "hurts"
+    assert "3.0 points fewer" in found["sentence"]
+    assert "at 5 real images per user" in found["sentence"]
+
+
+def test_one_good_size_among_many_does_not_make_the_verdict():
+    noise = [0.05, -0.06, 0.04, -0.05, 0.02]
+    found = verdict(
+        rows_with({5: noise, 10: [0.02, 0.021, 0.019, 0.02, 0.02], 20: noise[::-1], 50: noise, None: noise})
+    )
+    assert found["sizes"][1]["low"] > 0
+    assert found["word"] == "no measurable effect"
+    assert "have no measurable effect" in found["sentence"]
+
+
+def test_a_size_that_gets_worse_is_named_even_where_the_whole_gets_better():
+    found = verdict(rows_with({5: [0.08, 0.09, 0.10], 10: [0.05, 0.06, 0.07], None: [-0.02, -0.021, -0.019]}))
+    assert found["word"] == "helps"
+    assert found["sentence"].endswith("With so many real images per user they make it worse: all (-2.0 points).")
+
+
+def test_without_an_effect_one_verdict_in_twenty_is_wrong():
+    rng = np.random.default_rng(0)
+    words = [verdict(rows_with({n: rng.normal(0, 0.03, 5).tolist() for n in (5, 10)}))["word"] for _ in range(400)]
+    wrong = sum(word != "no measurable effect" for word in words)
+    assert 8 <= wrong <= 34  # 20 are expected, with a deviation of 4.4
+
+
+def test_conditions_have_no_say_in_the_verdict():
+    rows = rows_with({5: [0.02, 0.03, 0.04]})
+    others = [make_row(one["arm"], 0.0, one["seed"], n=one["n"], condition="normal -> bag") for one in rows]
+    found: Verdict = verdict(rows + others)
+    assert found["word"] == "helps"

@@ -1,0 +1,168 @@
+"""Build each stage from the plan of a study, with only the values that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.study.accuracy.comparisons import best_classical
+from echoform_train.study.accuracy.measurement import MeasurementSettings
+from echoform_train.study.accuracy.rows import Row
+from echoform_train.study.classifiers.networks import FAMILIES
+from echoform_train.study.gait.findings import GaitFindings, UnreadableGait
+from echoform_train.study.images.selection import SelectedImages, SelectionSettings
+from echoform_train.study.images.subsets import first_of_each_user
+from echoform_train.study.plan import RealSubset, Study
+from echoform_train.study.stage_cache import FinishedStage, StageFacts
+from echoform_train.study.stages.accuracies import AllAccuracies, ClassicalAccuracies
+from echoform_train.study.stages.confusion import Confusion
+from echoform_train.study.stages.dataset import AugmentedDataset
+from echoform_train.study.stages.gait import GaitComparison
+from echoform_train.study.stages.generator import GeneratorTraining
+from echoform_train.study.stages.pretraining import Pretraining
+from echoform_train.study.stages.scores import GeneratorScores
+from echoform_train.study.stages.selection import ImageSelection
+
+SCREENING_SEEDS = 2
+"""Seeds that choose the best classical augmentation."""
+CONFUSION_SIZE = 10
+"""Tables of confusion are made at this number of images per user, or the next larger one that was measured."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The generator of one subset of the real images, and its images."""
+
+    pipeline: Path
+    images: SelectedImages
+    key: str
+    """Key of the stage that selected the images."""
+
+
+def has_images(generated: Mapping[str, Generated], subset: RealSubset) -> bool:
+    """Whether any generated image of a subset was kept."""
+    return subset.name in generated and len(generated[subset.name].images.kept) > 0
+
+
+def pretraining(study: Study) -> Pretraining:
+    """The stage that trains a generator on simulated people."""
+    return Pretraining(data=study.data, settings=study.generator, seed=study.seed)
+
+
+def generator_training(
+    study: Study, subset: RealSubset, pretrained: FinishedStage[StageFacts] | None
+) -> GeneratorTraining:
+    """The stage that trains the generator of a subset."""
+    return GeneratorTraining(
+        subset=subset, settings=study.generator, window_s=study.window_s, pretrained=pretrained, seed=study.seed
+    )
+
+
+def image_selection(study: Study, subset: RealSubset, pipeline: Path, pipeline_key: str) -> ImageSelection:
+    """The stage that draws images from the generator of a subset and keeps the best."""
+    return ImageSelection(
+        subset=subset,
+        pipeline=pipeline,
+        pipeline_key=pipeline_key,
+        sampling=study.generator,
+        # Only the images of the largest subset fill the data set; the others are for measuring.
+        wanted=study.images_per_user if subset is study.largest else study.images_to_measure,
+        settings=SelectionSettings(
+            keep_share=study.settings.keep_share,
+            max_duplicate=study.settings.max_duplicate,
+            only_walks=study.settings.only_walks,
+            scorer_train_images=study.settings.classifier_train_images,
+        ),
+        seed=study.seed,
+        device=study.device,
+    )
+
+
+def classical_accuracies(study: Study, group: Sequence[RealSubset]) -> ClassicalAccuracies:
+    """The stage that trains classifiers on real images only."""
+    return ClassicalAccuracies(subsets=group, settings=_measurement_settings(study, group))
+
+
+def all_accuracies(
+    study: Study,
+    group: Sequence[RealSubset],
+    classical: FinishedStage[StageFacts],
+    generated: Mapping[str, Generated],
+) -> AllAccuracies:
+    """The stage that trains classifiers with generated images too."""
+    return AllAccuracies(
+        subsets=group,
+        settings=_measurement_settings(study, group),
+        classical=classical,
+        generated={
+            (subset.per_user, subset.draw): _images_to_measure(study, generated[subset.name])
+            for subset in group
+            if has_images(generated, subset)
+        },
+        generated_keys=[generated[subset.name].key if subset.name in generated else None for subset in group],
+    )
+
+
+def confusion(study: Study, rows: Sequence[Row], generated: Mapping[str, Generated]) -> Confusion:
+    """The stage that tells which users are taken for which others."""
+    family = next(iter(FAMILIES))
+    measured = [subset for subset in study.subsets if has_images(generated, subset) and subset.condition is None]
+    large = (subset for subset in measured if subset.per_user is None or subset.per_user >= CONFUSION_SIZE)
+    subset = next(large, measured[-1])
+    return Confusion(
+        data=study.data,
+        subset=subset,
+        generated=_images_to_measure(study, generated[subset.name]),
+        generated_key=generated[subset.name].key,
+        family=family,
+        augmentation=best_classical(rows, subset.per_user, family),
+        window_s=study.window_s,
+        train_images=study.settings.classifier_train_images,
+        generated_share=study.settings.extra_share,
+        device=study.device,
+    )
+
+
+def generator_scores(study: Study, largest: Generated) -> GeneratorScores:
+    """The stage that scores the generator of the largest subset."""
+    return GeneratorScores(
+        data=study.data,
+        images=largest.images,
+        images_key=largest.key,
+        judge_seeds=study.settings.judge_seeds,
+        judge_train_images=study.settings.judge_train_images,
+        device=study.device,
+    )
+
+
+def gait_comparison(study: Study, largest: Generated) -> GaitComparison:
+    """The stage that compares the gait in generated and in real images."""
+    return GaitComparison(data=study.data, images=largest.images, images_key=largest.key, seed=study.seed)
+
+
+def augmented_dataset(study: Study, largest: Generated, gait: GaitFindings | UnreadableGait) -> AugmentedDataset:
+    """The stage that writes the augmented data set."""
+    return AugmentedDataset(
+        data=study.data, images=largest.images, images_key=largest.key, to_add=study.to_add, gait=gait
+    )
+
+
+def _measurement_settings(study: Study, group: Sequence[RealSubset]) -> MeasurementSettings:
+    return MeasurementSettings(
+        sizes=(group[0].per_user,),
+        seeds=tuple(range(study.settings.seeds)),
+        screening_seeds=min(SCREENING_SEEDS, study.settings.seeds),
+        train_images=study.settings.classifier_train_images,
+        generated_share=study.settings.extra_share,
+        window_s=study.window_s,
+        device=study.device,
+    )
+
+
+def _images_to_measure(study: Study, generated: Generated) -> Sample:
+    """The generated images that classifiers see."""
+    pixels, users = generated.images.sample
+    chosen = first_of_each_user(users, study.images_to_measure)
+    return pixels[chosen], users[chosen]

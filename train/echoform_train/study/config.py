@@ -1,0 +1,100 @@
+"""Flags of a study: what it measures and how thoroughly, and how its generators are trained and sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ALL = "all"
+"""Size that stands for every training image."""
+LEAST_IMAGES = 2
+"""Real images of each user that a generator and classifiers need."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """What is measured, and how thoroughly."""
+
+    sizes: tuple[str, ...] = ("5", "10", "20", "50", ALL)
+    """Numbers of real images per user to measure at; all is every training image."""
+    seeds: int = 5
+    """Classifiers per family, arm and size; 95 % intervals are taken over them."""
+    draws: int = 1
+    """Sets of real images drawn at each size, each with a generator of its own: 1, or as many as seeds. Intervals
+    then also cover the choice of the images and the training of the generator, at that many times the cost."""
+    across: tuple[str, ...] = ()
+    """Tests on another condition than was trained on, written column:trained:tested, such as condition:normal:backpack;
+    each needs a generator of its own."""
+    classifier_train_images: int = 8_000
+    """Images that a classifier sees in training, the same number in every arm."""
+    extra_share: float = 0.5
+    """Share of generated images in each batch, in arms with generated images."""
+    keep_share: float = 0.7
+    """Share of the drawn images to keep: those that a classifier trained on the same real images recognises best."""
+    max_duplicate: float = 0.99
+    """Largest similarity (correlation, over all rolls in time) of a kept image to a training image or another kept one.
+    Windows of one recording that overlap by two thirds reach 0.9 to 0.99, windows of two recordings of a user 0.96."""
+    only_walks: bool = True
+    """Keep only images that can show a walking person, by gait limits learned from the same real images."""
+    judge_seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the judges that score the generator of the largest size."""
+    judge_train_images: int = 12_000
+    """Images that a judge sees in training."""
+
+    def __post_init__(self) -> None:
+        if self.seeds < 2:
+            raise ValueError(f"--seeds must be at least 2, without which there is no interval, got {self.seeds}")
+        if self.draws not in (1, self.seeds):
+            raise ValueError(f"--draws must be 1 or as many as --seeds ({self.seeds}), got {self.draws}")
+        if wrong := [text for text in self.across if text.count(":") != 2]:
+            raise ValueError(f"--across must read column:trained:tested, got {', '.join(wrong)}")
+        if not 0 < self.keep_share <= 1:
+            raise ValueError(f"--keep-share must be above 0 and at most 1, got {self.keep_share}")
+        parse_sizes(self.sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """How a generator is trained on few images and sampled. Lengths are fixed: no held-out image chooses any."""
+
+    copies: int = 16
+    """Versions of each image that both stages see: the image itself, and others with another start in time, gain and
+    noise floor."""
+    vq_train_images: int = 16_000
+    """Images that the first stage sees in training."""
+    ldm_train_images: int = 40_000
+    """Images that the second stage sees in training."""
+    pretrain_people: int = 0
+    """Simulated people on whom both stages are trained first. The second stage is then trained further on the few real
+    images; the first stage is not. 0 trains from random weights."""
+    pretrain_vq_images: int = 30_000
+    """Images of simulated people that the first stage sees in training."""
+    pretrain_ldm_images: int = 60_000
+    """Images of simulated people that the second stage sees in training."""
+    guidance_scale: float = 1.0
+    """Strength of classifier-free guidance towards user and conditions; 1 is none."""
+    num_inference_steps: int = 16
+    """Steps of the sampler. With 8, more images show steps that are too irregular for a walk."""
+
+    def __post_init__(self) -> None:
+        lengths = ("vq_train_images", "ldm_train_images", "pretrain_vq_images", "pretrain_ldm_images")
+        for name in ("copies", "num_inference_steps", *lengths):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.pretrain_people < 0:
+            raise ValueError(f"pretrain_people must not be negative, got {self.pretrain_people}")
+
+
+def parse_sizes(sizes: Sequence[str]) -> list[int | None]:
+    """Numbers of real images per user, each once, in ascending order; None stands for all and comes last.
+
+    Raises:
+        ValueError: If one is neither a whole number of at least 2 nor "all", or there are none.
+    """
+    for size in sizes:
+        if size != ALL and not (size.isdecimal() and int(size) >= LEAST_IMAGES):
+            raise ValueError(f"--sizes must be whole numbers of at least {LEAST_IMAGES}, or all, got {size!r}")
+    if not sizes:
+        raise ValueError("--sizes must name at least one size, got none")
+    numbers = sorted({int(size) for size in sizes if size != ALL})
+    return [*numbers, *([None] if ALL in sizes else [])]

@@ -1,0 +1,89 @@
+"""Draw images of every user and condition from a trained generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+from echoform_train.data.spectrograms import Spectrograms, to_pixels
+from echoform_train.engine.seeds import mix_seed
+from echoform_train.latent_diffusion.sampling import load_pipeline
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.study.config import GeneratorConfig
+
+BATCH_SIZE = 64
+_SAMPLES_SEED = 2  # what a seed is mixed with; 1 and 3 are those of training
+
+
+class DrawnImage(TypedDict):
+    """From what the pipeline makes one image again."""
+
+    user: int
+    """Class id of the user."""
+    conditions: dict[str, int]
+    """Class id of each condition."""
+    seed: int
+
+
+def known_conditions(images: Spectrograms) -> list[dict[str, int]]:
+    """The combinations of conditions that any user shows, in a fixed order; [{}] if the data have no conditions."""
+    columns = [images.conditions[name].tolist() for name in images.conditions]
+    combinations = sorted(set(zip(*columns, strict=True))) if columns else [()]
+    return [dict(zip(images.conditions, values, strict=True)) for values in combinations]
+
+
+@torch.inference_mode()
+def draw_sample(
+    pipeline_folder: Path | str, images: Spectrograms, per_user: int, settings: GeneratorConfig, *, seed: int
+) -> tuple[Sample, list[DrawnImage]]:
+    """Generate `per_user` images of each user, going round the combinations of conditions.
+
+    A user may be generated in conditions in which only other users were recorded.
+
+    Args:
+        pipeline_folder: Exported pipeline, or its id on the Hub.
+        images: The real images that the generator saw, whose users and conditions are generated.
+        per_user: Images of each user.
+        settings: Guidance scale and number of steps.
+        seed: Of all noise.
+
+    Returns:
+        Pixels uint8 [N, C, H, W] and users int64 [N]; and for each image, what it was generated from.
+    """
+    pipeline = load_pipeline(str(pipeline_folder), torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    combinations = known_conditions(images)
+    users = [user for user in images.users.unique().tolist() for _ in range(per_user)]
+    # Each image has a seed of its own, so that it does not depend on the others in its batch.
+    source = torch.Generator().manual_seed(mix_seed(seed, _SAMPLES_SEED))
+    seeds = torch.randint(2**31, (len(users),), generator=source).tolist()
+    rows: list[DrawnImage] = [
+        {"user": user, "conditions": combinations[index % per_user % len(combinations)], "seed": seeds[index]}
+        for index, user in enumerate(users)
+    ]
+    pixels = []
+    with tqdm(total=len(rows), desc="sampling", unit="image") as bar:
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = rows[start : start + BATCH_SIZE]
+            pixels.append(_generate(pipeline, batch, settings))
+            bar.update(len(batch))
+    return (torch.cat(pixels), torch.tensor(users)), rows
+
+
+def _generate(pipeline: VQLDMDopplerPipeline, rows: list[DrawnImage], settings: GeneratorConfig) -> Tensor:
+    names = list(rows[0]["conditions"])
+    images = pipeline(
+        [row["user"] for row in rows],
+        conditions={name: [row["conditions"][name] for row in rows] for name in names},
+        guidance_scale=settings.guidance_scale,
+        num_inference_steps=settings.num_inference_steps,
+        generator=[torch.Generator().manual_seed(row["seed"]) for row in rows],
+        batch_size=len(rows),
+        output_type="pt",
+    ).images
+    return to_pixels(2 * torch.as_tensor(images) - 1).cpu()

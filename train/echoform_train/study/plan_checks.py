@@ -1,0 +1,100 @@
+"""Checks of data and of a given pipeline before a study trains anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from echoform_train.data.config import data_facts
+from echoform_train.data.hub import published_split
+from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.engine.files import FACTS, MODEL_INDEX
+from echoform_train.scoring.set_scores import NEIGHBOURS
+from echoform_train.study.config import GeneratorConfig
+
+
+def check_held_out(data: SpectrogramData, images_per_user: Mapping[int, int]) -> None:
+    """Check that there are enough held-out real images to judge with.
+
+    Args:
+        data: The real images.
+        images_per_user: Generated images to draw, by user.
+
+    Raises:
+        ValueError: If the data are generated images, a user has no validation or test image, or the sets to compare are
+            too small.
+    """
+    if "generated" in data.condition_labels.get("origin", {}).values():
+        raise ValueError(f"a study needs real images, the column origin says that {data.source} holds generated ones")
+    for part in ("validation", "test"):
+        counts = torch.bincount(getattr(data, part).users, minlength=len(data.id2label))
+        absent = [data.id2label[user] for user in (counts == 0).nonzero().flatten().tolist()]
+        if absent:
+            raise ValueError(f"a study needs {part} images of each user, there are none of {', '.join(absent)}")
+    comparable = count_comparable(data, images_per_user)
+    if comparable <= NEIGHBOURS:
+        raise ValueError(
+            f"sets of more than {NEIGHBOURS} images are needed to compare generated with real ones: half of each "
+            f"user's test images, and as many generated ones; they are {comparable} of all users together"
+        )
+
+
+def count_comparable(data: SpectrogramData, images_per_user: Mapping[int, int]) -> int:
+    """Size of the sets that scores compare: half of each user's test images, or the generated images if fewer."""
+    halves = torch.bincount(data.test.users, minlength=len(data.id2label)) // 2
+    return sum(min(int(halves[user]), count) for user, count in images_per_user.items())
+
+
+def check_split_is_known(data: SpectrogramData, split_file: Path | None) -> None:
+    """Check that the test images are those that a given pipeline was not trained on.
+
+    Args:
+        data: The data as they were loaded.
+        split_file: Value of --split-file.
+
+    Raises:
+        ValueError: If neither a file nor the data give the split.
+    """
+    if split_file is None and data.split.method != "as given" and published_split(data.source) is None:
+        raise ValueError(
+            "--pipeline needs --split-file, the split of its training (split.json in the output folder of its first "
+            "stage): with another one, test images may have been trained on"
+        )
+
+
+def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfig) -> None:
+    """Check that a given pipeline makes images of these users, of this kind, and was trained on this split.
+
+    Raises:
+        ValueError: If its users are others, facts.json names other images or conditions, or it was distilled to other
+            steps than `sampling` has.
+    """
+    index = json.loads((folder / MODEL_INDEX).read_text())
+    users = [label for _, label in sorted(index["id2label"].items(), key=lambda item: int(item[0]))]
+    if users != list(data.id2label.values()):
+        raise ValueError(
+            f"the pipeline must be of the users of the data, {', '.join(data.id2label.values())}; it is of "
+            f"{', '.join(users)}"
+        )
+    if not (folder / FACTS).is_file():
+        return
+    facts = json.loads((folder / FACTS).read_text())
+    if "distilled" in facts:
+        # A distilled model makes good images only with the steps that it was trained for.
+        given = sampling.num_inference_steps, sampling.guidance_scale
+        steps, guidance_scale = index["num_inference_steps"], index["guidance_scale"]
+        if given != (steps, guidance_scale):
+            raise ValueError(
+                f"the pipeline was distilled to --num-inference-steps {steps} and --guidance-scale "
+                f"{guidance_scale:g}, got {given[0]} and {given[1]:g}"
+            )
+    theirs, ours = facts["data"], data_facts(data)
+    for name in ("resolution", "channels", "colormap", "conditions", "images"):
+        if theirs.get(name) != ours[name]:
+            raise ValueError(
+                f"the pipeline must have been trained on these data in this split: its facts name the {name} "
+                f"{theirs.get(name)}, the data have {ours[name]}"
+            )

@@ -1,0 +1,35 @@
+"""What the model card of a study says of its result."""
+
+from __future__ import annotations
+
+from echoform_cards.augmentation import Augmentation, AugmentationRow
+from echoform_train.study.accuracy.tables import Points
+from echoform_train.study.report_types import ReportFacts, SizeReport
+
+
+def card_facts(report: ReportFacts) -> Augmentation:
+    """Verdict and table of accuracies, as the card takes them."""
+    return {
+        "verdict": report["verdict"]["word"],
+        "sentence": report["verdict"]["sentence"],
+        "over": report["over"],
+        "rows": [_card_row(size) for size in report["sizes"]],
+    }
+
+
+def _card_row(size: SizeReport) -> AugmentationRow:
+    difference = size["difference"]["all"] if size["difference"] else None
+    return {
+        "images_a_user": size["images_a_user"],
+        "real": _mean(size["real"]),
+        "classical": _mean(size["classical"]),
+        "generated": _mean(size["generated"]),
+        "both": _mean(size["both"]),
+        "difference": difference["mean"] if difference else None,
+        "low": difference["low"] if difference else None,
+        "high": difference["high"] if difference else None,
+    }
+
+
+def _mean(points: Points | None) -> float | None:
+    return points["all"]["mean"] if points else None

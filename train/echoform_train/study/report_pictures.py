@@ -1,0 +1,66 @@
+"""The spectrograms that the page of a study shows: some of each user, and generated ones beside their nearest real."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from echoform_train.data.painting import to_pil_images
+from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.report.page import GalleryRow
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.study.images.nearest_training import Suspect
+
+GALLERY_IMAGES = 4
+"""Real and generated images per user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPictures:
+    """Spectrograms painted for the page."""
+
+    gallery: Sequence[GalleryRow]
+    """Held-out real and kept generated images of each user."""
+    suspicious: Sequence[Sequence[Image.Image]]
+    """For each suspect: the generated image, its nearest and its second nearest training image."""
+
+
+def draw_pictures(data: SpectrogramData, kept: Sample, suspicious: Sequence[Suspect]) -> ReportPictures:
+    """Paint the spectrograms that the page shows.
+
+    Args:
+        data: The real images.
+        kept: Pixels and users of the kept generated images.
+        suspicious: Kept images that lie near a training image.
+    """
+    pixels, users = kept
+
+    def paint(image: Tensor) -> Image.Image:
+        return to_pil_images(image[None], data.colormap)[0]
+
+    gallery = [
+        GalleryRow(
+            user=label,
+            real=to_pil_images(_spread(data.test.pixels[data.test.users == user]), data.colormap),
+            generated=to_pil_images(pixels[users == user][:GALLERY_IMAGES], data.colormap),
+        )
+        for user, label in data.id2label.items()
+    ]
+    trios = [
+        [
+            paint(pixels[suspect["place"]]),
+            paint(data.train.pixels[suspect["nearest"]]),
+            paint(data.train.pixels[suspect["second"]]),
+        ]
+        for suspect in suspicious
+    ]
+    return ReportPictures(gallery=gallery, suspicious=trios)
+
+
+def _spread(pixels: Tensor) -> Tensor:
+    """A few images, evenly spaced over all of them."""
+    return pixels[torch.linspace(0, len(pixels) - 1, min(GALLERY_IMAGES, len(pixels))).round().long()]

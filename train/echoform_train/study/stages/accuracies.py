@@ -1,0 +1,106 @@
+"""Stages: accuracies of classifiers at one number of real images, on real images only and with generated ones added."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from echoform_train.scoring.generated_images import Sample
+from echoform_train.study.accuracy.measurement import Draw, MeasurementSettings, measure
+from echoform_train.study.accuracy.rows import Row
+from echoform_train.study.atomic_files import write_json
+from echoform_train.study.content_hashes import split_hashes
+from echoform_train.study.plan import RealSubset
+from echoform_train.study.stage_cache import FinishedStage, StageFacts
+
+ROWS = "rows.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassicalAccuracies:
+    """Train classifiers on real images only, with every classical augmentation.
+
+    No generator has a part in this stage, so that another generator does not make it anew.
+    """
+
+    subsets: Sequence[RealSubset]
+    """The draws of one size, or one subset for a test on another condition."""
+    settings: MeasurementSettings
+
+    @property
+    def name(self) -> str:
+        """Name of the stage."""
+        return f"classical-{self.subsets[0].name}"
+
+    def inputs(self) -> dict[str, Any]:
+        """The real images and the settings, without those of generated images."""
+        settings = asdict(self.settings)
+        del settings["generated_share"]
+        return {
+            "real images": split_hashes(self.subsets[0].data),
+            "chosen images": [subset.indices.tolist() for subset in self.subsets],
+            "settings": settings,
+            "condition": self.subsets[0].condition,
+        }
+
+    def make(self, folder: Path) -> StageFacts:
+        """Write rows.json after each classifier."""
+        return _measure(folder, self.subsets, {}, self.settings, [])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllAccuracies(ClassicalAccuracies):
+    """Train classifiers with generated images too; the rows of real images are taken over."""
+
+    classical: FinishedStage[StageFacts]
+    """The stage of the classifiers of real images."""
+    generated: Mapping[Draw, Sample] = field(default_factory=dict)
+    """Generated images of each draw that has some."""
+    generated_keys: Sequence[str | None] = ()
+    """Key of the stage that selected them, or None, for each subset."""
+
+    @property
+    def name(self) -> str:
+        """Name of the stage."""
+        return f"gain-{self.subsets[0].name}"
+
+    def inputs(self) -> dict[str, Any]:
+        """Those of the classical accuracies, the generated images and their share."""
+        return super().inputs() | {
+            "classifiers of real images": self.classical.key,
+            "generated images": list(self.generated_keys),
+            "extra_share": self.settings.generated_share,
+        }
+
+    def make(self, folder: Path) -> StageFacts:
+        """Write rows.json after each classifier."""
+        return _measure(folder, self.subsets, self.generated, self.settings, read_rows(self.classical.folder))
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of a stage, also of an interrupted one; none if it has not begun."""
+    path = folder / ROWS
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def _measure(
+    folder: Path,
+    subsets: Sequence[RealSubset],
+    generated: Mapping[Draw, Sample],
+    settings: MeasurementSettings,
+    known: list[Row],
+) -> StageFacts:
+    rows = measure(
+        subsets[0].data,
+        {(subset.per_user, subset.draw): subset.indices for subset in subsets},
+        generated,
+        settings,
+        done=read_rows(folder) or known,
+        save=lambda rows: write_json(folder / ROWS, rows),
+        condition=subsets[0].condition,
+    )
+    write_json(folder / ROWS, rows)
+    return {"summary": f"{len(rows)} accuracies on {len(subsets[0].data.test)} held-out images"}
