@@ -191,7 +191,7 @@ def test_folders_without_usable_captures_are_refused(tmp_path):
     save_capture(captures / "walk.npz", 4.0)
     with pytest.raises(ValueError, match=r"must be named <subject>_<trial>\.npz, got walk\.npz"):
         simulate(Config(output_dir=tmp_path / "data", joints=captures))
-    with pytest.raises(ValueError, match="users must not be given with joints, the captures decide it"):
+    with pytest.raises(ValueError, match="users must not be given with joints, as the motion captures set it"):
         Config(output_dir=tmp_path / "data", joints=captures, users=3)
     assert not (tmp_path / "data").exists()
 
@@ -270,7 +270,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
             {"conditions": ("normal", "umbrella")},
             "conditions must be of normal, backpack, bag, bag_phone, got umbrella",
         ),
-        ({"conditions": ()}, "conditions must name at least one"),
+        ({"conditions": ()}, "conditions must be one or more"),
         ({"conditions": ("normal", "bag")}, "recordings_per_user must be at least 4"),
         ({"recording_s": 2.0}, "window_s <= recording_s"),
         ({"recording_s": 60.0}, r"recording_s <= 30\.0"),

@@ -25,7 +25,7 @@ def test_levels_beyond_the_counted_range_count_at_its_ends():
 
 def test_silence_and_nothing_at_all_are_refused():
     histogram = DecibelHistogram()
-    with pytest.raises(ValueError, match="there must be a recording that can be used"):
+    with pytest.raises(ValueError, match="at least one recording must be usable"):
         histogram.range_db(None, None)
     histogram.add(np.full(10, -3.0))
     with pytest.raises(ValueError, match=r"db_min must be below db_max, they are -3\.0 and -3\.0: .* silent"):

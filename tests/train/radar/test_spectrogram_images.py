@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from echoform_train.radar.spectrogram_images import cut_windows, default_grid, image_axes, window_starts
+from echoform_train.radar.spectrogram_images import default_grid, image_axes, window_image, window_starts
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,8 @@ def test_a_grid_is_as_large_as_its_pictures(carrier_hz, pulse_rate_hz, shape):
     # 6 a column, fit 62.5 times into 3 s.
     grid = default_grid(carrier_hz, pulse_rate_hz)
     iq = np.random.default_rng(0).normal(size=(5 * pulse_rate_hz, 2)).view(complex)[:, 0]
-    images = [image_db for _, image_db in cut_windows(iq, grid, centre_hz=100.0)]
+    starts = window_starts(len(iq), grid)
+    images = [window_image(iq[start : start + grid.samples], grid, centre_hz=100.0) for start in starts]
     assert {image_db.shape for image_db in images} == {(grid.bins, grid.columns)} == {shape}
     axes = image_axes(grid, db_min=-40, db_max=0)
     assert axes["doppler_max_hz"] - axes["doppler_min_hz"] == pytest.approx(shape[0] * grid.bin_hz)

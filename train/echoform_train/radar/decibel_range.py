@@ -25,14 +25,18 @@ class DecibelHistogram:
         self._counts += np.bincount(hundredths.ravel(), minlength=len(self._counts))
 
     def range_db(self, db_min: float | None, db_max: float | None) -> tuple[float, float]:
-        """Levels of the lowest and the highest colour: those given, and percentiles of the counted levels for None.
+        """Levels of the lowest and the highest colour, decibels.
+
+        Args:
+            db_min: Level of the lowest colour; None takes BACKGROUND_PERCENT of the counted levels.
+            db_max: Level of the highest colour; None takes BRIGHTEST_PERCENT of the counted levels.
 
         Raises:
             ValueError: If nothing was counted, or the lowest level is not below the highest.
         """
         below = np.cumsum(self._counts)
         if not below[-1]:
-            raise ValueError("there must be a recording that can be used, there is none")
+            raise ValueError("at least one recording must be usable, none is")
         low, high = (
             round(LOWEST_DB + int(np.searchsorted(below, below[-1] * percent / 100)) / 100, 2)
             for percent in (BACKGROUND_PERCENT, BRIGHTEST_PERCENT)

@@ -1,4 +1,4 @@
-"""Lines in a spectrogram to a fraction of a row: the torso, the contour of the limbs, and what stands still.
+"""Lines in a spectrogram to a fraction of a row: the torso, the contour of the limbs, and stationary echoes.
 
 Images are levels [N, H, W]: shares of the colour scale in 0..1, row 0 the highest Doppler. Distances are in rows.
 """
@@ -13,12 +13,12 @@ Array = NDArray[np.float64]
 FloatArray = NDArray[np.floating]
 
 CONTOUR_SHARE = 0.02
-"""Share of a column's level that lies outside of the contour of the limbs, on either side."""
+"""Share of the summed level of a column that lies above the upper contour of the limbs, and below the lower one."""
 
 JUMP_COST = 0.5
 BEND_COST = 0.02
-"""Costs of a ridge, in levels: for a jump to any row, which an image that was rolled in time needs once, and for each
-row of change between two columns."""
+"""Costs of a ridge, in levels. A jump to any row costs JUMP_COST; an image that was rolled in time needs one jump. Each
+row of change between two columns costs BEND_COST."""
 
 MAX_MISFIT = 0.15
 """Largest share of the squared level of a fitted lobe that may remain unexplained."""
@@ -85,17 +85,18 @@ def contour(lifted: FloatArray) -> tuple[Array, Array]:
 
     Beyond each lies CONTOUR_SHARE of the column's level. Columns without any level are NaN.
     """
-    return _outermost(lifted), lifted.shape[1] - 1 - _outermost(lifted[:, ::-1])
+    return _contour_row(lifted), lifted.shape[1] - 1 - _contour_row(lifted[:, ::-1])
 
 
 def still_line(
     level: FloatArray, torso_row: Array, *, bin_rows: float, scale_db: float, nearest: float, farthest: float
 ) -> Array:
-    """Row of the line of what stands still, below the torso of every image.
+    """Row of the line of stationary echoes, which lies below the torso in every image.
 
-    Walls, and the foot on the ground, give a faint line at 0 Hz, beyond which there is only noise. It is searched near
-    the outermost row that is lit half of the time. The level is averaged there over the seventh of the columns in which
-    limbs are farthest away, and the known main lobe of the Hann window is fitted to it in decibels.
+    Walls, and the foot on the ground, give a faint line at 0 Hz; below it there is only noise. The line is searched
+    near the lowest row whose level is above the noise in half of the columns. The level is averaged there over the
+    seventh of the columns in which limbs are farthest away, and the known main lobe of the Hann window is fitted to it
+    in decibels.
 
     Args:
         level: Level above the floor, negative below it, [N, H, W].
@@ -110,7 +111,7 @@ def still_line(
     """
     count, height, _ = level.shape
     distance = np.arange(height)[None] - torso_row[:, None]
-    noise = np.maximum(-np.quantile(level, 0.1, axis=(1, 2)), 0)  # some deviation of it
+    noise = np.maximum(-np.quantile(level, 0.1, axis=(1, 2)), 0)  # about one standard deviation
     lit = (np.median(level, axis=2) > _VISIBLE + noise[:, None]) & (distance < farthest)
     edge = height - 1 - lit[:, ::-1].argmax(axis=1)
     # Every middle of the lobe near that edge is tried, and the best fit wins.
@@ -196,7 +197,7 @@ def _ridge(smooth: FloatArray, reach: int) -> NDArray[np.int64]:
     return path
 
 
-def _outermost(lifted: FloatArray) -> Array:
+def _contour_row(lifted: FloatArray) -> Array:
     """Row from the top, with fractions, above which CONTOUR_SHARE of each column's level lies, [N, W]."""
     sums = np.cumsum(lifted, axis=1, dtype=np.float64)
     wanted = CONTOUR_SHARE * sums[:, -1:]
@@ -204,5 +205,5 @@ def _outermost(lifted: FloatArray) -> Array:
     row = np.minimum(row, lifted.shape[1] - 1)
     above = np.take_along_axis(sums, row[:, None], axis=1)[:, 0]
     own = np.take_along_axis(lifted, row[:, None], axis=1)[:, 0]
-    inside = (above - wanted[:, 0]) / np.maximum(own, 1e-12)  # share of this row that lies beyond the level wanted
+    inside = (above - wanted[:, 0]) / np.maximum(own, 1e-12)  # share of this row below the contour
     return np.where(sums[:, -1] > 0, row + 0.5 - inside, np.nan)

@@ -1,10 +1,10 @@
-"""Simulated FMCW radar: beat signals of chirps, their noise, and the slow-time samples that a receiver makes of them.
+"""Simulated FMCW radar: beat signals of chirps, their noise, and the slow-time samples that a receiver computes.
 
 There is one chirp per pulse. A cube [chirps, samples] holds transmitted times conjugated received signal, so that a
 scatterer at range R gives a tone of positive frequency 2 B R / (c T).
 
-`fmcw_returns` does for the FMCW mode what `returns.echoes` and the noises of `returns` do for continuous wave:
-scatterers -> `beat_cube` -> `range_profiles` -> `track_range` -> `gate_body` -> samples [T] at the pulse rate.
+`fmcw_returns` gives the samples of the FMCW mode, [T] at the pulse rate, by these steps: scatterers -> `beat_cube` ->
+`range_profiles` -> `track_range` -> `gate_body`. The continuous-wave mode is in `returns`.
 
 With the default chirp, a range bin is 0.5 m and ranges fold at 32 m. Doppler folds at half the pulse rate, as in
 continuous wave. The noise of all gated bins adds up, so that the noise floor is some 8 dB higher.
@@ -63,11 +63,6 @@ class Chirp:
     def slope_hz_per_s(self) -> float:
         """Sweep rate B / T."""
         return self.bandwidth_hz / self.duration_s
-
-
-def beat_frequency_hz(chirp: Chirp, range_m: float) -> float:
-    """Beat frequency of a scatterer that stands still, 2 B R / (c T)."""
-    return chirp.slope_hz_per_s * 2 * range_m / speed_of_light
 
 
 def beat_cube(
@@ -181,7 +176,7 @@ def fmcw_returns(
     Args:
         radar: Gives carrier, power, noise and pulse rate.
         chirp: The sweep.
-        range_m: Ranges [T, S] at JOINT_RATE_HZ of the walker's segments and of whatever stands still.
+        range_m: Ranges [T, S] at JOINT_RATE_HZ of the walker's segments and of the clutter.
         section_m2: Cross-sections [T, S] in square metres.
         rng: Draws the noise.
 

@@ -23,11 +23,12 @@ Array = NDArray[np.float64]
 Middle = Literal["body", "zero"]
 """Doppler in the middle row of a spectrogram: the mean Doppler of the body, or 0 Hz."""
 
-STRONGEST_RHYTHM_OF_CHANCE = 0.5
-"""Strength of a rhythm that counts as steps. Columns in random order reach 0.3, walks 0.7."""
+MIN_RHYTHM_OF_STEPS = 0.5
+"""A rhythm counts as steps if its strength is above this. Columns in random order reach 0.3, walks 0.7."""
 SLOWEST_STEPS_HZ = 1.0
 FASTEST_STEPS_HZ = 3.5
-"""Range in which cadences are searched. It is wider than that of walking, so that what is no walk can be told."""
+"""Range in which cadences are searched. It is wider than the cadences of walking, so that an image whose rhythm is no
+walk gets a cadence that shows it."""
 
 _COARSE = 64
 _FINE_ROWS = 128
@@ -75,8 +76,8 @@ def gait_features(
     unknown.
 
     On simulated walks at 77 GHz the median error is 0.2 % for the cadence and 1 % for the speed of the torso. If the
-    body is in the middle, its speed can only be read where something that stands still shows as a line: in 6 of 10
-    images of 64 rows and in 4 of 10 of 256 rows. Nine of ten of these speeds are right within 3 %.
+    body is in the middle, its speed can only be read from the line of stationary echoes. That line is visible in 60 %
+    of the images with 64 rows, and in 40 % of those with 256 rows; 90 % of these speeds are right within 3 %.
 
     Args:
         level: Share of the colour scale, float [N, H, W] in 0..1, row 0 the highest Doppler; see `to_level`.
@@ -119,7 +120,7 @@ def _features(level: Tensor, scale: SpectrogramScale, middle: Middle) -> dict[st
     seen = (bright > 0.1).mean(axis=1) > 0.5
     upper, lower = contour(lifted)
     above, below = torso - upper, lower - torso
-    reach_up, reach_down = _reach(above), _reach(below)
+    reach_up, reach_down = _limb_reach(above), _limb_reach(below)
     # Feet swing ahead much faster than the torso and hardly backwards, so the longer reach shows the heading.
     towards = reach_up > reach_down
     if middle == "zero":
@@ -127,12 +128,12 @@ def _features(level: Tensor, scale: SpectrogramScale, middle: Middle) -> dict[st
         mean = torso.mean(axis=1)
         heading = np.where(mean < still, 1.0, -1.0)
     else:
-        still = _still(grid, torso, towards, scale)
+        still = _still_row(grid, torso, towards, scale)
         heading = np.where(towards, 1.0, -1.0)
-    # The steps repeat in time; what repeats too weakly has no cadence.
+    # Steps repeat in time; where the repetition is too weak, the cadence is NaN.
     rate, cadence_per_step = _range_of_steps(scale, grid.shape[2])
     rhythm = step_rhythm(grid, *rate)
-    steady = seen & (rhythm.strength > STRONGEST_RHYTHM_OF_CHANCE)
+    steady = seen & (rhythm.strength > MIN_RHYTHM_OF_STEPS)
     asymmetry = step_asymmetry(np.where(towards[:, None], above, below), rhythm)
     unit = scale.span / height
     read = {
@@ -149,11 +150,11 @@ def _features(level: Tensor, scale: SpectrogramScale, middle: Middle) -> dict[st
     }
 
 
-def _still(grid: NDArray[np.float32], torso: Array, towards: NDArray[np.bool_], scale: SpectrogramScale) -> Array:
-    """Row of the line of what stands still, [N]; NaN where there is none.
+def _still_row(grid: NDArray[np.float32], torso: Array, towards: NDArray[np.bool_], scale: SpectrogramScale) -> Array:
+    """Row of the line of stationary echoes, [N]; NaN where there is none.
 
-    It lies on the side of lower speed than the torso. Images of people who walk away are turned upside down, so that
-    this is below the torso in all of them.
+    The line lies at a lower speed than the torso. Images of people who walk away are turned upside down, so that it is
+    below the torso in all images.
     """
     height = grid.shape[1]
     above_floor = grid - noise_floor(grid)[:, None, None].astype(np.float32)
@@ -170,13 +171,13 @@ def _still(grid: NDArray[np.float32], torso: Array, towards: NDArray[np.bool_], 
     return np.where(towards, row, height - 1 - row)
 
 
-def _reach(beyond: Array) -> Array:
+def _limb_reach(beyond: Array) -> Array:
     """95th percentile over the columns that are not NaN, [N]; 0 where all are."""
     return np.nan_to_num(np.array([np.nanquantile(row, 0.95) if np.isfinite(row).any() else 0.0 for row in beyond]))
 
 
 def _range_of_steps(scale: SpectrogramScale, columns: int) -> tuple[tuple[float, float], float]:
-    """Fewest and most steps per image to search, and the factor that makes a cadence of them."""
+    """Smallest and largest number of steps per image to search, and the factor from steps per image to cadence."""
     if scale.window_s is None:
         return (2.0, columns / 4), 1.0
     most = min(FASTEST_STEPS_HZ * scale.window_s, columns / 4)
@@ -186,7 +187,7 @@ def _range_of_steps(scale: SpectrogramScale, columns: int) -> tuple[tuple[float,
 def _on_grid(level: Tensor) -> NDArray[np.float32]:
     """Images resampled to about 128 rows and at most 64 columns, so that lines are several rows wide and cost is low.
 
-    Larger images are averaged to 64 rows first, which is about the native grid of most, so that all are alike.
+    Larger images are averaged to 64 rows first, because most spectrograms have a native grid of about 64 rows.
     """
     height, width = level.shape[1:]
     pooled = F.adaptive_avg_pool2d(level[:, None].float(), (min(height, _COARSE), min(width, _COARSE)))[:, 0].numpy()

@@ -47,8 +47,8 @@ class IqConfig:
     mat_variable: str | None = None
     """Variable of the .mat files. Default: their only array of numbers."""
     clutter: Clutter = "none"
-    """Removal of what stands still: none keeps it, as in simulated images; mean subtracts the mean of each recording.
-    highpass also removes what moves slower than --clutter-mps (Butterworth, order 4, forward and backward)."""
+    """Removal of stationary echoes: none keeps them, as in simulated images; mean subtracts the mean of each recording;
+    highpass also removes echoes that move slower than --clutter-mps (Butterworth, order 4, forward and backward)."""
     clutter_mps: float = 0.2
     """Radial speed at which the high-pass halves the amplitude."""
     centre: Literal["body", "zero"] = "body"
@@ -113,7 +113,7 @@ class IqConfig:
 
     @property
     def wavelength_m(self) -> float:
-        """Of the carrier."""
+        """Wavelength of the carrier."""
         assert self.carrier_ghz is not None
         return speed_of_light / (self.carrier_ghz * 1e9)
 

@@ -95,7 +95,7 @@ def _errors_of(kind: str) -> Iterator[None]:
         NotImplementedError,
         zlib.error,
     ) as error:
-        raise ValueError(f"cannot be read as {kind}, it is truncated or something else ({error})") from error
+        raise ValueError(f"cannot be read as {kind}, it is truncated or of another format ({error})") from error
 
 
 def _is_matrix(dataset: h5py.Dataset) -> bool:

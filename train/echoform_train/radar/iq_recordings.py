@@ -1,4 +1,4 @@
-"""From measured recordings, I/Q or FMCW cubes, to a folder of spectrograms as `echoform simulate` writes it."""
+"""Conversion of measured recordings, I/Q or FMCW cubes, to the folder format of `echoform simulate`."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def prepare_recordings(
     """Cut every recording of a folder into spectrogram images.
 
     The output folder has the format of `simulation.simulate`: `<user>/<recording>_<index>.png`, `metadata.jsonl` with
-    what was known of each recording, and `axes.json` with the extent and the one decibel range of all images. Folders
+    the known facts of each recording, and `axes.json` with the extent and decibel range that all images share. Folders
     of a split (train, validation, test) are kept.
 
     Args:
         source: Folder of recordings.
-        config: How to read and to cut them; with `from_iq`.
+        config: How to read and cut them; `from_iq` must be set.
         window_s: Length of an image in seconds.
         resolution: Pixels per side.
         skip_bad_files: Leave out recordings that cannot be used and log each, instead of stopping at the first.
@@ -120,7 +120,11 @@ def _paint(
 
 
 def _find(source: Path) -> tuple[list[ImageFile], list[BadFile]]:
-    """Recordings of a folder, and files that cannot be used; refuses names that cannot become names of images."""
+    """Recordings of a folder, and files that cannot be used.
+
+    Raises:
+        ValueError: If a user cannot name a folder, or the images of two recordings would have the same names.
+    """
     found = find_in_folder(source, RECORDINGS)
     recordings, incomplete = separate_incomplete(found.images)
     for name in found.other_files:
@@ -175,8 +179,8 @@ def _centre_hz(recording: ImageFile, window: NDArray[np.complex64], config: IqCo
         unfolded_mps = max(room_hz, 0) * config.wavelength_m / 2
         raise ValueError(
             f"around the body at {centre_hz:.0f} Hz a span of {grid.span_hz:.0f} Hz must not reach past half the pulse "
-            f"rate of {grid.pulse_rate_hz:g} Hz, where it folds; --span-mps {unfolded_mps:.2f} does not, and "
-            "--centre zero may not either"
+            f"rate of {grid.pulse_rate_hz:g} Hz, where Doppler folds; choose --span-mps {unfolded_mps:.2f} or less, or "
+            "--centre zero"
         )
     return centre_hz
 
@@ -212,7 +216,7 @@ def _rows(recording: ImageFile, windows: _Windows, config: IqConfig) -> Iterator
 
 
 def _moving_levels_db(windows: _Windows, grid: SpectrogramGrid) -> NDArray[np.float32]:
-    """Levels of all windows without the bins around 0 Hz, whose echoes are of what stands still, [levels]."""
+    """Levels of all windows without the bins around 0 Hz, which hold stationary echoes, [levels]."""
     relative_hz = (np.arange(grid.bins) - grid.bins // 2) * grid.bin_hz
     moving = np.abs(relative_hz + np.array(windows.centre_hz)[:, None]) > 2 * grid.bin_hz  # [N, F]
     return windows.image_db[moving]

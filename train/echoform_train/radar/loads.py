@@ -43,8 +43,8 @@ class Load:
 LOADS = {
     "normal": Load(),
     # Under a load the trunk leans forward and turns less, and steps are shorter and quicker (LaFiandra et al., Journal
-    # of Biomechanics 36 (2003) 87-95); straps hold the arms back. From the front, the body hides most of the pack. The
-    # amounts make a classifier that was trained without backpacks right for about three quarters of the users with one.
+    # of Biomechanics 36 (2003) 87-95); straps hold the arms back. From the front, the body hides most of the pack. With
+    # these amounts, a classifier trained without backpacks names about three quarters of the users with one right.
     "backpack": Load(
         lean_deg=5.0,
         speed_factor=0.98,

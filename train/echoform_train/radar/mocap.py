@@ -1,4 +1,4 @@
-"""Motion captures: their joints as those of the simulated body, and the samples of a radar in front of them."""
+"""Motion captures: conversion of their joints to those of the simulated body, and the radar samples of their walks."""
 
 import re
 from dataclasses import dataclass
@@ -131,11 +131,13 @@ def turn_to_x(joints: Array) -> Array:
     way = pelvis[-1] - pelvis[0]
     length_m = float(np.linalg.norm(way))
     if length_m < 0.5:
-        raise ValueError(f"a captured walk must lead somewhere, it ends {length_m:.2f} m from where it began")
+        raise ValueError(f"a captured walk must end 0.5 m or more from its start, got {length_m:.2f} m")
     corners = pelvis[np.append(np.arange(0, len(pelvis) - 1, JOINT_RATE_HZ // 2), len(pelvis) - 1)]  # every half second
     walked_m = float(np.linalg.norm(np.diff(corners, axis=0), axis=1).sum())
     if length_m < 0.9 * walked_m:
-        raise ValueError(f"a captured walk must go straight, it ends {length_m:.2f} m off after {walked_m:.2f} m")
+        raise ValueError(
+            f"a captured walk must go straight, it ends {length_m:.2f} m from its start after {walked_m:.2f} m"
+        )
     cos, sin = way / length_m
     turned = joints - np.append((pelvis[0] + pelvis[-1]) / 2, 0.0)
     turned[..., :2] = turned[..., :2] @ np.array([[cos, -sin], [sin, cos]])

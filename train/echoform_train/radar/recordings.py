@@ -1,4 +1,4 @@
-"""Recordings: the samples that a radar takes of a moving body, and the ground truth of every stretch of them."""
+"""Recordings: the samples that a radar takes of a moving body, and the ground truth of any time span of them."""
 
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ class Motion:
 
 @dataclass(frozen=True, kw_only=True)
 class GroundTruth:
-    """True values of a stretch of a recording."""
+    """True values of a time span of a recording."""
 
     speed_mps: float
     """Mean speed along the route."""
@@ -62,9 +62,9 @@ class GroundTruth:
     body_doppler_hz: float
     """Mean Doppler shift of the pelvis, as a tracker would measure it."""
     heading_deg: float
-    """Angle between walk and line of sight in the middle of the stretch: 0 is towards the radar, 180 away from it."""
+    """Angle between walk and line of sight in the middle of the span: 0 is towards the radar, 180 away from it."""
     turn_deg: float
-    """Sum of all turns, to the left and to the right."""
+    """Sum of all turns, degrees; left and right turns both count as positive."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +138,12 @@ def record(
         radar: At the origin, `radar.height_m` above the floor.
         rng: Draws the phase of the clutter and the noise.
         back_gain_db: Gain of the torso's echo from straight behind over that from the front.
-        clutter_db: Echo of what stands still, decibels over one square metre at the walker's mean range.
+        clutter_db: Cross-section of the stationary clutter at the walker's mean range, decibels over one square metre.
         chirp: Sweep of the FMCW mode, whose samples are those of the range bins around the body; None is continuous
             wave.
 
     Raises:
-        ValueError: In the FMCW mode, if the walk leaves the ranges that do not fold.
+        ValueError: In the FMCW mode, if the walk reaches the range at which ranges fold.
     """
     position_m = np.array([0.0, 0.0, radar.height_m])
     range_m, section_m2 = segment_returns(motion.joints, position_m, np.asarray(gain_db))

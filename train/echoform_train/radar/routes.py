@@ -121,7 +121,7 @@ def distance_along(path: Path, speed_mps: Array, rate_hz: float) -> tuple[Array,
     cost = 1 / turn_speed_share(path.curvature_per_m[inner])
     straight_m = np.concatenate([[0.0], np.cumsum((cost[1:] + cost[:-1]) / 2 * np.diff(distance_m))])
     if straight_m[-1] < wanted_m[-1]:
-        raise ValueError(f"the path must be as long as the walk, {straight_m[-1]:.2f} m are not {wanted_m[-1]:.2f} m")
+        raise ValueError(f"the path must be as long as the walk of {wanted_m[-1]:.2f} m, got {straight_m[-1]:.2f} m")
     way = CubicSpline(straight_m, distance_m)
     return way(wanted_m), speed_mps * way(wanted_m, 1)
 

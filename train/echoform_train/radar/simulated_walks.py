@@ -1,4 +1,4 @@
-"""The recordings of `echoform simulate`: which user walks how, or which motion capture is used, and its samples."""
+"""The walks that `echoform simulate` records, simulated or motion-captured, and the radar samples of each."""
 
 import zlib
 from collections.abc import Sequence
@@ -131,8 +131,8 @@ def captured_walks(folder: Path, shortest_s: float, up: UpAxis = "auto") -> tupl
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If there is no trial, only trials shorter than `shortest_s`, or one that is no straight walk of a
-            known skeleton; the message names the file.
+        ValueError: If there is no trial, only trials shorter than `shortest_s`, or a trial that is not a straight
+            walk of a known skeleton; the message names the file.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
@@ -162,7 +162,7 @@ def captured_walks(folder: Path, shortest_s: float, up: UpAxis = "auto") -> tupl
 
 
 def _with_drawn_noise(radar: Radar, rng: np.random.Generator) -> Radar:
-    """The radar with a noise figure of its own for one recording, as receivers differ from day to day."""
+    """The radar with a random noise figure; each recording gets another one, as receivers differ from day to day."""
     return replace(radar, noise_figure_db=float(rng.uniform(12, 17)))
 
 

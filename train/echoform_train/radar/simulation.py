@@ -1,4 +1,4 @@
-"""A folder of spectrograms of simulated walking people, one subfolder per user, cut into overlapping windows."""
+"""Writing of a folder of simulated spectrograms: one subfolder per user, recordings cut into overlapping windows."""
 
 import json
 import multiprocessing

@@ -30,7 +30,8 @@ class SimulationConfig:
     users: int = 8
     """Number of simulated people."""
     recordings_per_user: int = 10
-    """Walks per person; directions alternate, and conditions every two walks. 15 walks of 12 s give 150 images."""
+    """Walks per simulated person; directions alternate, conditions change every two walks. 15 walks of
+    12 s give 150 images."""
     recording_s: float = 12.0
     """Length of a walk in seconds, at most 30."""
     window_s: float = 3.0
@@ -42,7 +43,7 @@ class SimulationConfig:
     carrier_ghz: int = 77
     """Carrier frequency: 77, 60 or 24."""
     mode: Literal["cw", "fmcw"] = "cw"
-    """cw: continuous wave. fmcw: chirps, of whose range bins those around the walker are used (200 ms per image)."""
+    """cw: continuous wave. fmcw: chirps; the range bins around the walker are summed (takes 200 ms per image)."""
     conditions: tuple[str, ...] = ("normal",)
     """What people carry: any of normal, backpack, bag, bag_phone."""
     route: Route = "straight"
@@ -82,7 +83,7 @@ class SimulationConfig:
 
     def _check_walks(self) -> None:
         if not self.conditions or len(set(self.conditions)) != len(self.conditions):
-            raise ValueError(f"conditions must name at least one, each once, got {self.conditions}")
+            raise ValueError(f"conditions must be one or more, none twice, got {self.conditions}")
         for condition in self.conditions:
             if condition not in CONDITIONS:
                 raise ValueError(f"conditions must be of {', '.join(CONDITIONS)}, got {condition}")
@@ -105,7 +106,7 @@ class SimulationConfig:
     def _check_captures(self) -> None:
         for name in ("users", "recordings_per_user", "recording_s", "conditions", "route"):
             if getattr(self, name) != getattr(type(self), name):
-                raise ValueError(f"{name} must not be given with joints, the captures decide it")
+                raise ValueError(f"{name} must not be given with joints, as the motion captures set it")
 
     @property
     def radar(self) -> Radar:
@@ -125,5 +126,5 @@ class SimulationConfig:
 
     @property
     def shown_s(self) -> float:
-        """Seconds that an image needs: its window, and what the last transform takes beyond it."""
+        """Seconds of samples that an image needs: its window, or more if the last transform extends beyond it."""
         return max(self.window_s, self.grid.samples / self.grid.pulse_rate_hz)

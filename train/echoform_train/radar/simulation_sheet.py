@@ -1,4 +1,4 @@
-"""A sheet to look at a simulation: spectrograms with axes, users in rows and their recordings in columns."""
+"""A sheet that shows a simulation: spectrograms with axes, users in rows and their recordings in columns."""
 
 import json
 from collections import defaultdict
@@ -57,7 +57,7 @@ def write_sheet(folder: Path, path: Path, *, users: int = MAX_USERS, recordings:
         cell.set_xlabel("time (s)", fontsize=7)
     _add_colour_bar(figure, grid.ravel().tolist(), axes)
     figure.suptitle(
-        f"{axes['carrier_hz'] / 1e9:.0f} GHz, Doppler relative to the body (title: its own), positive comes nearer",
+        f"{axes['carrier_hz'] / 1e9:.0f} GHz, Doppler relative to the body (see each title); positive comes nearer",
         fontsize=9,
     )
     figure.savefig(path, dpi=110)

@@ -45,7 +45,7 @@ def slow_time(array: NDArray[Any], form: SampleFormat, *, clutter: Clutter, cuto
         array: As the file holds it. Axes of length 1 that the format does not name are dropped.
         form: Meaning of its axes.
         clutter: What is removed, see `remove_clutter`.
-        cutoff_hz: Of clutter "highpass".
+        cutoff_hz: Cutoff frequency of the clutter removal "highpass".
 
     Returns:
         complex64 [R, T] at the pulse rate, in the unit of the file; of cubes, times square metres.
@@ -70,17 +70,17 @@ def slow_time(array: NDArray[Any], form: SampleFormat, *, clutter: Clutter, cuto
 
 
 def remove_clutter(iq: ComplexArray, pulse_rate_hz: float, clutter: Clutter, cutoff_hz: float) -> ComplexArray:
-    """Remove the echo of what stands still.
+    """Remove stationary echoes.
 
-    "mean" subtracts the mean over the recording, which removes what does not move at all. "highpass" also removes what
-    moves slowly, such as doors and curtains: a Butterworth high-pass of order 4 runs forward and backward, which keeps
-    phases. Its gain at Doppler f is 1 / (1 + (tan(pi cutoff / rate) / tan(pi f / rate))^8), half at the cutoff.
+    "mean" subtracts the mean over the recording, which removes what does not move at all. "highpass" also removes slow
+    motion, such as that of doors and curtains: a Butterworth high-pass of order 4 runs forward and backward, so that it
+    keeps phases. Its gain at Doppler f is 1 / (1 + (tan(pi cutoff / rate) / tan(pi f / rate))^8), half at the cutoff.
 
     Args:
         iq: Complex samples [..., T].
         pulse_rate_hz: Samples per second.
         clutter: "none", "mean" or "highpass".
-        cutoff_hz: Of the high-pass.
+        cutoff_hz: Cutoff frequency of the high-pass.
 
     Returns:
         The same shape.
@@ -112,7 +112,7 @@ def body_doppler_hz(iq: ComplexArray, grid: SpectrogramGrid) -> float:
         grid: Gives carrier, pulse rate and the length of the transform.
     """
     wavelength_m = speed_of_light / grid.carrier_hz
-    # Mean power spectrum over time and receivers, without the speeds of what stands still.
+    # Mean power spectrum over time and receivers, without the speeds of stationary echoes.
     power = np.zeros(grid.window)
     for receiver in iq:
         frames = stft(receiver, window=grid.window, hop=max(1, grid.window // 4))
@@ -128,7 +128,7 @@ def body_doppler_hz(iq: ComplexArray, grid: SpectrogramGrid) -> float:
 
 
 def _refuse_gaps(alive: NDArray[np.bool_], pulse_rate_hz: float) -> None:
-    """Raise if nothing but zeros was stored for GAP_S or longer; `alive` says which of [T] samples are not zero."""
+    """Raise if only zeros were stored for GAP_S or longer; `alive` [T] is True for samples that are not zero."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], ~alive, [False]])))
     for start, end in edges.reshape(-1, 2).tolist():
         if end - start >= max(2, GAP_S * pulse_rate_hz):

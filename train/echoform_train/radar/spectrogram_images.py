@@ -1,9 +1,8 @@
-"""From complex samples to spectrogram images: windows of a recording, their time-Doppler grid, and their colours.
+"""Conversion of complex samples to spectrogram images: windows, their time-Doppler grid, and their colours.
 
 `echoform simulate` and `echoform prepare --from-iq` both write their images through this module.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +65,7 @@ class SpectrogramGrid:
 
     @property
     def samples(self) -> int:
-        """Samples in a window: its columns, and what the last transform takes beyond its hop."""
+        """Samples in a window: those of its columns, plus the part of the last transform beyond its hop."""
         return (self.columns * self.looks - 1) * self.hop + self.window
 
     @property
@@ -140,18 +139,6 @@ def window_image(iq: ComplexArray, grid: SpectrogramGrid, *, centre_hz: float) -
     return image_db
 
 
-def cut_windows(iq: ComplexArray, grid: SpectrogramGrid, *, centre_hz: float) -> Iterator[tuple[float, FloatArray]]:
-    """Start in seconds and decibels [F, W] of each window of a recording, see `window_image`.
-
-    Args:
-        iq: Complex samples of the recording, [T].
-        grid: How to cut it.
-        centre_hz: Doppler that is moved to the middle row, the same for all windows.
-    """
-    for start in window_starts(len(iq), grid):
-        yield start / grid.pulse_rate_hz, window_image(iq[start : start + grid.samples], grid, centre_hz=centre_hz)
-
-
 def image_axes(grid: SpectrogramGrid, *, db_min: float, db_max: float) -> dict[str, float]:
     """Contents of axes.json: extent of every image in seconds, hertz relative to the centre and decibels.
 
@@ -190,7 +177,7 @@ def save_image(
     path: Path, image_db: FloatArray, resolution: int, *, db_min: float, db_max: float, save_db: bool = False
 ) -> None:
     """Paint a spectrogram [F, W] and write it as PNG; `save_db` also writes its decibels as float32 `.npy` [F, W]."""
-    # The default level makes files 15 % smaller and takes more than twice as long.
+    # Compression level 1 is more than twice as fast as the default level, for files 15 % larger.
     paint(image_db, resolution, db_min=db_min, db_max=db_max).save(path, compress_level=1)
     if save_db:
         values: NDArray[np.float32] = image_db.astype(np.float32, copy=False)

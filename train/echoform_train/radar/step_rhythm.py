@@ -16,7 +16,8 @@ SEAMS = 16
 """Number of columns at which an image may have been rolled in time."""
 COMPONENTS = 6
 DOUBLE_SHARE = 0.6
-"""If twice a rate explains at least this share of what the rate explains, the rate is that of strides (two steps)."""
+"""If twice the best rate holds at least this multiple of the best rate's energy, the best rate is that of strides (two
+steps), and the rate of steps is twice as high."""
 _STEP = 0.1
 """Distance of the rates that are tried, steps per image; a parabola finds the rate in between."""
 
@@ -36,9 +37,9 @@ class Rhythm:
 def step_rhythm(level: FloatArray, fewest: float, most: float) -> Rhythm:
     """Find the rate at which steps repeat.
 
-    It is the rate whose first four harmonics hold most energy of the change in time, over all rows. In white noise this
-    is nearly the maximum-likelihood rate, and the number of steps need not be whole. An image that was rolled in time
-    is unrolled at the column that explains it best.
+    It is the rate whose first four harmonics hold the most energy of the change in time, over all rows. In white noise
+    this is nearly the maximum-likelihood rate. The number of steps need not be whole. An image that was rolled in time
+    is unrolled at the column that gives the most energy.
 
     Source: Christensen and Jakobsson, Multi-Pitch Estimation (2009), ch. 2.
 
@@ -55,11 +56,11 @@ def step_rhythm(level: FloatArray, fewest: float, most: float) -> Rhythm:
     held = np.zeros((count, len(rates), width // blocks))
     for number in range(1, HARMONICS + 1):
         below = number * rates < width / 2  # higher harmonics would fold
-        held[:, below] += _held(parts, number * rates[below], blocks)
+        held[:, below] += _energy_at_rates(parts, number * rates[below], blocks)
     share = held / np.maximum(total, 1e-12)[:, None, None]
     # The best seam for each rate, then the best rate, refined between the rates that were tried.
     best = share.max(axis=2)  # [N, rates]
-    steps = np.array([_rate(rates, row) for row in best])
+    steps = np.array([_best_rate(rates, row) for row in best])
     nearest = np.abs(rates[None] - steps[:, None]).argmin(axis=1)
     images = np.arange(count)
     strength = np.where(total > 1e-6 * level[0].size, best[images, nearest], 0.0)
@@ -84,7 +85,7 @@ def step_asymmetry(contour: Array, rhythm: Rhythm) -> Array:
         weights = np.linalg.lstsq(_harmonics(phase), reach[image], rcond=None)[0]
         curve = _harmonics(grid) @ weights
         first = int(curve.argmax())
-        other = np.roll(curve, -first)[24 - 8 : 24 + 9]  # half a stride later, a sixth of one to either side
+        other = np.roll(curve, -first)[24 - 8 : 24 + 9]  # half a stride later, plus or minus a sixth of a stride
         peaks[image] = curve[first], other.max()
     peaks = np.maximum(peaks, 0)
     return np.abs(peaks[:, 0] - peaks[:, 1]) / np.maximum(peaks.sum(axis=1), 1e-9)
@@ -100,8 +101,8 @@ def _components(level: FloatArray, fewest: float) -> NDArray[np.float32]:
     return (directions[:, :, -COMPONENTS:].transpose(0, 2, 1) @ moving).astype(np.float32)
 
 
-def _held(parts: NDArray[np.float32], rates: Array, block: int) -> Array:
-    """Energy at each rate if time starts at each block of columns, [N, rates, seams]."""
+def _energy_at_rates(parts: NDArray[np.float32], rates: Array, block: int) -> Array:
+    """Energy at each rate, for each block of columns as the start of time, [N, rates, seams]."""
     count, components, width = parts.shape
     seams = width // block
     used = seams * block
@@ -116,8 +117,8 @@ def _held(parts: NDArray[np.float32], rates: Array, block: int) -> Array:
     return energy.transpose(1, 2, 0).astype(np.float64)
 
 
-def _rate(rates: Array, share: Array) -> float:
-    """Rate of the highest peak, or twice that rate where the peak is that of strides."""
+def _best_rate(rates: Array, share: Array) -> float:
+    """Rate of the highest peak, or twice that rate where the peak is the rate of strides."""
     best = int(share.argmax())
     double = int(np.abs(rates - 2 * rates[best]).argmin())
     if abs(rates[double] - 2 * rates[best]) < _STEP:

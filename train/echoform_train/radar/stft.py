@@ -2,7 +2,7 @@
 
 The default window is 13.7 ms at 77 GHz and grows with the square root of the wavelength. A Hann window resolves a
 chirp of rate kappa = 2 a / lambda best at a length of 1 / (0.18 sqrt(2 pi kappa)): 16 ms for an accelerating foot at
-77 GHz, 56 ms for the torso. The window is chosen for the foot, as people differ in its peaks.
+77 GHz, 56 ms for the torso. The window is chosen for the foot, whose peaks differ between people.
 """
 
 import numpy as np
@@ -71,7 +71,7 @@ def spectrogram(
         pulse_rate_hz: Samples per second.
         window: Samples per transform.
         hop: Samples from the start of one transform to the next.
-        looks: Transforms whose power is averaged to one column; a rest that fills no column is left out.
+        looks: Transforms whose power is averaged to one column; transforms at the end that fill no column are left out.
         centre_hz: Doppler that is moved to 0, such as that of the walking body.
         span_hz: Largest Doppler to keep, to either side of the centre; None keeps all.
         floor_db: Smallest level, so that silence has a finite one.

@@ -1,4 +1,4 @@
-"""Walks of a person in front of a radar: their random variation, their motion, and the samples of them."""
+"""Walks of a person in front of a radar: their random variation, motion and samples."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -41,11 +41,11 @@ class Walk:
     start_phase: float = 0.0
     """Phase at the start: cycles since a strike of the right foot."""
     clutter_db: float = -30.0
-    """Echo of what stands still, decibels over one square metre at the walker's mean range."""
+    """Cross-section of the stationary clutter at the walker's mean range, decibels over one square metre."""
 
     @property
     def route(self) -> Route:
-        """Kind of the route."""
+        """Kind of route."""
         return "free" if self.direction == "free" else "straight"
 
 
@@ -55,7 +55,7 @@ def draw_walk(person: Person, condition: str, direction: Direction, rng: np.rand
     Args:
         person: The person without a load.
         condition: One of loads.CONDITIONS.
-        direction: Of the walk.
+        direction: Direction of the walk.
         rng: Draws the variation.
 
     Raises:
@@ -67,7 +67,7 @@ def draw_walk(person: Person, condition: str, direction: Direction, rng: np.rand
 
     arm_swing = near_one(0.1)
     gain_db = np.asarray(person.gain_db) + rng.normal(0.0, 0.8, len(SEGMENTS))
-    # The walk's variation is drawn before the load's, so that a walk differs from its loaded twin by the load alone.
+    # The variation of the load is drawn last, so that the same walk with and without a load differs by the load alone.
     varied = replace(
         person,
         cadence_factor=person.cadence_factor * near_one(0.012),
@@ -100,7 +100,7 @@ def record_walk(
     """Samples of `duration_s` seconds of a walk, see `recordings.record`.
 
     Raises:
-        ValueError: If the speed lies outside the walking model, or see recordings.record.
+        ValueError: If the speed lies outside the walking model, and as `recordings.record` does.
     """
     return record_motion(walk, walk_motion(walk, duration_s, rng), radar, rng, chirp=chirp)
 
@@ -129,7 +129,7 @@ def walk_motion(walk: Walk, duration_s: float, rng: np.random.Generator) -> Moti
     """
     moments = int(np.ceil(duration_s * JOINT_RATE_HZ)) + 1
     straight_mps = walk.speed_mps * (1 + walk.speed_variation * _slow_noise(moments, rng))
-    # A straight walk passes its middle at a fixed distance; joint angles are those of its mean speed.
+    # A straight walk keeps nearly one speed, so its joint angles are those of the mean speed.
     if walk.direction != "free":
         phase = _phase(walk, straight_mps)
         distance_m = _running_sum(straight_mps) / JOINT_RATE_HZ
