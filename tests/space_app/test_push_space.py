@@ -67,7 +67,7 @@ def test_a_wheel_brings_the_app_along_where_echoform_looks_for_it(tmp_path: Path
 def test_what_cannot_be_shown_is_one_sentence(
     hub: Hub, models: dict[str, tuple[str, str | None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for name in space._variables():
+    for name in space._model_variables():
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ValueError, match="name one with --doppler or --depth"):
         space.named_models(space.Config())

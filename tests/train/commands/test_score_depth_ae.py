@@ -63,10 +63,10 @@ def test_a_model_without_a_split_is_not_scored_on_what_it_was_trained_on(shapes,
     config = score_depth_ae.Config(
         pipeline=str(tmp_path / "alone" / "pipeline"), data=DepthSourceConfig(data=str(shapes))
     )
-    with pytest.raises(FileNotFoundError, match="no split of the training lies beside"):
+    with pytest.raises(FileNotFoundError, match="there is no split.json beside"):
         score_depth_ae.main(config)
 
 
 def test_a_model_of_the_hub_needs_a_place_for_its_scores():
-    with pytest.raises(ValueError, match="--output says where the scores go"):
+    with pytest.raises(ValueError, match="--output must name a folder for the scores"):
         score_depth_ae.main(score_depth_ae.Config(pipeline="user/model", data=DepthSourceConfig(data="rooms")))

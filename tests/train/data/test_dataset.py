@@ -181,7 +181,7 @@ def test_split_folders_beside_user_folders_are_refused(two_users, write_picture)
 def test_metadata_that_does_not_fit_the_images_is_refused_by_name(two_users):
     rows = [{"file_name": f"ID_{user}/{number}.png"} for user in (1, 2) for number in range(10)]
     write_rows(two_users / "metadata.jsonl", [*rows[1:], {"file_name": "ID_1/99.png"}])
-    with pytest.raises(ValueError, match=r"ID_1/0\.png: each image must have a row.*ID_1/99\.png: .*not there"):
+    with pytest.raises(ValueError, match=r"ID_1/0\.png: each image must have a row.*ID_1/99\.png: .*does not exist"):
         load_images(two_users)
     assert len(load_images(two_users, skip_bad_files=True)) == 19
 

@@ -82,15 +82,15 @@ def page(tmp_path: Path) -> Elements:
 
 def test_the_verdict_names_both_shares():
     assert verdict(made_up_facts().scores).replace("\N{NO-BREAK SPACE}", " ") == (
-        "A judge trained on real spectrograms only names the asked person in 87.1 % of generated ones, "
-        "and the right person in 92.3 % of held-out real ones."
+        "A judge trained only on real spectrograms names the right user for 87.1 % of generated spectrograms "
+        "and for 92.3 % of held-out real ones."
     )
 
 
 def test_the_page_holds_verdict_numbers_floors_intervals_cost_and_commands(page):
     text = re.sub(r"\s+", " ", page.text)
     for words in (
-        "names the asked person in 87.1 % of generated ones",
+        "names the right user for 87.1 % of generated spectrograms",
         "Fréchet distance in the judge's features0.4170.2130.397 to 0.4373 seeds",
         "92.3 %85.1 to 89.1 %",
         "First stage1.23 M40,0002,5002 min 24 s",
@@ -98,7 +98,7 @@ def test_the_page_holds_verdict_numbers_floors_intervals_cost_and_commands(page)
         "echoform quickstart --seed 0",
         "over 3 s, Doppler frequency up from -1000 to 1000 Hz",
         "128 generated and 30 held-out real spectrograms",
-        "Chance would name the right one in 50.0 %",
+        "Guessing at random would be right for 50.0 %",
     ):
         assert words in text, words
 

@@ -18,7 +18,7 @@ from echoform_train.latent_diffusion.first_stage import (
     latent_shape,
     load_first_stage,
 )
-from echoform_train.publishing.push import stage as stage_for_push
+from echoform_train.publishing.push import copy_for_push
 from echoform_train.publishing.verify import verify
 from echoform_train.trainers import kl_vae as train_kl_vae
 from echoform_train.trainers import ldm as train_ldm
@@ -120,7 +120,7 @@ def test_a_pipeline_on_it_generates_loads_anywhere_and_is_verified(walkers, kl_s
     )
     generate.main(config)
     assert len(list((tmp_path / "generated" / "ID_2").glob("*.png"))) == 2
-    stage_for_push(folder, tmp_path / "staged", "someone/kl")
+    copy_for_push(folder, tmp_path / "staged", "someone/kl")
     (tmp_path / "home").mkdir()
     assert "same output as when it was pushed" in verify(str(tmp_path / "staged"), tmp_path / "home").summary()
 

@@ -59,7 +59,7 @@ def main(config: Config) -> SpectrogramData:
     measured = config.iq.from_iq
     if measured:
         config = _compute_spectrograms(config)
-    # The split is written while the images are loaded, so whether it is new is only known before.
+    # Checked before loading, because loading writes a missing split file.
     split_existed = config.split_file is not None and config.split_file.exists()
     data = load_spectrograms(
         config.data,
@@ -81,7 +81,7 @@ def main(config: Config) -> SpectrogramData:
 
 
 def _publish(config: Config, repo_id: str, measured: bool) -> str:
-    """Read the source again and push it: what was loaded before may be resized, the published data set is not."""
+    """Read the source again and push it, because the loaded images may be resized and published ones must not be."""
     return publish_dataset(
         config.data,
         repo_id,
@@ -99,7 +99,7 @@ def _publish(config: Config, repo_id: str, measured: bool) -> str:
 
 
 def _compute_spectrograms(config: Config) -> Config:
-    """Compute spectrograms from recordings; the flags with the folder of spectrograms as their source."""
+    """Compute spectrograms from recordings; return the flags changed to read the folder of spectrograms."""
     assert config.iq.output_dir is not None
     written = prepare_recordings(
         Path(config.data),

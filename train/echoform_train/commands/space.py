@@ -37,11 +37,11 @@ class Config:
     doppler: str | None = None
     """Spectrogram pipeline: Hub id or exported folder. Default: the variable ECHOFORM_DOPPLER_REPO, if it is set."""
     doppler_revision: str | None = None
-    """Commit, branch or tag of it. Default: main. A Space is pinned to the commit that this is at the push."""
+    """Commit, branch or tag of --doppler. Default: main. --push pins the Space to the commit that this names then."""
     depth: str | None = None
     """Depth pipeline: Hub id or exported folder. Default: the variable ECHOFORM_DEPTH_REPO, if it is set."""
     depth_revision: str | None = None
-    """Commit, branch or tag of it. Default: main."""
+    """Commit, branch or tag of --depth. Default: main."""
     port: int = 7860
     """Port on this machine."""
     push: str | None = None
@@ -97,10 +97,10 @@ def serve(models: dict[str, tuple[str, str | None]], port: int) -> None:
         MissingPackageError: If gradio is not installed.
         FileNotFoundError: If echoform was installed without the app.
     """
-    # The app imports gradio in a process of its own, where a missing package would be a traceback.
+    # The app runs in its own process, where a missing package would only show as a traceback.
     if find_spec("gradio") is None:
         raise missing_package("gradio", "the Space", '"echoform[space]"')
-    environment = {name: value for name, value in os.environ.items() if name not in _variables()}
+    environment = {name: value for name, value in os.environ.items() if name not in _model_variables()}
     for kind, (repo, revision) in models.items():
         environment[f"ECHOFORM_{kind.upper()}_REPO"] = repo
         environment[f"ECHOFORM_{kind.upper()}_REVISION"] = revision or ""
@@ -128,7 +128,7 @@ def push_space(
     """Create or update a Space in one commit; pushing the same content again makes no commit.
 
     The front matter names the models and the data sets of their cards, and models.json pins each model to the commit
-    that its revision is now. If a person edited the README, its text stays.
+    that its revision names now. If a person edited the README, its text stays.
 
     Args:
         models: {kind of KINDS: (Hub id, revision or None)}.
@@ -144,7 +144,7 @@ def push_space(
         PushError: If the Hub refuses the push; the Space is then as it was.
     """
     api = HfApi(token=token)
-    found = {kind: _on_the_hub(api, repo, revision) for kind, (repo, revision) in models.items()}
+    found = {kind: _model_info(api, repo, revision) for kind, (repo, revision) in models.items()}
     # A Space that follows a branch would change whenever somebody pushes to it.
     pinned = {kind: {"repo": info.id, "revision": info.sha} for kind, info in found.items()}
     datasets = sorted({name for info in found.values() for name in _datasets(info)})
@@ -172,11 +172,11 @@ def push_space(
     return f"{api.endpoint}/spaces/{space_id}"
 
 
-def _variables() -> set[str]:
+def _model_variables() -> set[str]:
     return {f"ECHOFORM_{kind.upper()}_{what}" for kind in KINDS for what in ("REPO", "REVISION")}
 
 
-def _on_the_hub(api: HfApi, repo: str, revision: str | None) -> Any:
+def _model_info(api: HfApi, repo: str, revision: str | None) -> Any:
     if not isinstance(resolve_source(repo), HubId):
         raise ValueError(f"a Space loads from the Hub, got the folder {repo}; `echoform push` puts it there first")
     try:

@@ -58,10 +58,10 @@ def load_data(config: DataConfig, split_file: Path, resolution: int | None, seed
     """Load the spectrograms that the flags of a training name.
 
     Args:
-        config: The flags; `split_file` and `resolution` of it are not read.
+        config: The flags; its `split_file` and `resolution` are ignored.
         split_file: Split to use or to write.
         resolution: Height and width to resize to, pixels; None keeps the size.
-        seed: Draws the recordings of each side.
+        seed: Seed for choosing the recordings of each side.
 
     Raises:
         FileNotFoundError: See `load_spectrograms`.
@@ -80,7 +80,7 @@ def load_data(config: DataConfig, split_file: Path, resolution: int | None, seed
 
 
 def data_facts(data: SpectrogramData) -> SpectrogramFacts:
-    """What later stages must share with this one, and what the model card says of the data."""
+    """Facts of the data for facts.json: the model card prints them, and later stages are compared with them."""
     return {
         "source": data.source,
         "resolution": data.train.pixels.shape[-1],

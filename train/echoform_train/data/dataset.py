@@ -80,11 +80,11 @@ def read_source(
     found = find_in_dataset(str(source), need_users=True) if folder is None else find_in_folder(folder)
     images, incomplete = separate_incomplete(found.images)
     bad_files = [*found.bad_files, *incomplete]
-    # Stop early, before every file is decoded.
+    # Refuse bad names and folders early, because decoding every file takes long.
     if not skip_bad_files:
         refuse(bad_files)
     _check_users(source, images)
-    # Only decoding shows which of the other files cannot be used.
+    # Decoding finds the files whose content cannot be used.
     pixels = read_pixels(images, colormap=colormap, resolution=resolution)
     bad_files += pixels.bad_files
     refuse_or_skip(bad_files, skip_bad_files=skip_bad_files)

@@ -1,4 +1,4 @@
-"""What a data set of spectrograms holds, as lines of text."""
+"""Summary of a data set of spectrograms, as lines of text."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _recordings_line(data: SpectrogramData, sides: dict[str, Spectrograms]) -> s
             else:
                 known[user].add(recording)
     if not any(known.values()):
-        return "Recordings: unknown (neither names like <recording>_t<centiseconds>.png nor a metadata.jsonl tell them)"
+        return "Recordings: unknown (neither names like <recording>_t<centiseconds>.png nor a metadata.jsonl give them)"
     counts = sorted(map(len, known.values()))
     text = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     return f"Recordings: {text} per user" + (f", unknown for {unknown} images" if unknown else "")

@@ -1,4 +1,4 @@
-"""What facts.json, which every training writes beside its model, says of the data; one type per kind of data."""
+"""Types of the entry "data" of facts.json, the file that every training writes beside its model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class DataFacts(TypedDict):
-    """What is known of any data set that a model was trained on."""
+    """Facts of every data set that a model was trained on."""
 
     source: str
     """Folder, or Hub id."""

@@ -1,4 +1,4 @@
-"""Find the images of a folder, with the user, recording and conditions that folders, names and metadata tell."""
+"""Find the images of a folder, and read their users, recordings and conditions from names and metadata."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
 
     Layouts: `<user>/x.png` or `<user>/<condition>/x.png`, with or without train, validation and test folders above,
     and optionally a metadata.jsonl at the top (or in each split folder). Its rows hold a `file_name` and any of `user`,
-    `recording`, `start_s` and further columns (`split` is not read); they overrule the folders. A `.npy` file with the
-    name of an image holds the decibels of that image and is not listed.
+    `recording`, `start_s` and further columns (`split` is not read), which take precedence over the folders. A `.npy`
+    file with the name of an image holds the decibels of that image and is not listed.
 
     Args:
         folder: The folder.
@@ -43,13 +43,13 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
     """
     paths = list(_walk(folder))
     names = [path.relative_to(folder).as_posix() for path in paths]
-    splits = split_folders(folder, [name for name in names if _is(kind, name)], loose_files=True)
+    splits = split_folders(folder, [name for name in names if _is_of_kind(kind, name)], loose_files=True)
     rows, metadata_names = read_metadata(folder, splits)
 
     # Every file is an image, a bad file, metadata, or something else that is only reported.
     images, bad_files, other_files = [], [], []
     for path, name in zip(paths, names, strict=True):
-        if _is(kind, name):
+        if _is_of_kind(kind, name):
             try:
                 images.append(_describe(path, name, kind, splits, rows))
             except _LayoutError as error:
@@ -61,16 +61,16 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
     stems = {_stem(image.file) for image in images}
     other_files = [name for name in other_files if not (name.endswith(".npy") and _stem(name) in stems)]
 
-    # Rows without a file and users without files are faults of the folder too.
+    # Rows without a file and users without files are reported like bad files.
     present = set(names)
-    reason = f"each row of {METADATA} must name {kind.article} {kind.noun}, this is not there"
+    reason = f"each row of {METADATA} must name {kind.article} {kind.noun}, this file does not exist"
     bad_files += [BadFile(name, reason) for name in rows or () if name not in present]
     bad_files += _empty_folders(folder, kind, splits)
     return SourceFiles(tuple(images), tuple(bad_files), tuple(other_files), read_axes(folder / AXES))
 
 
 def separate_incomplete(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[BadFile]]:
-    """Separate images that lack a text column (a condition) that most have, or have one that most lack.
+    """Separate the images whose text columns (conditions) differ from those of most images.
 
     Returns:
         The images that all have the same text columns, and the others as bad files.
@@ -112,10 +112,10 @@ def split_folders(folder: Path, names: Sequence[str], *, loose_files: bool = Fal
     Args:
         folder: The source, for error messages.
         names: Paths of its files, relative to it.
-        loose_files: Whether files at the top may stand beside such folders; the caller then deals with them.
+        loose_files: Whether files beside such folders are allowed; the caller then has to handle them.
 
     Returns:
-        train, validation or test by name of the folder; empty if no folder is called so.
+        train, validation or test by name of the folder; empty if there is no such folder.
 
     Raises:
         ValueError: If something else stands beside such folders, two of them are the same split, or train is missing.
@@ -150,7 +150,7 @@ def _walk(folder: Path) -> Iterable[Path]:
             yield path
 
 
-def _is(kind: FileKind, name: str) -> bool:
+def _is_of_kind(kind: FileKind, name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in kind.suffixes
 
 
@@ -161,7 +161,7 @@ def _stem(name: str) -> PurePosixPath:
 def _describe(
     path: Path, name: str, kind: FileKind, splits: dict[str, str], rows: dict[str, dict[str, Any]] | None
 ) -> ImageFile:
-    """What folders, file name and metadata tell of one file; raises _LayoutError if they do not tell its user."""
+    """Describe one file by its folders, name and metadata; raises _LayoutError if its user is unknown."""
     a_file = f"{kind.article} {kind.noun}"
     # A split folder stands above the folder of the user.
     folders: list[str] = list(PurePosixPath(name).parts[:-1])
@@ -176,7 +176,7 @@ def _describe(
             raise _LayoutError(f"each {kind.noun} must have a row in {METADATA}, it has none")
         row = rows[name]
 
-    # A recording that the row names starts at an unknown time, unless the row gives the start too.
+    # The start in the file name belongs to the recording in the file name, not to one that the row names.
     recording, start_s = recording_of(name)
     if row.get("recording") is not None:
         recording, start_s = str(row["recording"]), None
@@ -208,7 +208,7 @@ def _empty_folders(folder: Path, kind: FileKind, splits: dict[str, str]) -> list
     for top in [folder / name for name in splits] or [folder]:
         for subfolder in sorted(top.iterdir(), key=lambda path: natural_key(path.name)):
             hidden = subfolder.name.startswith((".", "__MACOSX"))
-            if subfolder.is_dir() and not hidden and not any(_is(kind, path.name) for path in _walk(subfolder)):
+            if subfolder.is_dir() and not hidden and not any(_is_of_kind(kind, path.name) for path in _walk(subfolder)):
                 name = subfolder.relative_to(folder).as_posix()
                 empty.append(BadFile(f"{name}/", f"a user's folder must hold {kind.noun}s, it is empty"))
     return empty

@@ -42,7 +42,7 @@ def published_split(source: str | Path) -> Path | None:
         source: Folder, or Hub id that was loaded before.
     """
     if Path(source).is_dir():
-        return _beside(Path(source), SPLIT) if is_dataset_folder(Path(source)) else None
+        return _file_in(Path(source), SPLIT) if is_dataset_folder(Path(source)) else None
     return _download(*parse_hub_id(str(source)), SPLIT) if is_hub_id(str(source)) else None
 
 
@@ -72,12 +72,12 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
         ) from error
     assert isinstance(loaded, DatasetDict)
     split_file, axes_file = (
-        _beside(Path(source), name) if local else _download(repo, revision, name) for name in (SPLIT, AXES)
+        _file_in(Path(source), name) if local else _download(repo, revision, name) for name in (SPLIT, AXES)
     )
-    # A published split replaces the splits of the data set, which then only group the files.
+    # The split.json of a published data set is used in place of the splits of the Hub.
     published = split_file is not None
     parts = {str(name): part for name, part in loaded.items()} if published else _name_splits(source, loaded)
-    # The names of splits are part of the file names only if the split is "as given".
+    # Without a split.json, file names get the name of their split in front, so that they stay unique.
     images: list[ImageFile] = []
     bad_files: list[BadFile] = []
     for split, part in parts.items():
@@ -92,7 +92,7 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
     return SourceFiles(tuple(images), tuple(bad_files), axes=axes, split_file=split_file)
 
 
-def _beside(folder: Path, name: str) -> Path | None:
+def _file_in(folder: Path, name: str) -> Path | None:
     return folder / name if (folder / name).is_file() else None
 
 
@@ -104,7 +104,7 @@ def _download(repo: str, revision: str | None, name: str) -> Path | None:
         if try_to_load_from_cache(repo, name, repo_type="dataset", revision=revision) is _CACHED_NO_EXIST:
             return None
         raise FileNotFoundError(
-            f"the Hub cannot be reached, and the cache does not tell whether {repo} holds a {name}: {error}"
+            f"the Hub cannot be reached, and it is unknown from the cache whether {repo} holds a {name}: {error}"
         ) from error
     except EntryNotFoundError:
         return None
@@ -136,14 +136,14 @@ def _find_in_part(source: str, split: str | None, part: Dataset, need_users: boo
     for file, row in zip(files, rows, strict=True):
         image, user = row.pop(image_column), row.pop(user_column) if user_column else ""
         if user is None or image is None:
-            bad_files.append(BadFile(file, f"every row must have an image and a {user_column}, it has not"))
+            bad_files.append(BadFile(file, f"every row must have an image and a {user_column}, it lacks one"))
         else:
             images.append(_describe_row(file, image, str(user), split, row))
     return SourceFiles(tuple(images), tuple(bad_files))
 
 
 def _describe_row(file: str, image: dict[str, Any], user: str, split: str | None, row: dict[str, Any]) -> ImageFile:
-    # The name of the file tells the start only if the row does not name another recording.
+    # The start in the file name belongs to the recording in the file name, not to one that the row names.
     recording_in_name, start_in_name_s = recording_of(image["path"] or file)
     recording, start_s = row.get("recording"), row.get("start_s", row.get("frame"))
     return ImageFile(

@@ -1,4 +1,4 @@
-"""Rules for image files: which cannot be used, which can but look suspicious, and how bad ones are reported."""
+"""Checks of image files: unusable files, suspicious images, and the error that lists unusable files."""
 
 from __future__ import annotations
 

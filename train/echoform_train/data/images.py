@@ -99,7 +99,7 @@ def load_image_data(
         config: Source and shares of the sides; its `split_file` is not read.
         split_file: Split to use. If the file does not exist, the split is that of a published data set or a new one,
             and it is written there. Splits of `echoform prepare` and of other trainings can be used.
-        seed: Draws the recordings of each side.
+        seed: Seed for choosing the recordings of each side.
         resolution: Height and width to resize to, pixels.
         color: See `ImageDataConfig`.
 
@@ -128,7 +128,7 @@ def load_image_data(
 
 
 def image_facts(data: ImageData) -> ImageFacts:
-    """What the model card says of the data."""
+    """Facts of the data for facts.json and the model card."""
     return {
         "source": data.source,
         "resolution": data.train.pixels.shape[-1],
@@ -148,7 +148,7 @@ def _find_in_folder(folder: Path) -> SourceFiles:
     if not paths:
         raise ValueError(f"a source must hold images ({', '.join(IMAGE_SUFFIXES)}), {folder} holds none")
     splits = split_folders(folder, list(paths))
-    # metadata.jsonl tells recordings and starts, as for every other training on this folder.
+    # Rows of metadata.jsonl give recordings and starts, in precedence over the names of the files.
     known = find_in_folder(folder).images if (folder / METADATA).is_file() else ()
     described = {image.file: (image.recording, image.start_s) for image in known}
     images = []
@@ -161,7 +161,7 @@ def _find_in_folder(folder: Path) -> SourceFiles:
 
 
 def _without_user(image: ImageFile, folder: str) -> ImageFile:
-    """The image as one of a single user "all": `make_split` wants every user, so every folder, on every side."""
+    """The image with the user "all" in place of its folder, because `make_split` needs every user on every side."""
     recording = None if image.recording is None else f"{folder}/{image.recording}"
     return replace(image, user="all", recording=recording, columns={})
 

@@ -1,4 +1,4 @@
-"""The files of a source, and what their names tell: order, split, recording and start."""
+"""Types for the files of a source, and how order, split, recording and start are read from their names."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ImageFile:
     start_s: float | None = None
     """Start of the window (or of the file's samples) in its recording, seconds."""
     split: str | None = None
-    """train, validation or test, if the source says so."""
+    """train, validation or test, if the source gives it."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Further facts by name, such as conditions or height_m."""
 

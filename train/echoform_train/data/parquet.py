@@ -34,7 +34,7 @@ def write_parquet(
         max_shard_bytes: Images in one file, bytes; an image that is larger gets a file of its own.
 
     Returns:
-        What the metadata of a data set's card say of the files.
+        Entries about the files for the metadata of the data set's card.
     """
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     stored = dataset.cast_column("image", Image(decode=False))

@@ -48,9 +48,8 @@ class _Kind:
 def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resolution: int | None = None) -> Pixels:
     """Decode, check, convert and resize images.
 
-    The colour map is the one that most of some 50 images, spread over the source, are painted with. Files that differ
-    from most (another size, greyscale among colour, another colour map) are bad files, as are files that cannot be
-    decoded.
+    Size, kind and colour map are those of most of about 50 images, spread over the source. Files that differ in one of
+    them are bad files, as are files that cannot be decoded.
 
     Args:
         images: The files to read.
@@ -65,7 +64,7 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
         raise ValueError(f"colormap must be auto, none or one of {', '.join(COLORMAPS)}, got {colormap!r}")
     if resolution is not None and resolution < 1:
         raise ValueError(f"resolution must be positive, got {resolution}")
-    # Which size and colour map are the usual ones, from images spread over the source.
+    # Find the usual size and colour map on images spread over the source.
     sampled = sorted({round(index) for index in np.linspace(0, len(images) - 1, min(_SAMPLE, len(images)))})
     sampled, sample, bad_sample = read_files(sampled, lambda index: _decode(images[index]))
     kind = _majority(sample, colormap)
@@ -100,7 +99,7 @@ def _decode(image: ImageFile) -> np.ndarray:
 
 
 def _majority(sample: list[np.ndarray], colormap: str) -> _Kind | None:
-    """What most images of a sample are; None if the sample is empty."""
+    """Properties of most images of a sample; None if the sample is empty."""
     if not sample:
         return None
     shape = Counter(image.shape for image in sample).most_common(1)[0][0]
@@ -111,13 +110,13 @@ def _majority(sample: list[np.ndarray], colormap: str) -> _Kind | None:
         return _Kind(shape, "gray", 0.0)
     matches = [detect(image) for image in sample]
     name, votes = Counter(match.name for match in matches).most_common(1)[0]
-    # RGB, if it was chosen or most images are painted with no known map.
+    # RGB is kept if it was chosen, or if no known map painted most images.
     if colormap == "none" or (colormap == "auto" and (name is None or votes <= len(sample) / 2)):
         mean = float(np.mean([match.residual for match in matches]))
         return _Kind(shape, None, mean, gray_allowed=sum(map(_is_gray, sample)) > len(sample) / 2)
     name = colormap if colormap != "auto" else name
     assert name is not None
-    # A source of strongly compressed JPEG files is far from its map as a whole: only outliers are bad files.
+    # All images of strongly compressed JPEG are far from their map, so the limit depends on the usual distance.
     usual = float(np.median([_painted_residual(image, to_index(image, name), name) for image in sample]))
     return _Kind(shape, name, usual, max_residual=max(MAX_RESIDUAL, 3 * usual))
 
@@ -128,7 +127,7 @@ def _painted_residual(rgb: np.ndarray, index: np.ndarray, name: str) -> float:
 
 
 def _to_kind(decoded: np.ndarray, kind: _Kind, file: str) -> tuple[np.ndarray, float]:
-    """Convert an image to what most images are.
+    """Convert an image to the kind of most images.
 
     Returns:
         Indices into the colour map uint8 [H, W], or RGB uint8 [H, W, 3]; and the distance from the colour map.

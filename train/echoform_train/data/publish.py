@@ -45,8 +45,8 @@ def publish_dataset(
     """Push spectrograms to the Hub in one commit: parquet files, split.json, axes.json and a card.
 
     Every image is stored as the bytes of its file, beside `file`, `user`, `recording`, `start_s`, its conditions and
-    numbers. `load_spectrograms(repo_id)` then returns what it returns for `data` with this split. Pushing the same
-    content again makes no commit.
+    numbers. `load_spectrograms(repo_id)` then gives the same result as `load_spectrograms(data)` with this split.
+    Pushing the same content again makes no commit.
 
     Args:
         data: Folder or Hub id, see `load_spectrograms`.
@@ -63,7 +63,7 @@ def publish_dataset(
         window_s: Length of a window, seconds.
         gap_windows: Windows left out at each cut through a recording of unknown window length.
         skip_bad_files: Leave out files that cannot be used.
-        seed: Draws the recordings of each side.
+        seed: Seed for choosing the recordings of each side.
         max_shard_bytes: Images in one parquet file, bytes.
 
     Returns:
@@ -72,7 +72,7 @@ def publish_dataset(
     Raises:
         FileNotFoundError: If there is no such source.
         ValueError: If the images cannot be used or do not fit the split.
-        PushError: If the Hub does not take it; the message says which command tries again.
+        PushError: If the push failed; the message says which command tries again.
     """
     # Images and split are those that a training on `data` would use.
     read = read_source(data, skip_bad_files=skip_bad_files, colormap=colormap)
@@ -106,7 +106,7 @@ def publish_dataset(
             token=token,
             commit_message=commit_message or f"Upload {title} with echoform",
             repo_type="dataset",
-            what_continues=_what_continues(
+            what_continues=_retry_hint(
                 data, repo_id, private=private, revision=revision, license=license, split_file=split_file
             ),
         )
@@ -125,9 +125,9 @@ def write_dataset(
         max_shard_bytes: Images in one parquet file, bytes.
 
     Returns:
-        What the card's metadata say of the files, and what the card counts.
+        Entries about the files for the card's metadata, and the counts that the card prints.
     """
-    if "split" in dataset.column_names:  # the splits of the Hub say it
+    if "split" in dataset.column_names:  # the same as the splits on the Hub
         dataset = dataset.remove_columns("split")
     rows = split.indices(dataset["file"][:])
     metadata = write_parquet(dataset, rows, folder, max_shard_bytes=max_shard_bytes)
@@ -136,12 +136,12 @@ def write_dataset(
 
 
 def split_facts(split: Split) -> SplitFacts:
-    """What the card of a data set says of the split."""
+    """Facts of the split for the card of a data set."""
     return {"how": split.method, "gap_windows": split.gap_windows, "seed": split.seed}
 
 
-def _what_continues(data: str | Path, repo_id: str, **flags: Any) -> str:
-    """The end of the error message of a failed push: the command that tries again."""
+def _retry_hint(data: str | Path, repo_id: str, **flags: Any) -> str:
+    """End of the error message of a failed push, with the command that tries again."""
     words = ["echoform", "prepare", str(data), "--push-to-hub", repo_id]
     for name, value in flags.items():
         flag = f"--{name.replace('_', '-')}"
@@ -164,7 +164,7 @@ def _count(dataset: Dataset, rows: dict[str, list[int]], label_column: str) -> T
             for label, name in enumerate(features[label_column].names)
         }
 
-    # Conditions are the categorical columns that are not ours; other columns are only named.
+    # Conditions are the categorical columns that a source brings along; of other columns the card lists the names.
     known = ("file", "image", label_column, "recording", "start_s", "frame")
     columns = [column for column in features if column not in known]
     table["conditions"] = {

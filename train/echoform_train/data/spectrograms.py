@@ -101,20 +101,20 @@ def load_spectrograms(
         gap_windows: Windows to leave out at each cut through a recording of unknown window length.
         window_s: Length of a window, seconds; None is the one in axes.json, if there is one.
         skip_bad_files: List and skip files that cannot be used instead of stopping.
-        seed: Draws the recordings of each side.
+        seed: Seed for choosing the recordings of each side.
 
     Raises:
         FileNotFoundError: If there is no such source.
         ValueError: If a file cannot be used, a condition is unknown, the split does not fit, or an argument is out of
-            range; the message names what.
+            range; the message names the file or argument.
     """
     read = read_source(source, skip_bad_files=skip_bad_files, colormap=colormap, resolution=resolution)
-    # Unknown conditions and a split that does not fit are errors before anything is copied.
+    # Conditions and split are checked before the pixels are copied.
     condition_names = _choose_conditions(read.dataset, conditions)
     split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
     split.save_if_new(split_file)
 
-    everything = _in_memory(read, condition_names)
+    everything = _to_tensors(read, condition_names)
     sides = {side: everything.select(indices) for side, indices in split.indices(everything.files).items()}
     features = read.dataset.features
     return SpectrogramData(
@@ -166,7 +166,7 @@ def _choose_conditions(dataset: Dataset, chosen: tuple[str, ...] | None) -> tupl
     return chosen
 
 
-def _in_memory(read: SourceImages, condition_names: tuple[str, ...]) -> Spectrograms:
+def _to_tensors(read: SourceImages, condition_names: tuple[str, ...]) -> Spectrograms:
     def column(name: str) -> Tensor:
         return torch.from_numpy(np.asarray(read.dataset[name][:], dtype=np.int64))
 

@@ -114,7 +114,7 @@ def make_split(
         test_share: Share of each user's images for the test.
         gap_windows: Images to leave out at each cut; used if the length of a window is unknown.
         window_s: Length of a window, seconds; None if unknown.
-        seed: Draws the recordings.
+        seed: Seed for choosing the recordings.
 
     Raises:
         ValueError: If an argument is out of range, a user would have no image on one side, or the folders of the source
@@ -122,7 +122,7 @@ def make_split(
     """
     _check_arguments(validation_share, test_share, gap_windows, window_s)
     windows = windows_of(dataset)
-    # Sides that folders give stay; only the missing ones are cut from the rest.
+    # Images in validation or test folders keep their side; a missing side is taken from train.
     sides: Sides = {window.file: window.split for window in windows if window.split}
     shares = {"test": test_share, "validation": validation_share}  # latest first
     missing = {side: share for side, share in shares.items() if side not in sides.values()}
@@ -242,8 +242,8 @@ def _warn_of_shared_recordings(
     ]
     if shared:
         warnings.warn(
-            f"recordings should stand on one side of a split, or be cut with a gap; {len(shared)} given "
-            f"{'stands' if len(shared) == 1 else 'stand'} on two: {'; '.join(shared[:_LISTED])}",
+            "the windows of a recording should be on one side of a split, or be cut with a gap; on two sides without a "
+            f"known gap: {len(shared)} ({'; '.join(shared[:_LISTED])})",
             UserWarning,
             stacklevel=3,
         )

@@ -23,7 +23,7 @@ ROUNDING_S = 0.011
 
 @dataclass(frozen=True)
 class Window:
-    """What a split needs to know of an image."""
+    """The facts of an image that a split depends on."""
 
     file: str
     user: str
@@ -31,7 +31,7 @@ class Window:
     start_s: float | None
     """Start in the recording, seconds; None if unknown."""
     split: str | None
-    """train, validation or test if the source says so."""
+    """train, validation or test if the source gives it."""
 
     @property
     def sequence(self) -> tuple[str, str]:
@@ -68,7 +68,7 @@ def draw_recordings(windows: Sequence[Window], shares: dict[str, float], seed: i
     Args:
         windows: Images whose recordings are known.
         shares: Share of each user's images per side; every side gets at least one recording.
-        seed: Chooses the recordings.
+        seed: Seed for choosing the recordings.
     """
     by_user: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for window in windows:
@@ -88,8 +88,8 @@ def _draw_of_user(recordings: dict[str, list[str]], shares: dict[str, float], rn
     sides_to_come = len(shares)
     for side, share in shares.items():
         taken = 0
-        # One more recording as long as at least half of it still belongs to the share, and every later side
-        # and training keep one.
+        # Take another recording while at least half of it still fits into the share, and leave one for each
+        # later side and one for training.
         while taken == 0 or (len(names) > sides_to_come and taken + len(recordings[names[-1]]) / 2 <= share * total):
             files = recordings[names.pop()]
             taken += len(files)
@@ -124,7 +124,7 @@ def _cut_sequence(sequence: list[Window], shares: dict[str, float], gap_windows:
     sides: Sides = {}
     end, limit = len(sequence), float("inf")
     for side, share in shares.items():
-        # The gap before the side that comes later: images that start too near to its first one belong to no side.
+        # Leave a gap before the side just cut: images that start too near to its first image belong to no side.
         while end > 0 and times[end - 1] > limit:
             end -= 1
         start = max(0, end - max(1, round(share * len(sequence))))

@@ -37,7 +37,7 @@ class BatchOrder:
 
     Args:
         num_images: Size of the training set.
-        seed: Of the permutations and of the noise.
+        seed: Seed of the permutations and of the noise.
     """
 
     def __init__(self, num_images: int, seed: int) -> None:

@@ -20,7 +20,7 @@ def make_ema(model: nn.Module, decay: float) -> AveragedModel:
 
     Args:
         model: On its device and in its memory format, before accelerate wraps it.
-        decay: Largest share of the old average at an update, in 0..1.
+        decay: Upper limit of the decay, in 0..1.
     """
 
     @torch.no_grad()
@@ -33,7 +33,7 @@ def make_ema(model: nn.Module, decay: float) -> AveragedModel:
         torch._foreach_sub_(averages, torch._foreach_sub(averages, weights), alpha=1 - old_share)
 
     ema = AveragedModel(model, multi_avg_fn=update)
-    # The initial weights count as one: torch would otherwise make the first update itself, by a plain copy.
+    # At a count of 0 torch would copy the weights instead of calling `update`, so that the count starts at 1.
     ema.n_averaged.fill_(1)
     return ema
 

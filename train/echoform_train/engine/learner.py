@@ -17,7 +17,7 @@ from echoform_train.engine.run import Run
 
 
 class CheckpointPart(Protocol):
-    """Something besides the model that a training changes, such as a codebook, and that checkpoints therefore keep."""
+    """State of a training besides the model that checkpoints have to hold, such as a codebook."""
 
     def tensors(self) -> dict[str, Tensor]:
         """The present state; empty if there is none yet."""
@@ -35,10 +35,10 @@ class Learner:
         run: The training run.
         name: Group of the model's weights in checkpoints.
         weights: The model whose weights are saved and averaged; moved to the device of the run.
-        forward: Module that holds `weights` and whose forward pass is differentiated, if that is not the model's own;
-            one module with one forward pass is what the wrappers for several processes can follow.
+        forward: Module that contains `weights` and computes what is differentiated; None is `weights` itself. Training
+            in several processes needs this to be one module with one forward pass.
         ema_decay: Decay of the moving average of the weights at each optimizer step; None keeps no average.
-        rate_factors: By name of a parameter of the forward module, its multiple of the learning rate.
+        rate_factors: Factors of the learning rate, by name of a parameter of the forward module.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Learner:
         module = weights if forward is None else forward
         self.model, self.optimizer = run.accelerator.prepare(module, build_optimizer(run.config, module, rate_factors))
         self.parts: dict[str, CheckpointPart] = {}
-        """By name of their group in checkpoints, what else they keep; fill it before `resume`."""
+        """Further parts of a checkpoint, by name of their group in it; fill this before `resume`."""
 
     def resume(self) -> None:
-        """Go on from the checkpoint that the settings name, if there is one.
+        """Continue from the checkpoint that the settings name, if there is one.
 
         Raises:
-            ValueError: If that run had other settings, data or batches, so that its numbers could not be the same.
+            ValueError: If the settings, data or batches differ from those of the interrupted run.
         """
         groups = self.run.resume(self.optimizers())
         if groups is None:

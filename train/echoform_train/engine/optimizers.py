@@ -20,7 +20,7 @@ def build_optimizer(
     Args:
         config: Kind of optimizer, learning rate and weight decay.
         model: Its parameters with `requires_grad` are trained.
-        rate_factors: By name of a parameter, its multiple of the learning rate; these parameters get no weight decay.
+        rate_factors: Factors of the learning rate, by name of a parameter; these parameters get no weight decay.
     """
     rate_factors = rate_factors or {}
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}

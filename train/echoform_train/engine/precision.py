@@ -32,7 +32,7 @@ def accelerate_precision(setting: str) -> str:
     """Value of accelerate's `mixed_precision` for the flag --mixed-precision, whose "auto" chooses "bf16" or "no"."""
     if setting != "auto":
         return setting
-    # Not from accelerate: asking it for the device would fix its state before it knows precision and processes.
+    # Not accelerate's own device: reading it would initialise accelerate before its precision is set.
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     return "bf16" if autocast_dtype("cpu" if on_cpu else "cuda") == torch.bfloat16 else "no"
 

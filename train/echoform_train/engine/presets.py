@@ -26,7 +26,7 @@ def make_preset(
 
     Args:
         config_class: Settings of the trainer, with fields `preset`, `data` and `run`.
-        name: Of the preset.
+        name: Name of the preset.
         run_settings: Fields of `RunConfig` in which the preset differs from its defaults.
         data_class: Settings of the data.
         settings: Fields of `config_class` in which the preset differs from its defaults.
@@ -65,7 +65,7 @@ def configure(config_class: type[T], preset: str | None = None, **settings: Any)
     base = known[preset] if preset is not None else next(iter(known.values()), None)
     given = dict(settings)
     values, missing = _choose_values(config_class, base, given)
-    # Both errors name all settings that are wrong, before a check of the settings class sees half of them.
+    # Checked before the class is built, so that each error lists all wrong settings at once.
     if given:
         raise ValueError(f"there is no setting {', '.join(given)}; `echoform ... --help` lists the flags of a command")
     if missing:
@@ -77,8 +77,8 @@ def _choose_values(config_class: type, base: object, given: dict[str, Any]) -> t
     """Take the value of each field from `given`, from which it is removed, or else from `base`.
 
     Returns:
-        Values by name, those of a group as a dictionary; fields with a default may be absent. And the names of fields
-        without any value.
+        values: By name, those of a group as a dictionary; fields with a default may be absent.
+        missing: Names of the fields without a value or a default.
     """
     values: dict[str, Any] = {}
     missing: list[str] = []
@@ -97,7 +97,7 @@ def _choose_values(config_class: type, base: object, given: dict[str, Any]) -> t
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """Turn lists into tuples, and text into paths or paths into text as the setting is one or the other."""
+    """Turn lists into tuples; text and paths become paths if `hint` is a path, else text."""
     if isinstance(value, list | tuple):
         return tuple(_convert(element, hint) for element in value)
     if isinstance(value, str | Path):

@@ -37,7 +37,7 @@ from echoform_train.engine.trackers import tracker
 from echoform_train.engine.training_log import append_to_log, cut_log
 from echoform_train.engine.training_result import TrainingResult
 
-# In errors, names of settings that are not flags.
+# Names in error messages for settings that are not flags.
 _LABELS = {"images_a_step": "images per optimizer step", "num_images": "number of training images"}
 
 
@@ -78,7 +78,7 @@ class Run:
         self.validations_without_best = 0
         self.plateau = Plateau(config.lr_plateau_patience)
         self._earlier_s = 0.0
-        # What lasts as long as this process.
+        # State that is not saved in checkpoints.
         self._started = time.perf_counter()
         self._order = BatchOrder(num_images, config.seed)
         self._sums: dict[str, tuple[Tensor, int]] = {}
@@ -210,7 +210,7 @@ class Run:
         Args:
             model: With the weights that were validated; saved in OUTPUT_DIR/`folder`.
             folder: Name of the folder.
-            score: What decides; lower is better.
+            score: Score that is compared with the best so far; lower is better.
             scores: All scores of the validation, by name.
             facts: What the trainer knows of the run: kind, preset, data, ... Together with the scores, the provenance
                 and what the run itself knows they become OUTPUT_DIR/facts.json.
@@ -264,8 +264,7 @@ class Run:
             The other groups of tensors that `save` got, or None without a checkpoint.
 
         Raises:
-            ValueError: If the run had another seed, batch, precision, data set size or model, so that its numbers could
-                not be the same.
+            ValueError: If a setting that a resume must not change differs from that of the checkpoint.
         """
         if self._checkpoint is None:
             return None
@@ -274,14 +273,13 @@ class Run:
             if state["fixed"].get(name) != value:
                 raise ValueError(
                     f"a run resumes with the {_LABELS.get(name, name)} it began with, {state['fixed'].get(name)}, "
-                    f"got {value}; "
-                    f"for another, choose another --output-dir than {self.config.output_dir}"
+                    f"got {value}; to change it, start a new run in another --output-dir than {self.config.output_dir}"
                 )
         for name, optimizer in optimizers.items():
             restore_optimizer(optimizer, tensors.pop(name))
         self.seen, self.best = state["seen"], state["best"]
         self.validations_without_best, self._earlier_s = state["checks_without_best"], state["seconds"]
-        # The patience may be changed by a resume; how long the run has waited may not.
+        # A resumed run may have another patience, but keeps the count of validations so far.
         self.plateau = Plateau(**state["plateau"] | {"patience": self.config.lr_plateau_patience})
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

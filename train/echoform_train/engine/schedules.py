@@ -78,7 +78,7 @@ class Plateau:
             raise ValueError(f"a plateau of the learning rate must be at least 1 validation long, got {self.patience}")
 
     def add_validation(self, improved: bool) -> None:
-        """Count one validation, which was a new best or was not."""
+        """Count one validation; `improved` says whether it was a new best."""
         self.waited = 0 if improved else self.waited + 1
         if self.waited >= self.patience:
             self.waited, self.drops = 0, self.drops + 1

@@ -1,4 +1,4 @@
-"""What `--data` or `--pipeline` names: a local folder, or a repository on the Hub."""
+"""Sources of data and models, as the flags --data and --pipeline name them: local folders and Hub repositories."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """Where the trained model lies, and how good the best checked state of it was on held-out data."""
+    """Folders of a finished training, and the scores of its best model on held-out data."""
 
     output_dir: Path
     """Output folder of the training: log, checkpoints, sample sheets, facts.json."""

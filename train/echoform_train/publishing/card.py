@@ -50,17 +50,17 @@ def write_card(
         FileNotFoundError: If the folder holds no exported model, or there is no facts.json.
         ValueError: If the class of the model has no card.
     """
-    # A card needs to know what the model is, how it was trained, and how a card of its class is written.
+    # The card combines the class of the model with the facts of its training.
     name = class_name(folder)
     facts_file = next((path for path in (folder / FACTS, folder.parent / FACTS) if path.is_file()), None)
     if facts_file is None:
-        raise FileNotFoundError(f"{folder} holds no {FACTS}, without which there is nothing to put on a card")
+        raise FileNotFoundError(f"{folder} holds no {FACTS}, from which the card is written")
     render = published_class(folder).card
     if render is None:
         raise ValueError(f"there is no card for the class {name} of {folder}")
     training = json.loads(facts_file.read_text())
 
-    # What is given now replaces what an earlier card said.
+    # Arguments given now replace those that an earlier call stored.
     given = {
         "scores": scores,
         "sampling": sampling,

@@ -23,7 +23,7 @@ class TrainerConfig(Protocol):
 
     @property
     def run(self) -> RunConfig:
-        """Those that every trainer has."""
+        """Settings that every trainer has."""
         ...
 
 
@@ -69,7 +69,7 @@ def finish_training(run: Run, best_pipeline: Callable[[], DiffusionPipeline]) ->
         best_pipeline: Makes the pipeline from the best model; called on the main process only.
 
     Raises:
-        PushError: If the push failed; the sentence says what continues.
+        PushError: If the push failed; the message says which command tries again.
     """
     result = run.finish(run.config.output_dir / PIPELINE)
     if run.is_main:

@@ -98,5 +98,5 @@ def _check_index(folder: Path, source: str | Path) -> None:
 
 
 def _name_of_class(entry: Any) -> str:
-    """The class of an entry "Class", or of ["file", "Class"] of a pipeline that brings its own code."""
+    """Name of a class in a JSON file, stored as "Class", or as ["file", "Class"] if the code file lies beside it."""
     return entry[-1] if isinstance(entry, list) else entry

@@ -19,7 +19,7 @@ from echoform_train.publishing.exported import class_name
 
 @dataclass(frozen=True)
 class PublishedClass:
-    """What publishing needs to know of one class."""
+    """How one class is loaded, fingerprinted and described."""
 
     module: str
     """Module that the installed class is imported from."""
@@ -28,7 +28,7 @@ class PublishedClass:
     card: Callable[[ExportedModel], str] | None = None
     """Writes README.md; None if the class has no card."""
     space_name: str | None = None
-    """Its name in the flags and environment of the Space; None if the Space does not show it."""
+    """Name of the class in the flags and environment variables of the Space; None if the Space does not show it."""
 
 
 PUBLISHED = {

@@ -1,4 +1,4 @@
-"""Fingerprints: a small seeded output beside the weights, which later shows whether a folder still gives the same."""
+"""Fingerprints: a small seeded output, stored beside the weights, that a later output of the folder must equal."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def write_fingerprint(folder: Path) -> None:
 def deviation(stored: Sequence[float], made: Sequence[float]) -> float:
     """Difference between two outputs as a share of the root mean square of the stored one; 0 for equal ones.
 
-    It is the difference that 98 % of the values stay below: where two codes of a codebook are about equally near, a
-    rounding error decides between them, and a few pixels may differ. NaN if either output holds one.
+    The difference is the 98 % quantile over all values: where two codes of a codebook are about equally near, a
+    rounding error decides between them, so that a few pixels may differ. NaN in either output makes the result NaN.
 
     Raises:
         ValueError: If they differ in length.

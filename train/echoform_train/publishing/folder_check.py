@@ -1,4 +1,4 @@
-"""Checks whether a folder from an unknown source may be loaded; they read the folder and run nothing in it."""
+"""Checks whether a folder from an unknown source may be loaded; they read its files and run no code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from echoform_train.publishing.released import Releases, release_of
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
 _HARMLESS = (".json", ".jsonl", ".md", ".txt", ".csv", ".yaml", ".png", ".jpg", ".jpeg", ".webp", ".gif")
-_NAMES = (".gitattributes", ".gitignore", "LICENSE", "NOTICE")
+_PLAIN_NAMES = (".gitattributes", ".gitignore", "LICENSE", "NOTICE")
 _LIBRARIES = {
     "diffusers": (diffusers, ("ModelMixin", "SchedulerMixin")),
     "transformers": (transformers, ("PreTrainedModel",)),
@@ -53,7 +53,7 @@ def check_names(names: Iterable[str]) -> None:
         suffix = path.suffix.lower()
         if suffix in _PICKLES:
             raise ValueError(f"{name} may run code when it is read; weights must be safetensors")
-        if suffix not in (*_HARMLESS, ".safetensors", ".py") and path.name not in _NAMES:
+        if suffix not in (*_HARMLESS, ".safetensors", ".py") and path.name not in _PLAIN_NAMES:
             raise ValueError(f"{name} is neither weights, code that the repository names, text nor image")
 
 
@@ -86,7 +86,7 @@ def check_folder(folder: Path, names: Iterable[str], releases: Releases) -> Cont
 
 
 def _named_parts(folder: Path, names: list[str]) -> dict[str, tuple[str, str]]:
-    """[library or file stem, class] of each component in model_index.json, "" for the pipeline; empty for a model."""
+    """(Library or file stem, class) by component of model_index.json; "" is the pipeline. Empty for a single model."""
     if MODEL_INDEX not in names:
         if MODEL_CONFIG not in names:
             raise FileNotFoundError(f"it holds neither {MODEL_INDEX} nor {MODEL_CONFIG}; is it an exported model?")
@@ -138,7 +138,7 @@ def _named_code(folder: Path, names: list[str], parts: Mapping[str, tuple[str, s
 
 
 def _references(path: Path) -> list[str]:
-    """What a configuration makes diffusers or transformers import, as "file.Class"."""
+    """Code that a configuration makes diffusers or transformers import, as "file.Class"."""
     config = read_json(path)
     auto_map, tasks = config.get("auto_map") or {}, config.get("custom_pipelines") or {}
     if not (

@@ -31,8 +31,8 @@ def push(
     """Push a model with a card that names the repository and with a new fingerprint; the folder stays as it is.
 
     Args:
-        folder: An exported pipeline or model, or the output folder of a training. Of a first stage, its model is
-            pushed to the root of the repository; of any other training, its pipeline.
+        folder: An exported pipeline or model, or the output folder of a training. For a first stage, its model is
+            pushed to the root of the repository; for any other training, its pipeline.
         repo_id: `user/name`, or a name in the namespace of the token; created if it does not exist.
         private: Whether a new repository is private; otherwise the default of the namespace holds.
         revision: Branch to commit to, created from `main` if it does not exist; None is main.
@@ -50,13 +50,14 @@ def push(
     """
     model = find_model(folder)
     make_private = True if private else None  # None: the default of the namespace
+    # The card's code snippet needs the full id.
     if "/" not in repo_id:
         repo_id = check_access(repo_id, private=make_private, token=token)
-    # The folder of the user stays as it is: card and fingerprint of the repository are written to a copy.
+    # Card and fingerprint for the repository are written to a copy, so that the user's folder stays unchanged.
     command = retry_command(folder, repo_id, private=private, revision=revision, create_pr=create_pr)
     with TemporaryDirectory(prefix="echoform-push-") as temporary:
         staged = Path(temporary) / model.name
-        stage(model, staged, repo_id)
+        copy_for_push(model, staged, repo_id)
         return push_folder(
             staged,
             repo_id,
@@ -69,7 +70,7 @@ def push(
         )
 
 
-def stage(model: Path, staged: Path, repo_id: str) -> None:
+def copy_for_push(model: Path, staged: Path, repo_id: str) -> None:
     """Copy the files of a model that are pushed to `staged`, and write card and fingerprint there."""
     for path in travelling_files(model):
         (staged / path).parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ def stage(model: Path, staged: Path, repo_id: str) -> None:
         (staged / FACTS).write_text(json.dumps(_without_folders(facts), indent=1))
         write_card(staged, repo=repo_id)
     elif not (staged / CARD).is_file():
-        print(f"{model} holds no {FACTS}: nothing is known of its training, so that no card is written")
+        print(f"{model} holds no {FACTS}: no card is written, because nothing is known of its training")
     write_fingerprint(staged)
 
 
@@ -100,7 +101,7 @@ def push_after_training(run: Run, result: TrainingResult) -> None:
     """Print the summary of a training, and push its exported folder if the settings ask for that.
 
     Raises:
-        PushError: If the push failed; the sentence says what continues.
+        PushError: If the push failed; the message says which command tries again.
     """
     run.accelerator.print(result.summary())
     config = run.config

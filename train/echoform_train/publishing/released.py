@@ -35,8 +35,8 @@ def release_of(code: Mapping[str, str], releases: Releases) -> str:
         releases: The known releases, newest first.
 
     Raises:
-        ValueError: If a file belongs to no release, has the name of another version, or the files belong to different
-            releases.
+        ValueError: If a file belongs to no release, has the hash of another version in its name, or the files belong to
+            different releases.
     """
     origins = {}
     for path, digest in code.items():

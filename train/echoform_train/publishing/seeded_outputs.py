@@ -1,11 +1,11 @@
-"""What exported pipelines and models make from a fixed seed.
+"""Outputs of exported pipelines and models from a fixed seed, for fingerprints.
 
 This file imports nothing of echoform and also runs as a script, in a fresh process that has diffusers but not echoform:
 
 python seeded_outputs.py LOADER SOURCE REVISION MAKE ARGUMENTS_JSON OUTPUT_JSON
 
 LOADER is the class that loads SOURCE, a repository or a folder, such as diffusers.AutoModel. MAKE is the name of the
-function below that runs what was loaded.
+function below that runs the loaded pipeline or model.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ def transformers_depth_encoder(model: Any, _: Sampling) -> dict[str, Any]:
 
 
 def conv_pipeline(pipeline: Any, _: Sampling) -> dict[str, Any]:
-    """Latents of noise, and the image that they decode to with the positions of the maxima and without."""
+    """Latents of a noise image, and two images decoded from them: with the positions of the maxima and without."""
     config = pipeline.autoencoder.config
     shape = (1, config.in_channels, config.sample_size, config.sample_size)
-    # Noise, because where an image is flat, a rounding error decides at which position its maximum is.
+    # Noise has clear maxima; in a flat image a rounding error would decide where the maximum is.
     pixels = torch.from_numpy(np.random.default_rng(0).random(shape, dtype=np.float32))
     pipeline.set_progress_bar_config(disable=True)
     result = pipeline(pixels, output_type="np")

@@ -31,7 +31,7 @@ from echoform_train.publishing.released import known_releases
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked of a repository or folder, and found in order."""
+    """Facts about a repository or folder that passed every check."""
 
     repo: str
     """Hub id or folder."""
@@ -98,7 +98,7 @@ def read_fingerprint(folder: Path) -> Fingerprint:
     present = loaded_files(folder)
     for path in sorted({*present, *facts["files"]}):
         if path not in present:
-            raise FileNotFoundError(f"{path} is gone since the fingerprint was made")
+            raise FileNotFoundError(f"{path} was removed after the fingerprint was made")
         if path not in facts["files"]:
             raise ValueError(f"{path} was added after the fingerprint was made")
         if sha256_of(folder / path) != facts["files"][path]:
@@ -121,7 +121,7 @@ def _check_fingerprint(facts: dict[str, Any]) -> None:
 
 
 def _download(repo: str, home: Path, revision: str | None, token: str | None) -> tuple[Path, str]:
-    """Download a repository to an empty cache, if the names of its files are allowed; its folder and commit."""
+    """Download a repository, if the names of its files are allowed, to an empty cache; return its folder and commit."""
     try:
         info: Any = HfApi(token=token).model_info(repo, revision=revision)
         try:

@@ -18,7 +18,7 @@ Point = tuple[float, float | None, float | None]
 
 _ROUND_STEPS = [1, 2, 5, 10]
 _DODGE = 0.06
-"""Shift between two lines at one size, so that their intervals do not hide one another; sizes are 1 apart."""
+"""Horizontal shift between lines at the same size, so that their intervals do not overlap; sizes are 1 apart."""
 
 
 def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], ylabel: str, *, logarithmic: bool) -> Markup:
@@ -27,7 +27,7 @@ def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], ylabel: str, 
     Args:
         lines: Points (images seen, value) of each line by its name; values must be positive on a logarithmic axis.
         ylabel: Title of the vertical axis, with its unit.
-        logarithmic: Whether the vertical axis is.
+        logarithmic: Whether the vertical axis is logarithmic.
 
     Raises:
         ValueError: If there is no point, or a point is not finite or not positive on a logarithmic axis.
@@ -56,7 +56,7 @@ def accuracy_chart(sizes: Sequence[str], lines: Mapping[str, Sequence[Point | No
 
     Args:
         sizes: Labels along the horizontal axis, equally far apart.
-        lines: By arm, what it reached at each size, shares 0..1; None where it was not measured.
+        lines: By arm, its accuracy at each size, 0..1; None where it was not measured.
 
     Raises:
         ValueError: If nothing was measured.
@@ -68,7 +68,7 @@ def accuracy_chart(sizes: Sequence[str], lines: Mapping[str, Sequence[Point | No
 
 
 def difference_chart(sizes: Sequence[str], lines: Mapping[str, Sequence[Point | None]]) -> Markup:
-    """Differences of accuracies in percentage points, around a line at zero; arguments as of `accuracy_chart`."""
+    """Differences of accuracies in percentage points, with a line at zero; arguments like those of `accuracy_chart`."""
     least, most = _range(lines)
     pad = 0.08 * max(most, 0.0, -least) or 0.01
     return _interval_chart(
@@ -82,8 +82,8 @@ def histogram_chart(sets: Mapping[str, Sequence[float]], xlabel: str, bins: int 
     Args:
         sets: Values by the name of the set; those that are not finite are left out.
         xlabel: Title of the horizontal axis, with its unit.
-        bins: Number of bins of equal width, over the range that holds all values but the outermost hundredth of each
-            set at either end; values beyond it count in the outermost bins.
+        bins: Number of bins of equal width. They span the range of all sets from the 1st to the 99th percentile; values
+            beyond it count in the outermost bins.
 
     Raises:
         ValueError: If a set holds no finite value.
@@ -92,7 +92,7 @@ def histogram_chart(sets: Mapping[str, Sequence[float]], xlabel: str, bins: int 
     finite = {name: values[np.isfinite(values)] for name, values in finite.items()}
     if empty := [name for name, values in finite.items() if len(values) == 0]:
         raise ValueError(f"each set of a histogram needs at least one finite number, {', '.join(empty)} has none")
-    # One outlier would squeeze all others into a single bin, so the range leaves out the outermost hundredths.
+    # One outlier would squeeze all others into a single bin, so the range ends at percentiles.
     ends = np.array([np.quantile(values, [0.01, 0.99]) for values in finite.values()])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     pad = 0.04 * (high - low) or 0.05 * abs(high) or 0.5
@@ -113,11 +113,11 @@ def histogram_chart(sets: Mapping[str, Sequence[float]], xlabel: str, bins: int 
 
 
 def confusion_chart(table: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup:
-    """A table of confusion as a square of cells, the darker the larger the share of the user's images.
+    """A confusion matrix as a square of cells; a darker cell is a larger share of the user's images.
 
     Args:
-        table: Number of images of the user of the row that were taken for the user of the column.
-        labels: Of the users, in the order of rows and columns.
+        table: Number of images by true user (row) and by the user that the classifier named (column).
+        labels: Names of the users, in the order of rows and columns.
 
     Raises:
         ValueError: If the table is not square or the labels are not as many.
@@ -157,7 +157,7 @@ def _interval_chart(
     low, high = (100 * end for end in ends)
     for number, line in enumerate(lines.values()):
         color, shift = LINE_COLORS[number], _DODGE * (number - (len(lines) - 1) / 2)
-        # Percent, and what lies beyond the axes at their ends; a point is one value or three.
+        # In percent; values beyond the axes are drawn at their ends. A point is a mean, or a mean with two interval ends.
         measured = [
             (index + shift, [min(max(100 * value, low), high) for value in point if value is not None])
             for index, point in enumerate(line)

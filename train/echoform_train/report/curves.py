@@ -17,7 +17,7 @@ def save_curves(log: Sequence[Mapping[str, float]], path: Path) -> None:
 
     Args:
         log: Rows that `read_log` returns: `seen`, and any of `train/loss`, `validation/loss` and `learning_rate`.
-        path: File to write; its folder is made.
+        path: File to write; its folder is created.
     """
     figure = Figure(figsize=(7, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))

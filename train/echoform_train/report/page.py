@@ -41,13 +41,13 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFacts:
-    """Everything that the page says."""
+    """All contents of the page."""
 
     title: str
     subject: str
-    """One sentence on what was trained on what."""
+    """One sentence on the models and their training data."""
     note: str | None
-    """One sentence of warning to show on top."""
+    """A warning of one sentence, shown at the top; None shows none."""
     scores: Scores
     gallery: Sequence[GalleryRow]
     axes: Mapping[str, float] | None
@@ -68,16 +68,17 @@ class Chart:
     title: str
     svg: Markup
     names: Sequence[str]
-    """Of its lines, in the order of the classes line-0, line-1 ... of the page's style."""
+    """Names of its lines, in the order of the classes line-0, line-1 ... of the page's style."""
 
 
 @dataclass(frozen=True)
 class _Curves:
-    """A chart of every training: its title, and the key of the log by the name of each line."""
+    """A chart that is drawn for each training."""
 
     title: str
     unit: str
     keys: Mapping[str, str]
+    """Key of the training log, by the name of each line."""
     logarithmic: bool
 
 
@@ -88,11 +89,11 @@ _CURVES = (
 
 
 def write_report(facts: ReportFacts, path: Path) -> None:
-    """Write the page as one file that loads nothing else.
+    """Write the page as one file that loads no other file.
 
     Args:
-        facts: What the run gathered.
-        path: The file; its folder is made.
+        facts: Contents of the page.
+        path: The file; its folder is created.
     """
     scores = facts.scores
     page = page_environment().get_template(TEMPLATE).render(
@@ -121,11 +122,11 @@ def page_environment() -> Environment:
 
 
 def verdict(scores: Scores) -> str:
-    """The main result in one sentence: how often the judge names the right user, of generated and of real images."""
+    """The main result in one sentence: how often a judge names the user of generated and of real images right."""
     made, real = scores["scores"]["gan_test"], scores["scores"]["real_to_real"]
     return (
-        f"A judge trained on real spectrograms only names the asked person in {percent(made['mean'])} of generated "
-        f"ones, and the right person in {percent(real['mean'])} of held-out real ones."
+        f"A judge trained only on real spectrograms names the right user for {percent(made['mean'])} of generated "
+        f"spectrograms and for {percent(real['mean'])} of held-out real ones."
     )
 
 
@@ -148,7 +149,7 @@ def score_rows(scores: Mapping[str, ScoreEntry]) -> list[dict[str, str]]:
 
 
 def data_uri(image: Image.Image) -> str:
-    """The image as PNG in a data URI, so that it stands inside the page."""
+    """The image as PNG in a data URI, so that the page needs no other file."""
     buffer = io.BytesIO()
     image.save(buffer, format="png", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

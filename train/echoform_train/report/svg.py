@@ -1,4 +1,4 @@
-"""Figures of matplotlib as small SVG that stands inside a page and takes its colours and font from the page's style."""
+"""Matplotlib figures as small SVG elements of a page, with colours and fonts from the page's style."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ COLORS = {
     "soft": "#5c6570",
     "rule": "#e2dfd8",
 }
-"""Variables of the page's style by name, with their light values; a page may give them others in dark mode."""
+"""Colour variables of the page's style, with their values in light mode; a page may redefine them for dark mode."""
 LINE_COLORS = tuple(COLORS[name] for name in ("first", "second", "third", "fourth"))
-"""Colours of the first, second ... line or set of a chart, as the classes line-0, line-1 ... of the style have them."""
+"""Colours of the first, second ... line of a chart; the classes line-0, line-1 ... of the style have the same."""
 
 _XLINK = "http://www.w3.org/1999/xlink"
 
@@ -60,7 +60,7 @@ def new_chart(xlabel: str, ylabel: str, layout: Layout = Layout()) -> tuple[Figu
     axes.tick_params(length=0, pad=7, labelcolor=COLORS["soft"], labelsize=12)
     axes.set_xlabel(xlabel, color=COLORS["soft"], fontsize=12, va="baseline")
     axes.set_ylabel(ylabel, color=COLORS["soft"], fontsize=12, va="baseline")
-    # At the edges of the chart, so that labels stand in one place whatever the width of the tick labels is.
+    # Axis labels are at the edges of the chart, so that the width of the tick labels does not move them.
     axes.xaxis.set_label_coords(0.5, (8 - layout.bottom) / inner_height)
     axes.yaxis.set_label_coords((12 - layout.left) / inner_width, 0.5)
     return figure, axes
@@ -74,8 +74,8 @@ def to_svg(figure: Figure, label: str, titles: Mapping[str, str] | None = None) 
 
     Args:
         figure: What to draw.
-        label: What the chart shows, for readers who do not see it.
-        titles: Text that a browser shows over an artist, by its gid.
+        label: Description of the chart for screen readers.
+        titles: Tooltip of an artist, by its gid.
     """
     figure.patch.set_visible(False)
     for axes in figure.axes:
@@ -92,10 +92,10 @@ def to_svg(figure: Figure, label: str, titles: Mapping[str, str] | None = None) 
 
 
 def _simplify(element: ElementTree.Element, titles: Mapping[str, str]) -> None:
-    """Keep what is drawn, with bare tag names, classes for ids, and colours and fonts that the page decides."""
+    """Drop what is not drawn, turn ids into classes, and leave colours and fonts to the page's style."""
     for child in list(element):
         _simplify(child, titles)
-        # The style element would apply to the whole page; nothing that is drawn lies outside of the axes.
+        # A style element would apply to the whole page. Clipping is not needed: nothing is drawn outside of the axes.
         if child.tag in ("metadata", "style", "clipPath") or (child.tag in ("g", "defs") and len(child) == 0):
             element.remove(child)
     element.tag = element.tag.rpartition("}")[2]
@@ -123,7 +123,7 @@ def _short(name: str, value: str) -> str:
 
 
 def _class_of(gid: str) -> dict[str, str]:
-    """Class of a group. Names that matplotlib gives end in a number after an underscore, ours do not."""
+    """Class of a group, from its gid. Gids of matplotlib itself end in an underscore and a number, and give no class."""
     name, underscore, _ = gid.partition("_")
     if not gid or (underscore and name not in ("xtick", "ytick")):
         return {}

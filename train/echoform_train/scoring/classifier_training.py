@@ -20,7 +20,7 @@ MIN_SIDE = 16
 LABEL_SMOOTHING = 0.1
 
 MixedPrecision = Literal["no", "bf16", "auto"]
-"""Autocast to bf16 while training; "auto" does so where it is measured to be faster."""
+"""Autocast to bf16 while training; "auto" does so on devices where bf16 is faster."""
 ClassifierT = TypeVar("ClassifierT", bound=nn.Module)
 
 
@@ -43,11 +43,11 @@ def fit_classifier(
     Args:
         build: Makes the network; called after torch has been seeded, so that its first weights depend on `seed` alone.
         batches: At least `steps` batches, read one per step: images float32 [B, C, H, W] in [-1, 1] on the CPU, and
-            their users, int64 [B]. Randomness in it must come from generators of its own.
+            their users, int64 [B]. Their randomness must come from generators of their own.
         steps: Optimizer steps.
-        seed: Of first weights and dropout.
+        seed: Seed of first weights and dropout.
         peak_rate: Learning rate at the end of the warm-up.
-        weight_decay: Of weight matrices and kernels; biases and norms have none.
+        weight_decay: Weight decay of matrices and kernels; biases and norms have none.
         fused: Use torch's fused AdamW: faster, and it rounds differently.
         device: Where to train.
         mixed_precision: See `MixedPrecision`.

@@ -40,8 +40,8 @@ def score_generated(
     """Compare generated images with the held-out real ones of `data.test`.
 
     One judge per seed is trained on `data.train`, and one per pair of seeds on generated images alone (GAN-train).
-    Judge seeds and samples are paired; the shorter list starts over. Sets are compared at one size: each user's
-    held-out images are halved, generated ones are compared with one half, and the floor is what the other half reaches.
+    Judge seeds and samples are paired; the shorter list is repeated. Sets are compared at the same size: each user's
+    held-out images are halved, generated ones are compared with one half, and so is the other half, for the floor.
     Where windows overlap, the two halves touch, which makes the floor slightly too good.
 
     Args:
@@ -49,7 +49,7 @@ def score_generated(
         generated: One sample per sampling seed.
         judge_train_images: Images that each judge sees in training.
         device: Where the judges are trained.
-        seeds: Of the judges.
+        seeds: Seeds of the judges.
         judges: Judges by seed that have already been trained on `data.train`; missing ones are trained.
 
     Returns:
@@ -57,8 +57,8 @@ def score_generated(
         images for scores that are accuracies, and None for others.
 
     Raises:
-        ValueError: If there are no seeds or samples, a sample has not the data's size or lacks a user, there are too
-            few held-out images, or no judge names any of those right.
+        ValueError: If there are no seeds or samples, a sample has images of another size than the data or lacks a
+            user, there are too few held-out images, or a judge names no held-out image right.
     """
     _check(data, generated, seeds)
     pairs = [(seeds[i % len(seeds)], i % len(generated)) for i in range(max(len(seeds), len(generated)))]
@@ -116,11 +116,11 @@ def _score_pair(
     values: dict[str, float] = {name: float(hit.mean()) for name, hit in hits.items()}
     real = values["real_to_real"]
     if real == 0:
-        raise ValueError("the judge must name some held-out real image right to score others, it names none of them")
+        raise ValueError("the judge must name at least one held-out real image right, it names none right")
     values |= {f"{name}_ratio": values[name] / real for name in ("gan_test", "gan_train")}
     floors = {"gan_test": real, "gan_train": real, "gan_test_ratio": 1.0, "gan_train_ratio": 1.0}
 
-    # Distances between sets are taken in the judge's features, copies and pixel diversity at the size it sees.
+    # Sets are compared in the judge's features; copies and pixel diversity at the image size of the judge.
     features, test_features = (extract_features(judge, images).numpy() for images in (pixels, test.pixels))
     set_values, set_floors = compare_with_half(features, users.numpy(), test_features, test.users.numpy(), number)
     small, test_small, train_small = (shrink(to_model(images)) for images in (pixels, test.pixels, data.train.pixels))
@@ -131,7 +131,7 @@ def _score_pair(
 
 def _copies_and_diversity(small: Tensor, train_small: Tensor, features: np.ndarray, users: Tensor) -> dict[str, float]:
     flat = small.flatten(1)
-    # Divided by its root, so that the distance of two images is the root of their mean squared difference.
+    # Divided by the root of the number of pixels, so that the distance of two images is their RMS difference.
     rms_points = (flat / flat.shape[1] ** 0.5).numpy()
     return {
         "memorised": memorised_share(small, train_small),
@@ -151,7 +151,7 @@ def _entry(name: str, results: list[_PairResult]) -> ScoreEntry:
         "interval_over": None,
         "floor": float(np.mean(floors)) if floors else None,
     }
-    # A single pair says nothing of the spread over seeds; of an accuracy, the images still do.
+    # A single pair has no spread over seeds; for an accuracy, the interval is then over images.
     if len(results) > 1:
         _, low, high = mean_interval(values)
         over, n = "seeds", len(values)

@@ -96,5 +96,5 @@ def _read_image(path: Path, data: SpectrogramData) -> Tensor:
         image = to_index(image, data.colormap)
     pixels = torch.from_numpy(image[None] if image.ndim == 2 else image.transpose(2, 0, 1).copy())
     if len(pixels) != channels:
-        raise ValueError(f"generated images must have {channels} channels as the data have, {path} has {len(pixels)}")
+        raise ValueError(f"generated images must have {channels} channels like the data, {path} has {len(pixels)}")
     return pixels

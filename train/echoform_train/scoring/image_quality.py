@@ -51,9 +51,9 @@ def ssim_each(made: Tensor, target: Tensor) -> Tensor:
     """Structural similarity of each image, float64 [N], at most 1: the mean over channels and pixels.
 
     Windows are Gaussian, 11 pixels wide with a deviation of 1.5, and lie wholly inside the image; K1 is 0.01, K2 0.03.
-    This is not the mean that torchmetrics gives: it also counts a border that it makes up by reflection, which moves
-    the value of a spectrogram by up to a tenth, and it takes 15 times as long in float64. Tests hold this function
-    against the map of torchmetrics without that border.
+    The mean of torchmetrics differs, because it includes a border of reflected pixels; this changes the value of a
+    spectrogram by up to 0.1. It also takes 15 times as long in float64. Tests compare this function with the map of
+    torchmetrics without that border.
 
     Source: Wang et al. 2004, IEEE Transactions on Image Processing 13(4), equation 13.
 

@@ -37,7 +37,7 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, seed: int, resample
 
     Args:
         values: One per image, [N].
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         resamples: Number of times that N images are drawn with replacement.
 
     Raises:
@@ -52,16 +52,16 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, seed: int, resample
 
 
 def bootstrap_sums(columns: np.ndarray, groups: np.ndarray | None, seed: int, resamples: int) -> np.ndarray:
-    """Sums over images that are resampled in groups, for numbers that are ratios of sums.
+    """Bootstrapped sums over images that are resampled in groups, for scores that are ratios of sums.
 
-    Images of one group, such as neighbouring frames of a video, are drawn together: taken as independent they would
-    make an interval too narrow.
+    Images of one group, such as neighbouring frames of a video, are drawn together. If they were drawn
+    independently, the interval would be too narrow.
 
     Args:
-        columns: What each image adds to each sum, float [N, K].
+        columns: Contribution of each image to each of K sums, float [N, K].
         groups: Group of each image, int [N]; None makes each image a group.
         seed: Of the resampling.
-        resamples: Number of times that as many groups are drawn, with replacement, as there are.
+        resamples: Number of resamplings; each draws as many groups, with replacement, as there are groups.
 
     Returns:
         float64 [resamples, K].
@@ -70,7 +70,7 @@ def bootstrap_sums(columns: np.ndarray, groups: np.ndarray | None, seed: int, re
     group_sums = np.zeros((group_of_image.max() + 1, columns.shape[1]))
     np.add.at(group_sums, group_of_image, columns)
     rng = np.random.default_rng(seed)
-    # How often each group is drawn, times what it adds.
+    # How often each group is drawn, times its contribution.
     counts = rng.multinomial(len(group_sums), np.full(len(group_sums), 1 / len(group_sums)), size=resamples)
     return counts @ group_sums
 

@@ -29,7 +29,7 @@ from echoform_train.scoring.classifier_training import (
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 1.0
 GAIN_DEVIATION = 0.1
-"""Standard deviation of the random gain, as a share of the colour scale's span above its floor."""
+"""Standard deviation of the random gain around 1; the gain multiplies levels above the floor of the colour scale."""
 OFFSET_DEVIATION = 0.05
 """Standard deviation of the random offset of the noise floor, model range."""
 MAX_NOISE = 0.05
@@ -41,9 +41,10 @@ _BANDS = 8
 class Judge(nn.Module):
     """A ResNet of three blocks that classifies the user of a spectrogram.
 
-    Images of more than 64 pixels per side are averaged down to 64 first, which makes it cheap and blind to finer
-    texture. The output of the convolutions is pooled to its mean and its deviation over time, which tells how strongly
-    limbs swing, in each of 8 bands of frequency: the same shape at another Doppler frequency is another speed.
+    Images of more than 64 pixels per side are averaged down to 64 first, which makes the judge fast and blind to finer
+    texture. The output of the convolutions is pooled over time, in each of 8 bands of Doppler frequency, to its mean
+    and its standard deviation, which shows how strongly limbs swing. Bands are kept apart, because the same shape at
+    another Doppler frequency is another speed.
 
     Args:
         in_channels: 1 for colour-mapped spectrograms, 3 for RGB.
@@ -130,7 +131,7 @@ def train_judge(
         pixels: uint8 [N, C, H, W], sides of at least 16 pixels.
         users: int64 [N] in 0..num_users-1.
         num_users: Number of users to tell apart.
-        seed: Of weights, order and augmentation.
+        seed: Seed of weights, order and augmentation.
         train_images: Length of the training in images seen; 24,000 of 64x64 take half a minute on one core.
         batch_size: Images per optimizer step.
         device: Where to train.

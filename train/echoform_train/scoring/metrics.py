@@ -27,7 +27,7 @@ class Manifold(NamedTuple):
     recall: float
     """Share of real points inside the neighbourhood of any generated one, 0..1."""
     density: float
-    """Neighbourhoods of real points that hold a generated point, mean over generated points divided by `neighbours`;
+    """Number of real neighbourhoods that a generated point lies in: mean over generated points, divided by `neighbours`;
     0..N/neighbours."""
     coverage: float
     """Share of real points whose neighbourhood holds any generated one, 0..1."""
@@ -45,8 +45,8 @@ class Nearest(NamedTuple):
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Squared Fréchet distance between normal distributions fitted to two sets of features.
 
-    |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)). The more points there are, the smaller it gets, so that only
-    values from sets of one size can be compared.
+    |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)). It gets smaller with more points, so compare only values
+    from sets of the same size.
 
     Source: Heusel et al., NeurIPS 2017.
 
@@ -203,7 +203,7 @@ def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    # Differences, not the faster |a|^2 + |b|^2 - 2 a.b, whose rounding takes equal points apart.
+    # Differences, not the faster |a|^2 + |b|^2 - 2 a.b, which by rounding is not 0 for equal points.
     return torch.cdist(torch.from_numpy(a), torch.from_numpy(b), compute_mode="donot_use_mm_for_euclid_dist").numpy()
 
 

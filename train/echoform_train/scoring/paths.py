@@ -1,4 +1,4 @@
-"""Default places of the scores of an exported pipeline and of the split that they need."""
+"""Default paths of the scores of an exported pipeline, and of the split that scoring needs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from echoform_train.engine.files import SPLIT
 
 
 def scoring_paths(pipeline: str, output: Path | None, split_file: Path | None) -> tuple[Path, Path]:
-    """Folder for the scores and file of the split; by default both lie beside the pipeline's folder, where training
-    put the split.
+    """Folder for the scores, and file of the split; by default both are in the parent of the pipeline's folder.
 
     Args:
         pipeline: Folder of the pipeline, or its id on the Hub.
-        output: Folder for the scores; None is "scores" beside the pipeline.
-        split_file: Split of the training; None is split.json beside the pipeline.
+        output: Folder for the scores; None is `scores` beside the pipeline.
+        split_file: Split of the training; None is `split.json` beside the pipeline, where training writes it.
 
     Raises:
         FileNotFoundError: If `split_file` is None and no split lies beside the pipeline.
@@ -23,11 +22,11 @@ def scoring_paths(pipeline: str, output: Path | None, split_file: Path | None) -
     folder = Path(pipeline)
     is_local = folder.is_dir()
     if output is None and not is_local:
-        raise ValueError(f"--output says where the scores go and must be given, as {pipeline} is no local folder")
+        raise ValueError(f"--output must name a folder for the scores, as {pipeline} is no local folder")
     beside = folder.parent / SPLIT
     if split_file is None and not (is_local and beside.is_file()):
         raise FileNotFoundError(
-            f"no split of the training lies beside {pipeline}; --split-file must name it, or a new file where the data "
-            "are others"
+            f"there is no {SPLIT} beside {pipeline}; --split-file must name the split of the training, or a new file "
+            "for data that the pipeline was not trained on"
         )
     return output or folder.parent / "scores", split_file or beside

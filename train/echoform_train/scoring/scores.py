@@ -1,4 +1,4 @@
-"""The scores of generated spectrograms as they stand in scores.json: their names, their labels and their table."""
+"""The scores of generated spectrograms, as scores.json holds them: their names, labels and printed table."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class ScoreEntry(TypedDict):
     """Lower end of the 95 % interval; None where there is only one value."""
     high: float | None
     n: int
-    """Number of values or images that the interval is taken over."""
+    """Number of values or images behind the interval."""
     interval_over: Literal["seeds", "images"] | None
     floor: float | None
-    """What real images reach in the place of generated ones."""
+    """The same score of other held-out real images; None for scores that have no floor."""
 
 
 class UserShares(TypedDict):

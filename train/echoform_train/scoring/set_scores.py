@@ -1,4 +1,4 @@
-"""Scores that compare a whole set of generated features with real ones, and what real ones reach in their place."""
+"""Scores that compare a set of generated features with real ones, and the floor: the scores of other real features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from echoform_train.scoring.metrics import (
 )
 
 HALVINGS = 8
-"""Times that the real images are halved; scores are means over them."""
+"""Number of random halvings of the real images; scores are means over them."""
 NEIGHBOURS = 5
 """k of the neighbourhoods of precision, recall, density and coverage."""
 
@@ -20,7 +20,7 @@ NEIGHBOURS = 5
 def compare_with_half(
     generated: np.ndarray, generated_users: np.ndarray, real: np.ndarray, real_users: np.ndarray, seed: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Compare generated features with one half of the real ones, and the other real half with it at the same size.
+    """Compare generated features with one half of the real ones, and the other real half with that half.
 
     The held-out images of each user are halved at a random point in time, HALVINGS times.
 
@@ -29,18 +29,18 @@ def compare_with_half(
         generated_users: Their users, int [M].
         real: Features of held-out real images in the order of time, float [N, D].
         real_users: Their users, int [N].
-        seed: Of the halving and of the choice of generated images.
+        seed: Seed of the halving and of the choice of generated images.
 
     Returns:
         Two dicts with "frechet", "kid", "precision", "recall", "density" and "coverage": those of the generated images,
-        and the floor, which is what the other real half reaches.
+        and the floor, which are those of the other real half.
     """
     rng = np.random.default_rng(seed)
     of_generated, of_real = [], []
     for _ in range(HALVINGS):
         reference, other, chosen = [], [], []
         for user in np.unique(real_users):
-            # Files are in the order of time: a half is one stretch of it, which may wrap around the end.
+            # Files are in the order of time. A half is one time span, which may wrap around the end.
             real_of_user = np.roll(np.flatnonzero(real_users == user), rng.integers(1 << 16))
             generated_of_user = rng.permutation(np.flatnonzero(generated_users == user))
             half = len(real_of_user) // 2

@@ -15,7 +15,7 @@ from echoform_train.engine.sources import is_hub_id, parse_hub_id
 
 
 class CardFacts(TypedDict, total=False):
-    """What a card says beside the facts of the training; `write_card` keeps it in facts.json under "card"."""
+    """Facts of a card that do not come from the training; `write_card` stores them in facts.json under "card"."""
 
     scores: dict[str, Score]
     sampling: Sampling
@@ -43,7 +43,7 @@ class Training(TypedDict):
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An exported model with everything that its card can say."""
+    """An exported model with all facts that its card can print."""
 
     folder: Path
     class_name: str

@@ -15,7 +15,7 @@ class ConvTraining(Training):
 
     latent_shape: list[int]
     backbone: str
-    """Network whose layers the encoder has."""
+    """Network that the layers of the encoder come from, such as "vgg16"."""
     torchvision_weights: bool
     """Whether the training started from the weights of the backbone."""
 
@@ -27,7 +27,7 @@ def conv_card(model: ExportedModel) -> str:
     size, kind = config["sample_size"], "Variational autoencoder" if config["variational"] else "Autoencoder"
     return render_conv_card(
         {
-            "name": f"{kind} of pictures of {size} pixels",
+            "name": f"{kind} for images of {size} x {size} pixels",
             "latent_shape": training["latent_shape"],
             "repo": model.repo,
             "license": model.card.get("license"),

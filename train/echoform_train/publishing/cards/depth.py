@@ -15,7 +15,7 @@ def depth_card(model: ExportedModel) -> str:
     is_pipeline = index_file.is_file()
     config_folder = model.folder / AUTOENCODER if is_pipeline else model.folder
     config = json.loads((config_folder / MODEL_CONFIG).read_text())
-    # An encoder has no index; the facts of its training hold the same numbers on the sensor.
+    # An encoder has no model_index.json; the facts of its training describe the sensor too.
     sensor = json.loads(index_file.read_text()) if is_pipeline else model.training["data"]
     return render_depth_card(
         {

@@ -47,7 +47,7 @@ def spectrogram_card(model: ExportedModel) -> str:
                 "colormap": data["colormap"],
                 "colormap_residual": data["colormap_residual"] if data["colormap"] else None,
             },
-            # The pipeline has the axes of its images, also if a study exported it with other facts.
+            # Axes are stored in the config of the pipeline, not in the facts of its training.
             "axes": json.loads((model.folder / MODEL_INDEX).read_text())["axes"],
             "data": data_of(model),
             "first_stage": name,
