@@ -10,7 +10,7 @@ from typing import Literal
 from markupsafe import Markup
 from PIL import Image
 
-from echoform_cards.augmentation import augmentation_rows, points
+from echoform_cards.augmentation import augmentation_rows
 from echoform_train.report import charts
 from echoform_train.report.page import Chart, page_environment, percent, score_rows
 from echoform_train.scoring.scores import Scores
@@ -86,9 +86,9 @@ def _gain_row(row: dict[str, str], difference: Points | None) -> dict[str, str]:
     if difference is None:
         return cells
     found = difference["all"]
-    cells["difference"] = points(found["mean"])
+    cells["difference"] = _points(found["mean"])
     if found["low"] is not None and found["high"] is not None:
-        cells["interval"] = f"{points(found['low'])} to {points(found['high'])}"
+        cells["interval"] = f"{_points(found['low'])} to {_points(found['high'])}"
         cells["sign"] = "up" if found["low"] > 0 else "down" if found["high"] < 0 else ""
     return cells
 
@@ -225,3 +225,8 @@ def _cell(point: Point | None) -> str:
     if point["low"] is None or point["high"] is None:
         return percent(point["mean"])
     return f"{percent(point['mean'])} ± {50 * (point['high'] - point['low']):.1f}"
+
+
+def _points(share: float) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    return f"{100 * share:+.1f}"
