@@ -102,7 +102,7 @@ def test_a_perfect_transposed_model_would_lose_nothing_and_has_no_latents_beside
 def test_a_model_without_a_split_is_not_scored_on_what_it_was_trained_on(pictures, scored, tmp_path):
     shutil.copytree(scored / "pipeline", tmp_path / "alone" / "pipeline")
     data = ImageSourceConfig(data=str(pictures))
-    with pytest.raises(FileNotFoundError, match="there is no split.json beside"):
+    with pytest.raises(FileNotFoundError, match=r"there is no split\.json beside"):
         score_conv_ae.main(Config(pipeline=str(tmp_path / "alone" / "pipeline"), data=data))
     with pytest.raises(ValueError, match="--output must name a folder for the scores"):
         score_conv_ae.main(Config(pipeline="user/model", data=data))

@@ -63,7 +63,7 @@ def test_a_model_without_a_split_is_not_scored_on_what_it_was_trained_on(shapes,
     config = score_depth_ae.Config(
         pipeline=str(tmp_path / "alone" / "pipeline"), data=DepthSourceConfig(data=str(shapes))
     )
-    with pytest.raises(FileNotFoundError, match="there is no split.json beside"):
+    with pytest.raises(FileNotFoundError, match=r"there is no split\.json beside"):
         score_depth_ae.main(config)
 
 

@@ -157,7 +157,7 @@ def _interval_chart(
     low, high = (100 * end for end in ends)
     for number, line in enumerate(lines.values()):
         color, shift = LINE_COLORS[number], _DODGE * (number - (len(lines) - 1) / 2)
-        # In percent; values beyond the axes are drawn at their ends. A point is a mean, or a mean with two interval ends.
+        # In percent; values beyond the axes are drawn at their ends. A point is a mean, or a mean and an interval.
         measured = [
             (index + shift, [min(max(100 * value, low), high) for value in point if value is not None])
             for index, point in enumerate(line)

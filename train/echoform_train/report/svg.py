@@ -123,7 +123,7 @@ def _short(name: str, value: str) -> str:
 
 
 def _class_of(gid: str) -> dict[str, str]:
-    """Class of a group, from its gid. Gids of matplotlib itself end in an underscore and a number, and give no class."""
+    """Class of a group, from its gid. Matplotlib's own gids end in an underscore and a number; they give no class."""
     name, underscore, _ = gid.partition("_")
     if not gid or (underscore and name not in ("xtick", "ytick")):
         return {}

@@ -27,8 +27,8 @@ class Manifold(NamedTuple):
     recall: float
     """Share of real points inside the neighbourhood of any generated one, 0..1."""
     density: float
-    """Number of real neighbourhoods that a generated point lies in: mean over generated points, divided by `neighbours`;
-    0..N/neighbours."""
+    """Number of real neighbourhoods that a generated point lies in: the mean over generated points, divided by
+    `neighbours`; 0..N/neighbours."""
     coverage: float
     """Share of real points whose neighbourhood holds any generated one, 0..1."""
 
