@@ -1,4 +1,4 @@
-"""The result of an augmentation study, as text and table of a model card."""
+"""The result of an augmentation study, and its rows as text for a model card."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, TypedDict, get_args
 
 from echoform_cards.rendering import percent
 
-Word = Literal["helps", "no measurable effect", "hurts"]
+Verdict = Literal["helps", "no measurable effect", "hurts"]
 SHARES = ("real", "classical", "generated", "both")
 
 
@@ -34,7 +34,7 @@ class AugmentationRow(TypedDict, total=False):
 class Augmentation(TypedDict, total=False):
     """Whether generated images helped to train a classifier."""
 
-    verdict: Word
+    verdict: Verdict
     sentence: str | None
     """The verdict in words."""
     over: str | None
@@ -42,20 +42,20 @@ class Augmentation(TypedDict, total=False):
     rows: list[AugmentationRow]
 
 
-def points(share: float) -> str:
+def _points(share: float) -> str:
     """A difference of two shares in percentage points, with its sign: 0.0123 as +1.2."""
     return f"{100 * share:+.1f}"
 
 
 def augmentation_rows(study: Augmentation) -> list[dict[str, str]]:
-    """The rows of the card's table as text; what was not measured is empty.
+    """The rows of the card's table as text; cells without a measurement are empty.
 
     Raises:
-        ValueError: If the verdict is none of Word, or a number is not finite.
+        ValueError: If the verdict is not one of Verdict, or a number is not finite.
     """
     verdict = study.get("verdict")
-    if verdict not in get_args(Word):
-        raise ValueError(f"a verdict on augmentation must be {', '.join(get_args(Word))}, got {verdict!r}")
+    if verdict not in get_args(Verdict):
+        raise ValueError(f"a verdict on augmentation must be {', '.join(get_args(Verdict))}, got {verdict!r}")
     return [_row(row) for row in study.get("rows") or []]
 
 
@@ -64,8 +64,8 @@ def _row(row: AugmentationRow) -> dict[str, str]:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"a number of augmentation must be finite, got {name}={value}")
     low, high, measured = row.get("low"), row.get("high"), row.get("difference")
-    difference = "" if measured is None else f"{points(measured)} points"
+    difference = "" if measured is None else f"{_points(measured)} points"
     if low is not None and high is not None:
-        difference += f" ({points(low)} to {points(high)})"
+        difference += f" ({_points(low)} to {_points(high)})"
     shares = {name: "" if (share := row.get(name)) is None else percent(share) for name in SHARES}
     return {"images_a_user": str(row.get("images_a_user")), **shares, "difference": difference}

@@ -12,10 +12,10 @@ TASK = "image-to-image"
 TAGS = ["echoform", "autoencoder", "vgg", "segnet"]
 
 METRICS = {
-    "psnr_db": Metric("PSNR", "decibels of the range 0..1, over all pixels; higher is better", hub_type="psnr"),
+    "psnr_db": Metric("PSNR", "decibels, for pixels in 0..1; higher is better", hub_type="psnr"),
     "ssim": Metric("SSIM", "structural similarity, at most 1; higher is better", hub_type="ssim"),
-    "brightness_shift": Metric("Brightness", "mean of the output less that of the input, of 255; 0 is ideal"),
-    "detail_kept": Metric("Detail", "gradient energy of the output over that of the input; 1 is ideal", share=True),
+    "brightness_shift": Metric("Brightness", "mean of output minus mean of input, in steps of 1/255; 0 is ideal"),
+    "detail_kept": Metric("Detail", "gradient energy of output divided by that of input; 100 % is ideal", share=True),
 }
 
 
@@ -36,14 +36,17 @@ class ConvFacts(_NameAndLatents, total=False):
     parameters: int | None
     """Number of parameters."""
     backbone: str | None
-    """Network whose layers the encoder has, such as "vgg16"."""
+    """Network that the layers of the encoder come from, such as "vgg16"."""
     torchvision_weights: bool | None
     """Whether the training of the encoder started from torchvision's weights."""
     upsampling: str | None
-    """Settings of `ConvAutoencoder`, as are the next three."""
+    """Argument of `ConvAutoencoder`."""
     output_activation: str | None
+    """Argument of `ConvAutoencoder`."""
     data_range: str | None
+    """Argument of `ConvAutoencoder`."""
     variational: bool | None
+    """Argument of `ConvAutoencoder`."""
     sample_sheet: str | None
     """Path inside the repository of a sheet of images decoded from random latents."""
     sample_sheet_after: int | None

@@ -21,7 +21,7 @@ _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "
 
 
 class HubMetadata(TypedDict):
-    """What the Hub's metadata say of a data set in parquet files; `datasets` writes and reads it."""
+    """The entries about parquet files in the metadata of a card; `datasets` writes and reads them."""
 
     configs: list[dict[str, Any]]
     dataset_info: dict[str, Any]
@@ -33,7 +33,7 @@ class _Images(TypedDict):
 
 
 class Table(_Images, total=False):
-    """What is counted in the table of a data set."""
+    """The counts that a card prints."""
 
     classes: dict[str, dict[str, int]] | None
     """Number of images per split, by label of a user or class, in the order of their ids."""

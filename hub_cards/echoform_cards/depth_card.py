@@ -16,14 +16,17 @@ METRICS = {
     "psnr_db": Metric("PSNR", "decibels, over valid pixels; higher is better", hub_type="psnr"),
     "rmse_mm": Metric("RMSE", "millimetres, over valid pixels; lower is better", hub_type="rmse"),
     "mae_mm": Metric("MAE", "millimetres, over valid pixels; lower is better", hub_type="mae"),
-    "abs_rel": Metric("AbsRel", "mean of error over depth; lower is better", hub_type="abs_rel"),
+    "abs_rel": Metric("AbsRel", "mean of absolute error divided by depth; lower is better", hub_type="abs_rel"),
     "delta_105": Metric("delta < 1.05", "share of valid pixels whose depth is right within 5 %", True, "delta_1.05"),
     "delta_125": Metric("delta < 1.25", "share of valid pixels whose depth is right within 25 %", True, "delta_1.25"),
-    "edge_f1": Metric("Depth-edge F1", "edges found and right, one pixel of tolerance; 1 is ideal", hub_type="f1"),
-    "validity_iou": Metric("Validity IoU", "where readings are, said and true; 1 is ideal", hub_type="iou"),
-    "knn": Metric("k-NN", "share of held-out images whose class their nearest neighbours name", True, "accuracy"),
+    "edge_f1": Metric("Depth-edge F1", "depth edges that agree within one pixel; 1 is ideal", hub_type="f1"),
+    "validity_iou": Metric("Validity IoU", "overlap of predicted and real readings; 1 is ideal", hub_type="iou"),
+    "knn": Metric("k-NN", "share of held-out images classified correctly by nearest neighbours", True, "accuracy"),
     "linear_probe": Metric(
-        "Linear probe", "share of held-out images whose class a linear model of the embedding names", True, "accuracy"
+        "Linear probe",
+        "share of held-out images that a linear model of the embedding classifies correctly",
+        True,
+        "accuracy",
     ),
 }
 
@@ -51,7 +54,7 @@ class DepthFacts(_NameAndSize, total=False):
     units_per_mm: float | None
     """The sensor's units per millimetre."""
     invalid_values: dict[str, str] | None
-    """Sensor values that are no reading, with their meaning."""
+    """Sensor values that mean no reading, with their meaning."""
     sample_size: int | None
     """Height and width of the images that the model sees, pixels."""
     sample_sheet: str | None

@@ -1,4 +1,4 @@
-"""The facts that several cards take, as types, and the check that a card gets only facts that it knows."""
+"""Types of the facts that several cards take, and the check of the facts for one card."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Score(_Mean, total=False):
     n: int | None
     """Number of values that the interval was computed over."""
     interval_over: str | None
-    """What these values are, such as "seeds"."""
+    """What one of these values belongs to, in the plural, such as "seeds"."""
     floor: float | None
     """The same score of real images against other real images."""
     baselines: dict[str, float] | None
@@ -121,13 +121,13 @@ def complete(card: str, kind: type, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_all_axes(axes: Mapping[str, float]) -> tuple[dict[str, float | None], dict[str, float]]:
-    """The axes with each missing one of AXES as None, and those that are not in AXES and known."""
+    """All axes, with None for each of AXES that is missing; and again those that are not in AXES, unless None."""
     others = {name: value for name, value in axes.items() if name not in AXES and value is not None}
     return dict.fromkeys(AXES) | dict(axes), others
 
 
 def _fill(where: str, card: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that the TypedDict `kind` knows, missing ones filled; raises ValueError at any other fact."""
+    """Fill in the missing facts of the TypedDict `kind`; raises ValueError if there is a fact that it does not hold."""
     hints = get_type_hints(kind)
     unknown = sorted(given.keys() - hints.keys())
     if unknown:

@@ -15,26 +15,32 @@ TAGS = ["echoform", "radar", "micro-doppler", "spectrogram", "gait", "latent-dif
 FIRST_STAGE_METRICS = {
     "psnr_db": Metric("PSNR of the first stage", "decibels, on the validation part; higher is better"),
     "codebook_use": Metric("Codebook use", "share of the codes that held-out images use", share=True),
-    "codebook_perplexity": Metric("Codebook perplexity", "codes in even use that would carry the same information"),
+    "codebook_perplexity": Metric("Codebook perplexity", "number of equally used codes with the same entropy"),
 }
 METRICS = {
     "real_to_real": Metric(
-        "Real to real accuracy", "a judge trained on real images names the person in held-out real images", share=True
+        "Real to real accuracy",
+        "share of held-out real images whose user a judge trained on real images names",
+        share=True,
     ),
     "gan_test": Metric(
         "GAN-test accuracy",
-        "a judge trained on real images names the asked person in generated images",
+        "share of generated images whose requested user a judge trained on real images names",
         share=True,
         hub_type="accuracy",
     ),
-    "gan_test_ratio": Metric("GAN-test ratio", "GAN-test over real to real; 1 is ideal", hub_type="gan_test_ratio"),
+    "gan_test_ratio": Metric(
+        "GAN-test ratio", "GAN-test divided by real to real; 1 is ideal", hub_type="gan_test_ratio"
+    ),
     "gan_train": Metric(
         "GAN-train accuracy",
-        "a judge trained on generated images alone names the person in held-out real images",
+        "share of held-out real images whose user a judge trained on generated images alone names",
         share=True,
         hub_type="accuracy",
     ),
-    "gan_train_ratio": Metric("GAN-train ratio", "GAN-train over real to real; 1 is ideal", hub_type="gan_train_ratio"),
+    "gan_train_ratio": Metric(
+        "GAN-train ratio", "GAN-train divided by real to real; 1 is ideal", hub_type="gan_train_ratio"
+    ),
     "frechet": Metric(
         "Fréchet distance", "in the judge's features; lower is better", hub_type="frechet_distance_judge_features"
     ),
@@ -50,10 +56,10 @@ METRICS = {
         hub_type="memorised_share",
     ),
     "diversity_features": Metric(
-        "Diversity, features", "mean distance between images of one person, the judge's features; the floor is ideal"
+        "Diversity, features", "mean distance between images of one user, in the judge's features; the floor is ideal"
     ),
     "diversity_pixels": Metric(
-        "Diversity, pixels", "mean distance between images of one person, pixels; the floor is ideal"
+        "Diversity, pixels", "mean distance between images of one user, in pixels; the floor is ideal"
     ),
     **FIRST_STAGE_METRICS,
 }
@@ -82,7 +88,7 @@ class ModelFacts(_NameAndUsers, total=False):
     license: str | None
     """Licence identifier of the Hub, such as "cc-by-4.0"."""
     first_stage: str | None
-    """What compresses spectrograms to latents, such as "VQ-VAE"."""
+    """Name of the autoencoder that compresses spectrograms to latents, such as "VQ-VAE"."""
     conditions: dict[str, list[str]] | None
     """Values of each condition in the order of their ids."""
     sample_sheet: str | None

@@ -45,8 +45,9 @@ class SpaceFacts(_TitleAndApp, total=False):
     """Front matter of a Space; names and meanings are those of the Hub's reference for Spaces."""
 
     colorFrom: str
-    """One of COLORS, as is colorTo."""
+    """One of COLORS."""
     colorTo: str
+    """One of COLORS."""
     sdk: str
     """Must be gradio."""
     python_version: str
@@ -82,13 +83,18 @@ def render_space_readme(facts: SpaceFacts, body: str) -> str:
     _check("emoji", given["emoji"], re.search(r"\w|\s", given["emoji"]) is None, "one emoji")
     for name in ("sdk_version", "python_version"):
         version = given.get(name)
-        _check(name, version, version is None or re.fullmatch(r"\d+(\.\d+){1,2}", str(version)), "a version, as 6.31.0")
+        _check(
+            name,
+            version,
+            version is None or re.fullmatch(r"\d+(\.\d+){1,2}", str(version)),
+            "a version like 6.31.0",
+        )
     description = given.get("short_description") or ""
     rule = f"at most {LONGEST_DESCRIPTION} characters"
     _check("short_description", description, len(description) <= LONGEST_DESCRIPTION, rule)
     for name in ("models", "datasets"):
         for repo in given.get(name) or []:
-            _check(name, repo, re.fullmatch(r"[\w.-]+/[\w.-]+", repo), "ids of the Hub, as user/name")
+            _check(name, repo, re.fullmatch(r"[\w.-]+/[\w.-]+", repo), "Hub ids like user/name")
     metadata = SpaceCardData(**{name: value for name, value in given.items() if value is not None})
     return f"{front_matter(metadata, ORDER)}\n{body}"
 

@@ -90,7 +90,7 @@ def test_a_fact_is_printed_where_it_is_known_and_nothing_where_it_is_not(fact: s
 
 def test_a_card_of_little_says_little_and_what_is_unknown_is_refused():
     card = render_conv_card({"name": "Autoencoder", "latent_shape": [4, 2, 2], "upsampling": "transpose"})
-    assert "all that it knows of a picture are the latents" in card and "\n\n\n" not in card
+    assert "by transposed convolutions and uses only the latents" in card and "\n\n\n" not in card
     shapeless: Any = {"name": "x"}
     with pytest.raises(ValueError, match="needs name and latent_shape, got latent_shape=None"):
         render_conv_card(shapeless)

@@ -88,7 +88,7 @@ def test_depth_images_are_told_of_with_their_units_and_without_gait():
     }
     facts = {name: value for name, value in facts.items() if name not in ("people", "axes", "conditions")}
     card = render_dataset_card(facts)
-    assert "valid depth: 300 to 5000 units" in card and "5 units a millimetre" in card
+    assert "valid depth: 300 to 5000 units" in card and "5 units per millimetre" in card
     assert "gait" not in card.replace("\n", " ").lower()
     assert re.search(r'row\["image"\]\.mode', card)
     assert "\n\n\n" not in card

@@ -76,7 +76,7 @@ def test_the_hub_library_reads_the_card_and_its_model_index():
         "license": "license: cc0-1.0",
         "parameters": "4,321,000 parameters",
         "depth_range_mm": "300 to 5000 mm",
-        "units_per_mm": "5 units of the sensor a millimetre",
+        "units_per_mm": "5 units of the sensor per millimetre",
         "invalid_values": "- 65535: too far",
         "sample_size": "128 x 128 pixels",
         "sample_sheet": "samples.png",

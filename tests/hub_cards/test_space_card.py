@@ -63,7 +63,7 @@ def test_models_and_data_sets_are_named_and_nothing_else_changes():
         ("sdk", "docker", "sdk of a Space must be gradio, got 'docker'"),
         ("sdk_version", "latest", "sdk_version of a Space must be a version"),
         ("short_description", "x" * 61, "at most 60 characters"),
-        ("models", ["a model"], "ids of the Hub, as user/name, got 'a model'"),
+        ("models", ["a model"], "Hub ids like user/name, got 'a model'"),
         ("colour", "red", "facts of a Space's README may hold .* got colour"),
     ],
 )

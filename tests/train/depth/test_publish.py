@@ -77,7 +77,7 @@ def test_the_card_tells_of_16_bits_and_the_published_split_is_found(hands, hub):
     DatasetCard(text).validate()
     counts = [int((getattr(local, side).labels == 1).sum()) for side in ("train", "validation", "test", "left_out")]
     assert f"| b | {' | '.join(map(str, counts))} |" in text
-    assert "16 bits" in text and "5 units a millimetre" in text and "5 to 65000 units" in text
+    assert "16 bits" in text and "5 units per millimetre" in text and "5 to 65000 units" in text
     assert "gait" not in text
     split_file = published_split(repo)
     assert split_file is not None

@@ -55,7 +55,7 @@ def test_the_card_of_a_training_holds_its_facts_and_its_last_sample_sheet(second
     card, facts = card_of(folder), json.loads((folder / "facts.json").read_text())
     last = sorted((second_stage / "samples").iterdir())[-1]
     assert (folder / "samples.png").read_bytes() == last.read_bytes()
-    assert "](<samples.png>)" in card and "Drawn after 192 images of training." in card
+    assert "](<samples.png>)" in card and "Generated after 192 images of training." in card
     assert facts["commit"] is None or facts["commit"] in card
     assert f"{facts['data']['images']['train']:,} images" in card and facts["data"]["split"] in card
     assert "No licence is named in this card" in card
@@ -73,7 +73,7 @@ def test_what_was_said_once_is_said_again_by_every_later_card(pipeline):
     assert [result.metric_value for result in data.eval_results] == [0.75, 0.0123]
     assert (data.license, data.datasets) == ("cc-by-4.0", ["someone/walkers"])
     assert 'from_pretrained("someone/model"' in card
-    assert "1.2 % of generated images" in card and "of held-out real images it is 4.6 %" in card
+    assert "1.2 % of generated images" in card and "Among held-out real images, 4.6 % do." in card
     assert "num_inference_steps=4" in card and "no real person's gait is in it" in card
     write_card(pipeline)
     assert '"someone/model"' not in card_of(pipeline)  # where a copy stands is no fact of the model
