@@ -28,7 +28,7 @@ def test_accuracy_kept_is_the_share_of_the_right_answers_that_is_left():
     assert two["kept"]["mean"] == 0.75
     low, high = two["kept"]["low"], two["kept"]["high"]
     assert low == 0 and high is not None and high > 1  # Student's t of two, which knows no ends of a scale
-    with pytest.raises(ValueError, match="one names none of them"):
+    with pytest.raises(ValueError, match="one judge names none right"):
         measure_accuracy([(torch.tensor([[0, 3], [3, 0]]), made)])
 
 

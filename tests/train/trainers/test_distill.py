@@ -113,8 +113,17 @@ def test_what_cannot_be_distilled_is_refused(second_stage, tmp_path, changes, ru
 
 def test_a_pipeline_whose_training_nobody_tells_of_is_refused(teacher, second_stage, tmp_path):
     teacher.save_pretrained(tmp_path / "bare")
-    with pytest.raises(FileNotFoundError, match=r"bare holds no facts\.json, which tells what its images are of"):
+    with pytest.raises(FileNotFoundError, match=r"bare holds no facts\.json, which describes its training data"):
         distill.main(settings(second_stage, tmp_path / "few", pipeline=str(tmp_path / "bare")))
+
+
+def test_only_a_pipeline_of_spectrograms_can_be_distilled(second_stage, tmp_path):
+    other = tmp_path / "depth"
+    other.mkdir()
+    (other / "model_index.json").write_text(json.dumps({"_class_name": ["code", "DepthAutoencoderPipeline"]}))
+    (other / "facts.json").write_text(json.dumps({"kind": "depth-ae"}))
+    with pytest.raises(ValueError, match="must be a VQLDMDopplerPipeline, .*depth holds a DepthAutoencoderPipeline"):
+        distill.main(settings(second_stage, tmp_path / "few", pipeline=str(other)))
 
 
 def test_flow_matching_is_distilled_too(teacher, second_stage, tmp_path):

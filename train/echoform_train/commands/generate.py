@@ -33,7 +33,7 @@ class Config:
     num_images: int = 16
     """Images per user."""
     conditions: tuple[str, ...] = ()
-    """Such as direction=towards, or direction=towards,away to take turns. Default: left to the model."""
+    """Conditions such as direction=towards, or direction=towards,away to alternate. Default: chosen by the model."""
     seed: int = 0
     """With the same seed, image k of a user is the same, however many users and images are generated."""
     guidance_scale: float | None = None
@@ -52,7 +52,7 @@ class Config:
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """What `echoform generate` wrote."""
+    """Outputs of `echoform generate`."""
 
     folder: Path
     """Folder of the images and metadata.jsonl."""
@@ -65,8 +65,8 @@ def main(config: Config) -> GenerationResult:
 
     Raises:
         FileNotFoundError: If the folder holds no pipeline.
-        ValueError: If the pipeline does not know a user or condition, or the output folder holds images of other
-            settings.
+        ValueError: If the pipeline does not know a user or condition, or the output folder was started with
+            other settings.
     """
     state = Accelerator()
     pipeline = load_pipeline(config.pipeline, DTYPES[config.dtype], config.trust_remote_code).to(state.device)
@@ -75,7 +75,7 @@ def main(config: Config) -> GenerationResult:
     images = plan(pipeline, config)
     folder = GeneratedFolder(config.output_dir, images)
 
-    # The main process leaves the folder as the others should find it: merged rows of an earlier run, or empty.
+    # The main process checks the folder and merges the rows of an earlier run before the others read it.
     if state.is_main_process:
         folder.check_settings({name: value for name, value in asdict(config).items() if name in SAME_IN_A_FOLDER})
         folder.merge_metadata()
@@ -94,7 +94,7 @@ def plan(pipeline: Any, config: Config) -> list[PlannedImage]:
     """All images of the settings, user by user.
 
     Raises:
-        ValueError: If the pipeline does not know a user, or a condition is not written as it must be.
+        ValueError: If the pipeline does not know a user, or a condition is not written as name=value.
     """
     known = list(pipeline.config["id2label"].values())
     users = config.users or tuple(known)
@@ -105,7 +105,7 @@ def plan(pipeline: Any, config: Config) -> list[PlannedImage]:
     for user in users:
         for index in range(config.num_images):
             conditions = {name: labels[index % len(labels)] for name, labels in choices.items()}
-            # A function of user and index alone, so that an image does not depend on what else is generated.
+            # The seed depends on user and index only, so that an image is the same whatever else is generated.
             image_seed = mix_seed(config.seed, known.index(user), index)
             images.append(PlannedImage(user, index, config.seed, image_seed, conditions))
     return images

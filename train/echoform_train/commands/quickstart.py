@@ -1,4 +1,4 @@
-"""`echoform quickstart`: simulate or read spectrograms, train a generator of them, and write a page that judges it."""
+"""`echoform quickstart`: simulate or read spectrograms, train a generator of them, and write a page with its scores."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class QuickstartResult:
-    """What the quickstart made."""
+    """The outputs of the quickstart."""
 
     data: Path
     """Folder of the spectrograms that it was trained on."""
@@ -90,7 +90,7 @@ class QuickstartResult:
 
 
 def main(config: Config) -> QuickstartResult:
-    """Run all steps, print the scores and return what was made."""
+    """Run all steps, print the scores and return the outputs."""
     out = config.output_dir
     out.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
@@ -112,7 +112,7 @@ def main(config: Config) -> QuickstartResult:
             data, samples, judge_train_images=config.judge_train_images, seeds=config.sampling_seeds
         )
     (out / SCORES).write_text(json.dumps({**scores, **provenance()}, indent=1))
-    # Written again, as the training's own card knows no scores.
+    # The card is written again, because the one of the training has no scores.
     write_card(
         pipeline,
         scores["scores"],
@@ -144,7 +144,7 @@ def _train(config: Config, source: str) -> None:
         vq_vae,
         data=DataConfig(data=source, resolution=config.resolution, window_s=config.window_s),
         run=_run_config(config, vq_vae.run, "vq-vae", config.vq_train_images),
-        # Both give latents of 16x16: a quarter of 64 pixels, an eighth of 128.
+        # Latents are 16x16 for 64 pixels (a quarter) and for 128 pixels (an eighth).
         n_layers=3 if config.resolution <= 64 else 4,
         quantize_after=config.vq_train_images // 4,
     )
@@ -197,7 +197,7 @@ def _facts(
         title="echoform quickstart",
         subject=(
             f"A VQ-VAE and a latent diffusion model, trained on {len(data.train)} {kind} spectrograms of "
-            f"{len(data.id2label)} people ({config.resolution}x{config.resolution} pixels, split {data.split.method})."
+            f"{len(data.id2label)} users ({config.resolution}x{config.resolution} pixels, split {data.split.method})."
         ),
         note=None,
         scores=scores,

@@ -27,7 +27,7 @@ SPECTRUM = "error_spectrum.png"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Score a first stage on the test part: reconstruction, codebook, what judges still recognise, and a verdict."""
+    """Score a first stage on the test part: reconstruction, codebook, accuracy of judges, and a verdict."""
 
     folder: tyro.conf.Positional[Path]
     """Output folder of `echoform train vq-vae` or `echoform train kl-vae`."""
@@ -51,7 +51,7 @@ class Config:
 
 @dataclass(frozen=True)
 class FirstStageScoring:
-    """What `echoform score first-stage` found."""
+    """Results of `echoform score first-stage`."""
 
     folder: Path
     """Folder of scores.json and the figures."""
@@ -71,7 +71,7 @@ def main(config: Config) -> FirstStageScoring:
     data = _load_data(config, stage)
     device = choose_device(config.device)
 
-    # Judges know nothing of the first stage: they are trained on real images and then see its reconstructions.
+    # Judges are trained on real images only, and then tested on reconstructions of the first stage.
     judges = train_judges(data, config.judge_seeds, config.judge_train_images, device)
     stage.model.to(device)  # pyright: ignore[reportArgumentType]
     quality = measure_quality(stage.model, data.test, data.id2label, judges, quantize=stage.quantized)

@@ -20,7 +20,7 @@ class Config:
     """Score generated spectrograms against held-out real ones, by judges that are trained on real images."""
 
     data: str
-    """Folder of the real spectrograms that the generator was trained on, or the id of a data set on the Hub."""
+    """Folder of the real spectrograms that the generator was trained on, or the id of that data set on the Hub."""
     split_file: Path
     """Split of that training: split.json in its output folder."""
     generated_dir: tuple[Path, ...]

@@ -35,8 +35,8 @@ def look_up(codes: Tensor, codebook: Tensor) -> Tensor:
 class EMACodebook:
     """A codebook in training: every code is the moving average of the latents that chose it.
 
-    It starts from k-means on some latents. A code that is hardly used is put on a random latent of the batch. The codes
-    are the embedding of a stock `VQModel`, whose saved file is that of any other training.
+    The codes start at the centres of k-means clusters of some latents. A code that is hardly used is moved to a random
+    latent of the batch. The codes are the embedding of a stock `VQModel`, so they are saved with it.
 
     Sources: van den Oord et al. 2017, appendix A.1 (averages); Dhariwal et al., Jukebox, 2020 (restart).
 
@@ -102,7 +102,7 @@ class EMACodebook:
         self.sums.lerp_(sums / total, 1 - self.decay)
         alive = self.counts > self.dead_share / size
         self.weight[alive] = self.sums[alive] / self.counts[alive, None]
-        # 3. Codes that hardly any latent chooses start again where a latent of this batch is.
+        # 3. Codes that hardly any latent chooses are moved to latents of this batch.
         dead = (~alive).nonzero().flatten()
         if len(dead):
             all_latents = self.accelerator.gather(flat)

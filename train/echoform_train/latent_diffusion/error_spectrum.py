@@ -1,4 +1,4 @@
-"""Where in frequency the error of reconstructed spectrograms lies, along time and along Doppler."""
+"""Spectrum of the error of reconstructed spectrograms: its power by frequency, along time and along Doppler."""
 
 from __future__ import annotations
 

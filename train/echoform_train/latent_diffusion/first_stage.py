@@ -1,4 +1,4 @@
-"""A trained first stage (VQ-VAE or KL-VAE), loaded for later use: its checks, and images to latents and back."""
+"""A trained first stage (VQ-VAE or KL-VAE): loading, checks, and conversion of images to latents and back."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class FirstStage:
         """
         if isinstance(self.model, VQModel) and not self.quantized:
             raise ValueError(
-                f"a second stage needs a first stage with its codebook, that in {self.folder} was trained with "
-                "--no-quantize; `echoform train kl-vae` is one that needs no codebook"
+                f"a second stage needs a first stage with its codebook, the one in {self.folder} was trained with "
+                "--no-quantize; for a first stage without a codebook, use `echoform train kl-vae`"
             )
 
     def check_data(self, data_facts: SpectrogramFacts, *, same_users: bool = True) -> None:

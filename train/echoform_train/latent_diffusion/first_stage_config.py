@@ -59,7 +59,7 @@ def make_presets(config_class: Callable[..., T], **cpu_settings: Any) -> dict[st
 
     Args:
         config_class: The trainer's `Config`.
-        **cpu_settings: What only this trainer sets in the preset `cpu`.
+        **cpu_settings: Further settings of this trainer in the preset `cpu`.
     """
     gpu: dict[str, Any] = {"max_train_images": 600_000, "learning_rate": 3e-4, "lr_warmup_steps": 500}
     small_gpu = gpu | {"train_batch_size": 4, "gradient_accumulation_steps": 4}

@@ -1,4 +1,4 @@
-"""What the trainings of both first stages do alike: their start, losses, validation, and the model that they keep."""
+"""Steps that the trainings of both first stages share: start, losses, validation, and saving of the best model."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class FirstStageLearner(Learner):
         }
         if self.perceptual is not None:
             parts["lpips"] = config.lpips_weight * self.perceptual(reconstruction, images)
-        # Before the adversarial part, which may have either sign, so that a share of the rest means something.
+        # The share is taken of the parts that cannot be negative, so without the adversarial part.
         parts["spectral"] = self._limited(config.spectral_weight * spectral_loss(reconstruction, images), parts)
         if self.discriminator is not None:
             self.discriminator.requires_grad_(False)
@@ -150,7 +150,7 @@ class FirstStageLearner(Learner):
     def _limited(self, spectral: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         """The spectral part, scaled down to its largest share of the loss where it is above that.
 
-        The share is taken over all processes together, so that many train as one does.
+        The share is taken over all processes together, so that the result does not depend on their number.
         """
         others = torch.stack(list(parts.values())).sum()
         everywhere = summed(torch.stack([spectral, others]).detach(), self.run.accelerator)
@@ -213,8 +213,8 @@ def keep_if_best(
         run: The training run.
         data: The training data.
         scores: What the validation measured; the PSNR decides.
-        facts: Facts that only this kind of first stage has.
-        candidate: Whether the model may be saved at all.
+        facts: Facts that only this kind of first stage has, for facts.json.
+        candidate: False only logs the validation and writes the sheet; the model is not saved.
         quantize: Whether a VQModel replaces each latent by its nearest code.
     """
     if candidate:

@@ -1,4 +1,4 @@
-"""A folder of generated spectrograms: images, metadata.jsonl and settings, written so that a cut run can go on."""
+"""A folder of generated spectrograms: images, metadata.jsonl and settings; an interrupted run can continue in it."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ class GeneratedFolder:
         self.folder, self.images = folder, images
 
     def check_settings(self, settings: dict[str, Any]) -> None:
-        """Make sure that the folder holds no images of other settings, and write these to it; main process only.
+        """Refuse a folder that was started with other settings, and write the settings to it; main process only.
 
         Raises:
-            ValueError: If it holds some.
+            ValueError: If the folder was started with other settings.
         """
         settings = json.loads(json.dumps(settings))
         path = self.folder / SETTINGS
@@ -80,7 +80,7 @@ class GeneratedFolder:
         path.write_text(json.dumps(settings, indent=1))
 
     def missing(self) -> list[PlannedImage]:
-        """The planned images of which the file or the row is not there yet."""
+        """The planned images whose file or row is still missing."""
         rows = self._rows()
         return [i for i in self.images if i.file_name not in rows or not (self.folder / i.file_name).is_file()]
 

@@ -1,4 +1,4 @@
-"""Training data of the denoiser: standardised latents with their labels, and the facts that the pipeline keeps."""
+"""Training data of the denoiser: standardised latents with their labels, and facts for the pipeline's config."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PipelineFacts(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class LatentData:
-    """Spectrograms as the denoiser sees them, and the facts of them that are still needed."""
+    """Spectrograms encoded for the denoiser, and facts of the data."""
 
     train: Latents
     validation: Latents
@@ -71,8 +71,8 @@ def encode_data(stage: FirstStage, data: SpectrogramData, source: VQLDMDopplerPi
     Args:
         stage: First stage, whose model is on the device that encodes.
         data: The spectrograms.
-        source: Pipeline of other users that the denoiser is initialised from. Latents are then standardised by the mean
-            and standard deviation that it was trained with, instead of those of the training images.
+        source: Pipeline, of other users, from which the denoiser is initialised. Latents are then standardised by the
+            mean and standard deviation of that pipeline instead of those of the training images.
 
     Raises:
         ValueError: If the data are not of the kind that the first stage was trained on.
@@ -102,7 +102,7 @@ def pipeline_facts(data: SpectrogramData, latent_mean: Tensor, latent_std: Tenso
     Args:
         data: The training data.
         latent_mean: Mean of each latent channel over the training part, float32 [D].
-        latent_std: Standard deviation of the same, float32 [D].
+        latent_std: Standard deviation of each latent channel over the training part, float32 [D].
     """
     colormap = None
     if data.colormap is not None:
@@ -131,9 +131,9 @@ def drop_labels(latents: Latents, draw: Draw, share: float, unet: DopplerUNet2DM
 
     Args:
         latents: The latents of the draw.
-        draw: Decides by its random numbers.
-        share: Share of the samples whose user is replaced and, independently of it, that of each condition.
-        unet: Knows the null classes.
+        draw: Gives the random numbers.
+        share: Probability of replacing the user of a sample and, independently, each of its conditions.
+        unet: The denoiser, which defines the null classes.
     """
     users = torch.where(draw.rand() < share, unet.null_user, latents.users)
     conditions = {

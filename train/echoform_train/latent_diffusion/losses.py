@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def spectral_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of log-amplitude spectra; it preserves fine texture, which L1 and L2 average away.
+    """Mean absolute difference of log-amplitude spectra; it keeps fine texture, which L1 and L2 losses average away.
 
     The logarithm keeps the few large amplitudes at low frequencies from outweighing all others. Source: Jiang et al.,
     "Focal frequency loss", ICCV 2021, without its adaptive weights.
@@ -25,7 +25,7 @@ def spectral_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
 
 
 def share_limit(part: Tensor, others: Tensor, max_share: float) -> Tensor:
-    """Largest factor in (0, 1] with which a part of a loss is at most `max_share` of the whole.
+    """Largest factor in (0, 1] that scales a part of a loss to at most `max_share` of the whole.
 
     Args:
         part: Scalar, not negative.

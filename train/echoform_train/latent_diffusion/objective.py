@@ -92,7 +92,7 @@ class FlowMatching:
 def make_objective(
     name: Literal["v-prediction", "flow-matching"], beta_schedule: str, snr_gamma: float
 ) -> VPrediction | FlowMatching:
-    """Make the objective from the flags of `train ldm`; the last two are for v-prediction."""
+    """Make the objective from the flags of `train ldm`; flow matching ignores `beta_schedule` and `snr_gamma`."""
     return FlowMatching() if name == "flow-matching" else VPrediction(beta_schedule, snr_gamma)
 
 
@@ -103,7 +103,7 @@ def denoising_loss(
 
     Args:
         model: The denoiser.
-        objective: Adds the noise and knows what the network should predict.
+        objective: Adds the noise and gives the target of the network.
         latents: B standardised latents and their labels, on the CPU.
         noise: Standard normal, of the shape of the latents, on the CPU.
         level: Uniform in [0, 1), float32 [B], on the CPU; becomes the noise level.

@@ -1,4 +1,4 @@
-"""How much of held-out spectrograms a first stage preserves: errors, what judges recognise, codebook and latents."""
+"""Measurement of how much of held-out spectrograms a first stage preserves: errors, judges, codebook and latents."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ def measure_accuracy(tables: Sequence[tuple[Tensor, Tensor]]) -> AccuracyScores:
     """
     real = [table.trace().item() / table.sum().item() for table, _ in tables]
     if min(real) == 0:
-        raise ValueError("every judge must name some held-out real image right to score others, one names none of them")
+        raise ValueError("every judge must name at least one held-out real image right, one judge names none right")
     kept = [made.trace().item() / table.trace().item() for table, made in tables]
     return AccuracyScores(real=_over_judges(real, most=1.0), kept=_over_judges(kept, most=math.inf))
 
 
 def measure_codebook(vqvae: VQModel, latents: Tensor) -> CodebookScores:
-    """How latents, float32 [N, D, h, w] on the CPU, use the codebook."""
+    """Use of the codebook by latents, float32 [N, D, h, w] on the CPU."""
     codebook = vqvae.quantize.embedding.weight.detach().cpu()
     codes = nearest_codes(latents, codebook)
     use, perplexity = codebook_usage(torch.bincount(codes.flatten(), minlength=len(codebook)))
@@ -119,7 +119,7 @@ def measure_codebook(vqvae: VQModel, latents: Tensor) -> CodebookScores:
 
 @torch.no_grad()
 def measure_latents(model: FirstStageModel, pixels: Tensor, latents: Tensor) -> LatentScores:
-    """What the latents, float32 [N, D, h, w], of stored pixels, uint8 [N, C, H, W], look like."""
+    """Statistics of the latents, float32 [N, D, h, w], of stored pixels, uint8 [N, C, H, W]."""
     deviation = latents.std(dim=(0, 2, 3))
     scores = LatentScores(
         shape=list(latents.shape[1:]), mean=latents.mean(dim=(0, 2, 3)).tolist(), deviation=deviation.tolist()
@@ -133,7 +133,7 @@ def measure_latents(model: FirstStageModel, pixels: Tensor, latents: Tensor) -> 
 
 
 def thumbnail(images: Tensor, height: int, width: int) -> Tensor:
-    """Images [N, C, H, W] averaged down to [height, width] and enlarged again: the least a first stage must beat."""
+    """Images [N, C, H, W] averaged down to [height, width] and enlarged again: the baseline for a first stage."""
     small = F.interpolate(images, size=(height, width), mode="area")
     return F.interpolate(small, size=images.shape[-2:], mode="bicubic", align_corners=False).clamp(-1, 1)
 
@@ -175,7 +175,7 @@ def _over_judges(values: list[float], most: float) -> MeanScore:
     if len(values) == 1:
         return MeanScore(mean=values[0], low=None, high=None)
     mean, low, high = mean_interval(values)
-    # Student's t does not know that a share has ends.
+    # The interval by Student's t can reach beyond the possible values.
     return MeanScore(mean=mean, low=max(0.0, low), high=min(most, high))
 
 
@@ -186,7 +186,7 @@ def _by_user(
     ssim: Tensor,
     tables: Sequence[tuple[Tensor, Tensor]],
 ) -> dict[str, UserScores]:
-    """Scores of every user of whom there are images; accuracies are over all judges together."""
+    """Scores of every user with images; accuracies are over all judges together."""
     real, made = (accuracy_by_user(torch.stack(side).sum(0)) for side in zip(*tables, strict=True))
     return {
         label: UserScores(

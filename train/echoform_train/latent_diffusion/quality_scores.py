@@ -1,4 +1,4 @@
-"""The scores of a first stage as they stand in scores.json, and their table."""
+"""The scores of a first stage, as scores.json holds them, and their printed table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TypedDict
 
 LATENT_NOISE = 0.1
-"""Standard deviation of the noise in `noisy_latents_psnr_db`, as a share of that of each latent channel; a second stage
-also makes latents with errors."""
+"""Standard deviation of the noise in `noisy_latents_psnr_db`, as a share of the standard deviation of each latent
+channel. The noise stands for the errors of the latents that a second stage generates."""
 
 
 class MeanScore(TypedDict):
@@ -24,7 +24,7 @@ class AccuracyScores(TypedDict):
     real: MeanScore
     """Share of the real images whose user the judges name right, 0..1."""
     kept: MeanScore
-    """The same of reconstructions, divided by that of real images."""
+    """The same share for reconstructions, divided by that for real images."""
 
 
 class CodebookScores(TypedDict):
@@ -50,8 +50,8 @@ class LatentScores(_LatentStatistics, total=False):
     """What the latents look like; lists are by channel."""
 
     posterior_deviation: list[float]
-    """Of an AutoencoderKL: root mean square of the standard deviations that it encodes images to, divided by
-    `deviation`. Near 0 it is a plain autoencoder, at 1 and above the channel holds only noise."""
+    """Only of an AutoencoderKL: root mean square of the standard deviations of its latent distributions, divided by
+    `deviation`. Near 0 it is a plain autoencoder; at 1 and above the channel holds only noise."""
 
 
 class UserScores(TypedDict):
@@ -63,7 +63,7 @@ class UserScores(TypedDict):
     real_accuracy: float
     """Share of the real images that the judges name right, 0..1."""
     reconstruction_accuracy: float
-    """The same of their reconstructions."""
+    """Share of their reconstructions that the judges name right, 0..1."""
 
 
 class QualityScores(TypedDict):
@@ -72,14 +72,14 @@ class QualityScores(TypedDict):
     psnr_db: MeanScore
     ssim: MeanScore
     lpips: MeanScore | None
-    """None without the weights that LPIPS needs."""
+    """None where the weights that LPIPS needs are missing."""
     thumbnail_psnr_db: float
     """PSNR of images that are shrunk to the height and width of the latents and enlarged again."""
     noisy_latents_psnr_db: float
     """PSNR of images that are decoded from latents with noise of LATENT_NOISE."""
     accuracy: AccuracyScores
     codebook: CodebookScores | None
-    """None of a model without quantisation."""
+    """None for a model without quantisation."""
     latents: LatentScores
     users: dict[str, UserScores]
     """By name of the user."""

@@ -1,4 +1,4 @@
-"""Initialise a denoiser from the one of an exported pipeline of other users."""
+"""Initialisation of a denoiser with the weights of another pipeline's denoiser, which was trained on other users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_initial_pipeline(folder: Path, first_stage: nn.Module) -> VQLDMDopplerP
 
     Raises:
         FileNotFoundError: If the folder holds no pipeline.
-        ValueError: If its first stage is not `first_stage`: its denoiser was trained on other latents.
+        ValueError: If its first stage is not `first_stage`, so that its denoiser was trained on other latents.
     """
     source: VQLDMDopplerPipeline = load_pipeline(folder, VQLDMDopplerPipeline)
     theirs, ours = source.vqvae.state_dict(), first_stage.state_dict()
@@ -34,7 +34,7 @@ def load_initial_pipeline(folder: Path, first_stage: nn.Module) -> VQLDMDopplerP
 def initialise_from(
     source: VQLDMDopplerPipeline, unet: DopplerUNet2DModel, condition_labels: dict[str, dict[str, str]]
 ) -> None:
-    """Copy the weights of a pipeline's denoiser to a new one, whose users are others.
+    """Copy the weights of a pipeline's denoiser to a new denoiser for other users.
 
     Every new user starts as the mean of the source's users. A label of a condition starts as the source's label of the
     same name, or as the mean of all labels of that condition if there is none. Null classes are copied.
@@ -58,9 +58,9 @@ def initialise_from(
             weight.copy_(theirs[name])
     # 2. Users.
     if unet.user_embedding.embedding_dim != source.unet.user_embedding.embedding_dim:
-        raise ValueError("--initial-pipeline must hold a denoiser with the same --conditioning, it has another one")
+        raise ValueError("--initial-pipeline must hold a denoiser with the same --conditioning, got one with another")
     _copy_rows(source.unet.user_embedding, unet.user_embedding, [None] * unet.config["num_users"])
-    # 3. Conditions; networks keep their tables in the order of the sorted names.
+    # 3. Conditions; a network holds their embeddings in the order of the sorted names.
     known_labels = source.config["condition_labels"] or {}
     tables = dict(zip(sorted(known_labels), source.unet.condition_embeddings, strict=True))
     for name, table in zip(sorted(condition_labels), unet.condition_embeddings, strict=True):
@@ -71,7 +71,7 @@ def initialise_from(
 
 
 def _copy_rows(source: nn.Module, target: nn.Module, rows: list[int | None]) -> None:
-    """Copy these rows of an embedding, its mean for None, and its null class, which is the last row of both."""
+    """Copy the given rows of an embedding (the mean of all rows for None), and the null class, the last row of both."""
     table = cast(nn.Embedding, source).weight
     mean = table[:-1].mean(0)
     copied = [mean if row is None else table[row] for row in rows]

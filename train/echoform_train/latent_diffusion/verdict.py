@@ -1,13 +1,13 @@
-"""Whether a first stage is good enough to train a second stage on."""
+"""The verdict on whether a first stage is good enough to train a second stage on."""
 
 from __future__ import annotations
 
 from echoform_train.latent_diffusion.quality_scores import Check, CodebookScores, QualityScores, Verdict
 
 MIN_ACCURACY_KEPT = 0.95
-"""Share of their accuracy that judges must keep; no second stage can restore what the first stage loses."""
+"""Share of their accuracy that judges must keep on reconstructions; no second stage can restore lost details."""
 MIN_PERPLEXITY_SHARE = 0.1
-"""Least perplexity of a codebook, as a share of its size; below, most of its codes are unused."""
+"""Smallest perplexity of a codebook, as a share of its size; below it, most codes are unused."""
 
 
 def verdict(scores: QualityScores, num_users: int) -> Verdict:

@@ -1,4 +1,4 @@
-"""`echoform train conv-ae`: train an autoencoder of VGG's layers and their mirror image on any images."""
+"""`echoform train conv-ae`: train an autoencoder, an encoder of VGG's layers and a mirrored decoder, on any images."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def _check(config: Config) -> None:
     if not config.width_factor > 0:
         raise ValueError(f"--width-factor must be greater than 0, got {config.width_factor}")
     if not 1 <= config.levels <= 5:
-        raise ValueError(f"--levels must be in 1..5, as VGG has, got {config.levels}")
+        raise ValueError(f"--levels must be in 1..5, the levels of VGG, got {config.levels}")
     if config.run.gradient_checkpointing and config.batch_norm:
         raise ValueError(
             "--gradient-checkpointing needs --no-batch-norm, because recomputed activations would be counted twice in "

@@ -1,9 +1,9 @@
-"""`echoform distill`: train a denoiser that needs a few steps for what its teacher does in many.
+"""`echoform distill`: train a student denoiser that reaches in a few sampling steps what its teacher reaches in many.
 
 The student starts as a copy of the teacher. Both get the same noise, and gradients flow through all sampling steps of
-the student, so that it learns to end where the teacher's many steps end (after Luhman and Luhman, 2021, whose student
-has one step). Training images are not needed: noise, users and conditions are the only inputs, so that any exported
-pipeline can be distilled.
+the student, so that its few steps learn to end at the latents of the teacher's many steps. The method follows Luhman
+and Luhman (2021), whose student has one step. Any exported pipeline can be distilled, because training images are not
+needed: the only inputs are noise, users and conditions.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from echoform_train.publishing.fingerprint import sha256_of
 from echoform_train.publishing.push import check_before_training
 
 HELD_OUT = 64
-"""Images of a validation, generated from noise that no training step sees."""
+"""Number of images in a validation; their noise is never used in training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Make a pipeline that needs few sampling steps from one that needs many, by learning from the latter's images."""
+    """Make a pipeline that needs few sampling steps from one that needs many, by learning from its images."""
 
     preset: Literal["cpu", "gpu"] = "cpu"
     """Settings to start from; every other flag overrides them."""
@@ -98,27 +98,28 @@ def main(config: Config) -> TrainingResult:
 
     Raises:
         FileNotFoundError: If there is no exported pipeline, or it has no facts.json.
+        ValueError: If it is a pipeline of another class.
     """
-    folder = find_pipeline(config.pipeline)
+    folder = find_pipeline(config.pipeline, VQLDMDopplerPipeline)
     teacher_facts = read_facts(folder, config.pipeline)
     settings = {"steps": config.steps, "teacher_steps": config.teacher_steps, "guidance_scale": config.guidance_scale}
     run = _start_run(config, settings, folder)
 
     pipeline = VQLDMDopplerPipeline.from_pretrained(folder)
     unet: DopplerUNet2DModel = copy.deepcopy(pipeline.unet)
-    unet.eval()  # the teacher's answer is exact: dropout would only add noise to it
+    unet.eval()  # without dropout, because the target is exact
     teacher = FewSteps(pipeline.to(run.device), config.teacher_steps, config.guidance_scale)
     student = FewSteps(with_unet(pipeline, unet, config.steps), config.steps)
     learner = Learner(run, DENOISER, unet, forward=student, ema_decay=config.ema_decay)
     learner.resume()
     run.accelerator.init_trackers("distill", config={"preset": config.preset, "seed": config.run.seed})
 
-    # How far the teacher itself is off in so few steps: what distillation has to improve.
+    # The error of the teacher itself with so few steps is the baseline that distillation has to improve.
     held_out = HeldOut(teacher, config.run.seed, run.device)
     undistilled = held_out.distance(FewSteps(pipeline, config.steps, config.guidance_scale))
     run.accelerator.print(
-        f"{config.teacher_steps} steps to {config.steps}: without training, {config.steps} steps end {undistilled:.4f} "
-        f"(mean squared distance) from where {config.teacher_steps} steps end"
+        f"{config.teacher_steps} steps to {config.steps}: before training, the latents of {config.steps} steps have "
+        f"a mean squared distance of {undistilled:.4f} to those of {config.teacher_steps} steps"
     )
     facts = {**teacher_facts, "distilled": settings}
     while not run.done:
@@ -142,7 +143,7 @@ def main(config: Config) -> TrainingResult:
 
 
 def _start_run(config: Config, settings: dict[str, Any], teacher: Path) -> Run:
-    """Begin the run. A resumed one must have the same teacher, by its weights and not by the name of its folder."""
+    """Begin the run; a resumed run must have a teacher with the same weights, but its folder may have another name."""
     weights = [sha256_of(path) for path in sorted((teacher / DENOISER).glob("*.safetensors"))]
     run = Run(config.run, 1, {**settings, "ema_decay": config.ema_decay, "teacher": weights})
     check_before_training(run)
@@ -150,13 +151,13 @@ def _start_run(config: Config, settings: dict[str, Any], teacher: Path) -> Run:
 
 
 def read_facts(folder: Path, source: str) -> dict[str, Any]:
-    """Read the facts of the teacher's training that hold for the student too, and all of them under "teacher".
+    """Facts of the student from those of its teacher: the shared ones, and all facts of the teacher under "teacher".
 
     Raises:
         FileNotFoundError: If there are no facts.
     """
     if not (folder / FACTS).is_file():
-        raise FileNotFoundError(f"{source} holds no {FACTS}, which tells what its images are of")
+        raise FileNotFoundError(f"{source} holds no {FACTS}, which describes its training data")
     facts = json.loads((folder / FACTS).read_text())
     shared = ("kind", "preset", "objective", "data", "first_stage")
     return {**{name: facts[name] for name in shared}, "teacher": facts}
@@ -220,7 +221,7 @@ def draw_inputs(unet: DopplerUNet2DModel, draw: Draw, device: torch.device) -> S
 
 
 class HeldOut:
-    """The teacher's latents from noise that training does not see, as the target of the student.
+    """Held-out noise and the teacher's latents from it, which are the target of the student in validations.
 
     Args:
         teacher: The teacher with its many steps.

@@ -80,7 +80,7 @@ def build_model(config: Config, channels: int) -> AutoencoderKL:
 
 
 def main(config: Config) -> TrainingResult:
-    """Train, and keep in OUTPUT_DIR the best model (vqvae) and what was measured (facts.json)."""
+    """Train, and save the best model to OUTPUT_DIR/vqvae and its facts to OUTPUT_DIR/facts.json."""
     data = load_training_data(config)
     return train(config, data)
 

@@ -75,8 +75,8 @@ class Config:
     ema_decay: float = 0.999
     """Decay of the moving average of the weights at each optimizer step; the average is validated and exported."""
     user_rate_factor: float = 1.0
-    """Multiple of the learning rate for the embeddings of the users; about 50 with --initial-pipeline, where everything
-    else needs little training."""
+    """Factor of the learning rate for the embeddings of the users. Use about 50 with --initial-pipeline, because all
+    other weights then need little training."""
     guidance_scale: float = 1.5
     """Guidance scale of the sample sheets."""
     sample_every: int = 50_000
@@ -123,7 +123,7 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
 
     Raises:
         ValueError: If the data are not of the kind that the first stage was trained on, the first stage has no
-            codebook, or the pipeline to start from is of another kind.
+            codebook, or the pipeline to start from does not fit.
     """
     stage.check_usable_in_pipeline()
     num_images = len(data.train)
@@ -210,7 +210,7 @@ def validate(
 ) -> float:
     """Denoising loss on held-out latents, with the same noise at each call; shared among processes.
 
-    Every image is noised at `levels` noise levels; those of all images together are spread evenly over all levels.
+    Every image is noised at `levels` noise levels. The levels of all images together are spread evenly over 0..1.
     """
     total = torch.zeros(2, device=run.device)  # summed error, samples
     unet.eval()
@@ -220,7 +220,7 @@ def validate(
         draw = Draw(samples % count, [torch.Generator().manual_seed(int(sample)) for sample in samples])
         # Multiples of the golden ratio cover [0, 1) evenly, whatever their number.
         level = (samples * 0.6180339887498949).frac().float()
-        # No label is dropped, but this draws the random numbers that come before those of the noise.
+        # The share 0 drops no label; the call keeps the order of random numbers as in training.
         batch = drop_labels(latents.select(draw.indices), draw, 0.0, unet)
         loss = denoising_loss(unet, objective, batch, draw.randn(*latents.values.shape[1:]), level)
         total += torch.stack([loss * len(samples), torch.tensor(float(len(samples)), device=run.device)])

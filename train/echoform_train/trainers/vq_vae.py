@@ -38,7 +38,7 @@ class Config(FirstStageConfig):
     """Codes in the codebook."""
 
     quantize: bool = True
-    """--no-quantize trains the same network without its codebook, to see what quantisation costs."""
+    """--no-quantize trains the same network without its codebook, to measure the loss of quality by quantisation."""
     quantize_after: int = 10_000
     """Images seen before the codebook starts from k-means; until then the network trains without it."""
     codebook_decay: float = 0.99
@@ -128,7 +128,7 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
                 run.collect(restarted_codes=torch.tensor(restarted, device=run.device))
         if run.due(config.run.validation_every):
             scores = validate(vqvae, data.validation, run, quantize)
-            # Without its codebook the model is not yet what will be used, however good its reconstructions are.
+            # A model that does not use its codebook yet is never saved, even if its reconstructions are better.
             candidate = quantize == config.quantize
             keep_if_best(vqvae, run, data, scores, facts, candidate=candidate, quantize=quantize)
         learner.save_if_due()
@@ -142,7 +142,7 @@ def _check(config: Config) -> None:
             f"got {config.quantize_after}"
         )
     if config.run.gradient_checkpointing:
-        raise ValueError("--gradient-checkpointing is nothing that a VQModel of diffusers can do; `train kl-vae` can")
+        raise ValueError("--gradient-checkpointing is not supported by diffusers' VQModel; `train kl-vae` supports it")
 
 
 @torch.no_grad()
