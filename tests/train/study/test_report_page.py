@@ -186,22 +186,22 @@ def page(tmp_path_factory) -> Page:
     "words",
     [
         "Generated spectrograms help They add 2.3 points (+1.5 to +3.1).",
-        "Intervals are of 95 %, over 5 seeds of the classifiers.",
+        "All intervals are 95 % intervals, over 5 seeds of the classifiers.",
         "nobody has more than 38",
         "10+2.3 (+1.5 to +3.1) 25.1 %87.1 %73.3 %89.4 %",
         "30 to 38+0.1 (-0.7 to +0.9) 80.0 %92.0 %90.0 %92.1 %",
-        "Chance is 12.5 %",
+        "Guessing at random would be right for 12.5 %",
         "normal, backpack40.0 % ± 1.250.0 % ± 1.2––",
-        "0.4 % of the kept images are, and 0.6 % of held-out real ones",
-        "98.2 % of drawn images are possible for a walker, 90.0 % of those that were kept, and 99.1 % of held-out real",
+        "0.4 % of the kept images and 0.6 % of held-out real ones do",
+        "possible for a walker in 98.2 % of drawn images, 90.0 % of kept images, and 99.1 % of held-out real",
         "Wasserstein distance 0.061 m/s, of real to real 0.02",
         "not recognised (380), near-duplicate (20)",
         "all 290 training images",
-        "53 min 30 s for all stages one after another, 1 h 45 min of processor time; up to 2 were made at a time.",
+        "53 min 30 s, summed over all stages, and 1 h 45 min of processor time; up to 2 stages ran at the same time.",
         "generator-104 min 10 s8 min 10 s1.2 M parameters",
         "echoform augment walkers study",
         "The data set in dataset holds 290 real and 800 generated images",
-        "ID_1: 0.31 of the second",
+        "ID_1: ratio 0.31",
     ],
 )
 def test_the_page_says_what_the_report_says(page: Page, words: str):
@@ -250,7 +250,7 @@ def test_a_study_without_confusion_physics_or_copies_has_a_page_too(tmp_path):
     report["sizes"][0] |= {"generated": None, "both": None, "difference": None, "best_classical": None, "reasons": {}}
     write_page(report, replace(made_up_pictures(), suspicious=[]), tmp_path / "report.html")
     text = Page(tmp_path / "report.html").text
-    for absent in ("Who is taken for whom", "Physics", "suspicious", "Across conditions", "None"):
+    for absent in ("Confusion between users", "Physics", "most similar to training", "Across conditions", "None"):
         assert absent not in text
 
 
