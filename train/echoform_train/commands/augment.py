@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from echoform.hub import CARD, check_access, travelling_files
+from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.config import PublishConfig, data_facts
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
@@ -162,7 +163,7 @@ def plan(config: Config) -> Study:
         FileNotFoundError: If there are no such data, or no such pipeline.
         ValueError: If the data cannot be studied, or the pipeline does not belong to them.
     """
-    pipeline = None if config.pipeline is None else find_pipeline(config.pipeline)
+    pipeline = None if config.pipeline is None else find_pipeline(config.pipeline, VQLDMDopplerPipeline)
     data = _load_data(config)
     if pipeline is not None:
         check_split_is_known(data, config.split_file)

@@ -44,20 +44,23 @@ def find_model(folder: Path) -> Path:
     )
 
 
-def find_pipeline(source: str | Path) -> Path:
-    """Folder of an exported pipeline; one on the Hub is downloaded to the cache.
+def find_pipeline(source: str | Path, pipeline_class: type[Any]) -> Path:
+    """Folder of an exported pipeline of one class; one on the Hub is downloaded to the cache.
 
     Args:
         source: Folder, `user/name` or `user/name@revision`.
+        pipeline_class: Class of the installed echoform.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no pipeline in it.
+        ValueError: If it holds a pipeline of another class.
     """
     location = resolve_source(source)
     folder = (
         location if isinstance(location, Path) else Path(snapshot_download(location.repo, revision=location.revision))
     )
     _check_index(folder, source)
+    _check_class(DiffusionPipeline.load_config(folder), source, pipeline_class)
     return folder
 
 
@@ -83,10 +86,7 @@ def load_pipeline(
     else:
         name, revision = location
     # A pipeline of another class would load without an error and fail later, or give other images.
-    index: Any = DiffusionPipeline.load_config(name, revision=revision)
-    found = _name_of_class(index["_class_name"])
-    if found != pipeline_class.__name__:
-        raise ValueError(f"the pipeline must be a {pipeline_class.__name__}, {source} holds a {found}")
+    _check_class(DiffusionPipeline.load_config(name, revision=revision), source, pipeline_class)
     if trust_remote_code:
         return DiffusionPipeline.from_pretrained(name, revision=revision, trust_remote_code=True, **loading)
     return pipeline_class.from_pretrained(name, revision=revision, **loading)
@@ -95,6 +95,12 @@ def load_pipeline(
 def _check_index(folder: Path, source: str | Path) -> None:
     if not (folder / MODEL_INDEX).is_file():
         raise FileNotFoundError(f"{source} holds no {MODEL_INDEX}; is it an exported pipeline?")
+
+
+def _check_class(index: Any, source: str | Path, pipeline_class: type[Any]) -> None:
+    found = _name_of_class(index["_class_name"])
+    if found != pipeline_class.__name__:
+        raise ValueError(f"the pipeline must be a {pipeline_class.__name__}, {source} holds a {found}")
 
 
 def _name_of_class(entry: Any) -> str:
