@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -59,3 +60,31 @@ def test_a_users_error_is_one_sentence_and_status_1(tmp_path, capsys):
     err = capsys.readouterr().err.strip()
     assert err.endswith("holds no model_index.json; is it an exported pipeline?")
     assert "Traceback" not in err
+
+
+def test_a_damaged_image_is_named_in_one_sentence(tmp_path, capsys):
+    from PIL import Image
+
+    (tmp_path / "real").mkdir()
+    for index in range(4):
+        (tmp_path / f"real/ID_{index % 2}").mkdir(exist_ok=True)
+        Image.new("L", (16, 16)).save(tmp_path / f"real/ID_{index % 2}/{index}.png")
+    (tmp_path / "generated/ID_0").mkdir(parents=True)
+    (tmp_path / "generated/ID_0/0.png").write_text("no image")
+    split = {"train": ["ID_0/0.png", "ID_1/1.png"], "validation": [], "test": ["ID_0/2.png", "ID_1/3.png"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    with pytest.raises(SystemExit) as end:
+        folders = ["--data", str(tmp_path / "real"), "--generated-dir", str(tmp_path / "generated")]
+        cli.main(["score", "generated", *folders, "--split-file", str(tmp_path / "split.json")])
+    assert end.value.code == 1
+    err = capsys.readouterr().err.strip()
+    assert err.splitlines()[-1].startswith("echoform score generated: ")
+    assert "0.png" in err
+    assert "Traceback" not in err
+
+
+def test_settings_that_contradict_each_other_are_refused_in_one_sentence(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["augment", str(tmp_path), str(tmp_path / "out"), "--seeds", "0"])
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith("echoform augment: --seeds must be at least 2")

@@ -79,12 +79,12 @@ def main(argv: list[str] | None = None) -> None:
         print(_usage(), file=sys.stderr if is_error else sys.stdout)
         sys.exit(2 if is_error else 0)
     module = _load(VERBS[verb][0])
-    config = parse(module, _flags(verb, args), prog=f"echoform {verb}")
     from echoform.hub import PushError  # takes 0.3 s, and `echoform --help` does not need it
 
     try:
-        module.main(config)
-    except (ValueError, FileNotFoundError, FloatingPointError, MissingPackageError, PushError) as error:
+        module.main(parse(module, _flags(verb, args), prog=f"echoform {verb}"))
+    # An OSError is a file that is missing, damaged or not readable, a full disk, or no way to the Hub.
+    except (ValueError, OSError, FloatingPointError, MissingPackageError, PushError) as error:
         print(f"echoform {verb}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
