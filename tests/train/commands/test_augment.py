@@ -17,7 +17,7 @@ from echoform_train.commands import augment
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.study.atomic_files import write_json
 from echoform_train.study.config import GeneratorConfig, StudyConfig
-from echoform_train.study.plan import PER_USER
+from echoform_train.study.make_plan import PER_USER
 from echoform_train.study.stages import accuracies
 
 # A generator that was trained for a moment makes no walks.

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from echoform.hub import CARD, check_access, travelling_files
+from echoform.hub import CARD, check_access, files_to_upload
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.config import PublishConfig, data_facts
 from echoform_train.data.publish import publish_dataset
@@ -23,7 +23,8 @@ from echoform_train.publishing.exported import find_pipeline
 from echoform_train.study.accuracy.verdict import Verdict
 from echoform_train.study.atomic_files import write_json
 from echoform_train.study.config import GeneratorConfig, StudyConfig
-from echoform_train.study.plan import Study, plan_study
+from echoform_train.study.make_plan import plan_study
+from echoform_train.study.plan import Study
 from echoform_train.study.plan_checks import check_pipeline, check_split_is_known
 from echoform_train.study.report_card import card_facts
 from echoform_train.study.report_data import assemble_report
@@ -137,10 +138,12 @@ def main(config: Config) -> AugmentResult:
     """
     if config.push_to_hub is not None:
         check_access(config.push_to_hub, private=config.private, repo_type="dataset")
+    # Everything that can be refused is refused here, before hours of training.
     study = plan(config)
     out = config.output_dir
     results = run_study(study, out / STAGES, out / DATASET)
 
+    # The page and the card are made of what report.json holds.
     report = assemble_report(study, results)
     write_json(out / REPORT_DATA, report)
     kept = results.images[study.largest.name].sample
@@ -168,6 +171,7 @@ def plan(config: Config) -> Study:
     if pipeline is not None:
         check_split_is_known(data, config.split_file)
         check_pipeline(pipeline, data, config.generator)
+    # A small network keeps one core busy, so each core gets a process; a GPU is used by one process at a time.
     device = choose_device(config.device)
     study = plan_study(
         data,
@@ -213,7 +217,7 @@ def _export_pipeline(
     """Copy the generator of the largest size to where `echoform push` finds it, with a card that shows the result."""
     if folder.is_dir() and not (folder / MODEL_INDEX).is_file():
         raise ValueError(f"the pipeline goes to {folder}, which holds something else")
-    for path in travelling_files(source):
+    for path in files_to_upload(source):
         # A person may have written into an earlier card, so it is kept and updated below.
         if path.name != CARD or not (folder / CARD).is_file():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -73,6 +73,7 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
             steps than `sampling` has.
     """
     index = json.loads((folder / MODEL_INDEX).read_text())
+    # Users are class ids to the model, so their order counts too.
     users = [label for _, label in sorted(index["id2label"].items(), key=lambda item: int(item[0]))]
     if users != list(data.id2label.values()):
         raise ValueError(
@@ -91,6 +92,7 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
                 f"the pipeline was distilled to --num-inference-steps {steps} and --guidance-scale "
                 f"{guidance_scale:g}, got {given[0]} and {given[1]:g}"
             )
+    # Equal numbers of images in each part are taken for an equal split.
     theirs, ours = facts["data"], data_facts(data)
     for name in ("resolution", "channels", "colormap", "conditions", "images"):
         if theirs.get(name) != ours[name]:

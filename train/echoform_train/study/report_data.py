@@ -23,8 +23,10 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
     """Everything that report.json holds, JSON-able."""
     data, gait = study.data, results.gait
     decided = verdict(results.rows)
+    # Copies are searched for among the images that may go into the data set.
     pixels, users = results.images[study.largest.name].sample
     nearest = nearest_training(pixels, data.train.pixels) if len(users) else None
+    # Gait that cannot be read is a note, not an error: everything else of the study holds.
     notes = list(study.notes)
     if isinstance(gait, UnreadableGait):
         notes.append(f"Physics was not judged: {gait.reason}.")
@@ -58,6 +60,7 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
 def _size_report(study: Study, results: StudyResults, per_user: int | None) -> SizeReport:
     subsets = study.of_size(per_user)
     selected = [results.images[subset.name] for subset in subsets if subset.name in results.images]
+    # A size with several draws has a generator for each.
     reasons: Counter[str] = Counter()
     for images in selected:
         reasons.update(count_reasons(images))

@@ -42,6 +42,7 @@ def draw_pictures(data: SpectrogramData, kept: Sample, suspicious: Sequence[Susp
     def paint(image: Tensor) -> Image.Image:
         return to_pil_images(image[None], data.colormap)[0]
 
+    # The first kept images are shown, not the best, so that the gallery is typical.
     gallery = [
         GalleryRow(
             user=label,
@@ -50,6 +51,7 @@ def draw_pictures(data: SpectrogramData, kept: Sample, suspicious: Sequence[Susp
         )
         for user, label in data.id2label.items()
     ]
+    # A reader sees at a glance whether the generated image is one of the other two.
     trios = [
         [
             paint(pixels[suspect["place"]]),

@@ -113,6 +113,7 @@ class StageCache:
         """
         own_folder = self.root / stage.name
         folder = output or own_folder
+        # Each input has a hash of its own, so that the one that changed can be named.
         inputs = {**stage.inputs(), "version": echoform.__version__}
         hashes = {name: _hash_of(value) for name, value in inputs.items()}
         key = _hash_of([stage.name, hashes])
@@ -120,6 +121,7 @@ class StageCache:
         if state is None and folder.is_dir() and any(folder.iterdir()):
             raise ValueError(f"a stage must begin with an empty folder, {folder} holds what no earlier study made")
 
+        # A stage with the same key is read; an interrupted one is continued; any other is made from nothing.
         label = stage.name if self.total is None else f"[{len(self.done) + 1}/{self.total}] {stage.name}"
         skipped = state is not None and _is_valid(state, key, folder)
         if state is None or not skipped:

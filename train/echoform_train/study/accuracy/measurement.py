@@ -88,9 +88,11 @@ def measure(
     """
     if not len(data.validation) or not len(data.test):
         raise ValueError(f"the study needs validation and test images, got {len(data.validation)} and {len(data.test)}")
+    # A size may have several draws of real images, which are numbered from 0.
     draws = {size: sum(1 for other, _ in subsets if other == size) for size in settings.sizes}
     if empty := [name_of_size(size) for size in settings.sizes if draws[size] == 0]:
         raise ValueError(f"every size needs a draw of images, there is none for {', '.join(empty)}")
+    # One family at a time, since each chooses a best augmentation of its own.
     measurement = _Measurement(data, subsets, generated, settings, condition, list(done), save)
     with tqdm(
         total=_count_classifiers(settings, draws, generated), desc=condition or "classifiers", unit="classifier"
@@ -223,6 +225,7 @@ class _Measurement:
             train_images=self.settings.train_images,
             device=self.settings.device,
         )
+        # Validation images choose the best augmentation, test images only report.
         validation, test = self.data.validation, self.data.test
         named_right = hits(classifier, test.pixels, test.users)
         return {

@@ -58,6 +58,7 @@ def size_accuracies(rows: Sequence[Row], per_user: int | None) -> SizeAccuracies
     """
     ours = [row for row in rows if row["n"] == per_user and row["condition"] is None]
     families = list(dict.fromkeys(row["family"] for row in ours))
+    # BEST is no arm of its own but can always be computed, because all classical arms are measured.
     measured = {row["arm"] for row in ours} | {BEST}
 
     def points(arm: str) -> Points | None:

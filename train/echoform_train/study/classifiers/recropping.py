@@ -78,6 +78,7 @@ def _find_strips(images: Spectrograms, pixels: Tensor, window_s: float | None) -
     recordings = _timed_recordings(images)
     if not recordings:
         return single, "the recordings or the starts of the windows are unknown"
+    # Images without a known start are strips of their own.
     timed = {index for windows in recordings for _, index in windows}
     strips = [strip for strip in single if strip[0][0] not in timed]
     width = pixels.shape[-1]

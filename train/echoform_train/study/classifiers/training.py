@@ -69,6 +69,7 @@ def train_classifier(
     Raises:
         ValueError: If an argument is out of its range.
     """
+    # Errors are raised before anything is trained.
     recipe = recipe or Recipe()
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family}")
@@ -77,16 +78,13 @@ def train_classifier(
     check_labelled_images(*real, num_users, "real")
     if recipe.strips is not None and len(recipe.strips) != len(real[0]):
         raise ValueError(f"strips must be of the {len(real[0])} real images, they are of {len(recipe.strips)}")
-
-    # Real and generated images come from pools of their own, so that either order depends on the seed alone.
-    generated_count = 0 if generated is None else round(generated_share * batch_size)
-    pools = [(_ImagePool(real, seed, recipe.strips), batch_size - generated_count)]
     if generated is not None:
         _check_generated(generated, generated_share, real, num_users)
-        pools.append((_ImagePool(generated, mix_seed(seed, _GENERATED)), generated_count))
 
+    # The GRU has weights for each row, so it is built for the size that it will see.
     kind = FAMILIES[family]
     channels, height = real[0].shape[1], shrink(to_model(real[0][:1])).shape[2]
+    pools = _pools(real, recipe, generated, round(generated_share * batch_size), batch_size, seed)
     return fit_classifier(
         lambda: kind.build(channels, height, num_users),
         _batches(pools, recipe.augmentation, torch.Generator().manual_seed(mix_seed(seed, _AUGMENTATION))),
@@ -103,6 +101,21 @@ def train_classifier(
 def hits(classifier: nn.Module, pixels: Tensor, users: Tensor) -> Tensor:
     """Whether the classifier names the right user, bool [N], for pixels uint8 [N, C, H, W] and users int64 [N]."""
     return logits_of(classifier, pixels).argmax(1) == users
+
+
+def _pools(
+    real: Sample, recipe: Recipe, generated: Sample | None, generated_count: int, batch_size: int, seed: int
+) -> list[tuple[_ImagePool, int]]:
+    """Pools of real and generated images, and the number of images of each in a batch.
+
+    Each has random numbers of its own, so that the order of the real images does not depend on the generated ones.
+    """
+    if generated is None:
+        return [(_ImagePool(real, seed, recipe.strips), batch_size)]
+    return [
+        (_ImagePool(real, seed, recipe.strips), batch_size - generated_count),
+        (_ImagePool(generated, mix_seed(seed, _GENERATED)), generated_count),
+    ]
 
 
 class _ImagePool:

@@ -58,6 +58,7 @@ def wasserstein(
         in_first = np.isin(recording_of_image, rng.permutation(len(names))[: len(names) // 2])
         for name in sorted(set(real) & set(generated) - {"heading"}):
             reference, other = _readable(real[name][in_first]), _readable(real[name][~in_first])
+            # A distance depends on the number of values, so both sides have equally many.
             made = rng.permutation(_readable(generated[name]))[: len(other)]
             if min(len(reference), len(other), len(made)) >= 2:
                 found = FeatureDistance(wasserstein_distance(reference, made), wasserstein_distance(reference, other))

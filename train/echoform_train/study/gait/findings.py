@@ -83,6 +83,7 @@ def gait_findings(
         check = WalkCheck.learn(data.train, data.axes)
     except ValueError as error:
         return UnreadableGait(str(error))
+    # Test images give the share that real images reach; training and validation images go into the data set.
     features = {split: check.features(getattr(data, split).pixels) for split in SPLITS}
     features["drawn"] = check.features(drawn)
     conditions_of = {split: getattr(data, split).conditions for split in SPLITS}

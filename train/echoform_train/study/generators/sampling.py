@@ -67,6 +67,7 @@ def draw_sample(
         for index, user in enumerate(users)
     ]
     pixels = []
+    # Batches bound the memory; they do not change the images.
     with tqdm(total=len(rows), desc="sampling", unit="image") as bar:
         for start in range(0, len(rows), BATCH_SIZE):
             batch = rows[start : start + BATCH_SIZE]

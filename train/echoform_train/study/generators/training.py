@@ -104,6 +104,7 @@ def train_generator(
     """
     copies_seed = mix_seed(seed, _COPIES_SEED)
     material = with_training_copies(data, images, settings.copies, window_s, validation=images, seed=copies_seed)
+    # A first stage of many simulated people is better than one of few images, so it is kept as it is.
     if pretrained is None:
         stage, initial_pipeline = _train_vq_vae(material, folder, settings.vq_train_images, seed), None
     else:

@@ -85,6 +85,7 @@ def write_dataset(
         ValueError: If columns and images differ in number, columns differ between images, or a column has the name of
             one that is written anyway. (`datasets` infers the type of a column for each split, and all must agree.)
     """
+    # Checked before anything is written, because `datasets` would fail only on reading.
     columns = {split: _with_conditions(data, split, real_columns[split]) for split in SPLITS}
     counts = {split: len(getattr(data, split)) for split in SPLITS}
     _check_columns({"generated": generated_columns, **columns}, {"generated": len(generated[1]), **counts})
@@ -105,6 +106,7 @@ def write_dataset(
             (partial / split / METADATA).write_text("".join(lines), encoding="utf-8")
     if data.axes is not None:
         (partial / AXES).write_text(json.dumps(data.axes, indent=1) + "\n", encoding="utf-8")
+    # An empty folder may have been made by the caller.
     if folder.is_dir():
         folder.rmdir()
     partial.rename(folder)

@@ -77,6 +77,7 @@ def filter_images(
         raise ValueError("the scorer must be in eval mode, so that the same images are kept every time")
     pixels, users = generated
     agreement = score_agreement(scorer, pixels, users, batch_size)
+    # One user at a time: a share of each is kept, and copies are searched for among images of the same user.
     reasons = [LESS_AGREED] * len(users)
     nearest_real = torch.full((len(users),), -1.0)
     for user in torch.unique(users).tolist():
@@ -84,6 +85,7 @@ def filter_images(
         own, of_real = pixels[indices], real[0][real[1] == user]
         if len(of_real):
             nearest_real[indices] = similarity(own, of_real).amax(dim=1)
+        # The most agreed on come first, so that a copy of an image is the one that is dropped.
         is_walk = torch.ones(len(indices), dtype=torch.bool) if walks is None else walks[indices]
         found = _reasons_of_user(
             agreement[indices].argsort(descending=True, stable=True).tolist(),
@@ -115,6 +117,7 @@ def _reasons_of_user(
     for index in order:
         if len(kept) == wanted:
             break
+        # The first reason that holds is given.
         if not is_walk[index]:
             reasons[index] = NO_WALK
         elif copies_real[index]:

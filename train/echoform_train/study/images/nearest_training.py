@@ -66,6 +66,7 @@ def most_suspicious(
         count: Number of images to return.
     """
     ratios = nearest.distance[:, 0] / nearest.distance[:, 1].clamp(min=1e-12)
+    # A copy is much nearer to one training image than to any other; a typical image is about as near to several.
     found: list[Suspect] = []
     for index in ratios.argsort()[:count].tolist():
         first, second = nearest.training_index[index].tolist()

@@ -119,8 +119,8 @@ def select_images(
         seed: Of noise and scorer.
         device: Where the scorer is trained.
     """
-    scorer = _train_scorer(images, len(data.id2label), settings.scorer_train_images, mix_seed(seed, 0), device)
-    check = _learn_walk_check(images, data) if settings.only_walks else None
+    image_filter = _ImageFilter.learn(images, data, settings, mix_seed(seed, 0), device)
+    # A share of these is kept, so that one round suffices if there are no near-duplicates.
     per_round = math.ceil(max(max(wanted.values()), 1) / settings.keep_share)
     drawn: Sample = (images.pixels[:0], images.users[:0])
     rows: list[DrawnImage] = []
@@ -131,14 +131,7 @@ def select_images(
         drawn, rows = (torch.cat([drawn[0], more[0]]), torch.cat([drawn[1], more[1]])), rows + more_rows
         rounds += 1
         # All rounds are filtered together, so that the best of all are kept.
-        filtered = filter_images(
-            drawn,
-            (images.pixels, images.users),
-            scorer=scorer,
-            keep_share=settings.keep_share,
-            max_duplicate=settings.max_duplicate,
-            walks=None if check is None else _possible(check, drawn[0], rows),
-        )
+        filtered = image_filter.apply(drawn, rows)
         counts = torch.bincount(drawn[1][filtered.indices], minlength=len(data.id2label))
         if rounds == ROUNDS or all(int(counts[user]) >= count for user, count in wanted.items()):
             break
@@ -149,9 +142,7 @@ def select_images(
         kept=kept,
         agreement=filtered.agreement,
         reasons=_final_reasons(filtered, kept),
-        real_agreement={
-            split: score_agreement(scorer, getattr(data, split).pixels, getattr(data, split).users) for split in SPLITS
-        },
+        real_agreement={split: image_filter.agreement_of(getattr(data, split)) for split in SPLITS},
     )
 
 
@@ -161,16 +152,49 @@ def count_reasons(selected: SelectedImages) -> dict[str, int]:
     return {reason: given.count(reason) for reason in dict.fromkeys(given)}
 
 
-def _train_scorer(images: Spectrograms, num_users: int, train_images: int, seed: int, device: str) -> Judge:
-    return train_judge(
-        images.pixels,
-        images.users,
-        num_users,
-        seed=seed,
-        train_images=train_images,
-        batch_size=BATCH_SIZE,
-        device=device,
-    )
+@dataclass(frozen=True)
+class _ImageFilter:
+    """What the real images of a generator tell about its generated ones."""
+
+    images: Spectrograms
+    settings: SelectionSettings
+    scorer: Judge
+    check: WalkCheck | None
+    """None if gait does not matter, or cannot be read from the real images."""
+
+    @classmethod
+    def learn(
+        cls, images: Spectrograms, data: SpectrogramData, settings: SelectionSettings, seed: int, device: str
+    ) -> _ImageFilter:
+        scorer = train_judge(
+            images.pixels,
+            images.users,
+            len(data.id2label),
+            seed=seed,
+            train_images=settings.scorer_train_images,
+            batch_size=BATCH_SIZE,
+            device=device,
+        )
+        return cls(images, settings, scorer, _learn_walk_check(images, data) if settings.only_walks else None)
+
+    def apply(self, drawn: Sample, rows: list[DrawnImage]) -> Filtered:
+        """Filter the drawn images, which were generated from `rows`."""
+        walks = None
+        if self.check is not None:
+            conditions = {name: torch.tensor([row["conditions"][name] for row in rows]) for name in self.check.headings}
+            walks = torch.from_numpy(self.check.possible(self.check.features(drawn[0]), conditions))
+        return filter_images(
+            drawn,
+            (self.images.pixels, self.images.users),
+            scorer=self.scorer,
+            keep_share=self.settings.keep_share,
+            max_duplicate=self.settings.max_duplicate,
+            walks=walks,
+        )
+
+    def agreement_of(self, images: Spectrograms) -> Tensor:
+        """Probability that the scorer gives to the user of each real image, float32 [N]."""
+        return score_agreement(self.scorer, images.pixels, images.users)
 
 
 def _learn_walk_check(images: Spectrograms, data: SpectrogramData) -> WalkCheck | None:
@@ -180,12 +204,6 @@ def _learn_walk_check(images: Spectrograms, data: SpectrogramData) -> WalkCheck 
     except ValueError as error:
         print(f"images are kept without regard to gait: {error}", flush=True)
         return None
-
-
-def _possible(check: WalkCheck, pixels: Tensor, rows: list[DrawnImage]) -> Tensor:
-    """Which drawn images can show a walking person, bool [N]."""
-    conditions = {name: torch.tensor([row["conditions"][name] for row in rows]) for name in check.headings}
-    return torch.from_numpy(check.possible(check.features(pixels), conditions))
 
 
 def _final_reasons(filtered: Filtered, kept: Tensor) -> list[str]:

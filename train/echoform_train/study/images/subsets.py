@@ -65,6 +65,7 @@ def across_conditions(data: SpectrogramData, column: str, trained: str, tested: 
     Raises:
         ValueError: If the column or a label is unknown, or a part has no images.
     """
+    # Labels come from a flag, so they are checked.
     if column not in data.condition_labels:
         raise ValueError(f"the column must be one of {', '.join(data.condition_labels) or 'none'}, got {column}")
     values = {label: value for value, label in data.condition_labels[column].items()}

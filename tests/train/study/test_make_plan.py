@@ -9,7 +9,8 @@ import torch
 
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.study.config import StudyConfig, parse_sizes
-from echoform_train.study.plan import describe_images_per_user, plan_subsets
+from echoform_train.study.make_plan import plan_subsets
+from echoform_train.study.plan import describe_images_per_user
 
 
 @pytest.fixture(scope="module")

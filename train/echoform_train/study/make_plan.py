@@ -1,0 +1,160 @@
+"""Make the plan of a study from its data and flags, and check that the data allow it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.engine.seeds import mix_seed
+from echoform_train.study.accuracy.rows import name_of_size
+from echoform_train.study.config import ALL, LEAST_IMAGES, GeneratorConfig, StudyConfig, parse_sizes
+from echoform_train.study.images.augmented_dataset import images_to_add
+from echoform_train.study.images.subsets import across_conditions, choose_per_user
+from echoform_train.study.plan import RealSubset, Study
+from echoform_train.study.plan_checks import check_held_out
+
+PER_USER = 100
+"""Generated images per user, if no number is given."""
+
+
+def plan_study(
+    data: SpectrogramData,
+    settings: StudyConfig,
+    generator: GeneratorConfig,
+    *,
+    pipeline: Path | None,
+    per_user: int | None,
+    balance_to: int | None,
+    window_s: float | None,
+    device: str,
+    workers: int,
+    seed: int,
+) -> Study:
+    """Decide what a study does, and check that its data allow it.
+
+    Args:
+        data: The real images.
+        settings: What to measure.
+        generator: How generators are trained and sampled.
+        pipeline: A given generator, which has seen all training images; None trains one per subset.
+        per_user: Generated images per user for the augmented data set; PER_USER if `balance_to` is not given either.
+        balance_to: Number of images, real and generated together, up to which each user is filled instead.
+        window_s: Length of one image, seconds; None takes that of axes.json, if there is one.
+        device: Where classifiers and judges are trained.
+        workers: Processes that make stages side by side.
+        seed: Of the choice of images, and of everything that is trained.
+
+    Raises:
+        ValueError: If the images are generated ones, or too few of a user, a part or a condition.
+    """
+    if pipeline is not None:
+        # At fewer real images its gain would be theirs.
+        settings = replace(settings, sizes=(ALL,), draws=1, across=())
+    subsets, left_out = plan_subsets(data, settings, seed)
+    if per_user is None and balance_to is None:
+        per_user = PER_USER
+    to_add = images_to_add(data.train.users, len(data.id2label), per_user=per_user, balance_to=balance_to)
+    # A user who needs few more images still needs enough of them for the measurements.
+    images_per_user = {user: max(count, per_user or PER_USER) for user, count in to_add.items()}
+    check_held_out(data, images_per_user)
+    return Study(
+        data=data,
+        subsets=subsets,
+        settings=settings,
+        generator=generator,
+        pipeline=pipeline,
+        images_per_user=images_per_user,
+        to_add=to_add,
+        window_s=window_s if window_s is not None else (data.axes or {}).get("window_s"),
+        device=device,
+        workers=workers,
+        seed=seed,
+        notes=_notes_on_generator(pipeline, generator) + left_out,
+    )
+
+
+def _notes_on_generator(pipeline: Path | None, generator: GeneratorConfig) -> list[str]:
+    if pipeline is not None:
+        return [
+            "The generator was given, and has seen all training images: at fewer real images its gain would be theirs, "
+            "so that only all of them are measured."
+        ]
+    if generator.pretrain_people:
+        return [
+            f"The generators start from one of {generator.pretrain_people} simulated walkers, who are other people; "
+            "the classifiers without generated images know nothing of those."
+        ]
+    return []
+
+
+def plan_subsets(data: SpectrogramData, settings: StudyConfig, seed: int) -> tuple[list[RealSubset], list[str]]:
+    """The subsets of real images of a study, and sentences on sizes that are left out.
+
+    A size that no user has more images than would be the same as all, so it is left out.
+
+    Args:
+        data: The real images.
+        settings: Sizes, draws and conditions.
+        seed: Of the choice.
+
+    Raises:
+        ValueError: If a user has too few training images, no size remains, or a condition is unknown.
+    """
+    most = _check_counts(data)
+    # A size that nobody has more images than is the same as all.
+    wanted = parse_sizes(settings.sizes)
+    sizes = [size for size in wanted if size is None or size < most]
+    if not sizes:
+        raise ValueError(
+            f"--sizes must name one that some user has more images than, or all; nobody has more than {most} for "
+            f"training, got {', '.join(settings.sizes)}"
+        )
+    subsets = [
+        RealSubset(
+            name=name_of_size(size) + (f"-draw-{draw}" if draw else ""),
+            per_user=size,
+            draw=draw,
+            data=data,
+            indices=choose_per_user(data.train, size, seed=mix_seed(seed, draw)),
+        )
+        for size in sizes
+        for draw in range(settings.draws)
+    ]
+    # Tests on another condition come last and use all images of the one that is trained on.
+    subsets += [_across(data, text, seed) for text in settings.across]
+    notes = [
+        f"{size} real images of each person were asked for, but nobody has more than {most} for training: this size is "
+        "left out."
+        for size in wanted
+        if size not in sizes
+    ]
+    return subsets, notes
+
+
+def _check_counts(data: SpectrogramData) -> int:
+    """Check that each user has enough training images, and return the number of images of the user with most."""
+    counts = torch.bincount(data.train.users, minlength=len(data.id2label))
+    fewest = int(counts.argmin())
+    if int(counts[fewest]) < LEAST_IMAGES:
+        raise ValueError(
+            f"a study needs at least {LEAST_IMAGES} training images of each user, "
+            f"{data.id2label[fewest]} has {int(counts[fewest])}"
+        )
+    return int(counts.max())
+
+
+def _across(data: SpectrogramData, text: str, seed: int) -> RealSubset:
+    """All training images of one condition, for a test on another, written column:trained:tested."""
+    column, trained, tested = text.split(":")
+    of_conditions = across_conditions(data, column, trained, tested)
+    return RealSubset(
+        name=f"all-{trained}-{tested}",
+        per_user=None,
+        draw=0,
+        data=of_conditions,
+        indices=choose_per_user(of_conditions.train, None, seed=seed),
+        condition=f"{trained} -> {tested}",
+    )
