@@ -1,7 +1,7 @@
-"""Names and copies of the code files that are saved beside models; those files hold copies of `copy_code`.
+"""Names and copies of the code files that are saved beside models.
 
-A saved code file has a hash of its content in its name, because diffusers keeps one module per name in a process: of
-two versions under one name, the second would replace the first, in pipelines that are in use and in what they save.
+A saved code file has a hash of its content in its name, because diffusers keeps one module per name in a process: a
+second version under the same name would replace the first, even in pipelines that are in use.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
     """Images to feature maps at 1/32 of the side and back, by the layers of VGG and their mirror.
 
     Each level of the encoder is 3x3 convolutions (with or without batch norm, and ReLU) and a 2x2 max-pooling; the
-    decoder doubles the map and runs as many convolutions back. Doubling is either max-unpooling, which puts each value
+    decoder doubles the map and applies as many convolutions. Doubling is either max-unpooling, which puts each value
     where the encoder found the maximum, or a transposed convolution, which uses only the latents.
 
     The positions of the maxima go to the decoder beside the latents. Decoded from latents alone, an unpooling decoder
@@ -206,7 +206,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
             raise ValueError(f"indices are for upsampling 'unpool', got them for {self.config['upsampling']!r}")
         if indices is not None and len(indices) != levels:
             raise ValueError(f"indices must be one tensor for each of {levels} levels, got {len(indices)}")
-        # Back through the levels, each doubled in the way that the model was built for.
+        # Through the levels in reverse, each doubled by the upsampling of the config.
         features = self.from_latents(latents)
         for level in reversed(range(levels)):
             if self.config["upsampling"] == "unpool":
@@ -306,7 +306,7 @@ def channel_range(data_range: str, channels: int) -> tuple[tuple[float, ...], tu
 
 
 def check_activation(output_activation: str, data_range: str) -> None:
-    """Refuse an output activation whose range is not exactly that of the data.
+    """Check that the range of an output activation is exactly that of the data, or unlimited.
 
     Raises:
         ValueError: With the reason, or if a name is unknown.
@@ -322,7 +322,7 @@ def check_activation(output_activation: str, data_range: str) -> None:
     if math.isinf(most) or (abs(low - least) < 1e-6 and abs(high - most) < 1e-6):
         return
     beyond = low < least or high > most
-    lost = "it could never paint what lies beyond" if beyond else "some of what it makes would be no pixel"
+    lost = "it could not produce all pixels" if beyond else "some of its outputs would be no pixels"
     raise ValueError(
         f"output activation {output_activation} makes {least:g}..{most:g}, but data of range {data_range} hold "
         f"{low:.3g}..{high:.3g}: {lost}; none fits every range"

@@ -88,7 +88,7 @@ class AttentionBlock(nn.Module):
 class Downsample(nn.Module):
     """Halve a map: a strided convolution plus a shortcut that folds 2x2 positions into channels and averages them.
 
-    Source: deep compression autoencoders, Chen et al. 2024 (arXiv:2410.10733), section 3.2; also of `Upsample`.
+    Source: deep compression autoencoders, Chen et al. 2024 (arXiv:2410.10733), section 3.2, also for `Upsample`.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -116,7 +116,9 @@ class Upsample(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """From the maps of four stages to an image, at first 0: each map is doubled, added to the next finer and refined.
+    """Decode maps of four stages to an image: each map is doubled, added to the next finer one, and refined.
+
+    At initialisation the image is 0.
 
     Source: the U-Net, Ronneberger et al. 2015 (arXiv:1505.04597), figure 1, which concatenates instead of adding.
     """
@@ -186,11 +188,11 @@ class DepthEncoder(SelfContainedModel):
     """Depth image to an embedding: `stem`, four stages `layer1` ... `layer4`, and a head.
 
     There are two bottlenecks. With "map" the embedding is a small learned map of 1/16 of the image's resolution, to
-    which `layer4` adds what it sees of the whole image. With "cosine" it is the first coefficients of the image's
+    which `layer4` adds features of a coarser map. With "cosine" it is the first coefficients of the image's
     cosine transform; stages and head are a U-Net that prepares the image, whose holes are filled, for the transform. A
     last linear map balances the dimensions, see `DepthAutoencoder.balance`.
 
-    Readings are depths in [-1, 1]; values where there is no reading never enter. Saved alone, the encoder loads by
+    Readings are depths in [-1, 1]; values without a reading are never used. Saved alone, the encoder loads by
     `diffusers.AutoModel.from_pretrained(folder, trust_remote_code=True)` where echoform is not installed.
 
     Args:
@@ -207,7 +209,7 @@ class DepthEncoder(SelfContainedModel):
         dropout: Share of features dropped inside residual blocks in training.
         bottleneck: "map" or "cosine".
         depth_range_mm: Depth that becomes -1 and +1, millimetres, as {"min": 300.0, "max": 5000.0}. This and the next
-            two tell `readings` about the sensor; inside a pipeline they are None, because the pipeline has them.
+            two describe the sensor for `readings`; inside a pipeline they are None, because the pipeline has them.
         units_per_mm: The sensor's units per millimetre.
         invalid_values: Units that mean no reading besides 0, with their meaning, as {"65535": "saturated"}.
 
@@ -233,7 +235,7 @@ class DepthEncoder(SelfContainedModel):
         _check_config(self.config)
         self.gradient_checkpointing = False
         self.stem = nn.Conv2d((input_channels + 1) * PATCH**2, block_out_channels[0], kernel_size=3, padding=1)
-        self.layer1, self.layer2, self.layer3, self.layer4 = _descent(self.config)
+        self.layer1, self.layer2, self.layer3, self.layer4 = _down_stages(self.config)
         self.up = self.norm_out = None
         if bottleneck == "map":
             self.up = Upsample(block_out_channels[3], block_out_channels[2])
@@ -258,10 +260,10 @@ class DepthEncoder(SelfContainedModel):
         return self.embed(self.features(depth, valid))
 
     def features(self, depth: Tensor, valid: Tensor | None = None) -> Tensor:
-        """What the embedding is computed from; arguments as in `encode`.
+        """Features that the embedding is computed from; arguments as in `encode`.
 
-        With the bottleneck "map" the maps of 1/16 of the resolution, float [B, width, H/16, W/16]; with "cosine" the
-        image that is transformed, float32 [B, input_channels, H, W].
+        With the bottleneck "map" these are maps of 1/16 of the resolution, float [B, width, H/16, W/16]; with "cosine"
+        the prepared image before the transform, float32 [B, input_channels, H, W].
         """
         features_of = self._map_features if self.config["bottleneck"] == "map" else self._cosine_features
         return features_of(*self._checked(depth, valid))
@@ -281,8 +283,8 @@ class DepthEncoder(SelfContainedModel):
     def readings(self, units: Tensor) -> tuple[Tensor, Tensor]:
         """Arguments of `encode` from the sensor's units [B, input_channels, H, W] of any dtype that holds 16 bits.
 
-        Units of 0, outside `depth_range_mm` or invalid are no reading; of several channels each must have one. Raises
-        ValueError if the config does not know the sensor.
+        Units of 0, outside `depth_range_mm` or in `invalid_values` are no reading; a pixel of several channels has a
+        reading if each channel has one. Raises ValueError if the config does not describe the sensor.
         """
         span_mm, per_mm = self.config["depth_range_mm"], self.config["units_per_mm"]
         if span_mm is None or per_mm is None:
@@ -296,15 +298,15 @@ class DepthEncoder(SelfContainedModel):
         return torch.where(valid, (units - low) * (2 / (high - low)) - 1, 0.0), valid
 
     def _map_features(self, depth: Tensor, valid: Tensor) -> Tensor:
-        maps = _maps(self, torch.cat([depth, valid], dim=1))
+        maps = _stage_maps(self, torch.cat([depth, valid], dim=1))
         return maps[2] + self.up(maps[3])
 
     def _cosine_features(self, depth: Tensor, valid: Tensor) -> Tensor:
         whole = filled(depth, valid)
-        return whole + self.head(_maps(self, torch.cat([whole.to(valid.dtype), valid], dim=1))).float()
+        return whole + self.head(_stage_maps(self, torch.cat([whole.to(valid.dtype), valid], dim=1))).float()
 
     def _checked(self, depth: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Depth with 0 where there is no reading, and where there is one, in depth's dtype."""
+        """Depth with 0 where there is no reading; and the mask of readings in the dtype of depth."""
         channels, size = self.config["input_channels"], self.config["sample_size"]
         if not depth.is_floating_point():
             raise ValueError(f"depth must be floating point in [-1, 1], got {depth.dtype}; see `readings` for units")
@@ -319,7 +321,7 @@ class DepthEncoder(SelfContainedModel):
 
 
 class DepthDecoder(nn.Module):
-    """Embedding to depth and the logit of there being a reading; undoes the linear map of the encoder first."""
+    """Base of the decoders: inverts the linear map of the encoder, then makes depth and the logit of a reading."""
 
     centre: Tensor
     unmix: Tensor
@@ -363,19 +365,19 @@ class MapDecoder(DepthDecoder):
 
 
 class CosineDecoder(DepthDecoder):
-    """Decoder for the bottleneck "cosine": the inverse transform, and a U-Net that adds what is missing; at first 0."""
+    """Decoder for the bottleneck "cosine": the inverse transform plus a U-Net, which adds 0 at initialisation."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         channels = config["input_channels"]
         self.image_shape = (channels, config["sample_size"])
         self.stem = nn.Conv2d(channels * PATCH**2, config["block_out_channels"][0], kernel_size=3, padding=1)
-        self.layer1, self.layer2, self.layer3, self.layer4 = _descent(config)
+        self.layer1, self.layer2, self.layer3, self.layer4 = _down_stages(config)
         self.head = UNetDecoder(config, channels + 1)
 
     def _image(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         smooth = from_cosines(numbers, *self.image_shape)
-        added = self.head(_maps(self, smooth.to(self.unmix.dtype))).float()
+        added = self.head(_stage_maps(self, smooth.to(self.unmix.dtype))).float()
         depth, logit = smooth + added[:, :-1], added[:, -1:]
         return depth.to(self.unmix.dtype), logit.to(self.unmix.dtype)
 
@@ -383,7 +385,7 @@ class CosineDecoder(DepthDecoder):
 class DepthAutoencoder(SelfContainedModel):
     """Depth image [B, C, H, W] and where it has readings, to `latent_dim` numbers and back.
 
-    `encoder` is a `DepthEncoder`, which explains the other arguments; `decoder` mirrors it.
+    `encoder` is a `DepthEncoder`, which documents the other arguments; `decoder` mirrors it.
 
     Args:
         decoder_block_out_channels: Width of each stage of the decoder, finest first; None mirrors the encoder.
@@ -414,7 +416,7 @@ class DepthAutoencoder(SelfContainedModel):
 
     @apply_forward_hook
     def decode(self, latents: Tensor) -> DepthDecoderOutput:
-        """Embeddings, float [B, latent_dim], to depth and the logit of there being a reading."""
+        """Decode embeddings, float [B, latent_dim], to depth and the logit of a reading."""
         depth, valid_logit = self.decoder(latents)
         return DepthDecoderOutput(depth=depth, valid_logit=valid_logit)
 
@@ -425,7 +427,7 @@ class DepthAutoencoder(SelfContainedModel):
 
     @torch.no_grad()
     def balance(self, centre: Tensor, mix: Tensor) -> None:
-        """Make the embedding (z - centre) @ mix of what the network computes, z [latent_dim]; the decoder undoes it."""
+        """Set the last linear map: numbers z of the network become (z - centre) @ mix, which the decoder inverts."""
         self.encoder.centre.copy_(centre)
         self.encoder.mix.copy_(mix)
         self.decoder.centre.copy_(centre)
@@ -437,8 +439,8 @@ def to_cosines(images: Tensor, count: int) -> Tensor:
 
     The transform is the orthonormal DCT-II of the whole image. Coefficients come in the zigzag order of JPEG: by row +
     column of the frequency, odd diagonals downwards and even ones upwards; of several channels in turn at every
-    frequency. Each is multiplied by sqrt(1 + row + column) / side: without it, an image's mean would drown in distances
-    what the image shows, and noise of one size would be nothing to the first coefficients and everything to the last.
+    frequency. Each is multiplied by sqrt(1 + row + column) / side. Without this factor the mean of an image would
+    dominate distances between embeddings, and noise on all numbers would hardly change the first but exceed the last.
 
     Takes float [B, C, side, side], returns float32 [B, count]; the first number is the mean of its channel.
 
@@ -463,7 +465,7 @@ def from_cosines(numbers: Tensor, channels: int, side: int) -> Tensor:
 
 
 def filled(depth: Tensor, valid: Tensor) -> Tensor:
-    """Depth [B, C, H, H] with its holes filled from their surroundings, from as near by as there are readings.
+    """Depth [B, C, H, H] with its holes filled from the nearest readings around them.
 
     `valid` [B, 1, H, H] is 1 where there is a reading and 0 elsewhere, where depth must be 0. Returns float32 in which
     readings are unchanged; an image without any is 0.
@@ -513,7 +515,7 @@ def _check_config(config: Mapping[str, Any]) -> None:
         raise ValueError(f"sample_size must be a multiple of {unit}, got {size}")
     if channels not in (1, 3):
         raise ValueError(f"input_channels must be 1 or 3, got {channels}")
-    # Each of four stages has a width that suits its norms, its heads and the next stage.
+    # The width of each stage must suit its norms, its attention heads and the next stage.
     for name, values in (("widths", widths), ("layers_per_block", layers), ("attention", attention)):
         if len(values) != 4:
             raise ValueError(f"{name} must hold one value for each of 4 stages, got {tuple(values)}")
@@ -527,7 +529,7 @@ def _check_config(config: Mapping[str, Any]) -> None:
     for wide, wider in pairwise(widths):
         if 4 * wide % wider:
             raise ValueError(f"4 times each width must be a multiple of the next one, got {wide} and {wider}")
-    # The bottleneck can make an embedding of that size.
+    # The bottleneck must be able to make an embedding of this size.
     pixels, positions = channels * size**2, (size // 16) ** 2
     if config["bottleneck"] not in ("map", "cosine"):
         raise ValueError(f"bottleneck must be map or cosine, got {config['bottleneck']}")
@@ -552,15 +554,15 @@ def _stages(config: Mapping[str, Any], count: int = 4) -> list[nn.Sequential]:
     return stages
 
 
-def _descent(config: Mapping[str, Any]) -> list[nn.Module]:
-    """The four stages; each but the first follows the halving that leads to it."""
+def _down_stages(config: Mapping[str, Any]) -> list[nn.Module]:
+    """The four stages of the way down; each but the first begins with a halving."""
     stages = _stages(config)
     downs = [Downsample(wide, wider) for wide, wider in pairwise(config["block_out_channels"])]
     return [stages[0], *(nn.Sequential(down, *stage) for down, stage in zip(downs, stages[1:], strict=True))]
 
 
-def _maps(model: Any, image: Tensor) -> list[Tensor]:
-    """Maps that the stages of an encoder or decoder make of an image [B, C, H, W], the finest first."""
+def _stage_maps(model: Any, image: Tensor) -> list[Tensor]:
+    """Maps that the four stages of a model compute from an image [B, C, H, W], the finest first."""
     maps = [_run(model, model.layer1, model.stem(F.pixel_unshuffle(image, PATCH)))]
     for stage in (model.layer2, model.layer3, model.layer4):
         maps.append(_run(model, stage, maps[-1]))
@@ -574,7 +576,7 @@ def _run(model: Any, stage: nn.Module, grid: Tensor) -> Tensor:
 
 
 def _exactly_linear(vectors: Tensor, matrix: Tensor) -> Tensor:
-    # In few bits, mixing and undoing it would cost more precision than everything else does.
+    # In half precision, this map and its inverse would lose more accuracy than the rest of the model.
     with torch.autocast(vectors.device.type, enabled=False):
         return vectors.to(matrix.dtype) @ matrix
 

@@ -1,4 +1,4 @@
-"""Depth encoders from folders, Hub repositories and weight files, and back into one weight file."""
+"""Loading depth encoders from folders, Hub repositories and weight files, and saving them as one weight file."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def load_encoder(
     revision: str | None = None,
     token: str | None = None,
 ) -> DepthEncoder:
-    """The trained encoder of a folder, a Hub repository or a file, with what is known of its sensor in its config.
+    """Load the trained encoder of a folder, a Hub repository or a file; its config describes the sensor, if known.
 
     Args:
         path: Folder or repository of a depth pipeline, an autoencoder or an encoder; a `.safetensors` file of an
             autoencoder or an encoder; or a `.pth` file of tensors.
-        like: Arguments of `DepthEncoder`, for files that hold no architecture.
+        like: Arguments of `DepthEncoder`, used for files that hold weights without an architecture.
         revision: Branch, tag or commit of the repository; None is main.
         token: Token of the Hub; None uses HF_TOKEN or what `hf auth login` stored.
 
@@ -55,10 +55,10 @@ def load_encoder(
 
 
 def load_encoder_of_sizes(path: str | Path, like: Mapping[str, Any], **hub: Any) -> DepthEncoder:
-    """The same as `load_encoder`, for an encoder with the channels and the embedding of `like`.
+    """Call `load_encoder`, and check that the encoder has the `input_channels` and `latent_dim` of `like`.
 
     Raises:
-        ValueError: If it has other channels or another embedding.
+        ValueError: If one of them differs.
     """
     loaded = load_encoder(path, like, **hub)
     for name in ("input_channels", "latent_dim"):
@@ -68,7 +68,7 @@ def load_encoder_of_sizes(path: str | Path, like: Mapping[str, Any], **hub: Any)
 
 
 def encoder_settings(encoder: DepthEncoder) -> dict[str, Any]:
-    """Arguments with which `DepthEncoder(**settings)` has the same architecture and knows the same sensor."""
+    """Arguments for a `DepthEncoder` of the same architecture, with the same description of the sensor."""
     return {name: value for name, value in encoder.config.items() if not name.startswith("_") and name != "auto_map"}
 
 
@@ -88,7 +88,7 @@ def save_encoder_file(encoder: DepthEncoder, path: Path) -> None:
 
 def _from_folder_or_hub(source: str, revision: str | None, token: str | None) -> DepthEncoder:
     hub: dict[str, Any] = {"revision": revision, "token": token}
-    # A pipeline knows the sensor itself, so that its encoder has to be told.
+    # Only the pipeline's config describes the sensor; the encoder gets a copy, because it is returned alone.
     if find_file(source, "model_index.json", **hub) is not None:
         pipeline = DepthAutoencoderPipeline.from_pretrained(source, **hub)
         encoder = pipeline.autoencoder.encoder
@@ -138,7 +138,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no mapping
             config = (file.metadata() or {}).get("config")
     except SafetensorError as error:
-        raise ValueError(f"{path} is no whole safetensors file ({error})") from error
+        raise ValueError(f"{path} is truncated or no safetensors file ({error})") from error
     if config is not None:
         return tensors, json.loads(config)
     config_file = find_file(path.parent, "config.json")
@@ -149,7 +149,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
 
 
 def _read_legacy(path: Path) -> dict[str, Tensor]:
-    """Tensors of a pickled file, in which code is refused."""
+    """Tensors of a pickled file; a file that holds code is refused."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The way to the Hub: a folder or model becomes one commit of a repository, or the repository stays as it was."""
+"""Pushing folders and models to the Hub in one commit, which leaves the branch unchanged if it fails."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _DATA = (".md", ".json", ".jsonl", ".parquet", ".png", ".tif", ".tiff")
 
 
 class PushError(RuntimeError):
-    """A push that did not happen; one sentence says why, what is safe, and which command continues.
+    """A push failed; the message says why, what is unchanged, and which command tries again.
 
     Args:
-        message: The sentence.
-        reason: The part of the sentence that says why.
+        message: The whole message.
+        reason: The part of the message that says why.
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -40,7 +40,7 @@ class PushError(RuntimeError):
 
 
 class _IsPublic(Refused):
-    """The repository is public already, but the push was to be private."""
+    """A private push to a repository that is public already."""
 
 
 def push_folder(
@@ -59,23 +59,22 @@ def push_folder(
 ) -> str:
     """Upload an exported folder in one commit; pushing the same content again makes no commit.
 
-    `travelling_files` lists what is uploaded. In a model's repository nothing is deleted but other versions of the
-    pushed code, so that a variant can stand beside the other weights; in a data set's repository, tables that the
-    folder does not hold are deleted. A card that a person edited keeps its text: see `merge_card`. Failures that may
-    pass (a busy server, a lost connection, a commit by somebody else in between) are tried again after waits that
-    double.
+    `files_to_upload` lists what is uploaded. In a model's repository, only other versions of the pushed code are
+    deleted; weights stay, because a repository may hold several variants. In a data set's repository, tables that the
+    folder does not hold are deleted. A card that a person edited keeps its text: see `merge_card`. Temporary failures
+    (a busy server, a lost connection, a commit by somebody else in between) are tried again after waits that double.
 
     Args:
         folder: What `save_pretrained` or a training wrote.
-        repo_id: "user/name", or a name in the token's own namespace. A repository that does not exist is made.
-        private: Whether a repository that has to be made is private; None follows the namespace's setting.
-        revision: Branch to commit to, made from `main` if it does not exist; None is main.
+        repo_id: "user/name", or a name in the token's own namespace. A repository that does not exist is created.
+        private: Whether a new repository is private; None follows the namespace's setting.
+        revision: Branch to commit to, created from `main` if it does not exist; None is main.
         token: Token of the Hub; None uses HF_TOKEN or what `hf auth login` stored.
         commit_message: Title of the commit.
         create_pr: Open a pull request instead of committing.
         repo_type: From a data set, every table, image and Markdown file of the folder is uploaded.
-        what_continues: End of the sentence of a `PushError`; None says that the folder is whole and gives the command
-            line that pushes it, or, for a data set, that the same command tries again.
+        what_continues: End of the message of a `PushError`: what is unchanged, and how to try again. None stands for
+            the `echoform push` command of this folder; for a data set, for "the same command tries again".
         attempts: Highest number of tries.
         first_wait_s: Seconds before the second try.
 
@@ -87,7 +86,7 @@ def push_folder(
         ValueError: If it holds weights that are not safetensors, or the repository's name is not allowed.
         PushError: If the push failed; the branch is then as it was.
     """
-    files = travelling_files(folder) if repo_type == "model" else _files_of_data(folder)
+    files = files_to_upload(folder) if repo_type == "model" else _files_of_data(folder)
     title = commit_message or f"Upload {folder.resolve().name} with echoform"
     target = _Target(HfApi(token=token), repo_id, private, revision, repo_type)
 
@@ -102,7 +101,7 @@ def push_folder(
     try:
         return retry(attempt, attempts, first_wait_s)
     except Refused as refused:
-        # The sentence ends with what the user can do now.
+        # The message ends with what the user can do now.
         if what_continues is None and repo_type == "dataset":
             what_continues = "nothing there has changed, and the same command tries again"
         elif what_continues is None:
@@ -127,15 +126,15 @@ def push_model(
 ) -> str:
     """Upload what `save_pretrained` of a model or pipeline writes, in one commit; the same content again makes none.
 
-    This is what `push_to_hub` of the classes of echoform does. A card in the repository stays as it is; a repository
-    without a card gets one, see `card_of_model`. Failures that may pass are tried again, as in `push_folder`.
+    The classes of echoform call it in `push_to_hub`. A card in the repository stays as it is; a repository without a
+    card gets one, see `card_of_model`. Temporary failures are tried again, as in `push_folder`.
 
     Args:
         model: A model or pipeline with `save_pretrained`.
-        repo_id: "user/name", or a name in the token's own namespace. A repository that does not exist is made.
-        private: Whether a repository that has to be made is private; None follows the namespace's setting.
+        repo_id: "user/name", or a name in the token's own namespace. A repository that does not exist is created.
+        private: Whether a new repository is private; None follows the namespace's setting.
         create_pr: Open a pull request instead of committing.
-        revision: Branch to commit to, made from `main` if it does not exist; None is main.
+        revision: Branch to commit to, created from `main` if it does not exist; None is main.
         token: Token of the Hub; None uses HF_TOKEN or what `hf auth login` stored.
         commit_message: Title of the commit.
         subfolder: Folder of the repository that gets the files; None is its root.
@@ -152,12 +151,12 @@ def push_model(
     """
     target = _Target(HfApi(token=token), repo_id, private, revision, "model")
     title = commit_message or f"Upload {type(model).__name__}"
-    # The card's snippet has to name a branch or variant, to load what is pushed here.
+    # The card's code snippet must name the branch or variant, or it would load other weights.
     loading = {name: value for name, value in (("revision", revision), ("variant", variant)) if value}
     saving: dict[str, Any] = {"safe_serialization": safe_serialization, "variant": variant}
     saving |= {} if max_shard_size is None else {"max_shard_size": max_shard_size}
 
-    # Saved once, outside the retries; what is uploaded is everything that was saved.
+    # Saved once, outside the retries; every file that was saved is uploaded.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model.save_pretrained(folder, **saving)
@@ -168,7 +167,7 @@ def push_model(
             contents: dict[str, Path | bytes] = {
                 PurePosixPath(subfolder or "", path.relative_to(folder).as_posix()).as_posix(): path for path in files
             }
-            # A card that is there stays; in a subfolder a README is no card.
+            # An existing card stays. The Hub reads the card from the root, so that a subfolder needs none.
             if subfolder is None and CARD not in _names_in(head):
                 contents = card_of_model(model, full_id, loading, token) | contents
             return target.commit(full_id, head, contents, title, create_pr)
@@ -194,11 +193,11 @@ def check_access(
     attempts: int = 3,
     first_wait_s: float = 2.0,
 ) -> str:
-    """Make sure, before hours of work, that its result can be pushed; makes the repository if it does not exist.
+    """Check before a long training that its result can be pushed; creates the repository if it does not exist.
 
     Args:
         repo_id: "user/name", or a name in the token's own namespace.
-        private: Whether a repository that has to be made is private; None follows the namespace's setting.
+        private: Whether a new repository is private; None follows the namespace's setting.
         token: Token of the Hub; None uses HF_TOKEN or what `hf auth login` stored.
         repo_type: Model or data set.
         attempts: Highest number of tries.
@@ -221,8 +220,8 @@ def check_access(
             raise Refused(f"the token is of {who['name']}, who cannot write under {namespace}/")
         if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
             raise Refused("the token may only read; make one that may write")
-        # Making the repository shows the rest, such as a name that the Hub does not allow.
-        return _Target(api, repo_id, private, None, repo_type).make()
+        # Creating the repository finds all other problems, such as a name that the Hub does not allow.
+        return _Target(api, repo_id, private, None, repo_type).create_if_missing()
 
     try:
         return retry(attempt, attempts, first_wait_s)
@@ -246,12 +245,12 @@ def retry_command(
     return shlex.join(words)
 
 
-def travelling_files(folder: Path) -> list[Path]:
+def files_to_upload(folder: Path) -> list[Path]:
     """The files of an exported folder that are uploaded, as sorted paths below it.
 
     At the root: card, facts, scores, fingerprint and images. At the root and in the components that model_index.json
-    names: configurations, safetensors and code. Checkpoints, logs, the split (it names every file of the data, which
-    publish it themselves) and pickles are not uploaded.
+    names: configurations, safetensors and code. Not uploaded are checkpoints, logs, pickles and split.json, which names
+    every file of the data and is published with the data.
 
     Raises:
         FileNotFoundError: If the folder holds neither model_index.json nor config.json.
@@ -267,11 +266,11 @@ def travelling_files(folder: Path) -> list[Path]:
     found = []
     for part in [folder, *(folder / name for name in sorted(components) if (folder / name).is_dir())]:
         names = [path.name for path in part.iterdir() if path.is_file()]
-        # Weights that exist only as a pickle would be missing from the repository without a word.
+        # Weights that exist only as a pickle would silently be missing from the repository.
         pickles = [name for name in names if name.endswith(_PICKLES)]
         if pickles and "config.json" in names and not any(name.endswith(_WEIGHTS) for name in names):
             raise ValueError(f"weights travel as safetensors only, got {part / pickles[0]}")
-        found += [part / name for name in names if _travels(name, part == folder)]
+        found += [part / name for name in names if _is_uploaded(name, part == folder)]
     return sorted(path.relative_to(folder) for path in found)
 
 
@@ -285,8 +284,8 @@ class _Target:
     revision: str | None
     repo_type: RepoType
 
-    def make(self) -> str:
-        """Full id of the repository, which is made if it does not exist."""
+    def create_if_missing(self) -> str:
+        """Create the repository if it does not exist; return its full id."""
         made = self.api.create_repo(self.repo_id, private=self.private, exist_ok=True, repo_type=self.repo_type)
         if self.private:
             info: Any = self.api.repo_info(made.repo_id, repo_type=self.repo_type)
@@ -297,8 +296,8 @@ class _Target:
         return made.repo_id
 
     def open(self) -> tuple[str, Any]:
-        """Full id of the repository, and the Hub's information on its latest commit; both are made if need be."""
-        full_id = self.make()
+        """Create repository and branch if they do not exist; return the full id and facts of the last commit."""
+        full_id = self.create_if_missing()
         try:
             return full_id, self.api.repo_info(full_id, revision=self.revision, repo_type=self.repo_type)
         except RevisionNotFoundError:
@@ -306,7 +305,7 @@ class _Target:
             return full_id, self.api.repo_info(full_id, revision=self.revision, repo_type=self.repo_type)
 
     def commit(self, full_id: str, head: Any, contents: Mapping[str, Path | bytes], title: str, create_pr: bool) -> str:
-        """Add files by path in the repository, delete what they replace; URL of the commit or pull request."""
+        """Add files by path in the repository and delete those that they replace; return the URL."""
         operations: list[Any] = [CommitOperationAdd(path, content) for path, content in contents.items()]
         operations += [
             CommitOperationDelete(path) for path in _replaced(_names_in(head), list(contents), self.repo_type)
@@ -326,7 +325,7 @@ class _Target:
         return commit.pr_url or commit.commit_url
 
 
-def _travels(name: str, at_root: bool) -> bool:
+def _is_uploaded(name: str, at_root: bool) -> bool:
     if name.endswith((*_WEIGHTS, "config.json", ".py")):
         return True
     return at_root and (name in _AT_ROOT or name.endswith(".png"))

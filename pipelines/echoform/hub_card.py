@@ -24,7 +24,7 @@ tags:
 
 # {name}
 
-A `{model_class}` for diffusers, pushed by its `push_to_hub`; nothing is told here of its training.
+A `{model_class}` for diffusers, pushed by its `push_to_hub`; this card has no facts about its training.
 
 ```python
 from diffusers import {loader}
@@ -50,7 +50,7 @@ def merge_card(new: str, existing: str) -> str:
     Raises:
         ValueError: If a YAML block is no mapping.
     """
-    # A text whose hash is the recorded one was not edited since echoform wrote it.
+    # If the hash of the text equals the recorded one, nobody edited the text since echoform wrote it.
     metadata, text = _split(new)
     old_metadata, old_text = _split(existing)
     printed_by_us = old_metadata.get(PRINTED) == _hash(old_text)
@@ -74,13 +74,13 @@ def card_of_model(
 ) -> dict[str, Path | bytes]:
     """Card for a repository that has none, and the images that the card shows.
 
-    A pipeline that was loaded from a folder or repository brings that one's card along, with the code snippet pointing
-    to the new repository. Everything else gets a few lines.
+    A pipeline that was loaded from a folder or repository keeps the card from there, with its code snippet changed to
+    load the new repository. Every other model gets a card of a few lines.
 
     Args:
         model: A pipeline or model of diffusers.
         repo_id: The repository that gets the card.
-        loading: Arguments that `from_pretrained` needs to find these weights, such as {"revision": "next"}.
+        loading: Arguments with which `from_pretrained` loads these weights, such as {"revision": "next"}.
         token: Token of the Hub, for reading the source's card.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Trying requests to the Hub again if that may help, and the reason in one sentence if it does not."""
+"""Retries of requests to the Hub, and the reason of a failure in one sentence."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from huggingface_hub.utils import httpx
 
 Result = TypeVar("Result")
 
-_PASSING = (408, 412, 429, 500, 502, 503, 504)
-"""HTTP status codes of failures that pass; 412 means that somebody else committed at the same time."""
+_TEMPORARY = (408, 412, 429, 500, 502, 503, 504)
+"""HTTP status codes of temporary failures; 412 means that somebody else committed at the same time."""
 
 logger = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """The reason why a request failed, where trying again does not help."""
+    """A request failed and is not tried again; the message is the reason."""
 
 
 def retry(attempt: Callable[[], Result], attempts: int, first_wait_s: float) -> Result:
-    """Call until it works, with waits that double after failures that may pass.
+    """Call a function again after temporary failures, with waits that double.
 
     Args:
-        attempt: Requests to the Hub.
+        attempt: Function that sends requests to the Hub.
         attempts: Highest number of calls, at least 1.
         first_wait_s: Seconds before the second call.
 
@@ -34,19 +34,19 @@ def retry(attempt: Callable[[], Result], attempts: int, first_wait_s: float) -> 
         What the attempt returns.
 
     Raises:
-        Refused: If the last call failed, or one failed for a reason that does not pass.
+        Refused: If the last call failed, or a failure is not temporary.
         ValueError: If attempts is less than 1.
     """
     for number in range(1, attempts + 1):
         try:
             return attempt()
         except (httpx.HTTPError, OfflineModeIsEnabled, RuntimeError) as error:
-            # An upload that failed in a thread comes as a RuntimeError around its cause.
+            # An upload that failed in a thread raises a RuntimeError with the error of the Hub as its cause.
             cause = error.__cause__ if isinstance(error, RuntimeError) else error
             if not isinstance(cause, (httpx.HTTPError, OfflineModeIsEnabled)):
                 raise
             reason = _reason(cause)
-            if number == attempts or not _may_pass(cause):
+            if number == attempts or not _is_temporary(cause):
                 raise Refused(reason) from error
             wait_s = first_wait_s * 2 ** (number - 1)
             logger.warning("%s; trying again in %g s", reason, wait_s)
@@ -54,9 +54,9 @@ def retry(attempt: Callable[[], Result], attempts: int, first_wait_s: float) -> 
     raise ValueError(f"attempts must be at least 1, got {attempts}")
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _PASSING
+        return error.response.status_code in _TEMPORARY
     return isinstance(error, httpx.HTTPError)
 
 

@@ -1,4 +1,4 @@
-"""Pipeline that turns images into feature maps and back, and decodes mixtures of feature maps and random ones."""
+"""Pipeline that turns images into feature maps and back, and decodes interpolated and random feature maps."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ConvAutoencoderPipelineOutput(BaseOutput):
     """PSNR of each reconstruction against its image as the model saw it, decibels for pixels in 0..1, unrounded."""
 
     seeds: list[int] | None = None
-    """`torch.Generator().manual_seed(seed)` in a list makes that one random image again."""
+    """Seed of each random image; `sample` makes it again from a list with `torch.Generator().manual_seed(seed)`."""
 
 
 # Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline
@@ -52,7 +52,7 @@ class SelfContainedPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load as diffusers does, from safetensors alone and with the classes beside this one: no trust is needed."""
+        """Load only safetensors, with the classes of the modules beside this one, so that no code has to be trusted."""
         if not kwargs.setdefault("use_safetensors", True):
             raise ValueError(f"use_safetensors must not be turned off, got {kwargs['use_safetensors']}")
         return super().from_pretrained(*args, **kwargs)
@@ -115,10 +115,10 @@ class SelfContainedPipeline(DiffusionPipeline):
 
 
 class ConvAutoencoderPipeline(SelfContainedPipeline):
-    """Encode images to feature maps, and decode feature maps, mixtures of them and random ones.
+    """Encode images to feature maps, and decode feature maps: those of images, interpolated and random ones.
 
     Only a reconstruction of an image uses the positions of the maxima that the encoder found (see `ConvAutoencoder`).
-    `decode`, `interpolate` and `sample` decode from latents alone, and so show what the decoder knows by itself.
+    `decode`, `interpolate` and `sample` decode from latents alone.
 
     Example:
         >>> pipe = DiffusionPipeline.from_pretrained("user/model", trust_remote_code=True)
@@ -375,7 +375,7 @@ class ConvAutoencoderPipeline(SelfContainedPipeline):
     # Copied from echoform.pipeline_depth_autoencoder.DepthAutoencoderPipeline._evaluating
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """No dropout, whatever mode the model is in; it is left as it was."""
+        """Run the block with the model in evaluation mode, then restore the mode of each module."""
         training = [module for module in self.autoencoder.modules() if module.training]
         self.autoencoder.eval()
         try:

@@ -69,7 +69,7 @@ class SelfContainedPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load as diffusers does, from safetensors alone and with the classes beside this one: no trust is needed."""
+        """Load only safetensors, with the classes of the modules beside this one, so that no code has to be trusted."""
         if not kwargs.setdefault("use_safetensors", True):
             raise ValueError(f"use_safetensors must not be turned off, got {kwargs['use_safetensors']}")
         return super().from_pretrained(*args, **kwargs)
@@ -204,7 +204,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
             originals = [self.read(image) for image in batch]
             in_range = [self._in_range(original) for original in originals]
             latents.append(self._encode(in_range))
-            # Errors are those of readings in range; readings outside are only counted.
+            # Errors are measured on readings in range; readings outside are only counted.
             out_of_range += [int((a != b).sum()) for a, b in zip(originals, in_range, strict=True)]
             readings += sum(int((original != 0).sum()) for original in originals)
             decoded = self._decode(latents[-1], [original.shape for original in originals])
@@ -223,7 +223,10 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
 
     @torch.no_grad()
     def encode(self, images: DepthImages, batch_size: int = 32) -> Tensor:
-        """Embeddings, float32 [B, D], of images, see `__call__`; neither batch nor training mode changes them."""
+        """Embeddings of images, float32 [B, D]; `__call__` documents the arguments.
+
+        The embedding of an image depends neither on its batch nor on whether the model is in training mode.
+        """
         _check_settings(batch_size)
         latents, out_of_range, readings = [], 0, 0
         for batch in self._batches(as_list(images), batch_size):
@@ -327,7 +330,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         return latents
 
     def _decode(self, latents: Tensor, sizes: Sequence[tuple[int, ...]]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Per embedding, two uint16 [H, W]: depth with 0 where no reading is reported, and with depth there as well."""
+        """Two uint16 [H, W] per embedding: depth with 0 where no reading is reported, and depth of every pixel."""
         dtype = self.autoencoder.dtype
         with self._evaluating():
             decoded = self.autoencoder.decode(latents.to(self._execution_device, dtype))
@@ -363,7 +366,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """No dropout, whatever mode the model is in; it is left as it was."""
+        """Run the block with the model in evaluation mode, then restore the mode of each module."""
         training = [module for module in self.autoencoder.modules() if module.training]
         self.autoencoder.eval()
         try:
@@ -411,7 +414,7 @@ def range_in_units(depth_range_mm: DepthRange | None, units_per_mm: float) -> tu
     low_mm, high_mm = depth_range_mm["min"], depth_range_mm["max"]
     if not 0 <= low_mm < high_mm < math.inf:
         raise ValueError(f"depth_range_mm must be 0 <= min < max, got {low_mm}..{high_mm}")
-    # 0.1 mm is no binary number: a product that is off by rounding alone is a whole unit.
+    # Products such as 10 * 0.1 mm have rounding errors; the tolerance makes them whole units.
     low, high = max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
     if not low < high <= _MAX_UNITS:
         span = f"{low_mm}..{high_mm} mm of {units_per_mm:g} units each"

@@ -42,7 +42,7 @@ class VQLDMDopplerPipelineOutput(BaseOutput):
     """Label of each image's user; None if the caller gave embeddings."""
 
     seeds: list[int]
-    """`torch.Generator().manual_seed(seed)` in a list makes that one image again."""
+    """Seed of each image; a call makes it again with `generator=[torch.Generator().manual_seed(seed)]`."""
 
 
 class SelfContainedPipeline(DiffusionPipeline):
@@ -50,7 +50,7 @@ class SelfContainedPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load as diffusers does, from safetensors alone and with the classes beside this one: no trust is needed."""
+        """Load only safetensors, with the classes of the modules beside this one, so that no code has to be trusted."""
         if not kwargs.setdefault("use_safetensors", True):
             raise ValueError(f"use_safetensors must not be turned off, got {kwargs['use_safetensors']}")
         return super().from_pretrained(*args, **kwargs)
@@ -198,14 +198,14 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         Args:
             users: Users to generate: names, or class ids (keys of `id2label`) as int.
             num_images_per_user: Images of each user.
-            conditions: By name one label for all users, or one per user. A condition left out is up to the model.
-            guidance_scale: Pull towards the given user and conditions; 1 is none and halves the work. Above 3 a user's
-                images become alike (Ho and Salimans 2022, arXiv:2207.12598). None is the pipeline's default.
+            conditions: By name one label for all users, or one per user. A missing condition gets its null class.
+            guidance_scale: Strength of classifier-free guidance; 1 is none and halves the work. Above 3 a user's images
+                become alike (Ho and Salimans 2022, arXiv:2207.12598). None is the pipeline's default.
             num_inference_steps: Steps of the scheduler. None is the pipeline's default.
             generator: Seeds one generator per image, so that the batch size does not change the images; or a list of N.
             image: Make variations of this image instead: one for all users, or one per user. PIL as the pipeline
                 paints it (or grey levels), array [H, W] or [H, W, C] or tensor [C, H, W] in 0..1.
-            strength: How far variations go from `image`, in (0, 1]; 1 forgets it.
+            strength: How far variations go from `image`, in (0, 1]; 1 keeps nothing of it.
             user_embeds: In place of `users`, rows of the U-Net's `embed_users` or mixes of them, float [U, D].
             batch_size: Images at once. Memory grows with it; the results do not change.
             output_type: `pil` paints; `np` and `pt` are unpainted scalars (or RGB) in 0..1; `db` is in decibels.
@@ -233,7 +233,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         if users is not None:
             user_ids = [_class_id(user, self.config["id2label"], "users") for user in users]
             user_embeds = self.unet.embed_users(torch.tensor(user_ids, device=device))
-        assert user_embeds is not None  # check_inputs made sure
+        assert user_embeds is not None  # check_inputs raises if both are None
         num_users = len(user_embeds)
         condition_ids = self._condition_ids(conditions or {}, num_users, device)
         generators = _per_image_generators(generator, num_users * num_images_per_user)
@@ -277,7 +277,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         generator: torch.Generator | None = None,
         **settings: Any,
     ) -> Any:
-        """Walk from one user to another in `num_images` equal turns, from the same noise.
+        """Images from the same noise for `num_images` embeddings, evenly spaced on the arc between two users.
 
         Args:
             user_a: Name or class id of the first image's user.
@@ -308,7 +308,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         strength: float,
         output_type: str,
     ) -> None:
-        """Refuse arguments that `__call__` cannot serve, and schedulers that would spoil latents; see `__call__`."""
+        """Raise ValueError for arguments of `__call__` that are out of range and schedulers that cannot be used."""
         if (users is None) == (user_embeds is None):
             raise ValueError("exactly one of users and user_embeds must be given")
         if isinstance(users, (str, int)):
@@ -323,10 +323,10 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             raise ValueError(f"output_type must be among {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
         if output_type == "db":
             self._check_decibels()
-        if self.scheduler.config.get("clip_sample"):  # at -1 and 1, beyond which latents reach
+        if self.scheduler.config.get("clip_sample"):  # clips at -1 and 1, which latents exceed
             raise ValueError("the scheduler must not clip: make it with from_config(pipe.scheduler.config)")
         if image is not None and isinstance(self.scheduler, PNDMScheduler):
-            # Its warm-up belongs to the first steps: started later, it ends short of the image.
+            # PNDM counts its warm-up from the first time step; started later, it stops before the last one.
             raise ValueError("variations need a scheduler that can start in the middle, such as DDIM, got PNDM")
 
     def set_timesteps(self, num_inference_steps: int, strength: float, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""The depth encoder as a part of other networks: load, freeze, embed arrays, train on."""
+"""The depth encoder as a part of other networks: loading, freezing layers, embedding arrays, and training."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
 class SemanticEncoder(nn.Module):
     """Embed depth images, on its own or as the trainable beginning of a larger network.
 
-    `forward` is for training: dropout follows `train()` and `eval()`. `encode` never drops, so that an image has the
-    same embedding in every mode and batch. Gradients flow through both.
+    `forward` is for training: dropout follows `train()` and `eval()`. `encode` never applies dropout, so that an
+    image has the same embedding in every mode and batch. Gradients flow through both.
 
     Example:
         >>> encoder = SemanticEncoder(pretrained_path="user/model")
@@ -107,7 +107,8 @@ class SemanticEncoder(nn.Module):
 
         Args:
             depth: float [N, input_channels, H, W] in [-1, 1], or a sequence of [input_channels, H, W].
-            valid: The same of [1, H, W], 1 or True where there is a reading; None if there is one everywhere.
+            valid: [N, 1, H, W] or a sequence of [1, H, W], 1 or True where there is a reading; None if there is one
+                everywhere.
             batch_size: Images at once. Memory grows with it; the results do not change.
 
         Returns:
@@ -126,7 +127,7 @@ class SemanticEncoder(nn.Module):
         latents = []
         for start in range(0, len(depth), batch_size):
             rows = slice(start, start + batch_size)
-            # Checked before the cast to the model's dtype, so that units are refused and not taken for model range.
+            # Checked before the cast to floating point, after which sensor units would look like model range.
             images = [torch.stack(list(one[rows])) for one in (depth, valid) if one is not None]
             if not images[0].is_floating_point():
                 raise ValueError(f"depth must be floating point in [-1, 1], got {images[0].dtype}")
@@ -140,16 +141,15 @@ class SemanticEncoder(nn.Module):
             x: One image [H, W], images [N, H, W], or images [N, input_channels, H, W].
             batch_size: Images at once.
             normalize: True: x is in the sensor's units (uint16, int32; floating point is rounded, NaN is no reading),
-                of any size. It is resized without mixing readings and holes, and scaled by `depth_range_mm`,
-                `units_per_mm` and `invalid_values` of the encoder's config; no image is stretched to a range of its
-                own. False: x is in model range already, floating point in [-1, 1] of the model's size; NaN is no
-                reading.
+                of any size. It is resized without mixing readings and holes, and mapped to model range with the sensor
+                description in the encoder's config, in the same way for all images. False: x is in model range already,
+                floating point in [-1, 1], and of the model's size; NaN is no reading.
 
         Returns:
             float32 [N, latent_dim]; N is 1 for one image.
 
         Raises:
-            ValueError: If dtype or shape do not fit, or `normalize` needs a sensor that the config does not know.
+            ValueError: If dtype or shape do not fit, or `normalize` is set and the config does not describe the sensor.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -254,12 +254,12 @@ class SemanticEncoder(nn.Module):
         if units.isinf().any() or units.min() < 0:
             raise ValueError(f"units must be finite and not negative, got {units.min().item()}..{units.max().item()}")
         config = self.encoder.config
-        depth, valid = self.encoder.readings(units)  # raises if the config does not know the sensor
+        depth, valid = self.encoder.readings(units)  # raises if the config does not describe the sensor
         size = (config["sample_size"],) * 2
         if tuple(x.shape[2:]) == size:
             return depth, valid
 
-        # Values that are no reading become 0 before resizing, which keeps 0 apart from depth.
+        # Invalid values become 0 before resizing, because `resize_depth` never mixes 0 with depth.
         low, high = range_in_units(config["depth_range_mm"], config["units_per_mm"])
         for value in config["invalid_values"] or {}:
             units[units == float(value)] = 0

@@ -1,4 +1,4 @@
-"""Reading one file of a model, be the model a local folder or a repository on the Hub."""
+"""Finding one file of a model in a local folder or a repository on the Hub."""
 
 from __future__ import annotations
 

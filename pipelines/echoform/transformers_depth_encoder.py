@@ -22,14 +22,16 @@ TASK = "depth-feature-extraction"
 CUSTOM_PIPELINES = {
     TASK: {"impl": "transformers_depth_encoder.DepthFeatureExtractionPipeline", "pt": ["AutoModel"], "type": "image"}
 }
-"""The entry of config.json from which `transformers.pipeline` knows the task."""
+"""Entry of config.json that registers the task for `transformers.pipeline`."""
+
+_FACTS = ("depth_range_mm", "units_per_mm", "invalid_values")
 
 
 class DepthEncoderConfig(PreTrainedConfig):
     """Configuration of `DepthEncoderModel`.
 
     Args:
-        encoder: Arguments of `DepthEncoder`; arguments left out have its defaults.
+        encoder: Arguments of `DepthEncoder`; missing ones get its defaults.
         **kwargs: Arguments of every config of transformers.
     """
 
@@ -41,7 +43,7 @@ class DepthEncoderConfig(PreTrainedConfig):
         self.encoder = {} if encoder is None else dict(encoder)
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings and the task, whose entry `transformers.pipeline` changes while loading."""
+        """All settings, with a fresh entry for the task, because `transformers.pipeline` changes it while loading."""
         return super().to_dict() | {"custom_pipelines": CUSTOM_PIPELINES}
 
 
@@ -109,9 +111,9 @@ class DepthImageProcessor(BaseImageProcessor):
     Args:
         size: Side of the model's square images, in pixels.
         depth_range_mm: Depth that becomes -1 and +1, millimetres, as {"min": 300, "max": 5000}; readings outside
-            count as none.
+            count as no reading.
         units_per_mm: The sensor's units per millimetre.
-        invalid_values: Units that mean no reading, with their meaning; 0 always does.
+        invalid_values: Units that mean no reading, with their meaning; 0 always means no reading.
 
     Raises:
         ValueError: If the range is not valid, see `range_in_units`.
@@ -167,7 +169,7 @@ class DepthImageProcessor(BaseImageProcessor):
 class DepthFeatureExtractionPipeline(Pipeline):
     """Task `depth-feature-extraction`: 16-bit depth images to embeddings.
 
-    The stock `image-feature-extraction` opens images as 8-bit RGB, which clips depth at 255 without a word.
+    The stock `image-feature-extraction` opens images as 8-bit RGB, which silently clips depth at 255.
 
     Example:
         >>> extract = pipeline("depth-feature-extraction", "user/model", trust_remote_code=True)
@@ -226,6 +228,3 @@ def save_for_transformers(encoder: DepthEncoder, folder: str | Path, facts: Mapp
     model.encoder.load_state_dict(encoder.state_dict())
     model.save_pretrained(folder)
     DepthImageProcessor(settings["sample_size"], **{name: settings[name] for name in _FACTS}).save_pretrained(folder)
-
-
-_FACTS = ("depth_range_mm", "units_per_mm", "invalid_values")

@@ -21,7 +21,7 @@ CONDITIONINGS = ("embedding", "cross-attention")
 
 
 def rotate_by_position(features: Tensor) -> Tensor:
-    """Rotate pairs of features by angles that grow with the position on the map, so that dot products see distances.
+    """Rotate pairs of features by angles that grow with the position, so that dot products depend on distances.
 
     Half of the pairs rotate with frequency (H), half with time (W). Wavelengths run from 6 to some 600 tokens, which
     suits maps of 4 to 64 tokens per side. The map may have any size, and no parameters are needed.
@@ -273,7 +273,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         )
 
     def _add_way_down(self) -> list[int]:
-        """Add blocks and downsamplers; channels of every map that the way up takes in again, first to last."""
+        """Add blocks and downsamplers; return the channels of every skip connection, first to last."""
         widths, attention_types = self.config["block_out_channels"], self.config["attention_types"]
         channels = widths[0]
         skips = [channels]
@@ -291,7 +291,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         return skips
 
     def _add_way_up(self, skips: list[int]) -> None:
-        """Add blocks and upsamplers; each block also takes in the latest map of the way down that is left."""
+        """Add blocks and upsamplers; each block also takes the latest skip connection that is left."""
         widths, attention_types = self.config["block_out_channels"], self.config["attention_types"]
         channels = widths[-1]
         self.up_levels, self.upsamplers = nn.ModuleList(), nn.ModuleList()
@@ -351,7 +351,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         self._check_size(*sample.shape[-2:])
         embedding, tokens = self._embed(sample, timestep, users, conditions or {}, user_embeds)
 
-        # Way down: every map is kept for the way up.
+        # Way down: every map becomes a skip connection.
         hidden_states = self.conv_in(sample)
         skips = [hidden_states]
         for level, blocks in enumerate(self.down_levels):
@@ -365,7 +365,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         for block in self.middle:
             hidden_states = self._run(block, hidden_states, embedding, tokens)
 
-        # Way up: every block also takes in a kept map, the latest first.
+        # Way up: every block also takes a skip connection, the latest first.
         for level, blocks in enumerate(self.up_levels):
             for block in blocks.children():
                 hidden_states = self._run(block, torch.cat([hidden_states, skips.pop()], dim=1), embedding, tokens)

@@ -211,10 +211,10 @@ def test_an_activation_that_can_say_the_data_is_taken_and_stays_in_its_range(act
 @pytest.mark.parametrize(
     ("activation", "data_range", "reason"),
     [
-        ("sigmoid", "symmetric", r"makes 0\.\.1, but data of range symmetric hold -1\.\.1: it could never paint"),
-        ("sigmoid", "imagenet", r"hold -2\.12\.\.2\.64: it could never paint what lies beyond; none fits"),
-        ("tanh", "unit", r"hold 0\.\.1: some of what it makes would be no pixel"),
-        ("tanh", "imagenet", "it could never paint"),
+        ("sigmoid", "symmetric", r"makes 0\.\.1, but data of range symmetric hold -1\.\.1: it could not produce"),
+        ("sigmoid", "imagenet", r"hold -2\.12\.\.2\.64: it could not produce all pixels; none fits"),
+        ("tanh", "unit", r"hold 0\.\.1: some of its outputs would be no pixels"),
+        ("tanh", "imagenet", "it could not produce all pixels"),
         ("relu", "unit", "output_activation must be among none, sigmoid, tanh, got 'relu'"),
         ("none", "bytes", "data_range must be among unit, symmetric, imagenet, got 'bytes'"),
     ],

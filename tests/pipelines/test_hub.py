@@ -17,7 +17,7 @@ from safetensors.torch import load
 
 from code_names import travelling_name
 from echoform import VQLDMDopplerPipeline, pipeline_vq_ldm_doppler, unet_doppler
-from echoform.hub import PushError, push_folder, travelling_files
+from echoform.hub import PushError, files_to_upload, push_folder
 from echoform.hub_card import PRINTED, merge_card
 from hub_server import Hub
 
@@ -100,7 +100,7 @@ def test_one_commit_holds_what_belongs_to_the_folder_and_nothing_else(hub: Hub, 
     assert (newest.title, initial.title) == ("First", "initial commit")
     assert url == f"{hub.url}/{repo_id}/commit/{newest.sha}"
     there = hub.files(repo_id)
-    assert set(there) == TRAVELS == {path.as_posix() for path in travelling_files(folder)}
+    assert set(there) == TRAVELS == {path.as_posix() for path in files_to_upload(folder)}
     assert all(there[name] == (folder / name).read_bytes() for name in TRAVELS - {"README.md"})
 
 
@@ -300,7 +300,7 @@ def test_a_folder_without_a_card_and_a_local_card_both_find_their_way(
     (folder / "README.md").unlink()
     bare = hub.repo_id("bare")
     VQLDMDopplerPipeline.from_pretrained(folder).push_to_hub(bare)
-    assert "nothing is told here of its training" in hub.files(bare)["README.md"].decode()
+    assert "this card has no facts about its training" in hub.files(bare)["README.md"].decode()
 
 
 def test_a_card_shows_no_file_outside_its_folder(hub: Hub, folder: Path):

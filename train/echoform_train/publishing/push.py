@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from echoform.hub import CARD, check_access, push_folder, retry_command, travelling_files
+from echoform.hub import CARD, check_access, files_to_upload, push_folder, retry_command
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import FACTS, FIRST_STAGE
 from echoform_train.engine.run import Run
@@ -72,7 +72,7 @@ def push(
 
 def copy_for_push(model: Path, staged: Path, repo_id: str) -> None:
     """Copy the files of a model that are pushed to `staged`, and write card and fingerprint there."""
-    for path in travelling_files(model):
+    for path in files_to_upload(model):
         (staged / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model / path, staged / path)
     if model.name == FIRST_STAGE and not (staged / FACTS).exists():
