@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 import time
@@ -6,6 +5,7 @@ import time
 import pytest
 
 from echoform_train import cli
+from tiny_conv import tiny_conv_pipeline
 
 
 def test_help_names_every_verb_and_stays_light():
@@ -62,24 +62,16 @@ def test_a_users_error_is_one_sentence_and_status_1(tmp_path, capsys):
     assert "Traceback" not in err
 
 
-def test_a_damaged_image_is_named_in_one_sentence(tmp_path, capsys):
-    from PIL import Image
-
-    (tmp_path / "real").mkdir()
-    for index in range(4):
-        (tmp_path / f"real/ID_{index % 2}").mkdir(exist_ok=True)
-        Image.new("L", (16, 16)).save(tmp_path / f"real/ID_{index % 2}/{index}.png")
-    (tmp_path / "generated/ID_0").mkdir(parents=True)
-    (tmp_path / "generated/ID_0/0.png").write_text("no image")
-    split = {"train": ["ID_0/0.png", "ID_1/1.png"], "validation": [], "test": ["ID_0/2.png", "ID_1/3.png"]}
-    (tmp_path / "split.json").write_text(json.dumps(split))
+def test_a_damaged_model_is_named_in_one_sentence(tmp_path, capsys):
+    tiny_conv_pipeline().save_pretrained(tmp_path / "damaged")
+    weights = tmp_path / "damaged/autoencoder/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(SystemExit) as end:
-        folders = ["--data", str(tmp_path / "real"), "--generated-dir", str(tmp_path / "generated")]
-        cli.main(["score", "generated", *folders, "--split-file", str(tmp_path / "split.json")])
+        cli.main(["generate", "--decoder-only", "--pipeline", str(tmp_path / "damaged"), "--output-dir", "unused"])
     assert end.value.code == 1
-    err = capsys.readouterr().err.strip()
-    assert err.splitlines()[-1].startswith("echoform score generated: ")
-    assert "0.png" in err
+    err = capsys.readouterr().err
+    assert "\nechoform generate --decoder-only: " in f"\n{err}"
+    assert str(weights) in err
     assert "Traceback" not in err
 
 
