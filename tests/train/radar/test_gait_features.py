@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from echoform_train.radar.gait_features import gait_features, middle_of, to_level
-from echoform_train.radar.spectrogram_scale import scale_of
+from echoform_train.radar.gait_features import detect_middle, gait_features, to_level
+from echoform_train.radar.spectrogram_scale import read_scale
 from walking import Walks, simulate_walks
 
 
@@ -102,11 +102,11 @@ def test_units_follow_what_is_known_of_the_axes(walks):
 
 def test_the_middle_of_pictures_is_told_from_where_bodies_walk(walks):
     level = to_level(walks.pixels[64])
-    assert middle_of(level) == "body"
+    assert detect_middle(level) == "body"
     bin_mps = 9 / 64
     shift = np.rint(walks.speed_mps / bin_mps).astype(int)
     absolute = torch.stack([image.roll(-int(by), dims=0) for image, by in zip(level, shift, strict=True)])
-    assert middle_of(absolute) == "zero"
+    assert detect_middle(absolute) == "zero"
     read = gait_features(absolute, walks.axes, middle="zero")
     # Whole bins were shifted, so half a bin may be missing, and the torso sways by some of another.
     np.testing.assert_allclose(read["torso_speed_mps"], np.abs(walks.speed_mps), atol=0.75 * bin_mps)
@@ -121,4 +121,4 @@ def test_what_cannot_be_meant_is_refused():
     with pytest.raises(ValueError, match=r"must be uint8 \[N, C, H, W\], got torch\.float32"):
         to_level(torch.zeros(1, 1, 32, 32))
     with pytest.raises(ValueError, match=r"must be above 0, got 3\.0 and -10"):
-        scale_of({"window_s": 3.0, "doppler_min_hz": 5.0, "doppler_max_hz": -5.0}, 64)
+        read_scale({"window_s": 3.0, "doppler_min_hz": 5.0, "doppler_max_hz": -5.0}, 64)

@@ -52,7 +52,7 @@ def test_an_ambiguous_mat_file_lists_what_it_holds(tmp_path, write):
     path = tmp_path / "two.mat"
     write(path, cube=CUBE, t=np.arange(5.0)[:, None], rate=np.array([[8192.0]]))
     with pytest.raises(
-        ValueError, match=r"--mat-variable must say which array .* cube \[2 x 3 x 4, .*\], .*t \[5 x 1, "
+        ValueError, match=r"--mat-variable must name the array .* cube \[2 x 3 x 4, .*\], .*t \[5 x 1, "
     ):
         read_array(path)
     np.testing.assert_array_equal(read_array(path, "cube"), CUBE)

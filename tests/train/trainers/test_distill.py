@@ -122,7 +122,7 @@ def test_only_a_pipeline_of_spectrograms_can_be_distilled(second_stage, tmp_path
     other.mkdir()
     (other / "model_index.json").write_text(json.dumps({"_class_name": ["code", "DepthAutoencoderPipeline"]}))
     (other / "facts.json").write_text(json.dumps({"kind": "depth-ae"}))
-    with pytest.raises(ValueError, match="must be a VQLDMDopplerPipeline, .*depth holds a DepthAutoencoderPipeline"):
+    with pytest.raises(ValueError, match=r"must be a VQLDMDopplerPipeline, .*depth holds a DepthAutoencoderPipeline"):
         distill.main(settings(second_stage, tmp_path / "few", pipeline=str(other)))
 
 

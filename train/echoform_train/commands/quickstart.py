@@ -59,7 +59,7 @@ class Config:
     images_per_user: int = 40
     """Spectrograms to generate per user and sampling seed."""
     sampling_seeds: tuple[int, ...] = (0, 1, 2)
-    """Each seed makes one set of generated spectrograms, which is scored with judges of its own."""
+    """Each seed gives one set of generated spectrograms, which is scored with its own judges."""
     guidance_scale: float = 1.0
     """Strength of classifier-free guidance; 1 is none, which is best for images that train classifiers."""
     num_inference_steps: int = 8

@@ -68,7 +68,7 @@ class EMACodebook:
         if len(latents) < size:
             raise ValueError(f"a codebook of {size} codes needs at least as many latents to start, got {len(latents)}")
         points = latents.double().cpu().numpy()
-        # Equal latents, as of a flat background, would make empty clusters; a little noise tells them apart.
+        # Equal latents, such as those of a flat background, would make empty clusters; a little noise separates them.
         points = points + 1e-4 * points.std() * np.random.default_rng(seed).standard_normal(points.shape)
         centres, labels = kmeans2(points, size, iter=20, minit="++", rng=np.random.default_rng(seed))
         used = np.bincount(labels, minlength=size)

@@ -19,11 +19,11 @@ class AxisSpectrum(NamedTuple):
     """Power of the images; nothing is preserved at frequencies where the error reaches it."""
 
 
-def error_spectrum(made: Tensor, target: Tensor) -> dict[str, AxisSpectrum]:
+def error_spectrum(reconstructed: Tensor, target: Tensor) -> dict[str, AxisSpectrum]:
     """Power of the error and of the images by frequency along each axis, summed over the other axis.
 
     Args:
-        made: Reconstructions, float [N, C, H, W] in [-1, 1].
+        reconstructed: Reconstructions, float [N, C, H, W] in [-1, 1].
         target: Originals, same shape and range.
 
     Returns:
@@ -32,7 +32,7 @@ def error_spectrum(made: Tensor, target: Tensor) -> dict[str, AxisSpectrum]:
     """
     powers = [
         torch.fft.fft2(values.double(), norm="forward").abs().square().mean(dim=(0, 1))  # [H, W]
-        for values in (made - target, target)
+        for values in (reconstructed - target, target)
     ]
     spectra = {}
     for axis, summed_dim in (("time", 0), ("doppler", 1)):

@@ -230,7 +230,7 @@ def keep_if_best(
 
 
 def finish(run: Run) -> TrainingResult:
-    """Close the run, push the model if the settings ask for that, and return the result."""
+    """Close the run, push the model if the settings name a repository, and return the result."""
     result = run.finish(run.config.output_dir)
     push_after_training(run, result)
     return result

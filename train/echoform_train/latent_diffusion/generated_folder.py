@@ -53,7 +53,7 @@ class PlannedImage:
 class GeneratedFolder:
     """The output folder of `echoform generate`, which several processes fill together.
 
-    Every process adds its rows to a metadata file of its own, metadata.jsonl.<number>; the main process merges them.
+    Every process adds its rows to its own file metadata.jsonl.<number>; the main process merges these files.
 
     Args:
         folder: The folder.

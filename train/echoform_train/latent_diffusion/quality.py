@@ -70,14 +70,16 @@ def measure_quality(
     if len(images) == 0 or not judges:
         raise ValueError(f"at least one image and one judge are needed, got {len(images)} and {len(judges)}")
     latents = encode_pixels(model, images.pixels)
-    made = decode_to_pixels(model, latents, quantize=quantize)
+    reconstructed_pixels = decode_to_pixels(model, latents, quantize=quantize)
     # Model range for everything that networks see; 0..1 for PSNR and SSIM of each image.
-    target, reconstructed = to_model(images.pixels), to_model(made)
-    unit, unit_reconstructed = images.pixels.float() / 255, made.float() / 255
+    target, reconstructed = to_model(images.pixels), to_model(reconstructed_pixels)
+    unit, unit_reconstructed = images.pixels.float() / 255, reconstructed_pixels.float() / 255
     each_psnr, each_ssim = psnr_each(unit_reconstructed, unit), ssim_each(unit_reconstructed, unit)
     # Per judge, how it confuses the users of the originals and of the reconstructions.
     users = images.users
-    tables = [(confusion(judge, images.pixels, users), confusion(judge, made, users)) for judge in judges]
+    tables = [
+        (confusion(judge, images.pixels, users), confusion(judge, reconstructed_pixels, users)) for judge in judges
+    ]
     scores = QualityScores(
         psnr_db=_psnr_interval(reconstructed, target),
         ssim=_over_images(each_ssim),
@@ -90,7 +92,7 @@ def measure_quality(
         users=_by_user(images, id2label, each_psnr, each_ssim, tables),
         error_spectrum={axis: s._asdict() for axis, s in error_spectrum(reconstructed, target).items()},
     )
-    return Quality(scores, made, each_psnr)
+    return Quality(scores, reconstructed_pixels, each_psnr)
 
 
 def measure_accuracy(tables: Sequence[tuple[Tensor, Tensor]]) -> AccuracyScores:
@@ -105,7 +107,7 @@ def measure_accuracy(tables: Sequence[tuple[Tensor, Tensor]]) -> AccuracyScores:
     real = [table.trace().item() / table.sum().item() for table, _ in tables]
     if min(real) == 0:
         raise ValueError("every judge must name at least one held-out real image right, one judge names none right")
-    kept = [made.trace().item() / table.trace().item() for table, made in tables]
+    kept = [reconstructed.trace().item() / table.trace().item() for table, reconstructed in tables]
     return AccuracyScores(real=_over_judges(real, most=1.0), kept=_over_judges(kept, most=math.inf))
 
 
@@ -145,11 +147,11 @@ def _from_noisy_latents(model: FirstStageModel, latents: Tensor, quantize: bool)
     return to_model(decode_to_pixels(model, noisy, quantize=quantize))
 
 
-def _psnr_interval(made: Tensor, target: Tensor) -> MeanScore:
-    errors = (made.double() - target.double()).square().flatten(1).mean(dim=1)
+def _psnr_interval(reconstructed: Tensor, target: Tensor) -> MeanScore:
+    errors = (reconstructed.double() - target.double()).square().flatten(1).mean(dim=1)
     # The interval of the mean error, in decibels; the larger error is the lower PSNR.
     _, low, high = bootstrap_interval(errors.numpy(), seed=0)
-    return MeanScore(mean=psnr(made, target), low=_psnr_of(high), high=_psnr_of(low))
+    return MeanScore(mean=psnr(reconstructed, target), low=_psnr_of(high), high=_psnr_of(low))
 
 
 def _psnr_of(error: float) -> float:
@@ -157,12 +159,12 @@ def _psnr_of(error: float) -> float:
 
 
 @torch.no_grad()
-def _lpips(model: FirstStageModel, made: Tensor, target: Tensor) -> MeanScore | None:
+def _lpips(model: FirstStageModel, reconstructed: Tensor, target: Tensor) -> MeanScore | None:
     if not perceptual_available():
         return None
     device = next(model.parameters()).device
     distance = PerceptualLoss().to(device)
-    pairs = zip(made.split(16), target.split(16), strict=True)
+    pairs = zip(reconstructed.split(16), target.split(16), strict=True)
     return _over_images(torch.cat([distance.distances(a.to(device), b.to(device)).cpu() for a, b in pairs]))
 
 
@@ -187,14 +189,14 @@ def _by_user(
     tables: Sequence[tuple[Tensor, Tensor]],
 ) -> dict[str, UserScores]:
     """Scores of every user with images; accuracies are over all judges together."""
-    real, made = (accuracy_by_user(torch.stack(side).sum(0)) for side in zip(*tables, strict=True))
+    real, reconstructed = (accuracy_by_user(torch.stack(side).sum(0)) for side in zip(*tables, strict=True))
     return {
         label: UserScores(
             images=int((images.users == user).sum()),
             psnr_db=psnr_db[images.users == user].mean().item(),
             ssim=ssim[images.users == user].mean().item(),
             real_accuracy=real[user].item(),
-            reconstruction_accuracy=made[user].item(),
+            reconstruction_accuracy=reconstructed[user].item(),
         )
         for user, label in id2label.items()
         if (images.users == user).any()

@@ -105,7 +105,7 @@ class Verdict(TypedDict):
 
 
 class FirstStageScores(QualityScores):
-    """Content of scores.json: the scores, the verdict that follows from them, and what they were measured on."""
+    """Content of scores.json: the scores, the verdict that follows from them, and the numbers of images."""
 
     verdict: Verdict
     images: dict[str, int]

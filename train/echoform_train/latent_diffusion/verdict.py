@@ -42,7 +42,7 @@ def _check_psnr(above_db: float) -> Check:
 
 
 def _check_judges(accuracy: float, needed: float) -> Check:
-    says = f"judges name {accuracy:.1%} of real images right, {needed:.0%} are needed to judge by"
+    says = f"judges name {accuracy:.1%} of real images right, {needed:.0%} are needed for a verdict"
     return Check(passed=accuracy >= needed, says=says)
 
 

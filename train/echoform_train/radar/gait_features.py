@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from echoform_train.radar.doppler_lines import above_noise, contour, noise_floor, still_line, torso_line
-from echoform_train.radar.spectrogram_scale import USUAL_SPAN_MPS, SpectrogramScale, scale_of
+from echoform_train.radar.spectrogram_scale import USUAL_SPAN_MPS, SpectrogramScale, read_scale
 from echoform_train.radar.step_rhythm import step_asymmetry, step_rhythm
 
 Array = NDArray[np.float64]
@@ -27,8 +27,8 @@ MIN_RHYTHM_OF_STEPS = 0.5
 """A rhythm counts as steps if its strength is above this. Columns in random order reach 0.3, walks 0.7."""
 SLOWEST_STEPS_HZ = 1.0
 FASTEST_STEPS_HZ = 3.5
-"""Range in which cadences are searched. It is wider than the cadences of walking, so that an image whose rhythm is no
-walk gets a cadence that shows it."""
+"""Range in which cadences are searched. It is wider than that of walking people, so that the rhythm of an
+image that shows no walk is found too."""
 
 _COARSE = 64
 _FINE_ROWS = 128
@@ -52,10 +52,10 @@ def to_level(pixels: Tensor) -> Tensor:
     return pixels.float().mean(dim=1) / 255
 
 
-def middle_of(level: Tensor) -> Middle:
-    """Tell whether most of these spectrograms have the body or 0 Hz in their middle row.
+def detect_middle(level: Tensor) -> Middle:
+    """Whether most of these spectrograms have the body or 0 Hz in their middle row.
 
-    A torso line that stays within a twentieth of the height from the middle is a centred body.
+    The body is in the middle if the torso line stays within a twentieth of the height from it.
 
     Args:
         level: Real spectrograms, float [N, H, W] in 0..1.
@@ -82,7 +82,7 @@ def gait_features(
     Args:
         level: Share of the colour scale, float [N, H, W] in 0..1, row 0 the highest Doppler; see `to_level`.
         axes: Contents of axes.json: window_s, doppler_min_hz, doppler_max_hz, carrier_hz, native_bins, db_min, db_max.
-        middle: Doppler in the middle row; see `middle_of`.
+        middle: Doppler in the middle row; see `detect_middle`.
         batch_size: Images at a time.
 
     Returns:
@@ -105,7 +105,7 @@ def gait_features(
     low, high = float(level.min()), float(level.max())
     if low < 0 or high > 1:
         raise ValueError(f"level must be in 0..1, got {low:.3g}..{high:.3g}")
-    scale = scale_of(axes, level.shape[1])
+    scale = read_scale(axes, level.shape[1])
     parts = [_features(part, scale, middle) for part in level.split(batch_size)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -45,7 +45,7 @@ def read_array(path: Path, mat_variable: str | None = None) -> NDArray[Any]:
 
 
 def _is_hdf5(path: Path) -> bool:
-    """Whether a .mat file is of version 7.3: its HDF5 signature stands at the start, or behind MATLAB's 512 bytes."""
+    """Whether a .mat file is of version 7.3, with an HDF5 signature at the start or after a header of 512 bytes."""
     with _errors_of(".mat"), path.open("rb") as file:
         head = file.read(512 + len(_HDF5_SIGNATURE))
     return head.startswith(_HDF5_SIGNATURE) or head[512:] == _HDF5_SIGNATURE
@@ -114,7 +114,7 @@ def _choose(arrays: dict[str, tuple[tuple[int, ...], str]], requested: str | Non
         return requested
     large = [name for name, (size, _) in arrays.items() if np.prod(size) > 1]
     if len(large) != 1:
-        raise ValueError(f"--mat-variable must say which array holds the samples; the file holds {listed or 'none'}")
+        raise ValueError(f"--mat-variable must name the array of the samples; the file holds {listed or 'none'}")
     return large[0]
 
 

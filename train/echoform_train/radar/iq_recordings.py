@@ -158,7 +158,7 @@ def _transform(recording: ImageFile, config: IqConfig, grid: SpectrogramGrid) ->
             f"its {iq.shape[1]} pulses (array {' x '.join(map(str, array.shape))}, axes {' '.join(config.axes)}) take "
             f"{iq.shape[1] / grid.pulse_rate_hz:.2f} s"
         )
-    # Each window has a centre of its own, as a walker who turns changes speed; receivers share it.
+    # Every window has its own centre, because a walker who turns changes speed; all receivers share it.
     centres, images = [], []
     for start in starts:
         window = iq[:, start : start + grid.samples]

@@ -86,6 +86,7 @@ def draw_loads(rng: np.random.Generator) -> dict[str, Load]:
         gain_db=(("torso", float(rng.normal(0.5, 0.5))),),
         back_gain_db=float(rng.normal(pack.back_gain_db, 0.7)),
     )
+    # The bag is the same object with and without the phone, so both conditions share its effect on the right arm.
     heavy_db = float(rng.normal(5.0, 1.5))
     bag = replace(LOADS["bag"], right_arm_swing=near(0.1, 0.4), gain_db=(("right_forearm", heavy_db),))
     phone = LOADS["bag_phone"]

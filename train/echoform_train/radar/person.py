@@ -128,6 +128,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     def within(mean: float, deviation: float, low: float, high: float) -> float:
         return float(np.clip(rng.normal(mean, deviation), low, high))
 
+    # The order of the draws is fixed, so that a seed always gives the same person. Both arms share most of their swing.
     arm_swing = near_one(0.20)
     gain_db = _draw_gain_db(rng)
     return Person(

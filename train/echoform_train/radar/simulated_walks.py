@@ -103,7 +103,7 @@ class CapturedWalk:
 
 
 def person_of(seed: int, user_number: int) -> Person:
-    """Body and gait of user 1, 2, ... for a seed; they do not depend on the number of users."""
+    """Body and gait of a user (1, 2, ...) for a seed; they do not depend on the number of users."""
     return draw_person(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(user_number,))))
 
 

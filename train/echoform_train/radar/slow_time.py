@@ -44,7 +44,7 @@ def slow_time(array: NDArray[Any], form: SampleFormat, *, clutter: Clutter, cuto
     Args:
         array: As the file holds it. Axes of length 1 that the format does not name are dropped.
         form: Meaning of its axes.
-        clutter: What is removed, see `remove_clutter`.
+        clutter: Kind of clutter removal, see `remove_clutter`.
         cutoff_hz: Cutoff frequency of the clutter removal "highpass".
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the height, width and colours of a spectrogram stand for: speed, time and decibels."""
+"""Scale of a spectrogram: the speed, time and decibels that its height, width and colours span."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SpectrogramScale:
         return "cadence_hz" if self.window_s is not None else "cadence_per_picture"
 
 
-def scale_of(axes: Mapping[str, float] | None, height: int) -> SpectrogramScale:
+def read_scale(axes: Mapping[str, float] | None, height: int) -> SpectrogramScale:
     """Extent of spectrograms of `height` rows.
 
     Args:

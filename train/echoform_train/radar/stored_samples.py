@@ -122,6 +122,7 @@ def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 
     Raises:
         ValueError: If samples are NaN or infinite, or real where they must be complex, or the other way round.
     """
+    # Complex samples come as one complex array, or as pairs of real numbers; only cubes may be real.
     if "iq" in form.axes:
         if np.iscomplexobj(array):
             raise ValueError(f"an array with an axis iq must be real, its dtype is {array.dtype}")
@@ -139,6 +140,7 @@ def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 
             "I/Q samples must be complex, or I and Q along an axis iq, as only both show the direction of a motion; "
             f"they are {array.dtype}"
         )
+    # One NaN would spread over a whole spectrogram, so the message gives its time.
     bad = ~np.isfinite(array)
     if bad.any():
         time_axis = 0 if form.is_cube else 1

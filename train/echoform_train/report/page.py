@@ -123,9 +123,9 @@ def page_environment() -> Environment:
 
 def verdict(scores: Scores) -> str:
     """The main result in one sentence: how often a judge names the user of generated and of real images right."""
-    made, real = scores["scores"]["gan_test"], scores["scores"]["real_to_real"]
+    generated, real = scores["scores"]["gan_test"], scores["scores"]["real_to_real"]
     return (
-        f"A judge trained only on real spectrograms names the right user for {percent(made['mean'])} of generated "
+        f"A judge trained only on real spectrograms names the right user for {percent(generated['mean'])} of generated "
         f"spectrograms and for {percent(real['mean'])} of held-out real ones."
     )
 

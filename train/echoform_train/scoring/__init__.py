@@ -1,1 +1,1 @@
-"""Judges, metrics and intervals, and the scores of generated images that are made of them."""
+"""Judges, metrics and intervals, and the scores of generated images."""

@@ -169,10 +169,12 @@ def _entry(name: str, results: list[_PairResult]) -> ScoreEntry:
 def _shares_of_users(
     data: SpectrogramData, generated: Sequence[Sample], pairs: list[tuple[Judge, int]]
 ) -> dict[str, UserShares]:
-    real = accuracy_by_user(_sum_tables(confusion(judge, data.test.pixels, data.test.users) for judge, _ in pairs))
-    made = accuracy_by_user(_sum_tables(confusion(judge, *generated[index]) for judge, index in pairs))
+    real_accuracy = accuracy_by_user(
+        _sum_tables(confusion(judge, data.test.pixels, data.test.users) for judge, _ in pairs)
+    )
+    generated_accuracy = accuracy_by_user(_sum_tables(confusion(judge, *generated[index]) for judge, index in pairs))
     return {
-        label: {"real": _none_if_nan(real[user]), "generated": _none_if_nan(made[user])}
+        label: {"real": _none_if_nan(real_accuracy[user]), "generated": _none_if_nan(generated_accuracy[user])}
         for user, label in data.id2label.items()
     }
 

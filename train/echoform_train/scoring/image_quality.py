@@ -12,11 +12,11 @@ SIGMA = 1.5
 """Standard deviation of that window, pixels."""
 
 
-def psnr(made: Tensor, target: Tensor) -> float:
+def psnr(reconstructed: Tensor, target: Tensor) -> float:
     """Peak signal-to-noise ratio over all images together, decibels; infinite where both are equal.
 
     Args:
-        made: float, any shape, in [-1, 1], so that the peak is 2.
+        reconstructed: float, any shape, in [-1, 1], so that the peak is 2.
         target: The same shape and range.
 
     Raises:
@@ -24,16 +24,16 @@ def psnr(made: Tensor, target: Tensor) -> float:
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio  # takes seconds to import
 
-    if made.shape != target.shape:
-        raise ValueError(f"shapes must be equal, got {list(made.shape)} and {list(target.shape)}")
-    return peak_signal_noise_ratio(made.double(), target.double(), data_range=2.0).item()
+    if reconstructed.shape != target.shape:
+        raise ValueError(f"shapes must be equal, got {list(reconstructed.shape)} and {list(target.shape)}")
+    return peak_signal_noise_ratio(reconstructed.double(), target.double(), data_range=2.0).item()
 
 
-def psnr_each(made: Tensor, target: Tensor) -> Tensor:
+def psnr_each(reconstructed: Tensor, target: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image, float64 [N], decibels; infinite where both are equal.
 
     Args:
-        made: float [N, C, H, W] in 0..1, so that the peak is 1.
+        reconstructed: float [N, C, H, W] in 0..1, so that the peak is 1.
         target: The same shape and range.
 
     Raises:
@@ -41,13 +41,13 @@ def psnr_each(made: Tensor, target: Tensor) -> Tensor:
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio  # takes seconds to import
 
-    _check_pair(made, target)
-    return peak_signal_noise_ratio(made.double(), target.double(), data_range=1.0, reduction="none", dim=(1, 2, 3)).to(
-        torch.float64
-    )
+    _check_pair(reconstructed, target)
+    return peak_signal_noise_ratio(
+        reconstructed.double(), target.double(), data_range=1.0, reduction="none", dim=(1, 2, 3)
+    ).to(torch.float64)
 
 
-def ssim_each(made: Tensor, target: Tensor) -> Tensor:
+def ssim_each(reconstructed: Tensor, target: Tensor) -> Tensor:
     """Structural similarity of each image, float64 [N], at most 1: the mean over channels and pixels.
 
     Windows are Gaussian, 11 pixels wide with a deviation of 1.5, and lie wholly inside the image; K1 is 0.01, K2 0.03.
@@ -58,16 +58,16 @@ def ssim_each(made: Tensor, target: Tensor) -> Tensor:
     Source: Wang et al. 2004, IEEE Transactions on Image Processing 13(4), equation 13.
 
     Args:
-        made: float [N, C, H, W] in 0..1, H and W at least 11.
+        reconstructed: float [N, C, H, W] in 0..1, H and W at least 11.
         target: The same shape and range.
 
     Raises:
         ValueError: If the shapes differ or are smaller than a window.
     """
-    _check_pair(made, target)
-    if min(made.shape[2:]) < WINDOW:
-        raise ValueError(f"SSIM needs images of at least {WINDOW} pixels per side, got {list(made.shape)}")
-    a, b = made.double(), target.double()
+    _check_pair(reconstructed, target)
+    if min(reconstructed.shape[2:]) < WINDOW:
+        raise ValueError(f"SSIM needs images of at least {WINDOW} pixels per side, got {list(reconstructed.shape)}")
+    a, b = reconstructed.double(), target.double()
     mean_a, mean_b = _gaussian_means(a), _gaussian_means(b)
     variance_a, variance_b = _gaussian_means(a * a) - mean_a**2, _gaussian_means(b * b) - mean_b**2
     covariance = _gaussian_means(a * b) - mean_a * mean_b
@@ -102,8 +102,9 @@ def _gaussian_means(images: Tensor) -> Tensor:
     return F.conv2d(rows, weights[:, :, None], groups=images.shape[1])
 
 
-def _check_pair(made: Tensor, target: Tensor) -> None:
-    if made.shape != target.shape or made.ndim != 4:
+def _check_pair(reconstructed: Tensor, target: Tensor) -> None:
+    if reconstructed.shape != target.shape or reconstructed.ndim != 4:
         raise ValueError(
-            f"images must be two tensors [N, C, H, W] of one shape, got {list(made.shape)} and {list(target.shape)}"
+            "images must be two tensors [N, C, H, W] of one shape, "
+            f"got {list(reconstructed.shape)} and {list(target.shape)}"
         )

@@ -113,7 +113,7 @@ def train(config: Config, data: DepthData) -> TrainingResult:
             noise = draw_latent_noise(config, draw, run.device)
             parts = training_losses(learner.model, views, noise, config.weights, perceptual)
             learner.descend(torch.stack(list(parts.values())).sum(), **parts)
-        # What is validated is what is exported: the averaged weights.
+        # Validation uses the averaged weights, because those are exported.
         if run.due(config.run.validation_every):
             with learner.averaged():
                 scores = validate(autoencoder, data, config.weights, run.accelerator)

@@ -218,7 +218,7 @@ def validate(
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     for samples in torch.arange(rank, count * levels, world).split(64):
         draw = Draw(samples % count, [torch.Generator().manual_seed(int(sample)) for sample in samples])
-        # Multiples of the golden ratio cover [0, 1) evenly, whatever their number.
+        # Multiples of the golden ratio cover [0, 1) evenly for any number of samples.
         level = (samples * 0.6180339887498949).frac().float()
         # The share 0 drops no label; the call keeps the order of random numbers as in training.
         batch = drop_labels(latents.select(draw.indices), draw, 0.0, unet)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from echoform_train.data.spectrograms import Spectrograms
-from echoform_train.radar.gait_features import Middle, gait_features, middle_of, to_level
+from echoform_train.radar.gait_features import Middle, detect_middle, gait_features, to_level
 from echoform_train.study.gait.limits import Features, Limit, learn_headings, learn_limits, possible
 
 
@@ -38,7 +38,7 @@ class WalkCheck:
             ValueError: If there are fewer images, or a torso can be seen in too few of them.
         """
         level = to_level(images.pixels)
-        middle = middle_of(level)
+        middle = detect_middle(level)
         features = gait_features(level, axes, middle=middle)
         headings = {name: learn_headings(features, values) for name, values in images.conditions.items()}
         return cls(axes=axes, middle=middle, limits=learn_limits(features), headings=headings)
