@@ -1,4 +1,4 @@
-"""The tab "Depth": 16-bit depth images to embeddings and back to millimetres, nearest images, and interpolation."""
+"""The tab "Depth": embeddings and reconstructions of 16-bit depth images, nearest images, and interpolation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import torch
-from generate import Shown, picture_gallery
+from generate import Shown, image_gallery
 from hardware import model_queue, on_gpu
 from loading import load, pipeline
-from pictures import SHOWN_PX, Bar, depth_bar, frame, paint, signed_bar
 from PIL import Image
+from plots import SHOWN_PX, Bar, depth_bar, frame, paint, signed_bar
 from probe import READ_PIXELS, probes
-from visitors import download_path, open_upload, open_uploads, refusal, several_files, told_to_the_visitor
+from visitors import download_path, open_upload, open_uploads, refusal, several_files, shown_to_visitor
 
 FORMATS = ("PNG", "TIFF")
 SUFFIXES = [".png", ".tif", ".tiff"]
@@ -61,21 +61,21 @@ def scenes(first: int = 0, count: int = NUM_SCENES) -> tuple[tuple[str, Image.Im
     )
 
 
-def read_depth(pipe: Any, name: str, picture: Image.Image) -> np.ndarray:
+def read_depth(pipe: Any, name: str, image: Image.Image) -> np.ndarray:
     """Depth of one image as float [H, W] in mm; 0 where there is no reading, or one outside the model's range.
 
     Raises:
         gradio.Error: If it is no depth image, or no reading lies in the model's range.
     """
     try:
-        depth_mm = pipe.read(picture) / pipe.config["units_per_mm"]
+        depth_mm = pipe.read(image) / pipe.config["units_per_mm"]
     except ValueError as error:
         raise refusal(f"{name}: {error}") from error
     low, high = pipe.config["depth_range_mm"]["min"], pipe.config["depth_range_mm"]["max"]
     inside = np.where((depth_mm >= low) & (depth_mm <= high), depth_mm, 0)
     if not inside.any():
         found = f"its depths are {depth_mm.min():g} to {depth_mm.max():g} mm" if depth_mm.any() else "it has no reading"
-        raise refusal(f"{name} must hold depths from {low:g} to {high:g} mm, as the model knows them, but {found}.")
+        raise refusal(f"{name} must hold depths from {low:g} to {high:g} mm, the range of the model, but {found}.")
     return inside
 
 
@@ -112,7 +112,7 @@ def nearest(latents: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, 
 
 @on_gpu
 def embed(files: list[str]) -> tuple[Shown, list[list[Any]], Shown, str, str, str]:
-    """Encode and decode 16-bit depth images, and find which are alike.
+    """Encode and decode 16-bit depth images, and find similar ones.
 
     Args:
         files: PNG or TIFF, 16-bit greyscale (or floating point TIFF) in the model's units; at most 16.
@@ -120,30 +120,32 @@ def embed(files: list[str]) -> tuple[Shown, list[list[Any]], Shown, str, str, st
     Returns:
         Each image with its reconstruction and error in mm; a row of numbers for each; the images nearest to the first
         one, among the others and simulated scenes; embeddings, float32 [N, D], as .npy; the reconstructions as 16-bit
-        PNG in a ZIP; and the images as HTML whose pixels say their depth and error.
+        PNG in a ZIP; and the images as HTML, where pointing at a pixel shows its depth and error.
     """
-    return look_at(pipeline("depth"), open_uploads(files, FORMATS))
+    return encode_images(pipeline("depth"), open_uploads(files, FORMATS))
 
 
-def look_at(pipe: Any, images: list[tuple[str, Image.Image]]) -> tuple[Shown, list[list[Any]], Shown, str, str, str]:
-    """Do what `embed` does for opened images with their names."""
-    before = [read_depth(pipe, name, picture) for name, picture in images]
-    with told_to_the_visitor():
-        output = pipe([picture for _, picture in images], batch_size=4)
-        around = pipe.encode([picture for _, picture in scenes()])
-    # Neighbours are looked for among the other images and the simulated scenes.
+def encode_images(
+    pipe: Any, images: list[tuple[str, Image.Image]]
+) -> tuple[Shown, list[list[Any]], Shown, str, str, str]:
+    """Results of `embed` for opened images with their names."""
+    before = [read_depth(pipe, name, image) for name, image in images]
+    with shown_to_visitor():
+        output = pipe([image for _, image in images], batch_size=4)
+        around = pipe.encode([image for _, image in scenes()])
+    # Nearest images are searched among the other images and the simulated scenes.
     units_per_mm = pipe.config["units_per_mm"]
-    cosines, places = nearest(output.latents, torch.cat([output.latents, around]))
+    cosines, indices = nearest(output.latents, torch.cat([output.latents, around]))
     gallery = [*images, *scenes()]
     after = [one / units_per_mm for one in output.depth]
     shown, rows = [], []
     for number, (name, _) in enumerate(images):
         shown += comparison(name, before[number], after[number], output.rmse_mm[number])
         errors = [round(float(one[number]), 3) for one in (output.rmse_mm, output.mae_mm, output.validity_iou)]
-        rows.append([name, *errors, output.out_of_range[number], gallery[int(places[number, 0])][0]])
+        rows.append([name, *errors, output.out_of_range[number], gallery[int(indices[number, 0])][0]])
     alike = [
-        (show_depth(pipe, gallery[int(place)][1]), f"{gallery[int(place)][0]}, cosine {float(cosine):.4f}")
-        for place, cosine in zip(places[0], cosines[0], strict=True)
+        (show_depth(pipe, gallery[int(index)][1]), f"{gallery[int(index)][0]}, cosine {float(cosine):.4f}")
+        for index, cosine in zip(indices[0], cosines[0], strict=True)
     ]
     path = download_path("embeddings.npy")
     np.save(path, output.latents.numpy())
@@ -152,9 +154,9 @@ def look_at(pipe: Any, images: list[tuple[str, Image.Image]]) -> tuple[Shown, li
     return shown, rows, alike, str(path), pack(names, output.depth), readable
 
 
-def show_depth(pipe: Any, picture: Image.Image) -> Image.Image:
+def show_depth(pipe: Any, image: Image.Image) -> Image.Image:
     """Show a depth image in a colour scale that spans its own readings, in mm."""
-    depth_mm = pipe.read(picture) / pipe.config["units_per_mm"]
+    depth_mm = pipe.read(image) / pipe.config["units_per_mm"]
     return show_mm(depth_mm, span_of(depth_mm))
 
 
@@ -191,20 +193,20 @@ def interpolate_depth(first: str, last: str, steps: int) -> tuple[Shown, str]:
         steps: Images including both ends, 2 to 9.
 
     Returns:
-        The decoded images, all in one colour scale in mm; and the way there and back as an animated WebP with frames
-        in between.
+        The decoded images, all in one colour scale in mm; and an animated WebP of more frames, played forwards
+        and backwards.
     """
     if first is None or last is None:
         raise refusal("Drop in two depth images.")
     pipe = pipeline("depth")
     ends = [open_upload(path, FORMATS) for path in (first, last)]
-    for name, picture in zip(("The first image", "The last image"), ends, strict=True):
-        read_depth(pipe, name, picture)
+    for name, image in zip(("The first image", "The last image"), ends, strict=True):
+        read_depth(pipe, name, image)
     if ends[0].size != ends[1].size:
-        one, other = (f"{picture.width} x {picture.height}" for picture in ends)
+        one, other = (f"{image.width} x {image.height}" for image in ends)
         raise refusal(f"The two images must be of one size, got {one} and {other}.")
     stride = math.ceil(max(ends[0].size) / (2 * SHOWN_PX))  # no larger than it is shown on the page
-    with told_to_the_visitor():
+    with shown_to_visitor():
         size = ends[0].height // stride, ends[0].width // stride
         walk = pipe.interpolate(*ends, steps=BETWEEN * (steps - 1) + 1, size=size).depth
     depth_mm = np.stack(walk) / pipe.config["units_per_mm"]
@@ -227,12 +229,12 @@ def tab(pipe: Any) -> None:
     """Build the tab: files on the left, results on the right, filled with two simulated scenes."""
     span, drawn = pipe.config["depth_range_mm"], scenes(first=NUM_SCENES, count=2)
     paths = [download_path(name) for name, _ in drawn]
-    for path, (_, picture) in zip(paths, drawn, strict=True):
-        picture.save(path)
-    shown, rows, alike, numbers, rebuilt, readable = look_at(pipe, list(drawn))
+    for path, (_, image) in zip(paths, drawn, strict=True):
+        image.save(path)
+    shown, rows, alike, numbers, rebuilt, readable = encode_images(pipe, list(drawn))
     gr.Markdown(
         f"Depth images of {span['min']:g} to {span['max']:g} mm; 1 mm is {pipe.config['units_per_mm']:g} in the file, "
-        "and all 16 bits arrive. Grey is no reading. The scenes below are simulated."
+        "and all 16 bits are used. Grey pixels have no reading. The scenes below are simulated."
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -242,18 +244,18 @@ def tab(pipe: Any) -> None:
             archive = gr.DownloadButton("Reconstructions (16-bit PNG, ZIP)", value=rebuilt)
             ends = [
                 gr.File(str(path), file_types=SUFFIXES, label=label, height=100)
-                for path, label in zip(paths, ("From", "To"), strict=True)
+                for path, label in zip(paths, ("First image", "Last image"), strict=True)
             ]
-            steps = gr.Slider(2, 9, value=5, step=1, precision=0, label="Images of the walk")
+            steps = gr.Slider(2, 9, value=5, step=1, precision=0, label="Number of images")
             walk = gr.Button("Interpolate")
         with gr.Column(scale=2, min_width=300):
-            compared = picture_gallery(shown, "As it came, rebuilt, and the error")
+            compared = image_gallery(shown, "Original, reconstruction and error")
             pointed = gr.HTML(readable, js_on_load=READ_PIXELS, label="Values under the pointer", padding=True)
             table = gr.Dataframe(rows, headers=HEADINGS, interactive=False, column_widths=COLUMN_PX)
-            near = picture_gallery(alike, "Nearest to the first image")
-            strip = picture_gallery(None, "From one to the other")
+            near = image_gallery(alike, "Nearest to the first image")
+            strip = image_gallery(None, "Interpolation")
             moving = gr.Image(
-                label="There and back", type="filepath", interactive=False, buttons=["download", "fullscreen"]
+                label="Interpolation, animated", type="filepath", interactive=False, buttons=["download", "fullscreen"]
             )
     queue = model_queue()
     outputs = [compared, table, near, npy, archive, pointed]

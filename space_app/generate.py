@@ -1,4 +1,4 @@
-"""The tab "Generate": spectrograms of chosen people, and the Python that makes the same ones again."""
+"""The tab "Generate": spectrograms of chosen users, and Python code that generates the same ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from hardware import model_queue, on_gpu
 from loading import loading_lines, pipeline, source
-from pictures import Axis, Bar, frame
 from PIL import Image
-from visitors import download_path, refusal, told_to_the_visitor
+from plots import Axis, Bar, frame
+from visitors import download_path, refusal, shown_to_visitor
 
 MAX_IMAGES = 16
 LAST_SEED = 2**32 - 1
@@ -24,7 +24,7 @@ Shown = list[tuple[Image.Image, str]]
 
 
 def labels(names: dict[str, str]) -> list[str]:
-    """Labels in the order of their class ids; the keys are ids as JSON writes them."""
+    """Labels in the order of their class ids, which are the keys, as text."""
     return [names[index] for index in sorted(names, key=int)]
 
 
@@ -43,12 +43,12 @@ def parse_conditions(chosen: list[str]) -> dict[str, str]:
     pairs = [choice.split("=", 1) for choice in chosen]
     conditions = dict(pairs)
     if len(conditions) < len(pairs):
-        raise ValueError(f"a picture has one value of each condition, got {', '.join(chosen)}")
+        raise ValueError(f"an image must have at most one value per condition, got {', '.join(chosen)}")
     return conditions
 
 
-def with_axes(pipe: Any, picture: Image.Image) -> Image.Image:
-    """Frame a spectrogram with axes in seconds, hertz and decibels, as far as the pipeline's config has them."""
+def with_axes(pipe: Any, image: Image.Image) -> Image.Image:
+    """Frame a spectrogram with axes in seconds, hertz and decibels, where the pipeline's config has them."""
     axes, colormap = pipe.config["axes"] or {}, pipe.config["colormap"]
     x = Axis(0, axes["window_s"], "s") if "window_s" in axes else None
     y = None
@@ -60,7 +60,7 @@ def with_axes(pipe: Any, picture: Image.Image) -> Image.Image:
             Axis(axes["db_min"], axes["db_max"], "dB") if {"db_min", "db_max"} <= axes.keys() else Axis(0, 1, "level")
         )
         bar = Bar(level, np.frombuffer(bytes.fromhex(colormap["rgb_hex"]), np.uint8).reshape(256, 3))
-    return frame(picture, x, y, bar)
+    return frame(image, x, y, bar)
 
 
 def snippet(
@@ -81,13 +81,13 @@ def snippet(
     return f"import torch\n{loading_lines('doppler')}images = pipe(\n{call}).images\n"
 
 
-def archive(pictures: list[Image.Image], rows: list[dict[str, Any]], code: str) -> str:
+def archive(images: list[Image.Image], rows: list[dict[str, Any]], code: str) -> str:
     """Write a ZIP with the plain images (without axes), metadata.jsonl and the code, and return its path."""
     path = download_path("spectrograms.zip")
     with zipfile.ZipFile(path, "w") as pack:
-        for picture, row in zip(pictures, rows, strict=True):
+        for image, row in zip(images, rows, strict=True):
             png = BytesIO()
-            picture.save(png, "PNG")
+            image.save(png, "PNG")
             pack.writestr(row["file_name"], png.getvalue())
         pack.writestr("metadata.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         pack.writestr("again.py", code)
@@ -103,9 +103,9 @@ def draw(
     seed: int,
     on_step: Callable[[int, int], None],
 ) -> Iterator[tuple[Image.Image, dict[str, Any]]]:
-    """Generate one image per entry of `users`; yields it with its row of metadata. Image k has the seed `seed` + k."""
-    place = source("doppler")
-    assert place is not None  # the pipeline was loaded from it
+    """Generate one image per entry of `users`, each with its row of metadata. Image k has the seed `seed` + k."""
+    origin = source("doppler")
+    assert origin is not None  # the pipeline was loaded from it
     # One call per image, so that each can be shown as soon as it is finished.
     for number, user in enumerate(users):
 
@@ -122,7 +122,7 @@ def draw(
             batch_size=1,
             callback_on_step_end=after_step,
         )
-        # Everything that is needed to make this image again.
+        # The metadata are enough to generate this image again.
         row = {
             "file_name": f"{number:02d}.png",
             "user": user,
@@ -130,8 +130,8 @@ def draw(
             "seed": seed + number,
             "num_inference_steps": steps,
             "guidance_scale": guidance,
-            "repo": place.repo,
-            "revision": place.revision,
+            "repo": origin.repo,
+            "revision": origin.revision,
             "generated": True,
         }
         yield made.images[0], row
@@ -147,40 +147,40 @@ def generate(
     seed: int,
     progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by its default
 ) -> Iterator[tuple[Shown, str | None, str]]:
-    """Make spectrograms of chosen people; each image is shown as soon as it is made.
+    """Generate spectrograms of chosen users; each image is shown as soon as it is finished.
 
     Args:
-        users: Labels of the people, one or more.
-        num_images_per_user: Images of each person; at most 16 images in all.
-        conditions: Values such as "condition=backpack", at most one per condition; others are up to the model.
-        steps: Steps of the sampler; beyond 8 they make images slower and not much better.
-        guidance: How strongly the images follow the person; 1 is the plain model, beyond 3 diversity is lost.
+        users: Labels of the users, one or more.
+        num_images_per_user: Images per user; at most 16 images in all.
+        conditions: Values such as "condition=backpack", at most one per condition; the model chooses the others.
+        steps: Steps of the sampler; more than 8 take longer and improve images little.
+        guidance: Strength of the guidance towards the user; 1 is none, more than 3 loses diversity.
         seed: The same seed makes the same images.
 
     Returns:
-        Images with axes, a ZIP with the plain images and their metadata, and the Python that makes them again.
+        Images with axes, a ZIP with the plain images and their metadata, and Python code that generates them again.
     """
     if not users:
-        raise refusal("Choose at least one person.")
+        raise refusal("Choose at least one user.")
     total = len(users) * num_images_per_user
     if total > MAX_IMAGES:
-        raise refusal(f"At most {MAX_IMAGES} pictures at once, got {total}.")
+        raise refusal(f"At most {MAX_IMAGES} images at once, got {total}.")
     # After each image the gallery is sent again; the ZIP comes with the last one.
-    with told_to_the_visitor():
+    with shown_to_visitor():
         values = parse_conditions(conditions)
         code = snippet(users, values, num_images_per_user, steps, guidance, seed)
-        pipe, shown, pictures, rows = pipeline("doppler"), [], [], []
+        pipe, shown, images, rows = pipeline("doppler"), [], [], []
         everyone = [user for user in users for _ in range(num_images_per_user)]
 
         def report(number: int, step: int) -> None:
             progress((number * steps + step + 1, total * steps), unit="steps")
 
-        for picture, row in draw(pipe, everyone, values, steps, guidance, seed, report):
-            pictures.append(picture)
+        for image, row in draw(pipe, everyone, values, steps, guidance, seed, report):
+            images.append(image)
             rows.append(row)
-            shown.append((with_axes(pipe, picture), caption(row)))
+            shown.append((with_axes(pipe, image), caption(row)))
             yield shown, None, code
-        yield shown, archive(pictures, rows, code), code
+        yield shown, archive(images, rows, code), code
 
 
 def caption(row: dict[str, Any]) -> str:
@@ -188,13 +188,13 @@ def caption(row: dict[str, Any]) -> str:
     return f"{row['user']}, seed {row['seed']}"
 
 
-def dice() -> int:
+def random_seed() -> int:
     """A random seed."""
     return random.randint(0, LAST_SEED)
 
 
 def draw_examples(pipe: Any) -> list[tuple[Image.Image, dict[str, Any]]]:
-    """Generate one image of each of the first two people, so that the page is never empty."""
+    """Generate one image of each of the first two users, so that the page is never empty."""
     people = labels(pipe.config["id2label"])[:2]
     return list(draw(pipe, people, {}, *sampling_of(pipe), 0, lambda number, step: None))
 
@@ -205,42 +205,42 @@ def sampling_of(pipe: Any) -> tuple[int, float]:
 
 
 def sampler_controls(pipe: Any) -> tuple[gr.Slider, gr.Slider, gr.Number]:
-    """Controls that several tabs share: steps, guidance, and seed with a button for a random one."""
+    """Controls that several tabs share: steps, guidance, and the seed with a button for a random seed."""
     usual_steps, usual_guidance = sampling_of(pipe)
     steps = gr.Slider(1, 50, value=usual_steps, step=1, precision=0, label="Steps")
     guidance = gr.Slider(1.0, 3.0, value=usual_guidance, step=0.1, label="Guidance")
     with gr.Row(equal_height=True):
         seed = gr.Number(value=0, precision=0, minimum=0, maximum=LAST_SEED, label="Seed", min_width=120)
         roll = gr.Button("🎲 Another seed", min_width=120)
-    roll.click(dice, outputs=seed, api_visibility="private", queue=False, show_progress="hidden")
+    roll.click(random_seed, outputs=seed, api_visibility="private", queue=False, show_progress="hidden")
     return steps, guidance, seed
 
 
-def picture_gallery(value: Shown | None, label: str) -> gr.Gallery:
+def image_gallery(value: Shown | None, label: str) -> gr.Gallery:
     """A gallery of images side by side, as many as fit."""
     return gr.Gallery(
-        value, format="png", object_fit="contain", label=label, show_label=bool(label), elem_classes="pictures"
+        value, format="png", object_fit="contain", label=label, show_label=bool(label), elem_classes="image-gallery"
     )
 
 
 def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
-    """Build the tab: controls on the left, images on the right; one below the other on a phone."""
+    """Build the tab: controls on the left, images on the right; on a phone, images are below the controls."""
     people, choices = labels(pipe.config["id2label"]), condition_choices(pipe)
     again = snippet(people[:2], {}, 1, *sampling_of(pipe), 0)
-    pictures, rows = [picture for picture, _ in examples], [row for _, row in examples]
+    images, rows = [image for image, _ in examples], [row for _, row in examples]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            users = gr.Dropdown(people, value=people[:2], multiselect=True, label="People")
-            count = gr.Slider(1, MAX_IMAGES, value=1, step=1, precision=0, label="Pictures of each")
+            users = gr.Dropdown(people, value=people[:2], multiselect=True, label="Users")
+            count = gr.Slider(1, MAX_IMAGES, value=1, step=1, precision=0, label="Images per user")
             conditions = gr.Dropdown(
                 choices, value=[], multiselect=True, label="Conditions (none: any)", visible=bool(choices)
             )
             steps, guidance, seed = sampler_controls(pipe)
             button = gr.Button("Generate", variant="primary")
         with gr.Column(scale=2, min_width=300):
-            gallery = picture_gallery([(with_axes(pipe, picture), caption(row)) for picture, row in examples], "")
-            pack = gr.DownloadButton("Download pictures and metadata (ZIP)", value=archive(pictures, rows, again))
-            code = gr.Code(again, language="python", label="The same pictures in Python", interactive=False)
+            gallery = image_gallery([(with_axes(pipe, image), caption(row)) for image, row in examples], "")
+            pack = gr.DownloadButton("Download images and metadata (ZIP)", value=archive(images, rows, again))
+            code = gr.Code(again, language="python", label="The same images in Python", interactive=False)
     button.click(
         generate,
         [users, count, conditions, steps, guidance, seed],

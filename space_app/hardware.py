@@ -1,4 +1,4 @@
-"""Hardware of the app: a GPU lent for each request (ZeroGPU), a GPU of its own, or the cores of this machine."""
+"""Hardware of the app: a GPU per request (ZeroGPU), a GPU for the whole app, or the CPU; and the queue of requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def on_gpu(function: Function) -> Function:
-    """Decorate a function to run on the GPU that ZeroGPU lends for a request; elsewhere return it unchanged."""
+    """Decorate a function to run on a GPU where ZeroGPU gives one per request; elsewhere return it unchanged."""
     return function if spaces is None else spaces.GPU(function)
 
 
@@ -36,8 +36,8 @@ def use_granted_cores() -> None:
 def model_queue() -> dict[str, Any]:
     """Queue settings of gradio for every button that uses a model.
 
-    All these buttons share one queue that serves one request at a time, because a request uses the whole GPU or every
-    core, and because a pipeline's scheduler holds the state of the images that are being made. On ZeroGPU each request
+    These buttons share one queue that serves one request at a time: a request uses the whole GPU or every core, and a
+    pipeline's scheduler holds the state of the images in work. On ZeroGPU each request
     has its own process and GPU, so four run at once.
     """
     lent = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
@@ -45,5 +45,5 @@ def model_queue() -> dict[str, Any]:
 
 
 def max_waiting() -> int:
-    """Number of requests that may wait before further visitors are told to come again: some minutes of work."""
+    """Largest number of waiting requests, some minutes of work; further requests are refused."""
     return 20 if device() == "cpu" else 100

@@ -47,10 +47,10 @@ def source(kind: Kind) -> Source | None:
 @cache
 def load(kind: Kind) -> Any:
     """Load a pipeline with the code of its repository, on the CPU, once per process; None if none is configured."""
-    place = source(kind)
-    if place is None:
+    origin = source(kind)
+    if origin is None:
         return None
-    pipe = DiffusionPipeline.from_pretrained(place.repo, revision=place.revision, trust_remote_code=True)
+    pipe = DiffusionPipeline.from_pretrained(origin.repo, revision=origin.revision, trust_remote_code=True)
     pipe.set_progress_bar_config(disable=True)
     if kind == "doppler":
         for model in (pipe.vqvae, pipe.unet):
@@ -63,15 +63,15 @@ def pipeline(kind: Kind) -> Any:
     return load(kind).to(device())
 
 
-def companion(kind: Kind, name: str) -> str | None:
+def repository_file(kind: Kind, name: str) -> str | None:
     """Text of a file in the pipeline's repository, such as README.md or facts.json; None where it has no such file."""
-    place = source(kind)
-    if place is None:
+    origin = source(kind)
+    if origin is None:
         return None
-    path = Path(place.repo) / name
-    if not Path(place.repo).is_dir():
+    path = Path(origin.repo) / name
+    if not Path(origin.repo).is_dir():
         try:
-            path = Path(hf_hub_download(place.repo, name, revision=place.revision))
+            path = Path(hf_hub_download(origin.repo, name, revision=origin.revision))
         except EntryNotFoundError:
             return None
     return path.read_text(encoding="utf-8") if path.is_file() else None
@@ -79,10 +79,10 @@ def companion(kind: Kind, name: str) -> str | None:
 
 def loading_lines(kind: Kind) -> str:
     """Python lines that load the same pipeline outside the Space, to be shown to visitors."""
-    place = source(kind)
-    assert place is not None  # only tabs with a pipeline show code
-    revision = f"revision={json.dumps(place.revision)}, " if place.revision else ""
+    origin = source(kind)
+    assert origin is not None  # only tabs with a pipeline show code
+    revision = f"revision={json.dumps(origin.revision)}, " if origin.revision else ""
     return (
         "from diffusers import DiffusionPipeline\n\n"
-        f"pipe = DiffusionPipeline.from_pretrained({json.dumps(place.repo)}, {revision}trust_remote_code=True)\n"
+        f"pipe = DiffusionPipeline.from_pretrained({json.dumps(origin.repo)}, {revision}trust_remote_code=True)\n"
     )

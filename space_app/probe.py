@@ -9,28 +9,28 @@ from collections.abc import Iterable
 from io import BytesIO
 
 import numpy as np
-from pictures import depth_bar, paint
+from plots import depth_bar, paint
 
 LONGEST_PX = 256
 """Longest side; of a larger image only every n-th pixel is kept, since all values are part of the page."""
-HINT = "Point at a pixel to read it."
+HINT = "Point at a pixel to read its depth."
 # gradio names the component `element`; one listener serves all images that are shown in it later.
 READ_PIXELS = """
 function read(event) {
-  const picture = event.target.closest('img[data-before]');
-  if (!picture) return;
-  const {rows, columns, stride, before, after} = picture.dataset;
-  const box = picture.getBoundingClientRect();
-  const place = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
-  const row = place((event.clientY - box.top) / box.height, +rows);
-  const column = place((event.clientX - box.left) / box.width, +columns);
+  const image = event.target.closest('img[data-before]');
+  if (!image) return;
+  const {rows, columns, stride, before, after} = image.dataset;
+  const box = image.getBoundingClientRect();
+  const index = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
+  const row = index((event.clientY - box.top) / box.height, +rows);
+  const column = index((event.clientX - box.left) / box.width, +columns);
   const at = 2 * (row * columns + column);
   const value = (text) => { const bytes = atob(text); return bytes.charCodeAt(at) + 256 * bytes.charCodeAt(at + 1); };
-  const said = (mm) => mm ? mm + ' mm' : 'no reading';
+  const label = (mm) => mm ? mm + ' mm' : 'no reading';
   const [was, is] = [value(before), value(after)];
   const error = was && is ? ', error ' + (is - was) + ' mm' : '';
-  picture.parentElement.querySelector('span').textContent =
-    'row ' + row * stride + ', column ' + column * stride + ': ' + said(was) + ', reconstruction ' + said(is) + error;
+  image.parentElement.querySelector('span').textContent =
+    'row ' + row * stride + ', column ' + column * stride + ': ' + label(was) + ', reconstruction ' + label(is) + error;
 }
 element.addEventListener('pointermove', read);
 element.addEventListener('pointerdown', read);

@@ -1,4 +1,4 @@
-"""The tab "Did it help?": what was measured of the loaded model, from its model card."""
+"""The tab "Did it help?": measured results of the loaded model, from its model card."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
-from loading import Kind, companion, source
+from loading import Kind, repository_file, source
 
 SECTIONS = ("Did it help?", "Numbers", "Memorisation", "Gait is biometric data")
 CURVES = {
@@ -22,24 +22,24 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 440, 320, 56, 14, 14, 44
 
 
 def sections(card: str, wanted: Sequence[str] = SECTIONS) -> str:
-    """The wanted sections of a Markdown card, in the given order; empty where it has none of them."""
+    """The wanted sections of a Markdown card, in the order of `wanted`; empty if the card has none of them."""
     parts = re.split(r"^## +(.+?) *$", card, flags=re.MULTILINE)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
     return "\n\n".join(f"## {name}\n\n{found[name].strip()}" for name in wanted if name in found)
 
 
 def augmentation_curve(rows: Sequence[dict[str, Any]]) -> str:
-    """SVG of accuracy over the number of real images per person, a line per way to augment; empty if not measured."""
-    # Sizes stand equally far apart; a way that was not measured at a size has no point there.
+    """SVG of accuracy over the number of real images per user, one line per kind of training data; "" if unmeasured."""
+    # Sizes are drawn at equal distances; a line has no point at a size that was not measured.
     lines = {
-        name: [(place, row[name]) for place, row in enumerate(rows) if row.get(name) is not None] for name in CURVES
+        name: [(index, row[name]) for index, row in enumerate(rows) if row.get(name) is not None] for name in CURVES
     }
     lines = {name: points for name, points in lines.items() if points}
     if not lines:
         return ""
 
-    def x(place: int) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (place + 0.5) / len(rows)
+    def x(index: int) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (index + 0.5) / len(rows)
 
     def y(share: float) -> float:
         return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - share)
@@ -50,13 +50,13 @@ def augmentation_curve(rows: Sequence[dict[str, Any]]) -> str:
         f'stroke-opacity="0.2"/><text x="{_LEFT - 8}" y="{y(share) + 4}" text-anchor="end">{100 * share:.0f} %</text>'
         for share in (0, 0.25, 0.5, 0.75, 1)
     ]
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         size = html.escape(str(row["images_a_user"]))
-        parts.append(f'<text x="{x(place)}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{size}</text>')
+        parts.append(f'<text x="{x(index)}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{size}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">real images of each person</text>')
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">real images per user</text>')
     for name, points in lines.items():
-        path = " ".join(f"{x(place):.1f},{y(share):.1f}" for place, share in points)
+        path = " ".join(f"{x(index):.1f},{y(share):.1f}" for index, share in points)
         color = CURVES[name][1]
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2.5"/>')
         parts += [f'<circle cx="{x(p):.1f}" cy="{y(s):.1f}" r="4" fill="{color}"/>' for p, s in points]
@@ -70,32 +70,32 @@ def augmentation_curve(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def measured(kind: Kind) -> tuple[str, str]:
+def measured_results(kind: Kind) -> tuple[str, str]:
     """The accuracy curve of a model as SVG and its report as Markdown, both from files in its repository."""
-    place = source(kind)
-    assert place is not None  # the tab exists only for a loaded pipeline
-    facts, card = companion(kind, "facts.json"), companion(kind, "README.md")
+    origin = source(kind)
+    assert origin is not None  # the tab exists only for a loaded pipeline
+    facts, card = repository_file(kind, "facts.json"), repository_file(kind, "README.md")
     found = (json.loads(facts).get("card", {}) if facts else {}).get("augmentation") or {}
     words = sections(card) if card else ""
     if not words:
-        words = f"The card of `{place.repo}` tells of no measurement."
+        words = f"The model card of `{origin.repo}` has no measured results."
     elif not found:
-        words = f"Whether its pictures help a classifier was not measured for `{place.repo}`.\n\n{words}"
+        words = f"It was not measured whether images of `{origin.repo}` help to train a classifier.\n\n{words}"
     return augmentation_curve(found.get("rows") or []), words
 
 
 def report() -> str:
-    """What was measured of the loaded spectrogram model: whether augmentation helped, scores with floors, memorisation.
+    """Measured results of the loaded spectrogram model: gain by augmentation, scores with floors, memorisation.
 
     Returns:
         Markdown, from the model's own card.
     """
-    return measured("doppler")[1]
+    return measured_results("doppler")[1]
 
 
 def tab() -> None:
-    """Build the tab: the curve, then the report; they are the same for every visitor, so they are made once."""
-    curve, words = measured("doppler")
+    """Build the tab: the curve, then the report; both are made once, because they are the same for every visitor."""
+    curve, words = measured_results("doppler")
     gr.HTML(curve, visible=bool(curve), padding=True)
     gr.Markdown(words, elem_classes="report")
     gr.api(report, api_name="report", queue=False)

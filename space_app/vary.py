@@ -1,4 +1,4 @@
-"""The tab "Vary": reconstruction and variations of a visitor's spectrogram, and interpolation between two people."""
+"""The tab "Vary": reconstruction and variations of an uploaded spectrogram, and interpolation between two users."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import gradio as gr
 import torch
-from generate import Shown, labels, picture_gallery, sampler_controls, with_axes
+from generate import Shown, image_gallery, labels, sampler_controls, with_axes
 from hardware import model_queue, on_gpu
 from loading import pipeline
-from pictures import frame, paint, signed_bar
 from PIL import Image
-from visitors import download_path, open_upload, refusal, told_to_the_visitor
+from plots import frame, paint, signed_bar
+from visitors import download_path, open_upload, refusal, shown_to_visitor
 
 FORMATS = ("PNG", "JPEG")
 SUFFIXES = [".png", ".jpg", ".jpeg"]
@@ -29,22 +29,22 @@ def read_spectrogram(pipe: Any, file: str | None) -> torch.Tensor:
     """
     if file is None:
         raise refusal("Drop in a spectrogram first.")
-    picture = open_upload(file, FORMATS)
+    image = open_upload(file, FORMATS)
     factor, side = 2 ** (len(pipe.vqvae.config.block_out_channels) - 1), pipe.unet.config.sample_size
     rows, columns = (factor * one for one in ([side, side] if isinstance(side, int) else side))
-    if picture.size != (columns, rows):
+    if image.size != (columns, rows):
         raise refusal(
-            f"The spectrogram must be {columns} x {rows} pixels without axes, as the model's are, "
-            f"got {picture.width} x {picture.height}."
+            f"The spectrogram must be {columns} x {rows} pixels, the size of the model, without axes, "
+            f"got {image.width} x {image.height}."
         )
     # Painting the values again shows how far the colours are from the model's colour map.
-    with told_to_the_visitor():
-        pixels = pipe.preprocess(picture, 1)
+    with shown_to_visitor():
+        pixels = pipe.preprocess(image, 1)
         painted = pipe.postprocess((pixels + 1) / 2, "pil")[0]
-    if picture.mode == "RGB" and (far := distance(picture, painted)) > FAR_FROM_COLORS:
+    if image.mode == "RGB" and (far := distance(image, painted)) > FAR_FROM_COLORS:
         raise refusal(
-            f"This is no spectrogram in the model's colours: it is {far:.0f} of 255 away from them, more than "
-            f"{FAR_FROM_COLORS:g}."
+            f"This is not a spectrogram in the model's colours: its mean distance to them is {far:.0f} of 255, more "
+            f"than {FAR_FROM_COLORS:g}."
         )
     return pixels
 
@@ -57,7 +57,7 @@ def distance(a: Image.Image, b: Image.Image) -> float:
 
 @on_gpu
 def reconstruct(file: str) -> tuple[Shown, str]:
-    """Send a spectrogram through the first stage and back, which shows what is lost before any diffusion.
+    """Encode a spectrogram to latents and decode it again, which shows the details that latents do not keep.
 
     Args:
         file: PNG or JPEG of the model's size and colours, without axes.
@@ -70,14 +70,14 @@ def reconstruct(file: str) -> tuple[Shown, str]:
 
 
 def rebuild(pipe: Any, pixels: torch.Tensor) -> tuple[Shown, str]:
-    """Do what `reconstruct` does for a spectrogram in the model's range, float32 [1, C, H, W]."""
+    """Results of `reconstruct` for a spectrogram in the model's range, float32 [1, C, H, W]."""
     with torch.no_grad():
         before, after = (pixels + 1) / 2, pipe.decode(pipe.encode(pixels)).cpu()
     error = (after - before).mean(1)[0]  # [H, W], RGB models: the mean of the colours
     rmse = float((after - before).square().mean().sqrt())
     shown = [
         (with_axes(pipe, pipe.postprocess(one, "pil")[0]), name)
-        for one, name in ((before, "as it came"), (after, "reconstruction"))
+        for one, name in ((before, "original"), (after, "reconstruction"))
     ]
     reach = max(0.01, float(error.abs().quantile(0.99)))
     bar = signed_bar(100 * reach, "%")
@@ -91,15 +91,15 @@ def rebuild(pipe: Any, pixels: torch.Tensor) -> tuple[Shown, str]:
 
 @on_gpu
 def vary(file: str, user: str, num_images: int, strength: float, steps: int, guidance: float, seed: int) -> Shown:
-    """Make variations of a spectrogram, as a chosen person would have walked it.
+    """Generate variations of a spectrogram for a chosen user.
 
     Args:
         file: PNG or JPEG of the model's size and colours, without axes.
-        user: Label of the person.
-        num_images: Variations, at most 8.
-        strength: How far they go from the image, above 0; 1 forgets it.
+        user: Label of the user.
+        num_images: Number of variations, at most 8.
+        strength: Distance from the uploaded image, above 0; at 1 that image has no influence.
         steps: Steps of the sampler.
-        guidance: How strongly they follow the person; 1 is the plain model.
+        guidance: Strength of the guidance towards the user; 1 is none.
         seed: The same seed makes the same images.
 
     Returns:
@@ -107,7 +107,7 @@ def vary(file: str, user: str, num_images: int, strength: float, steps: int, gui
     """
     pipe = pipeline("doppler")
     pixels = read_spectrogram(pipe, file)
-    with told_to_the_visitor():
+    with shown_to_visitor():
         made = pipe(
             users=[user],
             num_images_per_user=num_images,
@@ -123,21 +123,21 @@ def vary(file: str, user: str, num_images: int, strength: float, steps: int, gui
 
 @on_gpu
 def interpolate(user_a: str, user_b: str, num_images: int, steps: int, guidance: float, seed: int) -> Shown:
-    """Interpolate from one person to another in equal steps, from the same noise.
+    """Interpolate from one user to another in equal steps, from the same noise.
 
     Args:
-        user_a: Label of the person in the first image.
-        user_b: Label of the person in the last image.
-        num_images: Images including both ends, 2 to 8.
+        user_a: Label of the user in the first image.
+        user_b: Label of the user in the last image.
+        num_images: Number of images including both ends, 2 to 8.
         steps: Steps of the sampler.
-        guidance: How strongly they follow the people; 1 is the plain model.
-        seed: Seed of that noise.
+        guidance: Strength of the guidance towards the users; 1 is none.
+        seed: Seed of the noise.
 
     Returns:
         The images with axes.
     """
     pipe = pipeline("doppler")
-    with told_to_the_visitor():
+    with shown_to_visitor():
         made = pipe.interpolate(
             user_a,
             user_b,
@@ -154,25 +154,27 @@ def interpolate(user_a: str, user_b: str, num_images: int, steps: int, guidance:
 
 
 def tab(pipe: Any, examples: list[Image.Image]) -> None:
-    """Build the tab: a spectrogram on the left with a second person below, results on the right."""
+    """Build the tab: controls on the left, for a spectrogram and two users; results on the right."""
     people, path = labels(pipe.config["id2label"]), download_path("example.png")
     examples[0].save(path)
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             file = gr.File(str(path), file_types=SUFFIXES, label="PNG or JPEG without axes", height=120)
-            user = gr.Dropdown(people, value=people[-1], label="Person")
-            strength = gr.Slider(0.05, 1.0, value=0.6, step=0.05, label="Strength (1 forgets the picture)")
-            count = gr.Slider(1, MAX_VARIATIONS, value=3, step=1, precision=0, label="Pictures")
+            user = gr.Dropdown(people, value=people[-1], label="User (last one of an interpolation)")
+            strength = gr.Slider(
+                0.05, 1.0, value=0.6, step=0.05, label="Strength (1: the spectrogram has no influence)"
+            )
+            count = gr.Slider(1, MAX_VARIATIONS, value=3, step=1, precision=0, label="Images")
             steps, guidance, seed = sampler_controls(pipe)
             look = gr.Button("Reconstruct")
             make = gr.Button("Make variations", variant="primary")
-            other = gr.Dropdown(people, value=people[0], label="From this person to the one above")
-            walk = gr.Button("Interpolate the two people")
+            other = gr.Dropdown(people, value=people[0], label="First user of an interpolation")
+            walk = gr.Button("Interpolate between the two users")
         with gr.Column(scale=2, min_width=300):
             shown, words = rebuild(pipe, pipe.preprocess(examples[0], 1))
-            rebuilt = picture_gallery(shown, "Through the first stage")
+            rebuilt = image_gallery(shown, "Reconstruction from latents")
             error_text = gr.Markdown(words)
-            made = picture_gallery(None, "Varied, or from one to the other")
+            made = image_gallery(None, "Variations or interpolation")
     queue = model_queue()
     look.click(reconstruct, file, [rebuilt, error_text], api_name="reconstruct", **queue)
     file.upload(reconstruct, file, [rebuilt, error_text], api_visibility="private", **queue)

@@ -1,4 +1,4 @@
-"""Files and errors between the app and its visitors: safe uploads, one-sentence errors, downloads that get deleted."""
+"""Exchange with visitors: safe uploads, errors of one sentence, and downloads that are deleted later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILES = {
     "items": {
         "type": "object",
         "properties": {
-            "path": {**_STRING, "description": "https address, or what /gradio_api/upload answered"},
+            "path": {**_STRING, "description": "https address, or the answer of /gradio_api/upload"},
             "meta": {"type": "object", "properties": {"_type": {**_STRING, "enum": ["gradio.FileData"]}}},
         },
         "required": ["path", "meta"],
@@ -40,7 +40,7 @@ def refusal(message: str) -> gr.Error:
 
 
 @contextmanager
-def told_to_the_visitor() -> Iterator[None]:
+def shown_to_visitor() -> Iterator[None]:
     """Show a ValueError raised inside as a one-sentence error on the page."""
     try:
         yield
@@ -63,26 +63,26 @@ def open_upload(path: str | Path, formats: tuple[str, ...]) -> Image.Image:
     """
     path = Path(path)
     if not path.is_file():
-        raise refusal(f"{path.name} was deleted, as every upload is after an hour; drop it in again.")
+        raise refusal(f"{path.name} was deleted, like every upload after an hour; please upload it again.")
     if (size := path.stat().st_size) > MAX_FILE_BYTES:
-        raise refusal(f"A file may have {MAX_FILE_BYTES >> 20} MB, {path.name} has {size / 2**20:.0f} MB.")
+        raise refusal(f"A file may have at most {MAX_FILE_BYTES >> 20} MB, {path.name} has {size / 2**20:.0f} MB.")
     # The header tells size and number of images before any pixel is decoded.
     try:
         with Image.open(path, formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise refusal(
-                    f"A picture may have {MAX_PIXELS:,} pixels, {path.name} has {image.width} x {image.height}."
+                    f"An image may have {MAX_PIXELS:,} pixels, {path.name} has {image.width} x {image.height}."
                 )
             if holds_several(image):
-                raise refusal(f"A file must hold one picture, {path.name} holds several.")
+                raise refusal(f"A file must hold one image, {path.name} holds several.")
             image.load()
             return image
     except gr.Error:  # already a message for the visitor
         raise
     except Image.DecompressionBombError as error:
-        raise refusal(f"A picture may have {MAX_PIXELS:,} pixels, {path.name} has many more.") from error
+        raise refusal(f"An image may have {MAX_PIXELS:,} pixels, {path.name} has many more.") from error
     except (OSError, EOFError, SyntaxError, ValueError, struct.error) as error:  # what PIL raises on broken files
-        raise refusal(f"{path.name} is damaged, or no picture of the format {' or '.join(formats)}.") from error
+        raise refusal(f"{path.name} is damaged, or not an image of the format {' or '.join(formats)}.") from error
 
 
 def holds_several(image: Image.Image) -> bool:
@@ -111,7 +111,7 @@ def several_files(value: list[str], file_types: list[str], label: str) -> gr.Fil
     """An upload field for several files, with a schema that agents (MCP) can use.
 
     Gradio's own schema for several files refers to a definition that is missing from its MCP tools, so every call with
-    it fails; and it would not turn a list of addresses into files.
+    it fails; it also does not turn a list of addresses into files.
     """
     files = gr.File(value, file_count="multiple", file_types=file_types, label=label, height=160)
     files.api_info = lambda: FILES

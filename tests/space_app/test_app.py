@@ -99,9 +99,9 @@ def test_the_seed_alone_decides_between_two_equal_requests(client: Client):
     ("asked", "message"),
     [
         ({"users": ["Somebody"]}, r"Somebody.*ID_1.*ID_2.*ID_10"),
-        ({"users": []}, "at least one person"),
-        ({"users": ["ID_1", "ID_2"], "num_images_per_user": 9}, "At most 16 pictures at once, got 18"),
-        ({"conditions": ["condition=normal", "condition=backpack"]}, "one value of each condition"),
+        ({"users": []}, "at least one user"),
+        ({"users": ["ID_1", "ID_2"], "num_images_per_user": 9}, "At most 16 images at once, got 18"),
+        ({"conditions": ["condition=normal", "condition=backpack"]}, "at most one value per condition"),
         ({"conditions": ["weather=rain"]}, r"weather=rain.*condition=normal"),
         ({"steps": 51}, "greater than maximum value 50"),
         ({"guidance": 30.0}, "greater than maximum value 3"),
@@ -210,7 +210,7 @@ def test_with_one_model_the_other_tab_is_one_sentence(stranger: dict[str, str], 
     tabs = [one["props"]["label"] for one in components if one["type"] == "tabitem"]
     sentences = [one["props"]["value"] for one in components if one["type"] == "markdown"]
     assert tabs == ["Depth", "Spectrograms"]
-    assert sentences[-1] == "No spectrogram pipeline is named here; `ECHOFORM_DOPPLER_REPO` would name one."
+    assert sentences[-1] == "No spectrogram pipeline is shown here; set `ECHOFORM_DOPPLER_REPO` to show one."
 
 
 def test_the_front_matter_starts_this_app_on_the_gradio_that_was_tested():

@@ -68,11 +68,11 @@ def visit(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
 
 def pictures(page: Page) -> Locator:
     """The pictures in the galleries of the open tab."""
-    return page.locator(".pictures .thumbnail-lg img").locator("visible=true")
+    return page.locator(".image-gallery .thumbnail-lg img").locator("visible=true")
 
 
 def captions(page: Page) -> list[str]:
-    return page.locator(".pictures .caption-label").locator("visible=true").all_inner_texts()
+    return page.locator(".image-gallery .caption-label").locator("visible=true").all_inner_texts()
 
 
 def open_tab(page: Page, name: str) -> None:
@@ -124,7 +124,7 @@ def test_a_visitor_chooses_a_person_and_gets_their_pictures_the_code_and_an_arch
     page = visit()
     assert captions(page) == ["ID_1, seed 0", "ID_2, seed 1"]  # before anything was pressed
     page.locator(".token", has_text="ID_1").locator(".token-remove").click()
-    set_number(page, "number input for Pictures of each", 2)
+    set_number(page, "number input for Images per user", 2)
     set_number(page, "number input for Steps", 2)
     set_number(page, "Seed", 5)
     press(page, "Generate")
@@ -133,7 +133,7 @@ def test_a_visitor_chooses_a_person_and_gets_their_pictures_the_code_and_an_arch
     expect(page.locator(".cm-content").first).to_contain_text("range(5, 7)")
     shown = [plain(shown_pixels(pictures(page).nth(number))) for number in range(2)]
     with page.expect_download() as download:
-        page.get_by_text("Download pictures and metadata (ZIP)").click()
+        page.get_by_text("Download images and metadata (ZIP)").click()
     with zipfile.ZipFile(download.value.path()) as pack:
         rows = [json.loads(line) for line in pack.read("metadata.jsonl").decode().splitlines()]
         drawn = [np.asarray(Image.open(BytesIO(pack.read(row["file_name"])))) for row in rows]
@@ -157,16 +157,17 @@ def test_a_dropped_spectrogram_is_measured_varied_and_refused_where_it_is_none(
     words = page.get_by_text(f"Root mean square error {100 * rmse:.2f} % of the colour scale, {60 * rmse:.2f} dB")
     expect(words).to_be_visible(timeout=WAIT_MS)
     np.testing.assert_array_equal(plain(shown_pixels(pictures(page).first)), np.asarray(Image.open(mine)))
-    set_number(page, "number input for Pictures", 2)
+    set_number(page, "number input for Images", 2)
     set_number(page, "number input for Steps", 2)
     press(page, "Make variations")
     expect(page.get_by_text("ID_10, seed 1", exact=True)).to_be_visible(timeout=WAIT_MS)
-    press(page, "Interpolate the two people")
+    press(page, "Interpolate between the two users")
     expect(page.get_by_text("100 % ID_10", exact=True)).to_be_visible(timeout=WAIT_MS)
     assert captions(page)[-2:] == ["0 % ID_10", "100 % ID_10"]
     Image.new("RGB", (20, 16)).save(tmp_path / "large.png")
     drop(page, "PNG or JPEG", tmp_path / "large.png")
-    expect(page.get_by_text("must be 16 x 16 pixels without axes").first).to_be_visible(timeout=WAIT_MS)
+    refusal = page.get_by_text("must be 16 x 16 pixels, the size of the model, without axes").first
+    expect(refusal).to_be_visible(timeout=WAIT_MS)
 
 
 def test_the_report_shows_the_numbers_of_the_models_card(visit: Callable[..., Page]):
@@ -228,7 +229,7 @@ def words(row: int, column: int, before: np.ndarray, after: np.ndarray) -> str:
 def test_a_walk_between_two_depth_images_is_a_strip_and_moves(visit: Callable[..., Page]):
     page = visit()
     open_tab(page, "Depth")
-    set_number(page, "number input for Images of the walk", 3)
+    set_number(page, "number input for Number of images", 3)
     press(page, "Interpolate")
     expect(page.get_by_text("100 % of the way", exact=True)).to_be_visible(timeout=WAIT_MS)
     moving = page.locator("img[src$='.webp']")

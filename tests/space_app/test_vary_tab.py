@@ -40,7 +40,7 @@ def test_a_reconstruction_is_that_of_the_first_stage_and_its_error_is_measured(
     before = pipe.preprocess(Image.open(spectrogram), 1)
     with torch.no_grad():
         after = pipe.decode(pipe.encode(before))
-    assert [one["caption"] for one in shown] == ["as it came", "reconstruction", "error in % of the scale"]
+    assert [one["caption"] for one in shown] == ["original", "reconstruction", "error in % of the scale"]
     np.testing.assert_array_equal(plain(shown[0]), np.asarray(Image.open(spectrogram)))
     np.testing.assert_array_equal(plain(shown[1]), np.asarray(pipe.postprocess(after, "pil")[0]))
     rmse = float((after - (before + 1) / 2).square().mean().sqrt())
@@ -83,10 +83,10 @@ def test_a_walk_between_two_people_is_that_of_the_pipeline(client: Client, doppl
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("photo.png", "no spectrogram in the model's colours"),
-        ("large.png", "must be 16 x 16 pixels without axes, as the model's are, got 20 x 16"),
-        ("text.png", "text.png is damaged, or no picture of the format PNG or JPEG"),
-        ("gif.png", "gif.png is damaged, or no picture of the format PNG or JPEG"),
+        ("photo.png", "not a spectrogram in the model's colours"),
+        ("large.png", "must be 16 x 16 pixels, the size of the model, without axes, got 20 x 16"),
+        ("text.png", "text.png is damaged, or not an image of the format PNG or JPEG"),
+        ("gif.png", "gif.png is damaged, or not an image of the format PNG or JPEG"),
         ("clear.png", "must be of mode L or RGB, got RGBA"),
         ("drawing.svg", "Invalid file type"),
     ],

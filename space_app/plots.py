@@ -1,4 +1,4 @@
-"""Arrays as images for the page: values in colours, with a colour bar and axes with units."""
+"""Drawing of arrays for the page: values in colours, with a colour bar and axes with units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 SHOWN_PX = 288
 """Approximate longer side of a small image on the page; it is enlarged by a whole number."""
-PICTURE_AT = (56, 24)
+IMAGE_AT = (56, 24)
 """Left and top of the image inside its frame, in pixels."""
 _RIGHT, _BOTTOM, _BAR = 14, 30, 84
 _INK, _NOTHING = (40, 40, 48), (150, 150, 150)
@@ -50,7 +50,7 @@ def signed_bar(reach: float, unit: str) -> Bar:
 
 
 def paint(values: np.ndarray, bar: Bar, known: np.ndarray | None = None) -> Image.Image:
-    """Paint values [H, W]: those beyond the ends of the bar in its end colours, pixels that are not `known` in grey."""
+    """Paint values [H, W]. Values beyond the ends of the bar get its end colours, unknown pixels are grey."""
     share = (values - bar.axis.low) / (bar.axis.high - bar.axis.low)
     colors = bar.colors[(255 * np.clip(share, 0, 1)).round().astype(int)]
     if known is not None:
@@ -58,16 +58,16 @@ def paint(values: np.ndarray, bar: Bar, known: np.ndarray | None = None) -> Imag
     return Image.fromarray(colors.astype(np.uint8))
 
 
-def frame(picture: Image.Image, x: Axis | None = None, y: Axis | None = None, bar: Bar | None = None) -> Image.Image:
-    """Put an image on a white page at PICTURE_AT, enlarged without smoothing, with axes (y upwards) and colour bar."""
-    factor = max(1, round(SHOWN_PX / max(picture.size)))
-    stride = math.ceil(max(picture.size) / (2 * SHOWN_PX))  # keeps every n-th pixel of a large image
-    shown = Image.fromarray(np.asarray(picture)[::stride, ::stride])
+def frame(image: Image.Image, x: Axis | None = None, y: Axis | None = None, bar: Bar | None = None) -> Image.Image:
+    """Put an image on a white page at IMAGE_AT, enlarged without smoothing, with axes (y upwards) and colour bar."""
+    factor = max(1, round(SHOWN_PX / max(image.size)))
+    stride = math.ceil(max(image.size) / (2 * SHOWN_PX))  # keeps every n-th pixel of a large image
+    shown = Image.fromarray(np.asarray(image)[::stride, ::stride])
     shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
-    left, top = PICTURE_AT
+    left, top = IMAGE_AT
     width = left + shown.width + (_BAR if bar else _RIGHT)
     page = Image.new("RGB", (width, top + shown.height + _BOTTOM), "white")
-    page.paste(shown, PICTURE_AT)
+    page.paste(shown, IMAGE_AT)
     draw = ImageDraw.Draw(page)
     if x is not None:
         _draw_x(draw, x, left, top + shown.height, shown.width)
@@ -113,5 +113,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _table(stops: tuple[str, ...]) -> np.ndarray:
     colors = np.array([list(bytes.fromhex(stop)) for stop in stops], float)
-    places = np.linspace(0, len(stops) - 1, 256)
-    return np.stack([np.interp(places, range(len(stops)), channel) for channel in colors.T], 1).round().astype(np.uint8)
+    positions = np.linspace(0, len(stops) - 1, 256)
+    return (
+        np.stack([np.interp(positions, range(len(stops)), channel) for channel in colors.T], 1).round().astype(np.uint8)
+    )

@@ -15,23 +15,23 @@ from PIL import Image
 
 
 def test_ticks_are_round_numbers_inside_the_span(module: Any):
-    pictures = module("pictures")
-    assert pictures.ticks(-2000, 2000) == [-2000, -1000, 0, 1000, 2000]
-    assert pictures.ticks(0, 3) == [0, 1, 2, 3]
-    assert pictures.ticks(0.0, 0.3) == [0.0, 0.1, 0.2, 0.3]
-    assert pictures.ticks(312.5, 4987) == [1000, 2000, 3000, 4000]
+    plots = module("plots")
+    assert plots.ticks(-2000, 2000) == [-2000, -1000, 0, 1000, 2000]
+    assert plots.ticks(0, 3) == [0, 1, 2, 3]
+    assert plots.ticks(0.0, 0.3) == [0.0, 0.1, 0.2, 0.3]
+    assert plots.ticks(312.5, 4987) == [1000, 2000, 3000, 4000]
 
 
 def test_depth_has_the_colours_of_viridis(module: Any):
-    bar = module("pictures").depth_bar(0, 1000)
+    bar = module("plots").depth_bar(0, 1000)
     viridis = np.asarray(colormaps["viridis"](range(256)))[:, :3] * 255
     assert np.abs(bar.colors - viridis).max() < 12
 
 
 def test_a_signed_error_is_white_at_nothing_and_grey_where_it_is_not_known(module: Any):
-    pictures = module("pictures")
+    plots = module("plots")
     values, known = np.array([[-9.0, 0.0, 9.0, 0.0]]), np.array([[True, True, True, False]])
-    low, middle, high, unknown = np.asarray(pictures.paint(values, pictures.signed_bar(9, "mm"), known))[0].tolist()
+    low, middle, high, unknown = np.asarray(plots.paint(values, plots.signed_bar(9, "mm"), known))[0].tolist()
     assert low == [0x21, 0x66, 0xAC] and high == [0xB2, 0x18, 0x2B]
     assert min(middle) >= 245
     assert unknown == [150, 150, 150]
@@ -39,11 +39,11 @@ def test_a_signed_error_is_white_at_nothing_and_grey_where_it_is_not_known(modul
 
 @pytest.mark.parametrize("side", [16, 128, 256, 1500])
 def test_a_frame_holds_the_pixels_as_they_are_and_never_grows_beyond_a_screen(module: Any, side: int):
-    pictures = module("pictures")
+    plots = module("plots")
     noise = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
-    axis = pictures.Axis(0, 1, "s")
-    framed = np.asarray(pictures.frame(Image.fromarray(noise), axis, axis, pictures.depth_bar(0, 1)))
-    left, top = pictures.PICTURE_AT
+    axis = plots.Axis(0, 1, "s")
+    framed = np.asarray(plots.frame(Image.fromarray(noise), axis, axis, plots.depth_bar(0, 1)))
+    left, top = plots.IMAGE_AT
     stride, factor = max(1, -(-side // 576)), max(1, round(288 / side))
     shown = noise[::stride, ::stride].repeat(factor, axis=0).repeat(factor, axis=1)
     np.testing.assert_array_equal(framed[top : top + len(shown), left : left + len(shown)], shown)
@@ -91,5 +91,7 @@ def test_the_values_behind_a_readable_image_are_its_millimetres(module: Any):
 
 
 def test_an_upload_that_was_deleted_meanwhile_is_asked_for_again(module: Any, tmp_path: Path):
-    with pytest.raises(AppError, match=r"gone.png was deleted, as every upload is after an hour; drop it in again"):
+    with pytest.raises(
+        AppError, match=r"gone.png was deleted, like every upload after an hour; please upload it again"
+    ):
         module("visitors").open_upload(tmp_path / "gone.png", ("PNG",))
