@@ -66,7 +66,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Multi-head attention among all positions of a map, each with a learned embedding; at first it adds nothing."""
+    """Multi-head attention among all positions of a map, each with a learned embedding; it starts as the identity."""
 
     def __init__(self, channels: int, side: int, num_heads: int, norm_num_groups: int) -> None:
         super().__init__()

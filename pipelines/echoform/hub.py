@@ -72,7 +72,7 @@ def push_folder(
         token: Token of the Hub; None uses HF_TOKEN or what `hf auth login` stored.
         commit_message: Title of the commit.
         create_pr: Open a pull request instead of committing.
-        repo_type: From a data set, every table, image and Markdown file of the folder is uploaded.
+        repo_type: Type of the repository. For "dataset", every table, image, JSON and Markdown file is uploaded.
         what_continues: End of the message of a `PushError`: what is unchanged, and how to try again. None stands for
             the `echoform push` command of this folder; for a data set, for "the same command tries again".
         attempts: Highest number of tries.
@@ -106,7 +106,7 @@ def push_folder(
             what_continues = "nothing there has changed, and the same command tries again"
         elif what_continues is None:
             command = retry_command(folder, repo_id, private=private, revision=revision, create_pr=create_pr)
-            what_continues = f"{folder} is whole, and `{command}` tries again"
+            what_continues = f"{folder} is unchanged, and `{command}` tries again"
         raise PushError(f"nothing was pushed to {repo_id}: {refused}; {what_continues}", str(refused)) from refused
 
 
@@ -269,7 +269,7 @@ def files_to_upload(folder: Path) -> list[Path]:
         # Weights that exist only as a pickle would silently be missing from the repository.
         pickles = [name for name in names if name.endswith(_PICKLES)]
         if pickles and "config.json" in names and not any(name.endswith(_WEIGHTS) for name in names):
-            raise ValueError(f"weights travel as safetensors only, got {part / pickles[0]}")
+            raise ValueError(f"weights must be safetensors, got {part / pickles[0]}")
         found += [part / name for name in names if _is_uploaded(name, part == folder)]
     return sorted(path.relative_to(folder) for path in found)
 

@@ -115,7 +115,7 @@ def test_a_folder_without_a_model_and_weights_that_are_pickled_are_refused(folde
     with pytest.raises(FileNotFoundError, match=r"holds neither model_index\.json nor config\.json"):
         push_folder(tmp_path, "tester/nothing")
     (folder / "vqvae/diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"weights travel as safetensors only, got .*vqvae/old\.bin"):
+    with pytest.raises(ValueError, match=r"weights must be safetensors, got .*vqvae/old\.bin"):
         push_folder(folder, "tester/pickled")
 
 

@@ -115,10 +115,10 @@ def test_a_pushed_model_is_verified_and_its_cards_snippet_runs(scored, pictures,
     told = verify(repo, tmp_path / "home").summary()
     assert "pipeline_conv_autoencoder" in told and "same output as when it was pushed" in told
     snippet = hub.files(repo)["README.md"].decode().split("```python\n")[1].split("```")[0]
-    shutil.copyfile(pictures / "a" / "000.png", tmp_path / "picture.png")
+    shutil.copyfile(pictures / "a" / "000.png", tmp_path / "image.png")
     from without_echoform import UNINSTALLED, run_alone
 
-    run_alone(UNINSTALLED + snippet + "\nassert len(walk) == len(random) == 4", tmp_path)
+    run_alone(UNINSTALLED + snippet + "\nassert len(between) == len(random) == 4", tmp_path)
     assert (tmp_path / "reconstruction.png").is_file()
 
 

@@ -183,7 +183,7 @@ def test_the_card_counts_what_was_pushed_and_the_hub_library_accepts_it(recordin
 def test_a_push_that_fails_leaves_no_half_and_says_what_continues(two_users, hub):
     repo = hub.repo_id("refused")
     hub.fail("/commit/", status=403)
-    with pytest.raises(PushError, match=rf"is as it was, and `echoform prepare \S+ --push-to-hub {repo}` tries"):
+    with pytest.raises(PushError, match=rf"is unchanged, and `echoform prepare \S+ --push-to-hub {repo}` tries"):
         publish_dataset(two_users, repo)
     assert not any(path.endswith(".parquet") for path in hub.files(repo, kind="datasets"))
 

@@ -91,7 +91,7 @@ def test_user_errors_are_one_sentence_and_exit_status_1(
     assert "hf_local" not in told
     assert told.startswith("echoform push: nothing was pushed to someone/else: the token may not write there")
     assert told.endswith(
-        f"{second_stage} is whole, and `echoform push {second_stage} someone/else --create-pr` tries again\n"
+        f"{second_stage} is unchanged, and `echoform push {second_stage} someone/else --create-pr` tries again\n"
     )
 
 
@@ -124,7 +124,7 @@ def test_a_training_whose_push_fails_ends_with_status_1_and_its_weights_safe(
     assert ended.value.code == 1
     assert capsys.readouterr().err.endswith(
         f"echoform train vq-vae: nothing was pushed to {repo_id}: the Hub has no room for it (out of space); "
-        f"{output} is whole, and `echoform push '{output}' {repo_id}` tries again\n"
+        f"{output} is unchanged, and `echoform push '{output}' {repo_id}` tries again\n"
     )
     assert hub.files(repo_id) == {}
     hub.reset()

@@ -133,7 +133,7 @@ def test_what_will_not_pass_is_said_at_once(hub: Hub, folder: Path, where: str, 
     assert len(asked) <= 2  # two weights are uploaded side by side
     assert sentence in str(raised.value)
     command = shlex.join(["echoform", "push", str(folder), repo_id, "--private", "--revision", "main"])
-    assert str(raised.value).endswith(f"; {folder} is whole, and `{command}` tries again")
+    assert str(raised.value).endswith(f"; {folder} is unchanged, and `{command}` tries again")
     assert_nothing_happened(hub, repo_id)
     assert contents(folder) == before
 
@@ -150,7 +150,7 @@ def test_what_never_passes_is_given_up_with_main_as_it_was(
 ):
     repo_id = hub.repo_id("hopeless")
     hub.fail("/_lfs/", times=1000, **fault)
-    with pytest.raises(PushError, match=r"nothing was pushed to .* is whole") as raised:
+    with pytest.raises(PushError, match=r"nothing was pushed to .* is unchanged") as raised:
         push_folder(folder, repo_id, attempts=2, **FAST)
     assert sentence in str(raised.value)
     assert_nothing_happened(hub, repo_id)

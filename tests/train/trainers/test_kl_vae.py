@@ -114,7 +114,7 @@ def test_a_pipeline_on_it_generates_loads_anywhere_and_is_verified(walkers, kl_s
     assert index["vqvae"] == ["diffusers", "AutoencoderKL"]
     assert json.loads((folder / "unet" / "config.json").read_text())["conditioning"] == "cross-attention"
     card = (folder / "README.md").read_text()
-    assert "a KL-VAE compresses" in card and "vq-vae" not in card.partition("---\n\n")[0]
+    assert "a KL-VAE decodes" in card and "vq-vae" not in card.partition("---\n\n")[0]
     config = generate.Config(
         pipeline=str(folder), output_dir=tmp_path / "generated", users=("ID_2",), num_images=2, num_inference_steps=2
     )

@@ -167,7 +167,7 @@ def push_space(
     except HfHubHTTPError as error:
         reason = error.server_message or str(error)
         raise PushError(
-            f"nothing was pushed to {repo_id}: {reason}; it is as it was, and the same command tries again", reason
+            f"nothing was pushed to {repo_id}: {reason}; it is unchanged, and the same command tries again", reason
         ) from error
     return f"{api.endpoint}/spaces/{space_id}"
 

@@ -102,6 +102,7 @@ def read_source(
 
 def build_dataset(images: Sequence[ImageFile]) -> Dataset:
     """The data set that `load_images` returns, with one row per file in the given order."""
+    # Class ids follow the natural order of the labels, whatever the order of the files.
     users = sorted({image.user for image in images}, key=natural_key)
     columns: dict[str, list[Any]] = {
         "file": [image.file for image in images],

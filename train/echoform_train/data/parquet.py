@@ -31,7 +31,7 @@ def write_parquet(
         dataset: Columns `file` and `image`, and any others.
         rows_of_split: Indices of the rows of each split of the Hub, in order; a split without rows is not written.
         folder: Where to write.
-        max_shard_bytes: Images in one file, bytes; an image that is larger gets a file of its own.
+        max_shard_bytes: Largest total size of the images in one file, bytes; a larger image gets its own file.
 
     Returns:
         Entries about the files for the metadata of the data set's card.

@@ -64,7 +64,7 @@ def publish_dataset(
         gap_windows: Windows left out at each cut through a recording of unknown window length.
         skip_bad_files: Leave out files that cannot be used.
         seed: Seed for choosing the recordings of each side.
-        max_shard_bytes: Images in one parquet file, bytes.
+        max_shard_bytes: Largest total size of the images in one parquet file, bytes.
 
     Returns:
         URL of the commit, or of the latest commit if nothing had to change.
@@ -122,7 +122,7 @@ def write_dataset(
         split: Sides of the images.
         folder: Where to write.
         label_column: Name of the column of users or classes; it may be missing.
-        max_shard_bytes: Images in one parquet file, bytes.
+        max_shard_bytes: Largest total size of the images in one parquet file, bytes.
 
     Returns:
         Entries about the files for the card's metadata, and the counts that the card prints.
@@ -146,7 +146,7 @@ def _retry_hint(data: str | Path, repo_id: str, **flags: Any) -> str:
     for name, value in flags.items():
         flag = f"--{name.replace('_', '-')}"
         words += [flag] if value is True else [flag, str(value)] if value else []
-    return f"{data} is as it was, and `{shlex.join(words)}` tries again"
+    return f"{data} is unchanged, and `{shlex.join(words)}` tries again"
 
 
 def _count(dataset: Dataset, rows: dict[str, list[int]], label_column: str) -> Table:

@@ -67,7 +67,7 @@ def publish_depth(
             token=token,
             commit_message=commit_message or f"Upload {title} with echoform",
             repo_type="dataset",
-            what_continues=f"{data.source} is as it was, and the same command tries again",
+            what_continues=f"{data.source} is unchanged, and the same command tries again",
         )
 
 

@@ -66,7 +66,7 @@ def push(
             token=token,
             commit_message=commit_message or f"Upload {folder.resolve().name} with echoform",
             create_pr=create_pr,
-            what_continues=f"{folder} is whole, and `{command}` tries again",
+            what_continues=f"{folder} is unchanged, and `{command}` tries again",
         )
 
 

@@ -31,7 +31,7 @@ def main(pipeline: str, output_dir: str, images_per_user: str, guidance_scale: s
 
     loaded: Any = DiffusionPipeline.from_pretrained(pipeline, trust_remote_code=True)
     users, per_user = list(loaded.config["id2label"].values()), int(images_per_user)
-    # One generator per seed, and one folder, so that each seed is a set of images of its own.
+    # Each seed gets its own generator and folder, so that the sets of images are independent.
     for seed in seeds:
         result = loaded(
             users=users,
@@ -42,6 +42,7 @@ def main(pipeline: str, output_dir: str, images_per_user: str, guidance_scale: s
             batch_size=32,
         )
         folder = Path(output_dir) / f"seed-{seed}"
+        # The pipeline returns all images of the first user, then of the second, and so on.
         rows = []
         for position, image in enumerate(result.images):
             user, index = users[position // per_user], position % per_user

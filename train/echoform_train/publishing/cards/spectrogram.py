@@ -32,6 +32,7 @@ def spectrogram_card(model: ExportedModel) -> str:
     """README.md of a `VQLDMDopplerPipeline`."""
     training = cast(DenoiserTraining, model.training)
     data, first_stage = cast(SpectrogramFacts, training["data"]), training["first_stage"]
+    # The first stage comes first among the stages, because the denoiser was trained on its latents.
     name = _FIRST_STAGES[first_stage["kind"]]
     return render_model_card(
         {
