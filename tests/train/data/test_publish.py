@@ -175,7 +175,7 @@ def test_the_card_counts_what_was_pushed_and_the_hub_library_accepts_it(recordin
     row = [int((getattr(local, part).users == 1).sum()) for part in SIDES]
     assert f"| ID_2 | {' | '.join(map(str, row))} |" in text
     assert "neighbouring windows of a recording share 2 s" in text
-    assert "left_out" in text and "overlap both sides" in text
+    assert "left_out" in text and "overlap images of both sides" in text
     assert "biometric data" in text and "no real person's gait is in here" in text
     assert str(recordings) not in text
 
