@@ -234,7 +234,7 @@ def test_one_generator_a_size_is_trained_on_the_images_of_that_size_alone(walker
     ]
     assert "50 real images of each person were asked for" in report["notes"][0]
     assert [row["condition"] for row in report["conditions"]] == ["away -> towards"]
-    # Of 3 images a user the trainings knew 9, in 2 versions each.
+    # With 3 images per user the trainings saw 9, in 2 versions each.
     facts = json.loads((tmp_path / "out/stages/generator-3/ldm/pipeline/facts.json").read_text())
     assert facts["data"]["images"]["validation"] == 9
     assert "- train: 24 images" in (tmp_path / "out/pipeline/README.md").read_text()

@@ -35,7 +35,7 @@ def subsets(data: SpectrogramData) -> dict[Draw, Tensor]:
 
 @pytest.fixture(scope="module")
 def generated(data: SpectrogramData, subsets: dict[Draw, Tensor]) -> dict[Draw, Sample]:
-    return {key: (data.train.pixels[places], data.train.users[places]) for key, places in subsets.items()}
+    return {key: (data.train.pixels[indices], data.train.users[indices]) for key, indices in subsets.items()}
 
 
 @pytest.fixture(scope="module")

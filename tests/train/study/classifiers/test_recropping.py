@@ -58,12 +58,12 @@ def test_a_window_that_was_left_out_is_made_again_from_its_neighbours(data):
     """Windows of a simulated walker at 0 and 2 s hold the one at 1 s as the radar would have shown it."""
     train = data.train
     rows = enumerate(zip(train.recordings, train.starts_s, strict=True))
-    places = {start_s: place for place, (recording, start_s) in rows if recording == train.recordings[0]}
-    strips = Strips(train.select([places[0.0], places[2.0]]), window_s=3.0)
+    indices = {start_s: index for index, (recording, start_s) in rows if recording == train.recordings[0]}
+    strips = Strips(train.select([indices[0.0], indices[2.0]]), window_s=3.0)
     crops = strips.crop(torch.zeros(200, dtype=torch.int64), generator())
     distance = (crops[:, None] - to_model(train.pixels)).square().mean((2, 3, 4)).sqrt().min(0).values
-    left_out = distance[places[1.0]].item()
-    distance[list(places.values())] = 1.0
+    left_out = distance[indices[1.0]].item()
+    distance[list(indices.values())] = 1.0
     assert left_out < 0.2
     assert left_out < distance.min()  # of every other window at its best offset
 

@@ -18,7 +18,7 @@ from echoform_train.study.classifiers.training import hits, train_classifier
 
 
 def lines(count: int, seed: int, size: int = 32, num_users: int = 3) -> tuple[Tensor, Tensor]:
-    """One bright line an image: the row tells the person, the column where it pulses is chance."""
+    """One bright line per image: its row tells the user, the columns where it is brightest are random."""
     generator = torch.Generator().manual_seed(seed)
     users = torch.arange(count) % num_users
     image = -0.8 + 0.1 * torch.randn(count, 1, size, size, generator=generator)

@@ -1,4 +1,4 @@
-"""What passes for a walk: real walks do, pictures that no walker can make do not."""
+"""Real walks keep the limits, images that no walker can make do not."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def limits(features: dict[str, np.ndarray], held_out: np.ndarray) -> dict[str, L
 
 
 def stretched(level: Tensor, height: float = 1.0, width: float = 1.0) -> Tensor:
-    """The middle of pictures stretched in Doppler and time; what comes from outside is dark."""
+    """The middle of images stretched in Doppler and time; what comes from outside is dark."""
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, 64) / height, torch.linspace(-1, 1, 64) / width, indexing="ij")
     grid = torch.stack([columns, rows], dim=-1).expand(len(level), -1, -1, -1)
     return F.grid_sample(level[:, None], grid, align_corners=True)[:, 0].clamp(0, 1)
@@ -66,7 +66,7 @@ def test_walks_rolled_in_time_pass_as_well(walks, level, held_out, limits):
 def test_what_no_walker_can_make_fails(what, walks, level, held_out, limits):
     generator = torch.Generator().manual_seed(0)
     real = level[torch.from_numpy(held_out)]
-    pictures = {
+    images = {
         "noise": torch.rand(real.shape, generator=generator),
         "still lines": real.mean(dim=2, keepdim=True).expand_as(real),
         "shuffled columns": torch.stack([image[:, torch.randperm(64, generator=generator)] for image in real]),
@@ -74,7 +74,7 @@ def test_what_no_walker_can_make_fails(what, walks, level, held_out, limits):
         "half the Doppler": stretched(real, height=0.5),
         "half the time": stretched(real, width=2),
     }[what]
-    assert pass_rate(gait_features(pictures, walks.axes), limits) <= 0.05
+    assert pass_rate(gait_features(images, walks.axes), limits) <= 0.05
 
 
 def test_a_walk_upside_down_fails_only_where_its_way_is_known(walks, level, features, held_out, limits):

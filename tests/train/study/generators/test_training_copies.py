@@ -32,8 +32,8 @@ def wandering(height=32, length=60, seed=0):
 
 def best_start(copy, recording):
     """Where in the recording a copy was cut, as who correlates most says, and that correlation."""
-    places = recording.float().unfold(1, WIDTH, 1).permute(1, 0, 2).flatten(1)
-    stacked = torch.cat([copy.float().flatten()[None], places])
+    windows_at = recording.float().unfold(1, WIDTH, 1).permute(1, 0, 2).flatten(1)
+    stacked = torch.cat([copy.float().flatten()[None], windows_at])
     likeness = torch.corrcoef(stacked)[0, 1:]
     return int(likeness.argmax()), float(likeness.max())
 

@@ -25,8 +25,8 @@ def data(walkers) -> SpectrogramData:
 @pytest.fixture(scope="module")
 def generated(data) -> Sample:
     """Two images of each user, which are real ones upside down."""
-    places = [int((data.train.users == user).nonzero()[k]) for user in data.id2label for k in range(2)]
-    return data.train.pixels[places].flip(2), data.train.users[places]
+    indices = [int((data.train.users == user).nonzero()[k]) for user in data.id2label for k in range(2)]
+    return data.train.pixels[indices].flip(2), data.train.users[indices]
 
 
 def real_rows(data: SpectrogramData) -> dict[str, list[dict[str, Any]]]:
@@ -62,7 +62,7 @@ def test_our_loader_gets_the_split_of_the_study_and_every_pixel_back(data, gener
         chosen = ours.select(order)
         assert (chosen.recordings, chosen.starts_s) == (theirs.recordings, theirs.starts_s)
     assert len(back.train) == len(data.train) + 6
-    made = [place for place, file in enumerate(back.train.files) if "generated" in file]
+    made = [index for index, file in enumerate(back.train.files) if "generated" in file]
     assert torch.equal(back.train.pixels[made], generated[0]) and torch.equal(back.train.users[made], generated[1])
 
 
