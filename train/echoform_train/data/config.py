@@ -54,13 +54,11 @@ class PublishConfig:
                 raise ValueError(f"--{name} is for the Hub: it must go with --push-to-hub")
 
 
-def load_data(config: DataConfig, split_file: Path, resolution: int | None, seed: int) -> SpectrogramData:
-    """Load the spectrograms that the flags of a training name.
+def load_data(config: DataConfig, seed: int) -> SpectrogramData:
+    """Load the spectrograms that the flags of a command name.
 
     Args:
-        config: The flags; its `split_file` and `resolution` are ignored.
-        split_file: Split to use or to write.
-        resolution: Height and width to resize to, pixels; None keeps the size.
+        config: The flags. Its split is read, or written if the file does not exist.
         seed: Seed for choosing the recordings of each side.
 
     Raises:
@@ -69,8 +67,8 @@ def load_data(config: DataConfig, split_file: Path, resolution: int | None, seed
     """
     return load_spectrograms(
         config.data,
-        split_file=split_file,
-        resolution=resolution,
+        split_file=config.split_file,
+        resolution=config.resolution,
         colormap=config.colormap,
         window_s=config.window_s,
         gap_windows=config.gap_windows,

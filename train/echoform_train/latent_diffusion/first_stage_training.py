@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ SHEET_USERS = 16
 def load_training_data(config: FirstStageConfig) -> SpectrogramData:
     """Load the spectrograms that the flags name, and write their split to OUTPUT_DIR/split.json."""
     split_file = config.data.split_file or config.run.output_dir / SPLIT
-    data = load_data(config.data, split_file, config.data.resolution, config.run.seed)
+    data = load_data(replace(config.data, split_file=split_file), config.run.seed)
     data.split.save(config.run.output_dir / SPLIT)
     return data
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,9 +108,12 @@ PRESETS = {
 def main(config: Config) -> TrainingResult:
     """Train, and export the pipeline to OUTPUT_DIR/pipeline."""
     stage = load_first_stage(config.first_stage)
-    split_file = config.data.split_file or stage.folder / SPLIT
-    resolution = config.data.resolution or stage.facts["data"]["resolution"]
-    return train(config, load_data(config.data, split_file, resolution, config.run.seed), stage)
+    data_config = replace(
+        config.data,
+        split_file=config.data.split_file or stage.folder / SPLIT,
+        resolution=config.data.resolution or stage.facts["data"]["resolution"],
+    )
+    return train(config, load_data(data_config, config.run.seed), stage)
 
 
 def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingResult:
