@@ -51,6 +51,11 @@ def test_wrong_settings_are_named(settings, message):
         configure(ldm.Config, **settings)
 
 
+def test_a_setting_of_several_values_needs_a_list():
+    with pytest.raises(ValueError, match="generated_dir takes several values, as a list or a tuple, got 'a'"):
+        configure(score_generated.Config, data="d", split_file="s", generated_dir="a")
+
+
 def test_a_settings_class_that_is_no_command_needs_every_setting_without_a_default():
     assert configure(RunConfig, output_dir="x") == RunConfig(output_dir=Path("x"))
     with pytest.raises(ValueError, match="must be given: output_dir"):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -57,7 +57,8 @@ def configure(config_class: type[T], preset: str | None = None, **settings: Any)
             folder may be given as text or as a path, several values as a list or a tuple.
 
     Raises:
-        ValueError: If there is no such preset or setting, or a setting without a default is missing.
+        ValueError: If there is no such preset or setting, a setting without a default is missing, or one that takes
+            several values gets a single one.
     """
     known = presets(config_class)
     if preset is not None and preset not in known:
@@ -88,7 +89,11 @@ def _choose_values(config_class: type, base: object, given: dict[str, Any]) -> t
             values[field.name], missing_in_group = _choose_values(cast(type, hint), inherited, given)
             missing += missing_in_group
         elif field.name in given:
-            values[field.name] = _convert(given.pop(field.name), hint)
+            value = given.pop(field.name)
+            # A single text would be a sequence too, of its letters.
+            if get_origin(hint) is tuple and not isinstance(value, list | tuple):
+                raise ValueError(f"{field.name} takes several values, as a list or a tuple, got {value!r}")
+            values[field.name] = _convert(value, hint)
         elif inherited is not tyro.MISSING:
             values[field.name] = inherited
         elif field.default_factory is MISSING and field.default in (MISSING, tyro.MISSING):
