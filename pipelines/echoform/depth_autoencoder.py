@@ -32,7 +32,6 @@ class DepthDecoderOutput(BaseOutput):
 
     depth: Tensor
     """float [B, C, H, W], in [-1, 1] except for overshoot; without meaning where there is no reading."""
-
     valid_logit: Tensor
     """float [B, 1, H, W]; greater than 0 where a reading is more likely than not."""
 

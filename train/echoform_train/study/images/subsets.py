@@ -53,8 +53,8 @@ def _order_of(images: Spectrograms, user: int, seed: int) -> list[int]:
 def across_conditions(data: SpectrogramData, column: str, trained: str, tested: str) -> SpectrogramData:
     """The data for a test on another condition: training and validation images of one, test images of the other.
 
-    Validation images are of the trained condition too, because whoever meets a new condition has no images of it to
-    choose by. A generator that sees only images of `train` here has seen none of the other condition.
+    Validation images are of the trained condition too, because a user of the classifier has no images of a
+    new condition to choose by. A generator that sees only images of `train` here has seen none of the other condition.
 
     Args:
         data: The whole data.
