@@ -66,10 +66,10 @@ def write_dataset(
     """Write PNGs and one metadata.jsonl per split, which `datasets.load_dataset` and `load_spectrograms` both read.
 
     Images lie in `<split>/<user>/...`, with the splits train, validation and test, so that a training on the data
-    set has the split of the study and no generated image in its test. Images in the gaps of the split, which overlap with two
-    sides, are left out. All images are painted as the pipeline paints, at the size of the study. Each line holds
-    `file_name`, `user`, `origin` ("real" or "generated"), `recording` and `start_s` if they are known, the conditions,
-    and the columns of the image.
+    set has the split of the study and no generated image in its test. Images in the gaps of the split, which overlap
+    with two sides, are left out. All images are painted as the pipeline paints, at the size of the study. Each line
+    holds `file_name`, `user`, `origin` ("real" or "generated"), `recording` and `start_s` if they are known, the
+    conditions, and the columns of the image.
 
     Args:
         data: The real images.
