@@ -79,7 +79,7 @@ def test_other_inputs_make_it_anew_and_from_nothing(tmp_path, inputs, capsys):
     assert not run(tmp_path, again).skipped
     assert again.steps == 3
     assert not (tmp_path / "count" / "stray.txt").exists()
-    assert "made anew, because of another" in capsys.readouterr().out
+    assert "made anew, because of changed inputs: " in capsys.readouterr().out
 
 
 def test_an_interrupted_stage_with_other_inputs_begins_anew(tmp_path):
@@ -109,7 +109,7 @@ def test_a_stage_that_builds_on_another_sees_its_change(tmp_path):
 def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "mine.txt").write_text("mine")
-    with pytest.raises(ValueError, match="no earlier study made"):
+    with pytest.raises(ValueError, match="holds files that no study made"):
         run(tmp_path / "stages", Counter(), output=tmp_path / "dataset")
     assert [path.name for path in (tmp_path / "dataset").iterdir()] == ["mine.txt"]
 

@@ -1,1 +1,1 @@
-"""The augmentation study: what generated spectrograms add to a classifier of few real ones."""
+"""The augmentation study: whether generated spectrograms help a classifier that has few real ones to learn from."""

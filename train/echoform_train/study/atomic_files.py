@@ -1,4 +1,4 @@
-"""Write files so that at any moment, also after an interruption, they are either complete or as they were before."""
+"""Write files atomically: after an interruption, a file is either complete or unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON-able value.
+    """Write a value as JSON.
 
     Raises:
         ValueError: If it holds a number that is not finite.
@@ -23,7 +23,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors by their names as safetensors."""
+    """Write named tensors as safetensors."""
     partial = path.with_name(f".{path.name}.partial")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
     partial.replace(path)

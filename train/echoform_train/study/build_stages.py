@@ -1,4 +1,4 @@
-"""Build each stage from the plan of a study, with only the values that it needs."""
+"""Functions that build the stages of a study from its plan, each with only the values that it needs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from echoform_train.study.stages.scores import GeneratorScores
 from echoform_train.study.stages.selection import ImageSelection
 
 SCREENING_SEEDS = 2
-"""Seeds that choose the best classical augmentation."""
+"""Number of seeds used to choose the best classical augmentation."""
 CONFUSION_SIZE = 10
-"""Tables of confusion are made at this number of images per user, or the next larger one that was measured."""
+"""Images per user for the tables of confusion; if it was not measured, the next larger number is used."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def image_selection(study: Study, subset: RealSubset, pipeline: Path, pipeline_k
         pipeline=pipeline,
         pipeline_key=pipeline_key,
         sampling=study.generator,
-        # Only the images of the largest subset fill the data set; the others are for measuring.
+        # The data set is filled from the generator of the largest subset; other generators only serve measurements.
         wanted=study.images_per_user if subset is study.largest else study.images_to_measure,
         settings=SelectionSettings(
             keep_share=study.settings.keep_share,
@@ -106,7 +106,7 @@ def all_accuracies(
 
 
 def confusion(study: Study, rows: Sequence[Row], generated: Mapping[str, Generated]) -> Confusion:
-    """The stage that tells which users are taken for which others."""
+    """The stage that counts which users classifiers confuse."""
     family = next(iter(FAMILIES))
     measured = [subset for subset in study.subsets if has_images(generated, subset) and subset.condition is None]
     large = (subset for subset in measured if subset.per_user is None or subset.per_user >= CONFUSION_SIZE)

@@ -1,4 +1,4 @@
-"""Flags of a study: what it measures and how thoroughly, and how its generators are trained and sampled."""
+"""Flags of a study: sizes, seeds and limits of its measurements, and settings of its generators."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALL = "all"
-"""Size that stands for every training image."""
+"""Value of --sizes that means all training images."""
 LEAST_IMAGES = 2
-"""Real images of each user that a generator and classifiers need."""
+"""Smallest number of real images per user for training a generator and classifiers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """What is measured, and how thoroughly."""
+    """Settings of the measurements of a study."""
 
     sizes: tuple[str, ...] = ("5", "10", "20", "50", ALL)
-    """Numbers of real images per user to measure at; all is every training image."""
+    """Numbers of real images per user to measure at; all means all training images."""
     seeds: int = 5
-    """Classifiers per family, arm and size; 95 % intervals are taken over them."""
+    """Classifiers per family, arm and size, from which the 95 % intervals are computed."""
     draws: int = 1
-    """Sets of real images drawn at each size, each with a generator of its own: 1, or as many as seeds. Intervals
-    then also cover the choice of the images and the training of the generator, at that many times the cost."""
+    """Sets of real images drawn per size, each with its own generator: 1, or as many as --seeds. With several draws,
+    the intervals also cover the choice of the images and the training of the generator; the cost grows too."""
     across: tuple[str, ...] = ()
-    """Tests on another condition than was trained on, written column:trained:tested, such as condition:normal:backpack;
-    each needs a generator of its own."""
+    """Tests on a condition that was not trained on, written column:trained:tested, such as condition:normal:backpack;
+    each trains another generator."""
     classifier_train_images: int = 8_000
     """Images that a classifier sees in training, the same number in every arm."""
     extra_share: float = 0.5
@@ -32,7 +32,7 @@ class StudyConfig:
     keep_share: float = 0.7
     """Share of the drawn images to keep: those that a classifier trained on the same real images recognises best."""
     max_duplicate: float = 0.99
-    """Largest similarity (correlation, over all rolls in time) of a kept image to a training image or another kept one.
+    """Largest similarity of a kept image to a training or another kept image (maximal correlation over time shifts).
     Windows of one recording that overlap by two thirds reach 0.9 to 0.99, windows of two recordings of a user 0.96."""
     only_walks: bool = True
     """Keep only images that can show a walking person, by gait limits learned from the same real images."""
@@ -43,11 +43,11 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         if self.seeds < 2:
-            raise ValueError(f"--seeds must be at least 2, without which there is no interval, got {self.seeds}")
+            raise ValueError(f"--seeds must be at least 2, because an interval needs two, got {self.seeds}")
         if self.draws not in (1, self.seeds):
             raise ValueError(f"--draws must be 1 or as many as --seeds ({self.seeds}), got {self.draws}")
         if wrong := [text for text in self.across if text.count(":") != 2]:
-            raise ValueError(f"--across must read column:trained:tested, got {', '.join(wrong)}")
+            raise ValueError(f"--across must be written column:trained:tested, got {', '.join(wrong)}")
         if not 0 < self.keep_share <= 1:
             raise ValueError(f"--keep-share must be above 0 and at most 1, got {self.keep_share}")
         parse_sizes(self.sizes)
@@ -55,26 +55,25 @@ class StudyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorConfig:
-    """How a generator is trained on few images and sampled. Lengths are fixed: no held-out image chooses any."""
+    """Settings of training and sampling a generator. Training lengths are fixed, not chosen on held-out images."""
 
     copies: int = 16
-    """Versions of each image that both stages see: the image itself, and others with another start in time, gain and
-    noise floor."""
+    """Versions of each training image: the image itself, and copies with another start, gain and noise floor."""
     vq_train_images: int = 16_000
     """Images that the first stage sees in training."""
     ldm_train_images: int = 40_000
     """Images that the second stage sees in training."""
     pretrain_people: int = 0
-    """Simulated people on whom both stages are trained first. The second stage is then trained further on the few real
-    images; the first stage is not. 0 trains from random weights."""
+    """Number of simulated people to pre-train both stages on; afterwards only the second stage is trained on the real
+    images. 0 trains both stages from random weights."""
     pretrain_vq_images: int = 30_000
     """Images of simulated people that the first stage sees in training."""
     pretrain_ldm_images: int = 60_000
     """Images of simulated people that the second stage sees in training."""
     guidance_scale: float = 1.0
-    """Strength of classifier-free guidance towards user and conditions; 1 is none."""
+    """Scale of classifier-free guidance towards user and conditions; 1 means no guidance."""
     num_inference_steps: int = 16
-    """Steps of the sampler. With 8, more images show steps that are too irregular for a walk."""
+    """Steps of the sampler. With 8, more images show a rhythm too irregular for a walk."""
 
     def __post_init__(self) -> None:
         lengths = ("vq_train_images", "ldm_train_images", "pretrain_vq_images", "pretrain_ldm_images")
@@ -89,7 +88,7 @@ def parse_sizes(sizes: Sequence[str]) -> list[int | None]:
     """Numbers of real images per user, each once, in ascending order; None stands for all and comes last.
 
     Raises:
-        ValueError: If one is neither a whole number of at least 2 nor "all", or there are none.
+        ValueError: If a size is neither a whole number of at least 2 nor "all", or there are no sizes.
     """
     for size in sizes:
         if size != ALL and not (size.isdecimal() and int(size) >= LEAST_IMAGES):

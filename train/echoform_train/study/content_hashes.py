@@ -1,4 +1,4 @@
-"""Hashes of images and of folders, by which a stage notices that its inputs have changed."""
+"""Hashes of images and folders, used to detect that the inputs of a stage have changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 
 
 def content_hash(images: Spectrograms) -> str:
-    """sha256, in hex, of everything that is known of the images, including their pixels."""
+    """sha256, in hex, of the pixels and all metadata of the images."""
     digest = hashlib.sha256()
     tensors = {"pixels": images.pixels, "users": images.users, **dict(sorted(images.conditions.items()))}
     for name, tensor in tensors.items():

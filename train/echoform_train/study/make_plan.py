@@ -17,7 +17,7 @@ from echoform_train.study.plan import RealSubset, Study
 from echoform_train.study.plan_checks import check_held_out
 
 PER_USER = 100
-"""Generated images per user, if no number is given."""
+"""Default number of generated images per user."""
 
 
 def plan_study(
@@ -33,31 +33,31 @@ def plan_study(
     workers: int,
     seed: int,
 ) -> Study:
-    """Decide what a study does, and check that its data allow it.
+    """Make the plan of a study, and check that the data allow it.
 
     Args:
         data: The real images.
         settings: What to measure.
         generator: How generators are trained and sampled.
-        pipeline: A given generator, which has seen all training images; None trains one per subset.
+        pipeline: A given generator, which was trained on all training images; None trains one generator per subset.
         per_user: Generated images per user for the augmented data set; PER_USER if `balance_to` is not given either.
-        balance_to: Number of images, real and generated together, up to which each user is filled instead.
+        balance_to: Alternative to `per_user`: number of images per user to reach, real and generated together.
         window_s: Length of one image, seconds; None takes that of axes.json, if there is one.
         device: Where classifiers and judges are trained.
         workers: Processes that make stages side by side.
-        seed: Of the choice of images, and of everything that is trained.
+        seed: Seed of the choice of images and of all trainings.
 
     Raises:
-        ValueError: If the images are generated ones, or too few of a user, a part or a condition.
+        ValueError: If the images are generated, or a user, a split or a condition has too few images.
     """
     if pipeline is not None:
-        # At fewer real images its gain would be theirs.
+        # At smaller sizes, the given generator would add knowledge of real images that the classifiers must not have.
         settings = replace(settings, sizes=(ALL,), draws=1, across=())
     subsets, left_out = plan_subsets(data, settings, seed)
     if per_user is None and balance_to is None:
         per_user = PER_USER
     to_add = images_to_add(data.train.users, len(data.id2label), per_user=per_user, balance_to=balance_to)
-    # A user who needs few more images still needs enough of them for the measurements.
+    # Users who need few added images still need enough generated ones for the measurements.
     images_per_user = {user: max(count, per_user or PER_USER) for user, count in to_add.items()}
     check_held_out(data, images_per_user)
     return Study(
@@ -79,38 +79,38 @@ def plan_study(
 def _notes_on_generator(pipeline: Path | None, generator: GeneratorConfig) -> list[str]:
     if pipeline is not None:
         return [
-            "The generator was given, and has seen all training images: at fewer real images its gain would be theirs, "
-            "so that only all of them are measured."
+            "The given generator was trained on all training images. Only this size is measured, because at smaller "
+            "sizes the generator would have seen more real images than the classifiers."
         ]
     if generator.pretrain_people:
         return [
-            f"The generators start from one of {generator.pretrain_people} simulated walkers, who are other people; "
-            "the classifiers without generated images know nothing of those."
+            f"The generators were pre-trained on {generator.pretrain_people} simulated people, who are not in the "
+            "data; classifiers without generated images have not seen them."
         ]
     return []
 
 
 def plan_subsets(data: SpectrogramData, settings: StudyConfig, seed: int) -> tuple[list[RealSubset], list[str]]:
-    """The subsets of real images of a study, and sentences on sizes that are left out.
+    """Choose the subsets of real images of a study, and list notes on sizes that are left out.
 
-    A size that no user has more images than would be the same as all, so it is left out.
+    A size that no user exceeds is left out, because it would be the same as "all".
 
     Args:
         data: The real images.
         settings: Sizes, draws and conditions.
-        seed: Of the choice.
+        seed: Seed of the choice.
 
     Raises:
         ValueError: If a user has too few training images, no size remains, or a condition is unknown.
     """
     most = _check_counts(data)
-    # A size that nobody has more images than is the same as all.
+    # A size that no user exceeds is the same as "all".
     wanted = parse_sizes(settings.sizes)
     sizes = [size for size in wanted if size is None or size < most]
     if not sizes:
         raise ValueError(
-            f"--sizes must name one that some user has more images than, or all; nobody has more than {most} for "
-            f"training, got {', '.join(settings.sizes)}"
+            f"--sizes must contain all or a number below {most}, the largest number of training images of a user, got "
+            f"{', '.join(settings.sizes)}"
         )
     subsets = [
         RealSubset(
@@ -123,10 +123,10 @@ def plan_subsets(data: SpectrogramData, settings: StudyConfig, seed: int) -> tup
         for size in sizes
         for draw in range(settings.draws)
     ]
-    # Tests on another condition come last and use all images of the one that is trained on.
+    # Tests on another condition come last, and use all images of the trained condition.
     subsets += [_across(data, text, seed) for text in settings.across]
     notes = [
-        f"{size} real images of each person were asked for, but nobody has more than {most} for training: this size is "
+        f"{size} real images per user were requested, but no user has more than {most} for training: this size is "
         "left out."
         for size in wanted
         if size not in sizes

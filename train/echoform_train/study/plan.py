@@ -1,4 +1,4 @@
-"""The plan of a study: which real images each generator and its rival classifiers see, and what is measured."""
+"""The plan of a study: which real images each generator and the classifiers see, and what is measured."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from echoform_train.study.config import GeneratorConfig, StudyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class RealSubset:
-    """Some real training images: one generator and its rival classifiers see these and no others."""
+    """A subset of the real training images, which one generator and the compared classifiers are trained on."""
 
     name: str
     """Part of the names of its stages, such as "10", "10-draw-1" or "all-normal-backpack"."""
     per_user: int | None
-    """Images per user that were asked for; None for all."""
+    """Requested number of images per user; None for all."""
     draw: int
-    """Number of the draw at this size."""
+    """Index of the draw at this size."""
     data: SpectrogramData
     """The data, with the validation and test images that belong to the subset."""
     indices: Tensor
     """Indices of the images of `data.train`, int64 [M]."""
     condition: str | None = None
-    """Such as "normal -> backpack", for a test on another condition than was trained on."""
+    """For a test on another condition: the trained and the tested one, such as "normal -> backpack"; else None."""
 
     @property
     def images(self) -> Spectrograms:
@@ -50,16 +50,16 @@ class Study:
     images_per_user: dict[int, int]
     """Number of generated images to keep by user."""
     to_add: dict[int, int]
-    """Number of those that the augmented data set gets, by user."""
+    """Number of generated images to add to the augmented data set, by user."""
     window_s: float | None
     """Length of one image, seconds, for re-cropping; None if it is unknown."""
     device: str
     """Where classifiers and judges are trained."""
     workers: int
-    """Processes that make stages side by side."""
+    """Number of parallel processes that make stages."""
     seed: int
     notes: list[str]
-    """Sentences on what the study leaves out, and what a reader must know."""
+    """Notes for the report, such as on sizes that are left out."""
 
     @property
     def sizes(self) -> list[int | None]:
@@ -83,17 +83,17 @@ class Study:
 
     @property
     def images_to_measure(self) -> dict[int, int]:
-        """Generated images by user that classifiers see: equally many of each, however many the data set gets."""
+        """Number of generated images that classifiers see, by user: equal for all users, unlike `to_add`."""
         return dict.fromkeys(self.images_per_user, min(self.images_per_user.values()))
 
     @property
     def with_generator(self) -> list[RealSubset]:
-        """Subsets that have a generator; a given pipeline has seen all training images, so only the largest has."""
+        """Subsets that have a generator: all, or only the largest one if a pipeline is given."""
         return list(self.subsets) if self.pipeline is None else [self.largest]
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether generators start from one of simulated people."""
+        """Whether generators are pre-trained on simulated people."""
         return self.pipeline is None and self.generator.pretrain_people > 0
 
     def count_stages(self) -> int:
@@ -103,7 +103,7 @@ class Study:
 
 
 def describe_images_per_user(subsets: Sequence[RealSubset]) -> str:
-    """Number of images of a user that the draws of one size really hold: "10", "7 to 10", or "24 (all)"."""
+    """Actual number of images per user in the draws of one size: "10", "7 to 10", or "24 (all)"."""
     counts = torch.cat([torch.bincount(subset.images.users) for subset in subsets])
     least, most = int(counts[counts > 0].min()), int(counts.max())
     text = str(least) if least == most else f"{least} to {most}"

@@ -17,18 +17,18 @@ from echoform_train.study.config import GeneratorConfig
 
 
 def check_held_out(data: SpectrogramData, images_per_user: Mapping[int, int]) -> None:
-    """Check that there are enough held-out real images to judge with.
+    """Check that there are enough held-out real images for the scores.
 
     Args:
         data: The real images.
         images_per_user: Generated images to draw, by user.
 
     Raises:
-        ValueError: If the data are generated images, a user has no validation or test image, or the sets to compare are
-            too small.
+        ValueError: If the images are generated, a user has no validation or test image, or the compared sets are too
+            small.
     """
     if "generated" in data.condition_labels.get("origin", {}).values():
-        raise ValueError(f"a study needs real images, the column origin says that {data.source} holds generated ones")
+        raise ValueError(f"a study needs real images, {data.source} holds images of origin generated")
     for part in ("validation", "test"):
         counts = torch.bincount(getattr(data, part).users, minlength=len(data.id2label))
         absent = [data.id2label[user] for user in (counts == 0).nonzero().flatten().tolist()]
@@ -49,35 +49,35 @@ def count_comparable(data: SpectrogramData, images_per_user: Mapping[int, int]) 
 
 
 def check_split_is_known(data: SpectrogramData, split_file: Path | None) -> None:
-    """Check that the test images are those that a given pipeline was not trained on.
+    """Check that the split of a given pipeline is known, so that its training images are not in the test.
 
     Args:
         data: The data as they were loaded.
         split_file: Value of --split-file.
 
     Raises:
-        ValueError: If neither a file nor the data give the split.
+        ValueError: If neither `split_file` nor the data give the split.
     """
     if split_file is None and data.split.method != "as given" and published_split(data.source) is None:
         raise ValueError(
             "--pipeline needs --split-file, the split of its training (split.json in the output folder of its first "
-            "stage): with another one, test images may have been trained on"
+            "stage); with another split, the pipeline may have been trained on test images"
         )
 
 
 def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfig) -> None:
-    """Check that a given pipeline makes images of these users, of this kind, and was trained on this split.
+    """Check that a given pipeline has the users of the data, and was trained on these data with this split.
 
     Raises:
-        ValueError: If its users are others, facts.json names other images or conditions, or it was distilled to other
-            steps than `sampling` has.
+        ValueError: If its users differ, facts.json names other images or conditions, or it was distilled to other steps
+            than `sampling` has.
     """
     index = json.loads((folder / MODEL_INDEX).read_text())
-    # Users are class ids to the model, so their order counts too.
+    # The model knows users by class id, so their order must agree too.
     users = [label for _, label in sorted(index["id2label"].items(), key=lambda item: int(item[0]))]
     if users != list(data.id2label.values()):
         raise ValueError(
-            f"the pipeline must be of the users of the data, {', '.join(data.id2label.values())}; it is of "
+            f"the pipeline must have the users of the data, {', '.join(data.id2label.values())}; it has "
             f"{', '.join(users)}"
         )
     if not (folder / FACTS).is_file():
@@ -92,11 +92,11 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
                 f"the pipeline was distilled to --num-inference-steps {steps} and --guidance-scale "
                 f"{guidance_scale:g}, got {given[0]} and {given[1]:g}"
             )
-    # Equal numbers of images in each part are taken for an equal split.
+    # Splits with equal numbers of images in each part are considered equal.
     theirs, ours = facts["data"], data_facts(data)
     for name in ("resolution", "channels", "colormap", "conditions", "images"):
         if theirs.get(name) != ours[name]:
             raise ValueError(
-                f"the pipeline must have been trained on these data in this split: its facts name the {name} "
+                f"the pipeline must have been trained on these data with this split: its facts.json has {name} "
                 f"{theirs.get(name)}, the data have {ours[name]}"
             )

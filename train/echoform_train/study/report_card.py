@@ -1,4 +1,4 @@
-"""What the model card of a study says of its result."""
+"""The result of a study in the form that its model card shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from echoform_train.study.report_types import ReportFacts, SizeReport
 
 
 def card_facts(report: ReportFacts) -> Augmentation:
-    """Verdict and table of accuracies, as the card takes them."""
+    """Verdict and table of accuracies for the template of the card."""
     return {
         "verdict": report["verdict"]["word"],
         "sentence": report["verdict"]["sentence"],

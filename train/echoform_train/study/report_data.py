@@ -1,4 +1,4 @@
-"""Put together report.json from the plan of a study and what its stages found."""
+"""Assemble report.json from the plan of a study and the results of its stages."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from echoform_train.study.run import StudyResults
 
 
 def assemble_report(study: Study, results: StudyResults) -> Report:
-    """Everything that report.json holds, JSON-able."""
+    """Content of report.json, JSON-able."""
     data, gait = study.data, results.gait
     decided = verdict(results.rows)
-    # Copies are searched for among the images that may go into the data set.
+    # Copies are searched for among the kept images, because these may go into the data set.
     pixels, users = results.images[study.largest.name].sample
     nearest = nearest_training(pixels, data.train.pixels) if len(users) else None
-    # Gait that cannot be read is a note, not an error: everything else of the study holds.
+    # Unreadable gait is a note, not an error, because all other results are valid.
     notes = list(study.notes)
     if isinstance(gait, UnreadableGait):
-        notes.append(f"Physics was not judged: {gait.reason}.")
+        notes.append(f"Gait was not compared: {gait.reason}.")
     confusion_size = describe_images_per_user(study.of_size(results.confusion["n"]))
     return {
         "title": f"Did it help? {_name_of(data)}",
@@ -60,7 +60,7 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
 def _size_report(study: Study, results: StudyResults, per_user: int | None) -> SizeReport:
     subsets = study.of_size(per_user)
     selected = [results.images[subset.name] for subset in subsets if subset.name in results.images]
-    # A size with several draws has a generator for each.
+    # Reasons are summed over all draws, each of which has its own generator.
     reasons: Counter[str] = Counter()
     for images in selected:
         reasons.update(count_reasons(images))
@@ -105,7 +105,7 @@ def _subject(data: SpectrogramData) -> str:
 
 def _over(decided: Verdict) -> str:
     if decided["over"] == "draws":
-        return f"{decided['n']} draws of images, each with a generator of its own"
+        return f"{decided['n']} draws of images, each with its own generator"
     return f"{decided['n']} seeds of the classifiers, all on the same images and the same generator"
 
 
@@ -119,7 +119,7 @@ def _dataset_sentence(study: Study, results: StudyResults) -> str:
     missing = sum(study.to_add.values()) - generated
     if missing == 0:
         return sentence
-    return f"{sentence} {missing:,} fewer generated ones than asked for: too many were alike."
+    return f"{sentence} These are {missing:,} generated images fewer than requested, because too few were kept."
 
 
 def _cost(study: Study, results: StudyResults) -> Cost:

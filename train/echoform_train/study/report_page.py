@@ -1,4 +1,4 @@
-"""The HTML page of a study, made from report.json: first whether generated images helped, then everything behind it."""
+"""The HTML page of a study, made from report.json: the verdict first, then all measurements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from echoform_train.study.report_types import ConfusionReport, ReportFacts, Size
 
 TEMPLATE = "augment.html.j2"
 GALLERY_USERS = 12
-"""Users that are shown in the gallery."""
+"""Largest number of users in the gallery."""
 
 Arm = Literal["real", "classical", "generated", "both"]
 ARM_NAMES: dict[Arm, str] = {
@@ -31,13 +31,13 @@ ARM_NAMES: dict[Arm, str] = {
     "generated": "real + generated",
     "both": "classical + generated",
 }
-"""The four arms of the page, in the order of its lines."""
+"""The four arms that the page shows, in the order of their lines in the charts."""
 
 _MISSING = "–"
 
 
 def write_page(report: ReportFacts, pictures: ReportPictures, path: Path) -> None:
-    """Write the page as one file that loads nothing else.
+    """Write the page as one HTML file with all images and styles inside.
 
     Args:
         report: Content of report.json.
@@ -80,7 +80,7 @@ def write_page(report: ReportFacts, pictures: ReportPictures, path: Path) -> Non
 
 
 def _gain_row(row: dict[str, str], difference: Points | None) -> dict[str, str]:
-    """A row of the first table; "sign" colours differences whose interval does not hold 0."""
+    """A row of the first table; "sign" is "up" or "down" if the interval of the difference excludes 0, else ""."""
     shares = {arm: row[arm] or _MISSING for arm in ARM_NAMES}
     cells = {"size": row["images_a_user"], **shares, "difference": _MISSING, "interval": "", "sign": ""}
     if difference is None:
@@ -159,7 +159,7 @@ def _suspects(report: ReportFacts, pictures: Sequence[Sequence[Image.Image]]) ->
 
 @dataclass(frozen=True)
 class _Histogram(Chart):
-    """Distributions of a gait feature, and their distance in words."""
+    """Histograms of a gait feature in real and generated images, and their distance in words."""
 
     text: str
 
@@ -181,7 +181,7 @@ def _distance_in_words(found: FeatureFindings) -> str:
 
 @dataclass(frozen=True)
 class _ScoreRow:
-    """A score of the drawn and of the kept images."""
+    """One score, of the drawn and of the kept images."""
 
     label: str
     cells: Sequence[dict[str, str]]
@@ -206,10 +206,10 @@ def _size_row(size: SizeReport) -> dict[str, str | int]:
 
 
 def _images_seen(size: SizeReport) -> str:
-    """The real images that a generator saw, in words."""
+    """The real training images of a generator, in words."""
     if size["size"] == "all":
         return f"all {size['images']:,} training images"
-    return f"{size['images_a_user']} images of each person"
+    return f"{size['images_a_user']} images per user"
 
 
 def _chart_point(found: Points | None, family: str) -> charts.Point | None:

@@ -1,4 +1,4 @@
-"""The spectrograms that the page of a study shows: some of each user, and generated ones beside their nearest real."""
+"""Images on the page of a study: a gallery of each user, and possible copies with their nearest training images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.images.nearest_training import Suspect
 
 GALLERY_IMAGES = 4
-"""Real and generated images per user."""
+"""Number of real and of generated images per user in the gallery."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportPictures:
-    """Spectrograms painted for the page."""
+    """Colour images of spectrograms for the page."""
 
     gallery: Sequence[GalleryRow]
     """Held-out real and kept generated images of each user."""
@@ -30,12 +30,12 @@ class ReportPictures:
 
 
 def draw_pictures(data: SpectrogramData, kept: Sample, suspicious: Sequence[Suspect]) -> ReportPictures:
-    """Paint the spectrograms that the page shows.
+    """Colour the spectrograms that the page shows.
 
     Args:
         data: The real images.
         kept: Pixels and users of the kept generated images.
-        suspicious: Kept images that lie near a training image.
+        suspicious: Kept images that may be copies of training images.
     """
     pixels, users = kept
 
@@ -51,7 +51,7 @@ def draw_pictures(data: SpectrogramData, kept: Sample, suspicious: Sequence[Susp
         )
         for user, label in data.id2label.items()
     ]
-    # A reader sees at a glance whether the generated image is one of the other two.
+    # The generated image and its two nearest training images, side by side.
     trios = [
         [
             paint(pixels[suspect["place"]]),

@@ -14,17 +14,17 @@ from echoform_train.study.stages.confusion import ConfusionFacts
 
 
 class SizeReport(TypedDict):
-    """What was made and measured at one number of real images per user; None for accuracies that were not measured."""
+    """Results at one number of real images per user; None for accuracies that were not measured."""
 
     size: str
-    """The number that was asked for, or "all"."""
+    """Requested number of images per user, or "all"."""
     images_a_user: str
-    """The number of images that users really have, such as "10", "7 to 10" or "24 (all)"."""
+    """Actual number of images per user, such as "10", "7 to 10" or "24 (all)"."""
     images: int
     """Real images of all users together."""
     draws: int
     best_classical: str | None
-    """The best classical augmentation, of each family if they differ."""
+    """The best classical augmentation; that of each family if the families differ."""
     drawn: int
     """Generated images of all draws together."""
     kept: int
@@ -42,15 +42,15 @@ class ConfusionReport(ConfusionFacts):
     """Tables of confusion at one number of real images per user."""
 
     size: str
-    """As `SizeReport.images_a_user`."""
+    """Actual number of images per user, as in `SizeReport`."""
 
 
 class CopiedShares(TypedDict):
-    """Share of images that are nearer to a training image than a third of the distance to the second nearest, 0..1."""
+    """Share of images that count as copies of training images, 0..1; see `copied_share`."""
 
     generated: float
     real: float
-    """Of the real test images."""
+    """Share of the real test images, for comparison."""
 
 
 class StageCost(TypedDict):
@@ -69,7 +69,7 @@ class Cost(TypedDict):
     """Sum over all stages."""
     cpu_seconds: float
     workers: int
-    """Processes that made stages side by side."""
+    """Number of parallel processes that made stages."""
     stages: list[StageCost]
 
 
@@ -78,14 +78,14 @@ class ReportFacts(TypedDict):
 
     title: str
     subject: str
-    """One sentence on what was studied on which data."""
+    """One sentence on the topic and the data of the study."""
     notes: list[str]
-    """Sentences of warning, such as on sizes that were left out."""
+    """Warnings for the reader, such as on sizes that were left out."""
     verdict: Verdict
     over: str
-    """What intervals are taken over, in words."""
+    """Independent units that intervals are computed over, in words."""
     chance: float
-    """Share of images named right by guessing."""
+    """Accuracy of guessing."""
     sizes: list[SizeReport]
     """In ascending order."""
     arms: dict[str, dict[str, Point]]
@@ -97,14 +97,14 @@ class ReportFacts(TypedDict):
     physics: GaitFindings | None
     """None if gait cannot be read from the images."""
     scores: dict[str, Scores]
-    """Of the "drawn" images, and of the "kept" ones if there are enough."""
+    """Scores by "drawn" and, if enough images were kept, "kept"."""
     axes: dict[str, float] | None
     """Content of axes.json of the data."""
     dataset: str
     """Sentence on the augmented data set."""
     cost: Cost
     provenance: dict[str, Any]
-    """As `provenance` returns it."""
+    """Result of `provenance`."""
 
 
 class Report(ReportFacts):

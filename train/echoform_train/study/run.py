@@ -1,4 +1,4 @@
-"""Run the stages of a study in order, from real images to everything that its report shows."""
+"""Run the stages of a study in order, from the real images to the results in its report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from echoform_train.study.stages.gait import read_gait
 
 @dataclass(frozen=True)
 class StudyResults:
-    """Everything that the stages found."""
+    """Results of all stages."""
 
     images: dict[str, SelectedImages]
     """Generated images by name of the subset."""
@@ -46,7 +46,7 @@ def run_study(study: Study, root: Path, dataset: Path) -> StudyResults:
     """Run all stages; those that were made before are skipped.
 
     Args:
-        study: What to do.
+        study: The plan.
         root: Folder of the stages.
         dataset: Folder of the augmented data set.
 
@@ -56,14 +56,14 @@ def run_study(study: Study, root: Path, dataset: Path) -> StudyResults:
     cache = StageCache(root, study.count_stages())
     pretrained = cache.run(build_stages.pretraining(study)) if study.is_pretrained else None
 
-    # Generators, and classifiers of real images, need nothing of each other.
+    # Generators and classifiers of real images do not depend on each other, so they are trained in parallel.
     generate = {subset.name: partial(_generate, study, subset, pretrained) for subset in study.with_generator}
     classical = [partial(_measure_classical, study, group) for group in study.groups]
     _make_ahead(study.workers, root, [*generate.values(), *classical])
     generated = {name: make(cache) for name, make in generate.items()}
     _check_some_kept(study, generated)
 
-    # Nor do judges, and classifiers of generated images.
+    # Scoring and classifiers of generated images do not depend on each other either.
     largest = generated[study.largest.name]
     score = partial(_score, study, largest)
     measure = [partial(_measure_all, study, group, generated) for group in study.groups]
@@ -86,7 +86,7 @@ def run_study(study: Study, root: Path, dataset: Path) -> StudyResults:
 
 
 def _make_ahead(workers: int, root: Path, makers: Sequence[Callable[[StageCache], object]]) -> None:
-    """Make stages side by side, if several processes are allowed; run in order later, they are found made."""
+    """Make stages in parallel if there are several workers; the later run in order then skips them as finished."""
     if workers > 1:
         run_in_processes([partial(_make_in_own_cache, root, make) for make in makers], workers)
 
@@ -111,8 +111,8 @@ def _generate(
 def _check_some_kept(study: Study, generated: Mapping[str, Generated]) -> None:
     if not any(has_images(generated, subset) for subset in study.subsets if subset.condition is None):
         raise ValueError(
-            "a study needs walks that are new: every image that was drawn repeats a training image, or is none that a "
-            "walker can have made (--no-only-walks keeps those)"
+            "a study needs generated images: all that were drawn are near-duplicates of training images or show no "
+            "possible walk (--no-only-walks also keeps images that show no possible walk)"
         )
 
 

@@ -1,4 +1,4 @@
-"""Stages of a long study: a stage is skipped while its inputs are unchanged, and continued after an interruption."""
+"""Cache of the stages of a study: a stage with unchanged inputs is skipped, and an interrupted one is continued."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ STATE = "stage.json"
 
 
 class StageFacts(TypedDict):
-    """JSON-able facts that making a stage returns; every stage adds its own."""
+    """JSON-able results of a stage; every stage adds its own keys."""
 
     summary: str
-    """What was made, as one line to print."""
+    """One line on the result, to print."""
 
 
 FactsT = TypeVar("FactsT", bound=StageFacts)
@@ -40,33 +40,33 @@ class Stage(Protocol[MadeT]):
         ...
 
     def inputs(self) -> dict[str, Any]:
-        """Everything that the result depends on, JSON-able, by the name that is printed when it has changed.
+        """Everything that the result depends on, JSON-able; the key of a changed input is printed.
 
-        Settings stand as they are, images as their `content_hash`, and other stages as their `key`.
+        Settings are given as values, images by their `content_hash`, and other stages by their `key`.
         """
         ...
 
     def make(self, folder: Path) -> MadeT:
-        """Fill the folder, which holds what an interrupted attempt left there, and return facts."""
+        """Fill the folder, which may hold files of an interrupted attempt, and return facts."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedStage(Generic[FactsT]):
-    """A stage that is made."""
+    """A finished stage."""
 
     name: str
     folder: Path
     """Folder of its files."""
     key: str
-    """Hash of its inputs; a stage that depends on this one has it among its own inputs."""
+    """Hash of its inputs; stages that depend on this stage have the key among their inputs."""
     facts: FactsT
     seconds: float
-    """Duration of making it, all attempts together."""
+    """Wall-clock time of all attempts together."""
     cpu_seconds: float
-    """Processor time of making it, including processes that it started."""
+    """Processor time of all attempts together, including child processes."""
     skipped: bool
-    """Whether it had been made before."""
+    """Whether it was already finished before this run."""
 
 
 @dataclass
@@ -89,12 +89,12 @@ class StageCache:
     """The stages of one study, each in a folder below `root`.
 
     A stage is made again if the hash of its inputs has changed, or if one of its files is missing or has another size
-    than when it was finished. Otherwise an interrupted stage gets its folder back as it left it.
+    than when it was finished. An interrupted stage with unchanged inputs continues with the files in its folder.
 
     Args:
         root: Folder of the stages.
-        total: Number of stages, for the lines that are printed. None in one of several processes that make stages: it
-            prints no numbers, and nothing about stages that were made before.
+        total: Number of stages, for the printed lines. None in a parallel process, which prints no numbers, and nothing
+            about stages that were finished before.
     """
 
     def __init__(self, root: Path, total: int | None) -> None:
@@ -105,23 +105,23 @@ class StageCache:
         """Make a stage, or read the facts of a stage that was made before, and print one line about it.
 
         Args:
-            stage: What to make. The version of echoform counts as one more of its inputs.
+            stage: The stage. The version of echoform is added to its inputs.
             output: Folder outside of `root` that the stage fills instead of its own.
 
         Raises:
-            ValueError: If a folder to fill holds something that no stage made.
+            ValueError: If a folder to fill holds files that no stage made.
         """
         own_folder = self.root / stage.name
         folder = output or own_folder
-        # Each input has a hash of its own, so that the one that changed can be named.
+        # Each input has its own hash, so that a changed input can be named.
         inputs = {**stage.inputs(), "version": echoform.__version__}
         hashes = {name: _hash_of(value) for name, value in inputs.items()}
         key = _hash_of([stage.name, hashes])
         state = _read_state(own_folder / STATE)
         if state is None and folder.is_dir() and any(folder.iterdir()):
-            raise ValueError(f"a stage must begin with an empty folder, {folder} holds what no earlier study made")
+            raise ValueError(f"a stage must begin with an empty folder, {folder} holds files that no study made")
 
-        # A stage with the same key is read; an interrupted one is continued; any other is made from nothing.
+        # Read a finished stage with the same key, continue an interrupted one, and make any other from the beginning.
         label = stage.name if self.total is None else f"[{len(self.done) + 1}/{self.total}] {stage.name}"
         skipped = state is not None and _is_valid(state, key, folder)
         if state is None or not skipped:
@@ -144,7 +144,7 @@ class StageCache:
 
 
 def _is_valid(state: _State, key: str, folder: Path) -> bool:
-    """Whether the stage was finished with these inputs, and all its files are there."""
+    """Whether the stage was finished with these inputs, and all its files exist unchanged."""
     files = {folder / name: size for name, size in state.files.items()}
     is_whole = all(path.is_file() and path.stat().st_size == size for path, size in files.items())
     return state.key == key and state.finished and is_whole
@@ -169,11 +169,11 @@ def _continue_or_begin(
 
 def _reason(state: _State, hashes: dict[str, str]) -> str:
     changed = sorted(name for name in {*hashes, *state.hashes} if hashes.get(name) != state.hashes.get(name))
-    return f"because of another {' and '.join(changed)}" if changed else "because a file of it is gone or changed"
+    return f"because of changed inputs: {', '.join(changed)}" if changed else "because a file of it is gone or changed"
 
 
 def _make(stage: Stage[StageFacts], folder: Path, state: _State, state_file: Path) -> None:
-    """Make the stage and write its state, before and after."""
+    """Make the stage; write its state before and after."""
     state_file.parent.mkdir(parents=True, exist_ok=True)
     write_json(state_file, asdict(state))
     with _timed(state, state_file):

@@ -65,7 +65,7 @@ def test_re_cropping_that_cannot_be_done_is_said_and_equals_no_augmentation(rows
     for arm, left in ((RECROPPING, REAL), ("time roll and re-cropping", "time roll")):
         one = next(row for row in rows if (row["n"], row["arm"]) == (2, arm))
         other = next(row for row in rows if (row["n"], row["arm"], row["seed"]) == (2, left, one["seed"]))
-        assert one["note"] == f"as {left}: no two windows overlap"
+        assert one["note"] == f"copied from {left}: no two windows overlap"
         assert one["accuracy"] == other["accuracy"]
     assert next(row for row in rows if (row["n"], row["arm"]) == (None, RECROPPING))["note"] is None
 

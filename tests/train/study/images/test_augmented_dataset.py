@@ -121,7 +121,7 @@ def test_rows_must_be_as_many_as_images_and_of_the_same_columns(data, generated,
     refused(rows[:5], "got 5 rows for 6 images of generated")
     refused([{name: value for name, value in row.items() if name != "direction"} for row in rows], "the same columns")
     refused([row | {"agreement": None} for row in rows], "the same columns")
-    refused([row | {"origin": "real"} for row in rows], "to the data set, got origin")
+    refused([row | {"origin": "real"} for row in rows], "additional columns must not be named .*, got origin")
     assert not list(tmp_path.iterdir())
 
 

@@ -103,7 +103,7 @@ def test_what_cannot_be_meant_is_refused():
         filter_images(sample, sample, scorer=SCORER, max_duplicate=2.0)
     with pytest.raises(ValueError, match=r"of the size of the real ones, \[1, 16, 16\], got \[1, 32, 32\]"):
         filter_images(sample, (sample[0][:, :, :16, :16], sample[1]), scorer=SCORER)
-    with pytest.raises(ValueError, match=r"users must be in 0\.\.1, as the scorer knows them, got 5"):
+    with pytest.raises(ValueError, match=r"users must be in 0\.\.1, the users of the scorer, got 5"):
         score_agreement(SCORER, sample[0], torch.tensor([0, 5]))
     with pytest.raises(ValueError, match="the scorer must be in eval mode"):
         filter_images(sample, sample, scorer=Brightness())

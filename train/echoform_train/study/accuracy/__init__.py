@@ -1,1 +1,1 @@
-"""Accuracies of classifiers: measured, compared with each other, and summed up in a verdict."""
+"""Accuracies of classifiers: measurement, comparison, and the verdict of a study."""

@@ -13,29 +13,29 @@ from echoform_train.study.accuracy.rows import BEST, Row, name_of_size, rows_of
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
 
 Unit = Literal["draws", "seeds"]
-"""What an interval is taken over, see `paired`."""
+"""Independent unit that an interval is computed over, see `paired`."""
 
 
 class Difference(TypedDict):
-    """How many more test images one arm names right than another, as a share, with its 95 % interval."""
+    """Accuracy of one arm minus that of another, as a share of the test images, with its 95 % interval."""
 
     difference: float
     low: float
     high: float
     n: int
-    """Number of independent pairs that the interval is taken over."""
+    """Number of independent pairs of `arm` and `baseline` that the interval is computed over."""
     over: Unit
-    """What one pair is."""
+    """Whether one pair is a draw or a seed."""
 
 
 def best_classical(
     rows: Iterable[Row], per_user: int | None, family: str | None = None, condition: str | None = None
 ) -> str:
-    """Name of the augmentation without a generator that gets most validation images right; "real" if none beats that.
+    """Name of the classical arm with the highest validation accuracy; "real" means no augmentation.
 
     Each arm is scored by its mean over the seeds that all arms share, and over families unless one is named. Test
-    images are not used. The best of many arms on validation images is favoured by chance, which favours the rival of
-    generated images.
+    images are not used. The best of many arms is partly best by chance, which favours the baseline that generated
+    images are compared with.
 
     Raises:
         ValueError: If the arms have no seed in common.
@@ -49,7 +49,7 @@ def best_classical(
         raise ValueError(
             f"real and all classical arms must share a seed at {name_of_size(per_user)} images per user, none is"
         )
-    # max() takes the first of equals, which is the simpler arm.
+    # max() takes the first of several equal arms, which is the simpler one.
     return max(scores, key=lambda arm: float(np.mean([scores[arm][key] for key in sorted(common)])))
 
 
@@ -71,8 +71,9 @@ def paired(
 ) -> Difference:
     """Mean difference of accuracy between two arms that differ in nothing else, with its 95 % interval.
 
-    Two rows are a pair if size, family, seed and draw are equal: the same images, the same first weights, the same
-    order. Differences are averaged over sizes and families; the interval is then taken by Student's t over
+    Two rows are a pair if size, family, seed and draw are equal, so that both classifiers had the same real images,
+    initial weights and order. Differences are averaged over sizes and families. The interval is then computed by
+    Student's t over one of these units:
 
     - "draws", if there are several. Each draw has real images and a generator of its own and counts once, whatever its
       number of seeds. The interval covers the choice of the real images, and the training of generator and classifiers.
@@ -83,9 +84,9 @@ def paired(
     Args:
         rows: All rows of a study.
         arm: One of ARMS, or BEST.
-        baseline: Likewise.
-        sizes: Images per user, None for all; only seeds that were measured at each of them count.
-        family: None averages over all families; only seeds that were measured with each of them count.
+        baseline: One of ARMS, or BEST.
+        sizes: Images per user, None for all; only seeds that were measured at all these sizes count.
+        family: None averages over all families; only seeds that were measured with all of them count.
         condition: Condition of the rows to compare; None for rows of the whole data.
 
     Raises:
@@ -112,7 +113,7 @@ def paired_interval(
 def _with_best(
     rows: Sequence[Row], sizes: Sequence[int | None], family: str | None, condition: str | None
 ) -> list[Row]:
-    """The rows asked for, and those of the best classical arm of each family and size once more under the name BEST."""
+    """The selected rows, plus copies of the rows of the best classical arm of each family and size, named BEST."""
     chosen = rows_of(rows, sizes, family, condition)
     found = list(chosen)
     for size in sizes:
@@ -129,7 +130,7 @@ def _with_best(
 def _values_per_unit(
     rows: Sequence[Row], sizes: Sequence[int | None], arm: str, baseline: str | None
 ) -> tuple[list[float], Unit]:
-    """One value per independent unit, the accuracy of `arm` or its difference to `baseline`; and what a unit is."""
+    """One value per independent unit (accuracy of `arm`, or its difference to `baseline`), and the kind of unit."""
     cells = [(size, family) for size in sizes for family in sorted({row["family"] for row in rows})]
     results: dict[tuple[str, int], dict[tuple[int | None, str], tuple[int, float]]] = defaultdict(dict)
     for row in rows:

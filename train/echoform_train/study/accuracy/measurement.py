@@ -20,25 +20,25 @@ from echoform_train.study.classifiers.recropping import Strips
 from echoform_train.study.classifiers.training import hits, train_classifier
 
 Draw = tuple[int | None, int]
-"""Real images per user (None for all), and number of the draw: 0, 1, ..."""
+"""A random choice of real images: number of images per user (None for all), and index of the choice from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementSettings:
-    """Which classifiers are trained, and how."""
+    """Settings of the classifiers: which are trained, and how."""
 
     sizes: tuple[int | None, ...] = (5, 10, 20, 50, None)
     """Real images per user; None for all."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """One classifier per seed, arm and family; an interval needs at least two seeds."""
     screening_seeds: int = 2
-    """Number of seeds that choose the best classical augmentation; only that one is trained with the other seeds."""
+    """Seeds used to choose the best classical augmentation; only the best one is then trained with the other seeds."""
     families: tuple[str, ...] = tuple(FAMILIES)
     """Families of classifiers."""
     train_images: int = 8_000
     """Images that each classifier sees in training, in every arm."""
     generated_share: float = 0.5
-    """Share of generated images among those, in arms that have some."""
+    """Share of generated images among `train_images`, in arms with generated images."""
     window_s: float | None = None
     """Length of one image, seconds, for re-cropping; None if it is unknown."""
     device: str = "cpu"
@@ -67,32 +67,32 @@ def measure(
 
     At each size the classical arms are trained first, with the first `screening_seeds` seeds. The augmentation of each
     family that is best on validation images is then trained with all seeds, alone and with generated images. The k-th
-    seed takes draw k, starting over if a size has fewer draws than seeds: give every size one draw, or one per seed.
+    seed uses draw k modulo the number of draws; every size should have one draw, or as many as seeds.
 
     Args:
-        data: The data with its split; if `condition` is given, as `across_conditions` returns it.
-        subsets: Indices of the images of `data.train` of each draw, as `choose_per_user` returns them.
-        generated: Images of a generator that saw only the images of that draw; a draw that is missing here gets no arms
-            with generated images.
+        data: The data with its split; if `condition` is given, the result of `across_conditions`.
+        subsets: For each draw, the indices of its images in `data.train`, see `choose_per_user`.
+        generated: For each draw, images of a generator that saw only the images of that draw; a draw that is missing
+            here gets no arms with generated images.
         settings: Which classifiers to train.
-        done: Rows that an interrupted call with the same arguments saved; they are not measured again. Rows of "best
+        done: Rows that an interrupted call with the same arguments saved, which are not measured again. Rows of "best
             classical + generated" are dropped if their augmentation is no longer the best.
         save: Called with all rows after each new one.
         condition: Value for `Row.condition`.
 
     Returns:
-        All rows: those of `done` first, then in the order of measuring.
+        All rows: those of `done` first, then new ones in the order of measuring.
 
     Raises:
         ValueError: If a size has no draw, or there are no validation or test images.
     """
     if not len(data.validation) or not len(data.test):
         raise ValueError(f"the study needs validation and test images, got {len(data.validation)} and {len(data.test)}")
-    # A size may have several draws of real images, which are numbered from 0.
+    # Number of draws of each size.
     draws = {size: sum(1 for other, _ in subsets if other == size) for size in settings.sizes}
     if empty := [name_of_size(size) for size in settings.sizes if draws[size] == 0]:
         raise ValueError(f"every size needs a draw of images, there is none for {', '.join(empty)}")
-    # One family at a time, since each chooses a best augmentation of its own.
+    # One family at a time, because each family has its own best augmentation.
     measurement = _Measurement(data, subsets, generated, settings, condition, list(done), save)
     with tqdm(
         total=_count_classifiers(settings, draws, generated), desc=condition or "classifiers", unit="classifier"
@@ -114,7 +114,7 @@ def _count_classifiers(
 
 
 class _Result(TypedDict):
-    """The part of a row that training and testing a classifier gives."""
+    """Test results of one classifier, which become part of its row."""
 
     validation: float
     accuracy: float
@@ -123,7 +123,7 @@ class _Result(TypedDict):
 
 @dataclass
 class _Measurement:
-    """One call of `measure`: the rows that are there, and the way to measure those that are missing."""
+    """State of one call of `measure`: the rows measured so far, and methods that measure missing rows."""
 
     data: SpectrogramData
     subsets: Mapping[Draw, Tensor]
@@ -137,18 +137,18 @@ class _Measurement:
         self._images: dict[Draw, tuple[Spectrograms, Strips]] = {}
 
     def measure_size(self, size: int | None, family: str, draws: int) -> Iterator[Row]:
-        """All rows of a size and a family, including those that were there before."""
+        """All rows of a size and a family, including rows that were measured before."""
         seeds = [(seed, number % draws) for number, seed in enumerate(self.settings.seeds)]
         screening = self.settings.screening_seeds
 
-        # A few seeds of every classical arm choose the best one.
+        # Every classical arm is trained with a few seeds, to choose the best arm.
         for number, (seed, draw) in enumerate(seeds):
             for arm in (REAL, *CLASSICAL) if number < screening else (REAL,):
                 yield self.row(size, arm, family, seed, draw, arm)
         best = best_classical(self.rows, size, family, self.condition)
         self.rows = [row for row in self.rows if not self.is_stale(row, size, family, best)]
 
-        # Only the best arm gets the other seeds, and generated images beside it.
+        # Only the best arm is trained with the other seeds, and with generated images.
         for seed, draw in seeds[screening:]:
             yield self.row(size, best, family, seed, draw, best)
         for seed, draw in seeds:
@@ -162,7 +162,7 @@ class _Measurement:
         return cell == (size, family, self.condition, BOTH) and row["augmentation"] != best
 
     def row(self, size: int | None, arm: str, family: str, seed: int, draw: int, augmentation: str) -> Row:
-        """The row of this classifier, measured and saved if it is not there yet."""
+        """The row of this classifier; it is measured and saved if it does not exist yet."""
         for known in self.rows:
             key = (known["n"], known["arm"], known["family"], known["seed"], known["draw"], known["condition"])
             if key == (size, arm, family, seed, draw, self.condition):
@@ -170,12 +170,12 @@ class _Measurement:
         images, strips = self.prepare_images(size, draw)
         rest = without_recropping(arm) if arm in CLASSICAL and strips.why_none is not None else arm
         if rest is not None and rest != arm:
-            # Without overlapping windows two arms are the same training, which need not be done twice.
+            # Without overlapping windows, arms with and without re-cropping are the same training, which is done once.
             row: Row = {
                 **self.row(size, rest, family, seed, draw, rest),
                 "arm": arm,
                 "augmentation": arm,
-                "note": f"as {rest}: {strips.why_none}",
+                "note": f"copied from {rest}: {strips.why_none}",
             }
         else:
             generated = self.generated[size, draw] if arm in (GENERATED, BOTH) else None
@@ -196,7 +196,7 @@ class _Measurement:
         return row
 
     def prepare_images(self, size: int | None, draw: int) -> tuple[Spectrograms, Strips]:
-        """The images of a draw and their strips; kept in memory until another size is asked for."""
+        """The images of a draw and their strips; kept in memory until another size is requested."""
         if any(other != size for other, _ in self._images):
             self._images.clear()
         if (size, draw) not in self._images:
@@ -225,7 +225,7 @@ class _Measurement:
             train_images=self.settings.train_images,
             device=self.settings.device,
         )
-        # Validation images choose the best augmentation, test images only report.
+        # Validation accuracy chooses the best augmentation; test accuracy is only reported.
         validation, test = self.data.validation, self.data.test
         named_right = hits(classifier, test.pixels, test.users)
         return {

@@ -1,4 +1,4 @@
-"""A row of results: one classifier that was trained and tested; and the arms of a study, which rows belong to."""
+"""A row of results, which is one trained and tested classifier, and the names of the arms that rows belong to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GENERATED = "real + generated"
 BOTH = "best classical + generated"
 """Arm: generated images are added, with the best classical augmentation."""
 BEST = "best classical"
-"""Not an arm of its own: for each family and size, the rows of the arm that `best_classical` names."""
+"""Alias, not an arm: stands for the arm that `best_classical` names, for each family and size."""
 ARMS = (REAL, *CLASSICAL, GENERATED, BOTH)
 """All arms that classifiers are trained for."""
 
@@ -21,34 +21,34 @@ class Row(TypedDict):
     """One classifier that was trained and tested."""
 
     n: int | None
-    """Real images per user that were asked for; None for all."""
+    """Requested number of real images per user; None for all."""
     arm: str
     """One of ARMS."""
     family: str
     seed: int
     """Seed of the training."""
     draw: int
-    """Number of the draw of real images, and of the generator that saw them."""
+    """Index of the draw of real images, and of the generator that was trained on them."""
     condition: str | None
     """None, or "normal -> backpack" for a classifier that was tested on another condition than it was trained on."""
     augmentation: str
     """The classical augmentation; "real" for none."""
     images: int
-    """Real images trained on, of all users together."""
+    """Number of real training images, of all users together."""
     note: str | None
-    """What a reader has to know about this row."""
+    """Remark on how the row was measured, such as that it was copied; None if there is none."""
     validation: float
-    """Share of the validation images named right, 0..1."""
+    """Accuracy on the validation images, 0..1."""
     accuracy: float
-    """Share of the test images named right, 0..1."""
+    """Accuracy on the test images, 0..1."""
     hits: list[int]
-    """Test images named right, by user."""
+    """Number of correctly classified test images, by user."""
 
 
 def rows_of(
     rows: Iterable[Row], sizes: Sequence[int | None], family: str | None = None, condition: str | None = None
 ) -> list[Row]:
-    """The rows of these sizes (images per user) and this condition; of all families if none is named."""
+    """The rows of these sizes (images per user), this condition and this family; None for all families."""
     return [
         row for row in rows if row["n"] in sizes and row["condition"] == condition and family in (None, row["family"])
     ]

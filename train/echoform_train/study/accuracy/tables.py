@@ -14,7 +14,7 @@ from echoform_train.study.classifiers.augmentations import REAL
 
 
 class Point(TypedDict):
-    """A mean and its 95 % interval, shares of images."""
+    """A mean accuracy and its 95 % interval, as shares of images."""
 
     mean: float
     low: float | None
@@ -23,14 +23,14 @@ class Point(TypedDict):
 
 
 Points = dict[str, Point]
-"""By family, and "all" for the mean over families."""
+"""Key: family of classifiers, or "all" for the mean over families."""
 
 
 class SizeAccuracies(TypedDict):
-    """Accuracies at one number of real images per user; None for what was not measured."""
+    """Accuracies at one number of real images per user; None for arms that were not measured."""
 
     best_classical: dict[str, str]
-    """The best classical augmentation of each family."""
+    """Key: family of classifiers. Value: its best classical augmentation."""
     real: Points | None
     classical: Points | None
     generated: Points | None
@@ -40,7 +40,7 @@ class SizeAccuracies(TypedDict):
 
 
 class ConditionAccuracies(TypedDict):
-    """Accuracies of a test on another condition, over both families; None for what was not measured."""
+    """Mean accuracies of both families in a test on another condition; None for arms that were not measured."""
 
     condition: str
     real: Point | None
@@ -58,7 +58,7 @@ def size_accuracies(rows: Sequence[Row], per_user: int | None) -> SizeAccuracies
     """
     ours = [row for row in rows if row["n"] == per_user and row["condition"] is None]
     families = list(dict.fromkeys(row["family"] for row in ours))
-    # BEST is no arm of its own but can always be computed, because all classical arms are measured.
+    # BEST selects rows of the classical arms, which are always measured.
     measured = {row["arm"] for row in ours} | {BEST}
 
     def points(arm: str) -> Points | None:
@@ -81,9 +81,9 @@ def size_accuracies(rows: Sequence[Row], per_user: int | None) -> SizeAccuracies
 
 
 def arm_accuracies(rows: Sequence[Row], sizes: Sequence[int | None]) -> dict[str, dict[str, Point]]:
-    """Mean accuracy of every arm at every size by the size's name, over both families.
+    """Mean accuracy of both families, by arm and then by name of the size.
 
-    Arms that only chose the best classical augmentation have fewer seeds, so no interval is given.
+    No interval is given, because classical arms that were not the best have fewer seeds than the others.
     """
     found: dict[str, dict[str, Point]] = {}
     for arm in ARMS:

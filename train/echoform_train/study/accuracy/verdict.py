@@ -30,17 +30,16 @@ class Verdict(Difference):
     word: Word
     sentence: str
     sizes: list[SizeDifference]
-    """Each size alone; its interval is not widened for there being several sizes."""
+    """Each size alone; the intervals are not corrected for multiple comparisons."""
 
 
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Decide whether generated images help a classifier that already has the best classical augmentation.
 
-    One number that is fixed beforehand decides, so that no size can be picked afterwards: the accuracy with "best
-    classical + generated" minus that with "best classical", averaged over all sizes and both families. The verdict is
-    "helps" if its 95 % interval lies above 0, "hurts" if it lies below, and "no measurable effect" otherwise. Intervals
-    of single sizes do not decide; the sentence names each size whose own interval lies below 0. See `paired` for what
-    the intervals cover.
+    The verdict depends on one difference: the accuracy with "best classical + generated" minus that with "best
+    classical", averaged over all sizes and both families. It is "helps" if the 95 % interval of this difference lies
+    above 0, "hurts" if it lies below 0, and "no measurable effect" otherwise. Single sizes do not change the verdict;
+    its sentence names each size whose own interval lies below 0. See `paired` for what the intervals cover.
 
     Args:
         rows: All rows of a study; rows with a condition do not count.
@@ -68,7 +67,7 @@ def _sentence(word: Word, pooled: Difference, by_size: Sequence[SizeDifference])
         f"{_OPENINGS[word]}: added to the best classical augmentation they let classifiers name {change} of held-out "
         f"spectrograms right ({interval}; {pooled['n']} {pooled['over']}, {covered}; {where})."
     )
-    # A size that gets worse is named even if the mean gets better.
+    # Sizes that get worse are named even if the mean gets better.
     worse = [size for size in by_size if size["high"] < 0]
     if worse and len(by_size) > 1:
         listed = [f"{name_of_size(size['images_a_user'])} ({100 * size['difference']:+.1f} points)" for size in worse]

@@ -1,7 +1,7 @@
-"""Classical augmentations of spectrograms, each applied to a batch: what a radar researcher does without a generator.
+"""Classical augmentations of spectrograms, without a generator, each applied to a batch.
 
-None stretches or flips along frequency: the same shape at another Doppler frequency is another speed, and a mirrored
-shape walks in the other direction.
+None stretches or flips along frequency, because stretching would change the walking speed, and flipping the walking
+direction.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from echoform_train.study.classifiers.recropping import Strips
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """Takes a batch float32 [B, C, H, W] in [-1, 1], where -1 is the floor of the colour scale, and a CPU generator.
-Returns a new batch of the same shape and range, in which each image is changed by amounts of its own."""
+Returns a new batch of the same shape and range, with independent random changes per image."""
 
 GAIN_DEVIATION = 0.1
 OFFSET_DEVIATION = 0.05
@@ -31,7 +31,7 @@ ALL = "all classical"
 
 
 def time_roll(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Roll each image by a random number of columns: no column of a steady walk is the first one."""
+    """Roll each image by a random number of columns, because a steady walk can start anywhere in its cycle."""
     batch, _, _, width = image.shape
     shift = torch.randint(width, (batch, 1), generator=generator)
     columns = (torch.arange(width) + shift) % width  # [B, W]
@@ -39,7 +39,7 @@ def time_roll(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def gain(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Scale the height of each image above the floor by 1 +- 0.1: another range or radar cross-section."""
+    """Scale the values above the floor by 1 +- 0.1, as another range or radar cross-section would."""
     return ((image + 1) * (1 + GAIN_DEVIATION * _normal_per_image(image, generator)) - 1).clamp(-1, 1)
 
 
@@ -51,10 +51,10 @@ def noise_floor(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def spec_augment(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Set one stretch of time and one of frequency to the floor, each up to 15 % of its axis.
+    """Mask one stretch of time and one of frequency, each up to 15 % of its axis.
 
-    Masking as in SpecAugment (Park et al., Interspeech 2019, section 2), without its time warping, which would change
-    the cadence. Masked pixels get the floor of the colour scale.
+    Masked pixels get the floor of the colour scale. Source: SpecAugment (Park et al., Interspeech 2019, section 2),
+    without its time warping, which would change the cadence.
     """
     height, width = image.shape[-2:]
     rows = _mask(len(image), height, generator)[:, None, :, None]
@@ -68,17 +68,17 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "noise floor": noise_floor,
     "SpecAugment": spec_augment,
 }
-"""Augmentations that need only the batch; re-cropping also needs `Strips`."""
+"""Augmentations that need only the batch, by name; re-cropping is not among them, because it also needs `Strips`."""
 
 COMBINATIONS: dict[str, tuple[str, ...]] = {
     "time roll and re-cropping": ("time roll", RECROPPING),
     "time roll, gain and noise": ("time roll", "gain", "noise floor"),
     ALL: (*AUGMENTATIONS, RECROPPING),
 }
-"""Several augmentations one after another."""
+"""Combinations by name: augmentations that are applied in this order."""
 
 CLASSICAL = (*AUGMENTATIONS, RECROPPING, *COMBINATIONS)
-"""Names of all ways to augment without a generator."""
+"""Names of all classical augmentations and combinations."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ class Recipe:
     """How the real images are augmented while a classifier is trained."""
 
     augmentation: Augmentation | None = None
-    """Applied to every batch."""
+    """Applied to every batch; None for no change."""
     strips: Strips | None = None
-    """Strips of the real images, from which each image is cut anew."""
+    """Strips of the real images, from which a new window is cut for each image; None for no re-cropping."""
 
 
 def recipe(name: str, strips: Strips) -> Recipe:
-    """Look up how to augment.
+    """Make the recipe of an augmentation.
 
     Args:
         name: One of CLASSICAL, or "real" for no augmentation.
@@ -110,7 +110,7 @@ def recipe(name: str, strips: Strips) -> Recipe:
 
 
 def without_recropping(name: str) -> str | None:
-    """Name of what remains of an augmentation in CLASSICAL if nothing can be re-cropped; None if it has no name."""
+    """Name of an augmentation in CLASSICAL with its re-cropping removed; None if the rest has no name."""
     parts = COMBINATIONS.get(name, (name,))
     if RECROPPING not in parts:
         return name
@@ -120,7 +120,7 @@ def without_recropping(name: str) -> str | None:
 
 
 def chain(augmentations: Sequence[Augmentation]) -> Augmentation:
-    """One augmentation that applies all of these in order."""
+    """One augmentation that applies all given ones in order."""
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         for augmentation in augmentations:

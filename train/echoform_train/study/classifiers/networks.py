@@ -21,15 +21,15 @@ GRU_WIDTH = 96
 class ColumnGRU(nn.Module):
     """A recurrent network that reads a spectrogram as a sequence of columns, each a whole spectrum.
 
-    Images of more than 64 pixels per side are averaged down to 64 first. A convolution along time turns every second
-    column and its neighbours into one vector, so that each frequency has weights of its own. A GRU reads the vectors in
-    both directions, and the mean and the standard deviation of its states over time are classified.
+    Images of more than 64 pixels per side are averaged down to 64 first. A convolution along time, with separate
+    weights per frequency, turns every second column and its neighbours into one vector. A GRU reads the vectors in both
+    directions, and the mean and the standard deviation of its states over time are classified.
 
     Args:
         in_channels: 1 for colour-mapped spectrograms, 3 for RGB.
         height: Rows of the images after `shrink`.
         num_users: Number of users.
-        width: Size of the vectors, and of the state in each direction.
+        width: Length of the vectors, and of the GRU state per direction.
     """
 
     def __init__(self, in_channels: int, height: int, num_users: int, *, width: int = GRU_WIDTH) -> None:
@@ -44,20 +44,20 @@ class ColumnGRU(nn.Module):
         """Logits float [B, num_users] of images [B, C, H, W] in [-1, 1]."""
         columns = shrink(image).flatten(1, 2)  # [B, C H, W]
         steps = F.relu(self.norm(self.embed(columns))).float().transpose(1, 2)  # [B, W / 2, width]
-        # Autocast would convert the weights again at every time step.
+        # The GRU runs in float32, because autocast would convert its weights again at every time step.
         with torch.autocast(image.device.type, enabled=False):
             states, _ = self.body(steps)
-        # The root has no slope at zero; without the floor, a state that is constant in time would give NaN.
+        # 1e-6 keeps the gradient of the root finite if a state is constant in time.
         deviation = (states.var(1) + 1e-6).sqrt()
         return self.head(self.dropout(torch.cat([states.mean(1), deviation], dim=1)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A kind of classifier and how it is trained."""
+    """A kind of classifier, with the settings of its training."""
 
     build: Callable[[int, int, int], nn.Module]
-    """Takes channels, rows and number of users."""
+    """Builds the network from channels, rows and number of users."""
     peak_rate: float
     weight_decay: float
 
@@ -70,4 +70,4 @@ FAMILIES: dict[str, Family] = {
     "ResNet": Family(build=_resnet, peak_rate=2e-3, weight_decay=1.0),
     "GRU over columns": Family(build=ColumnGRU, peak_rate=2e-3, weight_decay=0.1),
 }
-"""The families by their name in reports."""
+"""The families, by their name in reports."""

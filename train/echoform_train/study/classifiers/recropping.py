@@ -13,10 +13,10 @@ from echoform_train.data.spectrograms import Spectrograms, to_model
 from echoform_train.scoring.classifier_training import shrink
 
 MIN_CORRELATION = 0.9
-"""Least correlation of two windows over the time that both show, for them to be stitched."""
+"""Two windows are stitched if they correlate by at least this over the time that both show."""
 
 _Strip = list[tuple[int, int]]
-"""Images of one strip in order of time: index, and first column in the strip."""
+"""Images of one strip in order of time: (index of the image, its first column in the strip)."""
 
 
 class Strips:
@@ -29,7 +29,7 @@ class Strips:
     Args:
         images: The images to stitch; no other image is used.
         window_s: Length of one image, seconds; None if it is unknown, and then nothing is stitched.
-        full_size: Cut windows of the size of `images`, not of the smaller size that classifiers see.
+        full_size: Whether windows keep the size of `images`; else they have the smaller size that classifiers see.
 
     Raises:
         ValueError: If `window_s` is not above 0.
@@ -71,7 +71,7 @@ class Strips:
 
 
 def _find_strips(images: Spectrograms, pixels: Tensor, window_s: float | None) -> tuple[list[_Strip], str | None]:
-    """The images of each strip, and the reason if every strip has one image."""
+    """The images of each strip, and the reason why no strip is longer than one image, or None."""
     single: list[_Strip] = [[(index, 0)] for index in range(len(images))]
     if window_s is None:
         return single, "the length of a window in seconds is unknown"
@@ -90,7 +90,7 @@ def _find_strips(images: Spectrograms, pixels: Tensor, window_s: float | None) -
         for (before, earlier), (column, later) in pairwise(columns):
             shift = column - before
             overlaps += shift < width
-            # Starts in file names can be wrong, so the pixels have to agree too.
+            # Start times in file names can be wrong, so the pixels must agree too.
             if shift < width and _agree(pixels[earlier][..., shift:], pixels[later][..., : width - shift]):
                 strips[-1].append((later, strips[-1][-1][1] + shift))
             else:
@@ -121,7 +121,7 @@ def _agree(one: Tensor, other: Tensor) -> bool:
 def _stitch(pixels: Tensor, strip: Sequence[tuple[int, int]]) -> Tensor:
     """Strip [C, H, L] of images [N, C, H, W]."""
     width = pixels.shape[-1]
-    # Two windows meet half-way between the end of the earlier and the start of the later one.
+    # Neighbouring windows are joined in the middle of their overlap.
     ends = [(first + second + width) // 2 for (_, first), (_, second) in pairwise(strip)]
     bounds = [0, *ends, strip[-1][1] + width]
     pieces = [

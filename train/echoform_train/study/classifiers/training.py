@@ -24,9 +24,9 @@ from echoform_train.study.classifiers.networks import FAMILIES
 from echoform_train.study.classifiers.recropping import Strips
 
 BATCH_SIZE = 16
-"""Chosen on validation images: many small steps beat few large ones; numbers in benchmarks/EXPERIMENTS.md."""
+"""Images per optimizer step, chosen on validation images; numbers in benchmarks/EXPERIMENTS.md."""
 
-_ORDER, _CROPS, _AUGMENTATION, _GENERATED = 0, 1, 2, 3  # what a seed is mixed with
+_ORDER, _CROPS, _AUGMENTATION, _GENERATED = 0, 1, 2, 3  # mixed into the seed, one per use of random numbers
 
 
 def train_classifier(
@@ -45,20 +45,19 @@ def train_classifier(
 ) -> nn.Module:
     """Train a classifier of one family.
 
-    Every classifier sees the same number of images, whatever the augmentation and the share of generated images. The
-    same seed gives the same first weights and the same order of the real images; with generated images, the same order
-    at a slower pace. The same arguments give the same classifier on the same machine.
+    Every classifier sees `train_images` images, real and generated together. The same seed gives the same initial
+    weights and the same order of the real images, with or without generated images. The same arguments give the same
+    classifier on the same machine.
 
     Args:
         family: One of FAMILIES.
         real: Pixels uint8 [N, C, H, W], sides of at least 16 pixels, and users int64 [N] in 0..num_users-1.
         num_users: Number of users to tell apart.
-        seed: Of weights, order and augmentation.
-        recipe: How images are augmented: the augmentation is applied to real and generated images, re-cropping to real
-            ones. None takes the images as they are.
+        seed: Seed of weights, order and augmentation.
+        recipe: Augmentation of real and generated images, and re-cropping of real ones; None for neither.
         generated: Generated images of the same size, and their users.
         generated_share: Share of generated images in each batch, 0..1, rounded to whole images.
-        train_images: Images seen in training; an image that is seen again is counted again.
+        train_images: Images seen in training, counting an image each time that it is seen.
         batch_size: Images per optimizer step.
         device: Where to train.
         mixed_precision: See `MixedPrecision`.
@@ -69,7 +68,7 @@ def train_classifier(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    # Errors are raised before anything is trained.
+    # Arguments are checked before training.
     recipe = recipe or Recipe()
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family}")
@@ -81,7 +80,7 @@ def train_classifier(
     if generated is not None:
         _check_generated(generated, generated_share, real, num_users)
 
-    # The GRU has weights for each row, so it is built for the size that it will see.
+    # The GRU has separate weights per row, so it is built for the size of the shrunk images.
     kind = FAMILIES[family]
     channels, height = real[0].shape[1], shrink(to_model(real[0][:1])).shape[2]
     pools = _pools(real, recipe, generated, round(generated_share * batch_size), batch_size, seed)
@@ -99,7 +98,7 @@ def train_classifier(
 
 
 def hits(classifier: nn.Module, pixels: Tensor, users: Tensor) -> Tensor:
-    """Whether the classifier names the right user, bool [N], for pixels uint8 [N, C, H, W] and users int64 [N]."""
+    """Whether each image is classified correctly, bool [N], for pixels uint8 [N, C, H, W] and users int64 [N]."""
     return logits_of(classifier, pixels).argmax(1) == users
 
 
@@ -108,7 +107,7 @@ def _pools(
 ) -> list[tuple[_ImagePool, int]]:
     """Pools of real and generated images, and the number of images of each in a batch.
 
-    Each has random numbers of its own, so that the order of the real images does not depend on the generated ones.
+    Each pool has its own random numbers, so that the order of the real images does not depend on the generated ones.
     """
     if generated is None:
         return [(_ImagePool(real, seed, recipe.strips), batch_size)]
@@ -119,7 +118,7 @@ def _pools(
 
 
 class _ImagePool:
-    """Images in shuffled order without end, in model range and at the size that classifiers see."""
+    """An endless shuffled sequence of images, in model range and at the size that classifiers see."""
 
     def __init__(self, sample: Sample, seed: int, strips: Strips | None = None) -> None:
         self._pixels, self._users = sample
@@ -138,7 +137,7 @@ class _ImagePool:
 def _batches(
     pools: list[tuple[_ImagePool, int]], augmentation: Augmentation | None, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches without end of so many images from each pool."""
+    """Endless batches, each with the given number of images from each pool."""
     while True:
         parts = [pool.take(count) for pool, count in pools]
         image, users = (torch.cat(tensors) for tensors in zip(*parts, strict=True))

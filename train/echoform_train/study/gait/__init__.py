@@ -1,1 +1,1 @@
-"""Gait in spectrograms: limits of what walkers do, and distances between generated and real features."""
+"""Gait in spectrograms: limits of the features of walkers, and distances between generated and real features."""

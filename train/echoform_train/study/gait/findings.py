@@ -1,4 +1,4 @@
-"""How the gait of generated images compares with that of held-out real ones, as report.json holds it."""
+"""Comparison of the gait in generated images with that in held-out real images, in the form of report.json."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ class FeatureFindings(TypedDict):
 
 
 class GaitFindings(TypedDict):
-    """How the gait of generated images compares with that of held-out real ones."""
+    """Comparison of the gait in generated images with that in held-out real images."""
 
     why_not: None
     generated: float
     """Share of the drawn images that can show a walking person, 0..1."""
     kept: float | None
-    """The same of those that were kept; None if there are none."""
+    """The same share of the kept images; None if none were kept."""
     real: float
-    """The same of the real test images."""
+    """The same share of the real test images."""
     possible: dict[str, list[int]]
     """1 for each image of "train", "validation", "test" and "drawn" that can show a walking person, else 0."""
     features: dict[str, FeatureFindings]
-    """By title of the feature."""
+    """Key: title of the feature."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,21 @@ def gait_findings(
 ) -> GaitFindings | UnreadableGait:
     """Compare the gait of generated images with that of held-out real ones.
 
-    What is possible is learned from the training images and from what is known of walking people. A generated image
-    must also head in the direction that its conditions imply, if they imply one.
+    The gait limits are learned from the training images and bounded by published limits for walking adults. If the
+    conditions of a generated image imply a walking direction, the image must also show that direction.
 
     Args:
         data: The real images.
         drawn: Generated images, uint8 [N, C, H, W].
-        kept: Indices of those that were kept, int64 [M].
-        conditions: Conditions that each generated image was asked for.
-        seed: Of the halves for the distances.
+        kept: Indices of the kept images among `drawn`, int64 [M].
+        conditions: Conditions that each image of `drawn` was generated with.
+        seed: Seed of the random halving of the real images, see `wasserstein`.
     """
     try:
         check = WalkCheck.learn(data.train, data.axes)
     except ValueError as error:
         return UnreadableGait(str(error))
-    # Test images give the share that real images reach; training and validation images go into the data set.
+    # Test images give the pass rate of real images; the results of all images become columns of the data set.
     features = {split: check.features(getattr(data, split).pixels) for split in SPLITS}
     features["drawn"] = check.features(drawn)
     conditions_of = {split: getattr(data, split).conditions for split in SPLITS}

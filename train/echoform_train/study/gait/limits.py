@@ -1,4 +1,4 @@
-"""Limits for the gait features of walking people, learned from real images, and which images keep them."""
+"""Limits for the gait features of walking people, learned from real images, and tests of images against them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Limit:
     low: float
     high: float
     may_be_unreadable: bool = False
-    """Whether NaN is within the limit, because many real images have no value either."""
+    """Whether NaN passes; true if many real images have no value."""
 
 
 WALKING = {
@@ -30,7 +30,7 @@ WALKING = {
     "cadence_hz": Limit(1.0, 2.6),
     "walk_ratio_ms": Limit(0.2, 0.8, may_be_unreadable=True),
 }
-"""What is possible for a walking adult, by name of the feature.
+"""Limits for walking adults from the literature, by name of the feature.
 
 Above 2.1 m/s or 140 steps per minute (2.3 Hz) people run rather than walk, though single walkers exceed this (Human
 Movement Science 90 (2023) 103117). The walk ratio, speed over squared cadence, is 0.41 m s with a standard deviation of
@@ -39,32 +39,32 @@ are at least four deviations away, because slow and old walkers change it. Radia
 """
 
 UNREADABLE_SHARE = 0.02
-"""If more real images than this share have no value of a feature, an image may have none."""
+"""A missing value of a feature is allowed if more than this share of the real images lack it."""
 READABLE_SHARE = 0.25
-"""Share of the real images that must have a value of a feature for a limit to be learned."""
+"""A limit is only learned for features that at least this share of the real images have."""
 MARGIN = 0.25
 """Limits are widened by this share of the range from the 1st to the 99th percentile of the real images."""
 LEAST_MARGIN = 0.25
-"""Limits are widened by at least this share of the median: few recordings do not show all speeds and reaches."""
+"""Limits are widened by at least this share of the median, because few recordings do not show all speeds."""
 SIDE_SHARE = 0.9
-"""Share of a condition's images that must head one way for the others to be expected to."""
+"""A condition implies a walking direction if at least this share of its real images head that way."""
 LEAST_IMAGES = 5
 
 _UNLIMITED = ("heading", "asymmetry")
 
 
 def learn_limits(real: Features) -> dict[str, Limit]:
-    """Learn the limit of each feature: the range of real training images with a margin, cut to what walkers can do.
+    """Learn the limit of each feature: the range of real training images with a margin, clipped to WALKING.
 
-    The range goes from the 1st to the 99th percentile and is widened by MARGIN and LEAST_MARGIN. Features in WALKING
-    stay within the limits there. The asymmetry has no limit and the strength of the rhythm no upper one. Features that
-    fewer than a quarter of the real images have are left out.
+    The range goes from the 1st to the 99th percentile and is widened by MARGIN and LEAST_MARGIN. It is
+    clipped to the limits in WALKING. Asymmetry has no limit, and the strength of the rhythm no upper limit. Features
+    that fewer than a quarter of the real images have are left out.
 
     Args:
         real: Features of at least 5 real training images.
 
     Raises:
-        ValueError: If there are fewer images, or a torso can be seen in too few of them.
+        ValueError: If there are fewer than 5 images, or a torso can be seen in too few of them.
     """
     values = _derived(real)
     count = len(values["rhythm"])
@@ -75,7 +75,7 @@ def learn_limits(real: Features) -> dict[str, Limit]:
         known = feature[np.isfinite(feature)]
         if name in _UNLIMITED or len(known) < READABLE_SHARE * count:
             continue
-        # The outermost images may be misread, so the range of nearly all is widened instead.
+        # Quantiles instead of minimum and maximum, because the features of a few images may be misread.
         low, high = np.quantile(known, [0.01, 0.99])
         margin = max(MARGIN * (high - low), LEAST_MARGIN * np.median(known))
         walking = WALKING.get(name, Limit(0.0, np.inf))
@@ -92,11 +92,11 @@ def learn_limits(real: Features) -> dict[str, Limit]:
 def possible(features: Features, limits: Mapping[str, Limit], heading: Array | None = None) -> NDArray[np.bool_]:
     """Which images can show a walking person, bool [N].
 
-    An image passes if all its features lie within the limits. An image turned upside down shows the same walk in the
-    other direction, so it fails only if its direction is known.
+    An image passes if all its features lie within the limits and its direction agrees with `heading`. Without known
+    heading, an image flipped along frequency passes too, because it shows the same walk in the other direction.
 
     Args:
-        features: Of the images, which must be of the same kind as those that the limits were learned from.
+        features: Features of N images, computed in the same way as those that the limits were learned from.
         limits: As `learn_limits` returns them.
         heading: Direction in which each image should head, [N]: 1 towards the radar, -1 away, NaN if unknown; see
             `learn_headings`.
@@ -113,7 +113,7 @@ def possible(features: Features, limits: Mapping[str, Limit], heading: Array | N
 
 
 def judge_features(features: Features, limits: Mapping[str, Limit]) -> dict[str, NDArray[np.bool_]]:
-    """Which images are within each limit, bool [N] by name of the feature: tells why an image is not possible.
+    """Which images are within each limit, bool [N] by name of the feature.
 
     Raises:
         ValueError: If a feature with a limit is missing.
@@ -136,11 +136,11 @@ def pass_rate(features: Features, limits: Mapping[str, Limit], heading: Array | 
 
 
 def learn_headings(real: Features, condition: Tensor) -> dict[int, float]:
-    """In which direction images of each value of a condition head: 1 towards the radar, -1 away, NaN if both occur.
+    """Walking direction that each value of a condition implies: 1 towards the radar, -1 away, NaN if both occur.
 
     Args:
         real: Features of N real images.
-        condition: Value of each, int64 [N].
+        condition: Value of the condition for each image, int64 [N].
     """
     headings = {}
     for value in torch.unique(condition).tolist():
@@ -150,14 +150,14 @@ def learn_headings(real: Features, condition: Tensor) -> dict[int, float]:
 
 
 def _derived(features: Features) -> dict[str, Array]:
-    """The features with the walk ratio if it is known in metres and seconds, and the envelope whatever the heading."""
+    """The features with an envelope that does not depend on the heading, and the walk ratio if units are known."""
     values = dict(features)
     if "torso_speed_mps" in values and "cadence_hz" in values:
         values["walk_ratio_ms"] = values["torso_speed_mps"] / values["cadence_hz"] ** 2
     highest, lowest = (next(name for name in values if name.startswith(f"envelope_{end}")) for end in ("max", "min"))
     above, below = values.pop(highest), -values.pop(lowest)
     unit = highest.removeprefix("envelope_max")
-    # A walk away is a walk towards the radar turned upside down, so both teach one limit.
+    # Walks away and towards the radar are mirrored in frequency, so both share one limit.
     values[f"envelope_wide{unit}"] = np.maximum(above, below)
     values[f"envelope_narrow{unit}"] = np.minimum(above, below)
     return values

@@ -22,9 +22,9 @@ class WalkCheck:
     """Content of axes.json; None if it is unknown."""
     middle: Middle
     limits: Mapping[str, Limit]
-    """By name of the feature."""
+    """Key: name of the feature."""
     headings: Mapping[str, Mapping[int, float]]
-    """By condition and its value: 1 towards the radar, -1 away, NaN if both occur."""
+    """Walking direction by condition and its value: 1 towards the radar, -1 away, NaN if both occur."""
 
     @classmethod
     def learn(cls, images: Spectrograms, axes: Mapping[str, float] | None) -> WalkCheck:
@@ -35,7 +35,7 @@ class WalkCheck:
             axes: Content of axes.json, see `gait_features`.
 
         Raises:
-            ValueError: If there are fewer images, or a torso can be seen in too few of them.
+            ValueError: If there are fewer than 5 images, or a torso can be seen in too few of them.
         """
         level = to_level(images.pixels)
         middle = detect_middle(level)
@@ -44,15 +44,15 @@ class WalkCheck:
         return cls(axes=axes, middle=middle, limits=learn_limits(features), headings=headings)
 
     def features(self, pixels: Tensor) -> Features:
-        """Gait features of other images of the same kind, uint8 [N, C, H, W]."""
+        """Gait features of other images with the same axes, uint8 [N, C, H, W]."""
         return gait_features(to_level(pixels), self.axes, middle=self.middle)
 
     def possible(self, features: Features, conditions: Mapping[str, Tensor]) -> NDArray[np.bool_]:
         """Which images can show a walking person who heads in the direction that the conditions imply, bool [N].
 
         Args:
-            features: Of N images, as `features` returns them.
-            conditions: Value of each condition of each image, int64 [N].
+            features: Features of N images, see `WalkCheck.features`.
+            conditions: By name of the condition, its value for each image, int64 [N].
         """
         heading = np.full(len(features["rhythm"]), np.nan)
         # If several conditions imply a direction, the first one counts.

@@ -1,1 +1,1 @@
-"""The generator of a study: copies of few real images to learn from, its training, and sampling from it."""
+"""The generator of a study: varied copies of few real images as training data, the training, and sampling."""

@@ -17,11 +17,11 @@ from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.config import GeneratorConfig
 
 BATCH_SIZE = 64
-_SAMPLES_SEED = 2  # what a seed is mixed with; 1 and 3 are those of training
+_SAMPLES_SEED = 2  # mixed into the seed; training.py uses 1 and 3
 
 
 class DrawnImage(TypedDict):
-    """From what the pipeline makes one image again."""
+    """Inputs from which the pipeline generates (and can reproduce) one image."""
 
     user: int
     """Class id of the user."""
@@ -31,7 +31,7 @@ class DrawnImage(TypedDict):
 
 
 def known_conditions(images: Spectrograms) -> list[dict[str, int]]:
-    """The combinations of conditions that any user shows, in a fixed order; [{}] if the data have no conditions."""
+    """All combinations of conditions in the images, in a fixed order; [{}] if there are no conditions."""
     columns = [images.conditions[name].tolist() for name in images.conditions]
     combinations = sorted(set(zip(*columns, strict=True))) if columns else [()]
     return [dict(zip(images.conditions, values, strict=True)) for values in combinations]
@@ -41,25 +41,25 @@ def known_conditions(images: Spectrograms) -> list[dict[str, int]]:
 def draw_sample(
     pipeline_folder: Path | str, images: Spectrograms, per_user: int, settings: GeneratorConfig, *, seed: int
 ) -> tuple[Sample, list[DrawnImage]]:
-    """Generate `per_user` images of each user, going round the combinations of conditions.
+    """Generate `per_user` images of each user, cycling through the combinations of conditions.
 
-    A user may be generated in conditions in which only other users were recorded.
+    A user may be generated in a condition that only other users were recorded in.
 
     Args:
         pipeline_folder: Exported pipeline, or its id on the Hub.
-        images: The real images that the generator saw, whose users and conditions are generated.
-        per_user: Images of each user.
+        images: The training images of the generator; images of their users and conditions are generated.
+        per_user: Number of images per user.
         settings: Guidance scale and number of steps.
-        seed: Of all noise.
+        seed: Seed of all noise.
 
     Returns:
-        Pixels uint8 [N, C, H, W] and users int64 [N]; and for each image, what it was generated from.
+        Pixels uint8 [N, C, H, W] and users int64 [N]; and the inputs of each image.
     """
     pipeline = load_pipeline(str(pipeline_folder), torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     combinations = known_conditions(images)
     users = [user for user in images.users.unique().tolist() for _ in range(per_user)]
-    # Each image has a seed of its own, so that it does not depend on the others in its batch.
+    # Each image has its own seed, so that it does not depend on the others in its batch.
     source = torch.Generator().manual_seed(mix_seed(seed, _SAMPLES_SEED))
     seeds = torch.randint(2**31, (len(users),), generator=source).tolist()
     rows: list[DrawnImage] = [
@@ -67,7 +67,7 @@ def draw_sample(
         for index, user in enumerate(users)
     ]
     pixels = []
-    # Batches bound the memory; they do not change the images.
+    # The batch size limits the memory; it does not change the images.
     with tqdm(total=len(rows), desc="sampling", unit="image") as bar:
         for start in range(0, len(rows), BATCH_SIZE):
             batch = rows[start : start + BATCH_SIZE]

@@ -1,4 +1,4 @@
-"""Train a generator, both stages, on the few real images that the classifiers of a study see, and on no others."""
+"""Train both stages of a generator on the few real images that the classifiers of a study see, and no others."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from echoform_train.trainers import vq_vae as train_vq_vae
 VQ_VAE, LDM, WALKERS = "vq-vae", "ldm", "walkers"
 """Folders of the first stage, of the second stage, and of the simulated images."""
 LATENT_SIDE = 16
-"""First stages halve the image until its latents have about this many pixels per side."""
+"""The first stage halves the image until the latents have about this many pixels per side."""
 PRETRAINING_COPIES = 3
-"""Versions of each simulated image: there are many, so that few versions do."""
+"""Versions of each simulated image; few are enough, because there are many simulated images."""
 PRETRAINING_VALIDATION = 200
-"""About so many simulated images validate the pre-training."""
+"""Approximate number of simulated images that validate the pre-training."""
 
 TUNING_RATE = 5e-4
 """Learning rate of a second stage that starts from a pre-trained one."""
 USER_RATE_FACTOR = 100.0
-"""Factor on that rate for the embeddings of the users, which are the only weights that start from nothing: each user
-starts as the mean user."""
+"""Factor on TUNING_RATE for the embeddings of the users. They all start from the mean user, while all other weights
+are pre-trained."""
 
-_COPIES_SEED, _WALKERS_SEED = 1, 3  # what a seed is mixed with; 2 is that of sampling
+_COPIES_SEED, _WALKERS_SEED = 1, 3  # mixed into the seed; sampling.py uses 2
 
 
 def pretrain(data: SpectrogramData, folder: Path, settings: GeneratorConfig, *, seed: int) -> Path:
     """Train both stages on simulated people; continues where an earlier call was interrupted.
 
-    The simulated people have a seed of their own. Only the size of the images, their length in seconds, the colour map,
-    and which of the simulator's conditions occur are taken from `data`.
+    Only the image size, the length of an image in seconds, the colour map, and the conditions that the simulator knows
+    are taken from `data`. The simulated people have their own seed.
 
     Args:
         data: The data that generators will later be trained on.
         folder: Filled with the simulated images and the outputs of both trainings.
         settings: Number of people, and lengths of the trainings.
-        seed: Of people, weights, order and noise.
+        seed: Seed of people, weights, order and noise.
 
     Returns:
         `folder`, for `train_generator`.
@@ -63,7 +63,7 @@ def pretrain(data: SpectrogramData, folder: Path, settings: GeneratorConfig, *, 
     held_out = simulated.validation
     validation = held_out.select(range(0, len(held_out), max(1, len(held_out) // PRETRAINING_VALIDATION)))
     material = with_training_copies(
-        # The stages see indices into a colour map, so the simulated ones pass for indices into that of the data.
+        # The stages see colour-map indices, so the colour map of the simulated images can be replaced.
         replace(simulated, colormap=data.colormap),
         simulated.train,
         PRETRAINING_COPIES,
@@ -88,15 +88,15 @@ def train_generator(
 ) -> Path:
     """Train both stages on `images` only and export the pipeline; continues where an earlier call was interrupted.
 
-    The trainings validate on the same images, so that nothing they choose depends on other images.
+    Validation uses `images` too, so that the choice of the best weights depends on no other images.
 
     Args:
         images: The real images to train on.
-        data: The data that they are from: labels, colour map and axes. Its images are not used.
+        data: The data that `images` are from, for labels, colour map and axes. Its images are not used.
         folder: Filled with the outputs of both trainings.
         settings: Lengths of the trainings, and number of copies.
-        seed: Of copies, weights, order and noise.
-        window_s: Length of one image, seconds; without it, overlapping windows are not cut anew.
+        seed: Seed of copies, weights, order and noise.
+        window_s: Length of one image, seconds; None if unknown; then overlapping windows are not re-cropped.
         pretrained: Folder that `pretrain` returned, to start from; only the second stage is trained then.
 
     Returns:
@@ -104,7 +104,7 @@ def train_generator(
     """
     copies_seed = mix_seed(seed, _COPIES_SEED)
     material = with_training_copies(data, images, settings.copies, window_s, validation=images, seed=copies_seed)
-    # A first stage of many simulated people is better than one of few images, so it is kept as it is.
+    # A first stage trained on many simulated people is better than one trained on few images, so it is not changed.
     if pretrained is None:
         stage, initial_pipeline = _train_vq_vae(material, folder, settings.vq_train_images, seed), None
     else:
@@ -126,7 +126,7 @@ def _simulate(
 ) -> SpectrogramData:
     """Images of simulated people in the conditions of `data` that the simulator knows; made once."""
     walkers = folder / WALKERS
-    # axes.json is written last.
+    # axes.json is written last, so it marks complete images.
     if not (walkers / AXES).is_file():
         known = set(data.condition_labels.get("condition", {}).values())
         simulate(
@@ -177,7 +177,7 @@ def _train_ldm(
         data=DataConfig(data=material.source),
         run=run,
         first_stage=stage.folder,
-        # Never: the report of the study shows images of its own.
+        # Never reached: the report of the study shows its own images.
         sample_every=train_images + 1,
     )
     train_ldm.train(config, material, stage)

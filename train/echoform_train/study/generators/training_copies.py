@@ -1,8 +1,8 @@
-"""Copies of few real images for a generator to learn from, varied as the same users could have been recorded.
+"""Training images of a generator: copies of few real images, varied like other recordings of the same users.
 
-A generator makes what it sees. A copy that was rolled in time and shows it, because its last column does not continue
-in its first, is therefore marked by a condition, as Karras et al. (NeurIPS 2022, appendix F.2) tell a denoiser how an
-image was augmented. The finished generator makes no such images.
+Some copies are rolled in time and then show a seam, where the last column does not continue in the first. The
+condition "rolled" marks them, so that the generator can be asked for images without a seam; compare the augmentation
+labels of Karras et al. (NeurIPS 2022, appendix F.2). The exported generator makes only images without a seam.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ ROLLED = "rolled"
 """The condition that marks images in which the seam of a roll is visible."""
 ROLLED_LABELS = {0: "no", 1: "yes"}
 
-# Milder than the augmentation of classifiers, because a generator reproduces what it sees.
+# Milder than the augmentation of classifiers, because a generator reproduces its training images.
 GAIN_DEVIATION = 0.05
 OFFSET_DEVIATION = 0.02
 ROLLED_SHARE = 0.5
-"""Share of the copies with a visible seam among images that cannot be rolled without one."""
+"""Share of the copies that are rolled, for images that show a seam when rolled."""
 
 
 def with_training_copies(
@@ -46,18 +46,18 @@ def with_training_copies(
     """The data that a generator is trained on: copies of `images` for training, and the condition "rolled".
 
     Args:
-        data: The data that the images are from.
+        data: The data that `images` are from.
         images: Images to copy.
         copies: Versions of each image.
         window_s: Length of one image, seconds; None if it is unknown.
-        validation: Images to validate on, which are not varied.
-        seed: Of the copies.
+        validation: Images to validate on, which are used unchanged.
+        seed: Seed of the copies.
 
     Raises:
-        ValueError: If the data have a condition "rolled" of their own.
+        ValueError: If the data already have a condition "rolled".
     """
     if ROLLED in data.condition_labels:
-        raise ValueError(f"a condition must not be called {ROLLED}: generators are told by it which copies are rolled")
+        raise ValueError(f"a condition must not be called {ROLLED}: this name marks rolled copies in trainings")
     return replace(
         data,
         train=make_copies(images, copies, window_s, seed),
@@ -69,8 +69,8 @@ def with_training_copies(
 def make_copies(images: Spectrograms, copies: int, window_s: float | None, seed: int) -> Spectrograms:
     """Each image in `copies` versions: first the image itself, then others with another start, gain and noise floor.
 
-    Overlapping windows are stitched and cut anew at other starts. A window whose last column continues in its first is
-    rolled. Of the other windows, every second one is rolled too and marked.
+    Overlapping windows are stitched and cut again at other starts. A window whose last column continues in its first is
+    always rolled. Of the other windows, half are rolled and marked as "rolled".
 
     Returns:
         The versions, with the condition "rolled": 1 for images with a visible seam.
@@ -91,7 +91,7 @@ def make_copies(images: Spectrograms, copies: int, window_s: float | None, seed:
 
 
 def is_seamless(image: Tensor) -> Tensor:
-    """Whether the step from the last to the first column is no larger than the largest step between columns inside.
+    """Whether the last column differs from the first by at most the largest difference of two adjacent columns.
 
     Args:
         image: [B, C, H, W].
@@ -104,13 +104,13 @@ def is_seamless(image: Tensor) -> Tensor:
 
 
 def export_unrolled(source: Path, folder: Path) -> Path:
-    """Export a pipeline that was trained on copies once more, as one that makes only images without a seam.
+    """Export a copy of a pipeline trained on copies, changed so that it makes only images without a seam.
 
     The embedding of the label "no" is added to the embedding of every user, and the condition "rolled" is removed.
 
     Args:
         source: The trained pipeline.
-        folder: Where to export.
+        folder: Output folder.
 
     Returns:
         `folder`.
@@ -129,7 +129,7 @@ def export_unrolled(source: Path, folder: Path) -> Path:
 
 def _without_rolled(unet: DopplerUNet2DModel) -> DopplerUNet2DModel:
     """The same network with the label "no" of the condition "rolled" built into its weights."""
-    # Tables of embeddings are numbered in the order of the names, so those after "rolled" get other numbers.
+    # Embedding tables are numbered in the order of the condition names, so those after "rolled" get new numbers.
     names = sorted(unet.null_conditions)
     tables = {name: table.state_dict()["weight"] for name, table in zip(names, unet.condition_embeddings, strict=True)}
     not_rolled = tables.pop(ROLLED)[0]

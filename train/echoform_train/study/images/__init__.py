@@ -1,1 +1,1 @@
-"""Images of a study: real ones that are chosen, generated ones that are kept, and the augmented data set."""
+"""Images of a study: subsets of real images, selection of generated images, and the augmented data set."""

@@ -1,4 +1,4 @@
-"""The augmented data set on disk: real images in the parts of their split, and generated ones added for training."""
+"""The augmented data set on disk: the real images in their splits, and generated images added for training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from echoform_train.engine.files import AXES, METADATA
 from echoform_train.scoring.generated_images import Sample
 
 Columns = Mapping[str, Any]
-"""Further columns of an image in metadata.jsonl."""
+"""Additional columns of one image in metadata.jsonl."""
 
 _OWN_COLUMNS = ("file_name", "user", "origin", "recording", "start_s")
 
@@ -32,14 +32,14 @@ class Counts(TypedDict):
 
 
 def images_to_add(users: Tensor, num_users: int, *, per_user: int | None, balance_to: int | None) -> dict[int, int]:
-    """Number of generated images that each user gets.
+    """Number of generated images to add for each user.
 
     Args:
         users: Users of the real training images, int64 [N] in 0..num_users-1.
         num_users: Number of users.
         per_user: The same number for each user, at least 1.
-        balance_to: Number up to which the images of each user are filled, real and generated together, at least 1; a
-            user with more keeps them all.
+        balance_to: Number of images per user to reach, real and generated together, at least 1; a user with more real
+            images gets none.
 
     Raises:
         ValueError: If not exactly one of the two is given, or it is below 1.
@@ -65,27 +65,26 @@ def write_dataset(
 ) -> dict[str, Counts]:
     """Write PNGs and one metadata.jsonl per split, which `datasets.load_dataset` and `load_spectrograms` both read.
 
-    Images lie in `<split>/<user>/...`, with the splits train, validation and test, so that a training on the data
-    set has the split of the study and no generated image in its test. Images in the gaps of the split, which overlap
-    with two sides, are left out. All images are painted as the pipeline paints, at the size of the study. Each line
-    holds `file_name`, `user`, `origin` ("real" or "generated"), `recording` and `start_s` if they are known, the
-    conditions, and the columns of the image.
+    Images lie in `<split>/<user>/...`, with the splits train, validation and test of the study; generated images are
+    in train only. Images in the gaps of the split, which overlap with two sides, are left out. All images have the
+    colour map of the data and the size of the study. Each line of metadata.jsonl holds `file_name`, `user`, `origin`
+    ("real" or "generated"), `recording` and `start_s` if known, the conditions, and the additional columns.
 
     Args:
         data: The real images.
-        real_columns: By split, JSON-able columns of each real image, without its conditions.
+        real_columns: By split, additional columns of each real image, JSON-able, without its conditions.
         generated: Pixels uint8 [N, C, H, W] and users int64 [N], for the training part.
-        generated_columns: The same columns of each generated image, and its conditions by name.
+        generated_columns: The same columns for each generated image, and its conditions by name.
         folder: Must be empty or missing; it is written completely or not at all.
 
     Returns:
         Number of images by split.
 
     Raises:
-        ValueError: If columns and images differ in number, columns differ between images, or a column has the name of
-            one that is written anyway. (`datasets` infers the type of a column for each split, and all must agree.)
+        ValueError: If there is not one row of columns per image, names or types of columns differ between images
+            (`datasets` infers types per split, and all must agree), or a column has the name of a standard column.
     """
-    # Checked before anything is written, because `datasets` would fail only on reading.
+    # Checked before writing, because `datasets` would only fail when reading.
     columns = {split: _with_conditions(data, split, real_columns[split]) for split in SPLITS}
     counts = {split: len(getattr(data, split)) for split in SPLITS}
     _check_columns({"generated": generated_columns, **columns}, {"generated": len(generated[1]), **counts})
@@ -106,7 +105,7 @@ def write_dataset(
             (partial / split / METADATA).write_text("".join(lines), encoding="utf-8")
     if data.axes is not None:
         (partial / AXES).write_text(json.dumps(data.axes, indent=1) + "\n", encoding="utf-8")
-    # An empty folder may have been made by the caller.
+    # The caller may have made an empty folder.
     if folder.is_dir():
         folder.rmdir()
     partial.rename(folder)
@@ -116,12 +115,12 @@ def write_dataset(
 
 
 def file_names(images: Spectrograms, id2label: Mapping[int, str]) -> list[str]:
-    """`<user>/...png` for each image, after its own name, which tells its recording and start; all names differ."""
+    """A unique name `<user>/...png` for each image, which keeps its original name with recording and start."""
     names: dict[str, int] = {}
     for index, file in enumerate(images.files):
         label = id2label[int(images.users[index])]
         parts = list(PurePosixPath(file).parts)
-        # Split and user stand above already.
+        # The new folders already name split and user.
         if len(parts) > 1 and split_name(parts[0]):
             parts = parts[1:]
         if len(parts) > 1 and parts[0] == label:
@@ -168,7 +167,7 @@ def _generated_images(
 
 def _save(image: Tensor, colormap: str | None, path: Path) -> None:
     if path.exists():
-        raise ValueError(f"a generated image must not take the name of a real one, {path.name} is there")
+        raise ValueError(f"a generated image must not have the name of a real one, {path.name} exists")
     path.parent.mkdir(parents=True, exist_ok=True)
     to_pil_images(image[None], colormap)[0].save(path, format="png")
 
@@ -176,7 +175,7 @@ def _save(image: Tensor, colormap: str | None, path: Path) -> None:
 def _check_columns(columns: Mapping[str, Sequence[Columns]], counts: Mapping[str, int]) -> None:
     types = {name: type(value) for name, value in next(iter(columns["generated"]), {}).items()}
     if taken := [name for name in _OWN_COLUMNS if name in types]:
-        raise ValueError(f"a row must leave {', '.join(_OWN_COLUMNS)} to the data set, got {', '.join(taken)}")
+        raise ValueError(f"additional columns must not be named {', '.join(_OWN_COLUMNS)}, got {', '.join(taken)}")
     for part, rows in columns.items():
         if len(rows) != counts[part]:
             raise ValueError(f"each image must have one row, got {len(rows)} rows for {counts[part]} images of {part}")

@@ -1,4 +1,4 @@
-"""Which generated images to keep: possible walks that a classifier recognises, without near-duplicates."""
+"""Filter generated images: keep possible walks that a classifier recognises, without near-duplicates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COPY_OF_REAL = "near-duplicate of a training image"
 COPY_OF_KEPT = "near-duplicate of a kept image"
 LESS_AGREED = "less agreed on than those kept"
 REASONS = (KEPT, NO_WALK, COPY_OF_REAL, COPY_OF_KEPT, LESS_AGREED)
-"""Why an image was not kept, as report.json says it; KEPT for those that were."""
+"""Reasons in report.json why an image was not kept; KEPT for kept images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,11 @@ class Filtered:
     """Which of N generated images are kept, and why the others are not."""
 
     indices: Tensor
-    """Of the kept images, int64, ascending."""
+    """Indices of the kept images, int64, ascending."""
     reasons: tuple[str, ...]
     """One of REASONS for each of the N images."""
     agreement: Tensor
-    """Probability that the scorer gives to the user of each image, float32 [N], 0..1."""
+    """Probability that the scorer assigns to the user of each image, float32 [N], 0..1."""
     nearest_real: Tensor
     """Largest similarity to a training image of the same user, float32 [N], -1..1; -1 if that user has none."""
 
@@ -51,33 +51,33 @@ def filter_images(
     walks: Tensor | None = None,
     batch_size: int = 256,
 ) -> Filtered:
-    """Keep a share of the generated images of each user, so that the balance between users stays.
+    """Keep the same share of the generated images of every user.
 
-    The images of a user are taken in the order of the scorer's agreement until `keep_share` of them are taken. Images
-    that show no walk, or that are too similar to a training image of that user or to an image taken before, are left
-    out; if too many are, fewer than `keep_share` are kept.
+    The images of a user are kept in descending order of the scorer's agreement, up to `keep_share` of them. Images that
+    show no possible walk, or are too similar to a training image of that user or to an image kept before, are left out,
+    so that fewer than `keep_share` may be kept.
 
     Args:
         generated: Pixels uint8 [N, C, H, W] and users int64 [N].
-        real: The same of the training images, of the same size.
+        real: Pixels and users of the training images, of the same size.
         scorer: Classifier in eval mode that gives logits [B, num_users] of images in [-1, 1].
         keep_share: Share of the images of each user to keep, above 0 and at most 1.
         max_duplicate: Largest `similarity` of two images, -1..1.
-        walks: Which images can show a walking person, bool [N]; None takes all.
+        walks: Which images can show a walking person, bool [N]; None: all.
         batch_size: Images per forward pass of the scorer.
 
     Raises:
-        ValueError: If a share is out of its range, the scorer is in training mode, or the sets do not fit each other or
-            the scorer.
+        ValueError: If a share is out of range, the scorer is in training mode, or sizes or users of the two sets and
+            the scorer do not fit.
     """
     _check(generated, real, keep_share, max_duplicate)
     if walks is not None and (walks.dtype != torch.bool or len(walks) != len(generated[1])):
         raise ValueError(f"walks must be bool [{len(generated[1])}], got {walks.dtype} {list(walks.shape)}")
     if scorer.training:
-        raise ValueError("the scorer must be in eval mode, so that the same images are kept every time")
+        raise ValueError("the scorer must be in eval mode, got a scorer in training mode")
     pixels, users = generated
     agreement = score_agreement(scorer, pixels, users, batch_size)
-    # One user at a time: a share of each is kept, and copies are searched for among images of the same user.
+    # One user at a time, because a share of each is kept and only images of one user are compared.
     reasons = [LESS_AGREED] * len(users)
     nearest_real = torch.full((len(users),), -1.0)
     for user in torch.unique(users).tolist():
@@ -85,7 +85,7 @@ def filter_images(
         own, of_real = pixels[indices], real[0][real[1] == user]
         if len(of_real):
             nearest_real[indices] = similarity(own, of_real).amax(dim=1)
-        # The most agreed on come first, so that a copy of an image is the one that is dropped.
+        # Highest agreement first, so that of two similar images the one with higher agreement is kept.
         is_walk = torch.ones(len(indices), dtype=torch.bool) if walks is None else walks[indices]
         found = _reasons_of_user(
             agreement[indices].argsort(descending=True, stable=True).tolist(),
@@ -103,13 +103,13 @@ def filter_images(
 def _reasons_of_user(
     order: list[int], is_walk: Tensor, copies_real: Tensor, copies_each_other: Tensor, wanted: int
 ) -> list[str]:
-    """Reason of each of a user's M images, taken in `order` until `wanted` are kept.
+    """Reason for each of the M images of a user, which are visited in `order` until `wanted` are kept.
 
     Args:
-        order: Indices 0..M-1, the most agreed on first.
+        order: Indices 0..M-1, highest agreement first.
         is_walk: bool [M].
-        copies_real: Whether each is too similar to a training image, bool [M].
-        copies_each_other: Whether two of them are too similar, bool [M, M].
+        copies_real: Whether each image is too similar to a training image, bool [M].
+        copies_each_other: Whether two images are too similar to each other, bool [M, M].
         wanted: Number of images to keep.
     """
     reasons = [LESS_AGREED] * len(order)
@@ -117,7 +117,7 @@ def _reasons_of_user(
     for index in order:
         if len(kept) == wanted:
             break
-        # The first reason that holds is given.
+        # The first applicable reason is recorded.
         if not is_walk[index]:
             reasons[index] = NO_WALK
         elif copies_real[index]:
@@ -132,7 +132,7 @@ def _reasons_of_user(
 
 @torch.inference_mode()
 def score_agreement(scorer: nn.Module, pixels: Tensor, users: Tensor, batch_size: int = 256) -> Tensor:
-    """Probability that the scorer gives to the user of each image, float32 [N] on the CPU.
+    """Probability that the scorer assigns to the user of each image, float32 [N] on the CPU.
 
     Raises:
         ValueError: If the scorer knows fewer users than there are.
@@ -143,7 +143,7 @@ def score_agreement(scorer: nn.Module, pixels: Tensor, users: Tensor, batch_size
         logits = scorer(to_model(some).to(device)).float().cpu()
         if int(users_of_some.max()) >= logits.shape[1]:
             raise ValueError(
-                f"users must be in 0..{logits.shape[1] - 1}, as the scorer knows them, got {users_of_some.max()}"
+                f"users must be in 0..{logits.shape[1] - 1}, the users of the scorer, got {users_of_some.max()}"
             )
         parts.append(logits.softmax(dim=1).gather(1, users_of_some[:, None])[:, 0])
     return torch.cat(parts)
@@ -152,8 +152,8 @@ def score_agreement(scorer: nn.Module, pixels: Tensor, users: Tensor, batch_size
 def similarity(a: Tensor, b: Tensor, chunk: int = 64) -> Tensor:
     """Largest Pearson correlation of two images over all rolls in time, float32 [N, M], -1..1.
 
-    An image that was rolled in time, made brighter or given another floor is still the same image. Images are compared
-    at 32 pixels per side; an image of one colour is similar to none.
+    The similarity does not change if an image is rolled in time, scaled or given another noise floor. Images are
+    compared at 32 pixels per side; the similarity to a constant image is 0.
 
     Args:
         a: uint8 [N, C, H, W].

@@ -1,4 +1,4 @@
-"""The nearest training images of generated images, which show whether a generator copies what it was trained on."""
+"""The nearest training images of generated images, which show whether a generator copies its training images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from echoform_train.scoring.classifier_training import shrink
 from echoform_train.scoring.metrics import Nearest, nearest_two
 
 COPY_RATIO = 1 / 3
-"""An image counts as a copy if its nearest training image is nearer than this share of the second nearest."""
+"""An image is a copy if the distance to its nearest training image is less than this share of the second nearest."""
 
 
 class Suspect(TypedDict):
-    """A generated image that lies near one training image."""
+    """A generated image that may be a copy of a training image."""
 
     place: int
     """Index of the generated image."""
@@ -33,7 +33,7 @@ class Suspect(TypedDict):
 
 
 def nearest_training(pixels: Tensor, training: Tensor) -> Nearest:
-    """The two nearest training images of each image, at the size that judges see.
+    """Find the two nearest training images of each image, compared at the size that judges see.
 
     Args:
         pixels: uint8 [N, C, H, W].
@@ -49,7 +49,7 @@ def nearest_training(pixels: Tensor, training: Tensor) -> Nearest:
 
 
 def copied_share(nearest: Nearest) -> float:
-    """Share of images that are nearer to a training image than a third of the distance to the second nearest, 0..1."""
+    """Share of copies, 0..1: images whose nearest training image is nearer than COPY_RATIO of the second nearest."""
     return float((nearest.distance[:, 0] < COPY_RATIO * nearest.distance[:, 1]).double().mean())
 
 
@@ -59,8 +59,8 @@ def most_suspicious(
     """The images with the smallest ratio of the distances to the nearest and the second nearest training image.
 
     Args:
-        nearest: Of N images, as `nearest_training` returns it.
-        users: Their users, int64 [N].
+        nearest: Result of `nearest_training` for N images.
+        users: Users of the N images, int64 [N].
         training: The training images.
         id2label: Labels of the users.
         count: Number of images to return.

@@ -1,4 +1,4 @@
-"""Draw images from a generator until enough are kept, and keep the best, as the same few real images tell."""
+"""Draw images from a generator, and keep the best by criteria learned from the training images of the generator."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from echoform_train.study.images.filtering import KEPT, Filtered, filter_images,
 from echoform_train.study.images.subsets import first_of_each_user
 
 ROUNDS = 3
-"""How often images are drawn at most, if near-duplicates leave too few."""
+"""Largest number of rounds of drawing, if too few images of a round are kept."""
 NOT_NEEDED = "more than were asked for"
-"""Reason for images that were good enough to keep."""
+"""Reason for images that passed the filter, but exceed the number to keep."""
 
 _TENSORS, _ROWS = "chosen.safetensors", "chosen.json"
 
@@ -40,15 +40,15 @@ class SelectedImages:
     drawn: Sample
     """Pixels uint8 [N, C, H, W] and users int64 [N]."""
     rows: list[DrawnImage]
-    """What each drawn image was generated from."""
+    """Inputs that each drawn image was generated from."""
     kept: Tensor
     """Indices of the kept images, int64 [M], ascending."""
     agreement: Tensor
-    """Probability that the scorer gives to the user of each drawn image, float32 [N], 0..1."""
+    """Probability that the scorer assigns to the user of each drawn image, float32 [N], 0..1."""
     reasons: list[str]
-    """Why each drawn image was not kept; "" for those that were."""
+    """Reason why each drawn image was not kept; "" for kept images."""
     real_agreement: dict[str, Tensor]
-    """Probability that the scorer gives to the user of each real image, float32, by split."""
+    """Probability that the scorer assigns to the user of each real image, float32, by split."""
 
     @property
     def sample(self) -> Sample:
@@ -102,25 +102,25 @@ def select_images(
     seed: int,
     device: str,
 ) -> SelectedImages:
-    """Draw images from a generator until enough of each user are kept, at most three times.
+    """Draw images from a generator until enough of each user are kept, in at most ROUNDS rounds.
 
-    Kept are images that can show a walking person, by gait limits learned from `images`, and of those the ones that a
-    scorer agrees with most. The scorer is trained on `images` too; it is a ResNet of another width and another seed
-    than the classifiers that measure the gain.
+    Images must pass gait limits learned from `images`; of those that pass, the ones with the highest agreement of a
+    scorer are kept. The scorer is a ResNet trained on `images`, with another width and seed than the classifiers that
+    measure the gain.
 
     Args:
-        images: The real images that the generator saw.
-        data: The data that they are from.
+        images: The training images of the generator.
+        data: The data that `images` are from.
         pipeline: The generator.
-        sampling: How it is sampled.
+        sampling: Guidance scale and number of steps.
         wanted: Number of images to keep by user.
-        folder: Drawn images are stored here, so that nothing is drawn again after an interruption.
+        folder: Folder where drawn images are stored, so that they are not drawn again after an interruption.
         settings: Which images to keep.
-        seed: Of noise and scorer.
+        seed: Seed of noise and scorer.
         device: Where the scorer is trained.
     """
     image_filter = _ImageFilter.learn(images, data, settings, mix_seed(seed, 0), device)
-    # A share of these is kept, so that one round suffices if there are no near-duplicates.
+    # Only a share is kept, so more are drawn; one round is enough if there are no near-duplicates.
     per_round = math.ceil(max(max(wanted.values()), 1) / settings.keep_share)
     drawn: Sample = (images.pixels[:0], images.users[:0])
     rows: list[DrawnImage] = []
@@ -130,7 +130,7 @@ def select_images(
         more, more_rows = _draw_once(folder / f"drawn-{rounds}", pipeline, images, per_round, sampling, round_seed)
         drawn, rows = (torch.cat([drawn[0], more[0]]), torch.cat([drawn[1], more[1]])), rows + more_rows
         rounds += 1
-        # All rounds are filtered together, so that the best of all are kept.
+        # All rounds are filtered together, so that the best of all rounds are kept.
         filtered = image_filter.apply(drawn, rows)
         counts = torch.bincount(drawn[1][filtered.indices], minlength=len(data.id2label))
         if rounds == ROUNDS or all(int(counts[user]) >= count for user, count in wanted.items()):
@@ -154,13 +154,13 @@ def count_reasons(selected: SelectedImages) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _ImageFilter:
-    """What the real images of a generator tell about its generated ones."""
+    """Scorer and gait limits, learned from the training images of a generator, that filter its generated images."""
 
     images: Spectrograms
     settings: SelectionSettings
     scorer: Judge
     check: WalkCheck | None
-    """None if gait does not matter, or cannot be read from the real images."""
+    """None if `only_walks` is off, or no gait can be read from the real images."""
 
     @classmethod
     def learn(
@@ -193,7 +193,7 @@ class _ImageFilter:
         )
 
     def agreement_of(self, images: Spectrograms) -> Tensor:
-        """Probability that the scorer gives to the user of each real image, float32 [N]."""
+        """Probability that the scorer assigns to the user of each real image, float32 [N]."""
         return score_agreement(self.scorer, images.pixels, images.users)
 
 
@@ -202,12 +202,12 @@ def _learn_walk_check(images: Spectrograms, data: SpectrogramData) -> WalkCheck 
     try:
         return WalkCheck.learn(images, data.axes)
     except ValueError as error:
-        print(f"images are kept without regard to gait: {error}", flush=True)
+        print(f"images are selected without gait limits: {error}", flush=True)
         return None
 
 
 def _final_reasons(filtered: Filtered, kept: Tensor) -> list[str]:
-    """The reasons of the filter, and one more for images that it kept beyond those that were wanted."""
+    """The reasons of the filter, and NOT_NEEDED for images that passed but exceed the wanted number."""
     reasons = list(filtered.reasons)
     for index in set(filtered.indices.tolist()) - set(kept.tolist()):
         reasons[index] = NOT_NEEDED
@@ -219,7 +219,7 @@ def _draw_once(
 ) -> tuple[Sample, list[DrawnImage]]:
     """Draw images and store them, or read those that were stored before."""
     tensors_file, rows_file = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
-    # The rows are written last.
+    # The rows are written last, so they mark a complete draw.
     if rows_file.is_file():
         tensors = load_file(tensors_file)
         return (tensors["pixels"], tensors["users"]), json.loads(rows_file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Subsets of images: so many real ones per user, those of one condition, and the first generated ones of each user."""
+"""Subsets of images: a number of real images per user, one condition, or the first images of each user."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from echoform_train.engine.seeds import mix_seed
 def choose_per_user(images: Spectrograms, per_user: int | None, *, seed: int) -> Tensor:
     """Indices of at most `per_user` images of each user, drawn evenly over the recordings of that user.
 
-    The recordings of a user are shuffled, and the windows of each recording. One window is taken from each recording,
+    The recordings of a user and the windows of each recording are shuffled. One window is taken from each recording,
     then a second one from each, and so on. With the same seed, the images for 5 per user are among those for 10. If
-    recordings are unknown, all images of a user count as one recording. A user with fewer images gives all of them.
+    recordings are unknown, all images of a user count as one recording. All images of users with fewer are taken.
 
     Args:
         images: Images to choose from.
         per_user: At least 1; None takes every image.
-        seed: Of the order, which for each user depends on the seed and the images of that user only.
+        seed: Seed of the shuffling; the choice for a user does not depend on the images of other users.
 
     Returns:
         int64 [M], ascending.
@@ -51,10 +51,10 @@ def _order_of(images: Spectrograms, user: int, seed: int) -> list[int]:
 
 
 def across_conditions(data: SpectrogramData, column: str, trained: str, tested: str) -> SpectrogramData:
-    """The data for a test on another condition: training and validation images of one, test images of the other.
+    """Data for a test across conditions: training and validation images of one condition, test images of another.
 
-    Validation images are of the trained condition too, because a user of the classifier has no images of a
-    new condition to choose by. A generator that sees only images of `train` here has seen none of the other condition.
+    Validation images show the trained condition too, because the tested condition stands for one that is unknown in
+    training. A generator trained on `train` of this data has seen no image of the tested condition.
 
     Args:
         data: The whole data.
@@ -65,7 +65,7 @@ def across_conditions(data: SpectrogramData, column: str, trained: str, tested: 
     Raises:
         ValueError: If the column or a label is unknown, or a part has no images.
     """
-    # Labels come from a flag, so they are checked.
+    # The names come from a flag, so they are checked.
     if column not in data.condition_labels:
         raise ValueError(f"the column must be one of {', '.join(data.condition_labels) or 'none'}, got {column}")
     values = {label: value for value, label in data.condition_labels[column].items()}

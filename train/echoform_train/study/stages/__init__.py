@@ -1,1 +1,1 @@
-"""The stages of a study, one per file: what each depends on and what it makes."""
+"""The stages of a study, one per file, each with its inputs and its outputs."""

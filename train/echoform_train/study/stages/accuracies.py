@@ -1,4 +1,4 @@
-"""Stages: accuracies of classifiers at one number of real images, on real images only and with generated ones added."""
+"""Stages that measure classifiers at one number of real images: trained on real images, and on generated ones too."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ROWS = "rows.json"
 class ClassicalAccuracies:
     """Train classifiers on real images only, with every classical augmentation.
 
-    No generator has a part in this stage, so that another generator does not make it anew.
+    The inputs include nothing of the generator, so that the stage is kept when the generator changes.
     """
 
     subsets: Sequence[RealSubset]
-    """The draws of one size, or one subset for a test on another condition."""
+    """All draws of one size, or the single subset of a test on another condition."""
     settings: MeasurementSettings
 
     @property
@@ -53,14 +53,14 @@ class ClassicalAccuracies:
 
 @dataclass(frozen=True, kw_only=True)
 class AllAccuracies(ClassicalAccuracies):
-    """Train classifiers with generated images too; the rows of real images are taken over."""
+    """Train classifiers on real and generated images; the rows of `classical` are copied, not measured again."""
 
     classical: FinishedStage[StageFacts]
-    """The stage of the classifiers of real images."""
+    """The finished stage that trained on real images only."""
     generated: Mapping[Draw, Sample] = field(default_factory=dict)
-    """Generated images of each draw that has some."""
+    """Generated images by draw; draws of which no generated image was kept are missing."""
     generated_keys: Sequence[str | None] = ()
-    """Key of the stage that selected them, or None, for each subset."""
+    """For each subset: key of the stage that selected its generated images, or None."""
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class AllAccuracies(ClassicalAccuracies):
         return f"gain-{self.subsets[0].name}"
 
     def inputs(self) -> dict[str, Any]:
-        """Those of the classical accuracies, the generated images and their share."""
+        """The inputs of ClassicalAccuracies, the generated images and their share."""
         return super().inputs() | {
             "classifiers of real images": self.classical.key,
             "generated images": list(self.generated_keys),
@@ -81,7 +81,7 @@ class AllAccuracies(ClassicalAccuracies):
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The rows of a stage, also of an interrupted one; none if it has not begun."""
+    """The rows that a stage has saved, finished or interrupted; [] if it has not begun."""
     path = folder / ROWS
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 

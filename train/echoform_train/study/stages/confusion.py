@@ -1,4 +1,4 @@
-"""Stage: which users are taken for which others, by one classifier without and one with generated images."""
+"""Stage: tables of confusion between users, of one classifier without and one with generated images."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class ConfusionFacts(StageFacts):
     n: int | None
     """Real images per user; None for all."""
     labels: list[str]
-    """Of the users, in the order of rows and columns."""
+    """Labels of the users, in the order of rows and columns."""
     tables: dict[str, list[list[int]]]
-    """By arm: number of test images of the user of the row that were taken for the user of the column."""
+    """By arm: number of test images of the true user (row) that were classified as another (column)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,9 @@ class Confusion:
         }  # fmt: skip
 
     def make(self, folder: Path) -> ConfusionFacts:
-        """Return the tables; nothing is written."""
+        """Return the tables; no file is written."""
         return {
-            "summary": f"who is taken for whom at {name_of_size(self.subset.per_user)} images per user",
+            "summary": f"tables of confusion at {name_of_size(self.subset.per_user)} images per user",
             "family": self.family,
             "augmentation": self.augmentation,
             "n": self.subset.per_user,

@@ -1,4 +1,4 @@
-"""Stage: the augmented data set on disk, with what is known of each image."""
+"""Stage: the augmented data set on disk, with agreement, distance and other columns of each image."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from echoform_train.study.images.subsets import first_of_each_user
 from echoform_train.study.stage_cache import StageFacts
 
 _REAL_SEED = -1
-"""Seed of images that were not generated."""
+"""Value of the seed column for real images."""
 
 
 class DatasetFacts(StageFacts):
-    """What the data set holds."""
+    """Content of the data set."""
 
     counts: dict[str, Counts]
     """Number of images by split."""
@@ -32,7 +32,7 @@ class DatasetFacts(StageFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentedDataset:
-    """Write the real images, and generated ones for training."""
+    """Write the real images, and generated images for training."""
 
     data: SpectrogramData
     images: SelectedImages
@@ -84,7 +84,7 @@ class AugmentedDataset:
 
     def _real_columns(self, split: str) -> list[dict[str, Any]]:
         images: Spectrograms = getattr(self.data, split)
-        # The nearest training image of a training image is itself, so the second nearest is taken.
+        # The nearest training image of a training image is itself, so the second nearest is used.
         column = 1 if split == "train" else 0
         distances = nearest_training(images.pixels, self.data.train.pixels).distance[:, column].tolist()
         agreements = self.images.real_agreement[split].tolist()
@@ -100,7 +100,7 @@ class AugmentedDataset:
             "nearest_train_distance": round(distance, 6),
         }
         if not isinstance(self.gait, UnreadableGait):
-            # As a number: a truth value would be read as a condition.
+            # Written as 0 or 1, because a boolean column would be read as a condition.
             columns["plausible"] = int(self.gait["possible"][part][index])
         return columns
 

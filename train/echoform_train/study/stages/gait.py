@@ -1,4 +1,4 @@
-"""Stage: the gait in the drawn images beside that in held-out real ones."""
+"""Stage: comparison of the gait in drawn images with that in held-out real images."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class GaitComparison:
         findings = gait_findings(self.data, self.images.drawn[0], self.images.kept, conditions, seed=self.seed)
         if isinstance(findings, UnreadableGait):
             write_json(folder / GAIT, {"why_not": findings.reason})
-            return {"summary": f"not judged: {findings.reason}"}
+            return {"summary": f"not compared: {findings.reason}"}
         write_json(folder / GAIT, findings)
         drawn, real = (f"{100 * share:.1f} %" for share in (findings["generated"], findings["real"]))
-        return {"summary": f"{drawn} of what was drawn possible for a walker, {real} of real ones"}
+        return {"summary": f"{drawn} of the drawn images can show a walker, {real} of the real ones"}
 
 
 def read_gait(stage: FinishedStage[StageFacts]) -> GaitFindings | UnreadableGait:
-    """Read what the stage wrote."""
+    """Read the gait.json of the stage."""
     found = json.loads((stage.folder / GAIT).read_text(encoding="utf-8"))
     return found if found["why_not"] is None else UnreadableGait(found["why_not"])

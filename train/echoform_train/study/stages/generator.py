@@ -19,12 +19,12 @@ _SAMPLING = ("guidance_scale", "num_inference_steps")
 
 
 class GeneratorFacts(StageFacts):
-    """What was trained."""
+    """Facts on the trained generator."""
 
     pipeline: str
     """Exported pipeline, relative to the folder of the stage."""
     parameters: int
-    """Of both stages."""
+    """Number of parameters of both stages together."""
     images_seen: int
 
 
@@ -39,7 +39,7 @@ class GeneratorTraining:
     pretrained: FinishedStage[StageFacts] | None
     """The stage to start from; None starts from random weights."""
     seed: int
-    """Of the study."""
+    """Seed of the study."""
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class GeneratorTraining:
             "facts of the data": [data.id2label, data.condition_labels, data.colormap, data.axes],
             "seed": mix_seed(self.seed, self.subset.draw),
             "window_s": self.window_s,
-            # Settings of sampling change no weight.
+            # Settings of sampling are left out, because they do not change the weights.
             "settings": {name: value for name, value in settings.items() if name not in _SAMPLING},
             "pretraining": None if self.pretrained is None else self.pretrained.key,
         }

@@ -1,4 +1,4 @@
-"""Stage: a generator of simulated people, from which the generators of all subsets start."""
+"""Stage: pre-training on simulated people, from which the generators of all subsets start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pretraining:
     name: str = "pretraining"
 
     def inputs(self) -> dict[str, Any]:
-        """Settings of the pre-training, and what the simulated images take from the data."""
+        """Settings of the pre-training, and the properties that simulated images copy from the data."""
         settings = asdict(self.settings)
         return {
             "settings": {name: value for name, value in settings.items() if name.startswith("pretrain")},

@@ -1,4 +1,4 @@
-"""Stage: scores of the generator of the largest subset by judges that had no part in training or selection."""
+"""Stage: scores of the generator of the largest subset, by judges that were not used in training or selection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ScoreFacts(StageFacts):
     """Scores of the drawn images, and of the kept ones if there are enough of them."""
 
     found: dict[str, Scores]
-    """By "drawn" and "kept"."""
+    """Scores by "drawn" and "kept"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class GeneratorScores:
         }
 
     def make(self, folder: Path) -> ScoreFacts:
-        """Return the scores; nothing is written."""
+        """Return the scores; no file is written."""
         samples = {"drawn": self.images.drawn}
         if self._can_score_kept():
             samples["kept"] = self.images.sample
@@ -65,7 +65,7 @@ class GeneratorScores:
         return {"summary": f"GAN-train {100 * ratio:.0f} % of real to real", "found": found}
 
     def _can_score_kept(self) -> bool:
-        """Whether the kept images are not simply all drawn ones, and enough of each user."""
+        """Whether some drawn images were not kept, and enough images of each user were kept."""
         counts = torch.bincount(self.images.sample[1], minlength=len(self.data.id2label)).tolist()
         if len(self.images.kept) == len(self.images.rows) or min(counts) == 0:
             return False

@@ -16,7 +16,7 @@ from echoform_train.study.stage_cache import StageFacts
 
 
 class SelectionFacts(StageFacts):
-    """Number of images."""
+    """Numbers of drawn and kept images."""
 
     drawn: int
     kept: int
@@ -24,19 +24,19 @@ class SelectionFacts(StageFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSelection:
-    """Draw images from a generator and keep the best; a classifier of the same real images tells which those are."""
+    """Draw images from a generator, and keep the best according to a classifier trained on the same real images."""
 
     subset: RealSubset
     pipeline: Path
     """The generator."""
     pipeline_key: str
-    """Key of its stage, or hash of a given pipeline."""
+    """Key of the stage that trained the generator, or hash of a given pipeline."""
     sampling: GeneratorConfig
     wanted: Mapping[int, int]
     """Number of images to keep by user."""
     settings: SelectionSettings
     seed: int
-    """Of the study."""
+    """Seed of the study."""
     device: str
 
     @property
