@@ -108,7 +108,9 @@ def test_65535_must_be_explained(hands: Path):
     first = frame(1)
     first[5, 5] = 65535
     Image.fromarray(first).save(hands / "a/depth_0_0001.png")
-    with pytest.raises(ValueError, match=r"depth_range_mm must be given where 65535 occurs.*name it in invalid_values"):
+    with pytest.raises(
+        ValueError, match=r"depth_range_mm must be given if readings reach 65535.*name it in invalid_values"
+    ):
         load_depth(hands, resolution=16)
     data = load_depth(hands, resolution=16, invalid_values={"65535": "saturated"})
     assert data.depth_range_mm["max"] < 2200

@@ -73,7 +73,7 @@ def test_split_folders_stand_above(tmp_path: Path):
     [
         ((), r"must hold depth images \(\.png, \.tif, \.tiff\)"),
         (("x.jpg",), "must hold depth images"),
-        (("1.png", "a/1.png"), r"all stand in no folder.*holds 1\.png and a/1\.png"),
+        (("1.png", "a/1.png"), r"all directly in the source.*holds 1\.png and a/1\.png"),
         (("a/b/c/1.png",), r"all in <class>/<recording>/; .* holds a/b/c/1\.png"),
         (("train/1.png", "a/1.png"), "split folders must stand alone, .* holds train beside a"),
         (("train/1.png", "1.png"), "holds train beside images at the top"),

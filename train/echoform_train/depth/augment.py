@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How much images are changed in training; by default nothing is changed."""
+    """Kinds and strengths of the random changes in training; by default there are none."""
 
     augment: bool = False
-    """Rotate by 0, 90, 180 or 270 degrees. Off by default, because a camera is rarely upside down."""
+    """Rotate by 0, 90, 180 or 270 degrees. Off by default, because cameras are rarely upside down."""
     augment_flip: bool = False
     """Mirror left and right with probability 1/2."""
     augment_tilt_deg: float = 0.0
@@ -26,7 +26,7 @@ class Augmentation:
     augment_shift: float = 0.0
     """Largest random shift, as a share of the side of the image; uncovered pixels have no reading."""
     augment_depth: float = 0.0
-    """Largest random scaling of all depths of an image, as a share; no reading leaves the range of the model."""
+    """Largest random scaling of all depths of an image, as a share; reduced where a reading would leave the range."""
 
     def __post_init__(self) -> None:
         for name in ("augment_zoom", "augment_shift", "augment_depth"):
@@ -61,7 +61,7 @@ def augment_images(
     Returns:
         float32 [B, 1, H, W]; not whole numbers if depths were scaled.
     """
-    # Always seven draws, so that an option does not change the draws of the others.
+    # Always seven random numbers per image, so that switching one option on does not change the others.
     draws = torch.stack([torch.rand(7, generator=generator) for generator in generators]).double()  # [B, 7]
     signed = 2 * draws - 1
     if augmentation.augment_tilt_deg or augmentation.augment_zoom or augmentation.augment_shift:
@@ -79,7 +79,7 @@ def augment_images(
 def _warp(units: Tensor, signed: Tensor, augmentation: Augmentation) -> Tensor:
     """Rotate, zoom and shift; `signed` [B, 7] are draws in [-1, 1]."""
     angle = signed[:, 0] * math.radians(augmentation.augment_tilt_deg)
-    # Symmetric in the logarithm: as many images shrink as grow.
+    # Symmetric in the logarithm, so that shrinking is as frequent as growing.
     zoom = torch.exp(signed[:, 1] * math.log1p(augmentation.augment_zoom))
     shift = 2 * augmentation.augment_shift * signed[:, 2:4]  # the side has length 2 in grid_sample
     cosine, sine = torch.cos(angle) / zoom, torch.sin(angle) / zoom

@@ -1,4 +1,4 @@
-"""A linear map that brings the principal components of an embedding nearer to one size, for better distances."""
+"""A linear map that makes the variances of the principal components of an embedding more equal."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 FLOOR = 1e-3
-"""Smallest variance that a component is taken to have, as a share of the largest, so that noise is not amplified."""
+"""Lower bound on the variance of a component, as a share of the largest variance, so that noise is not amplified."""
 
 
 def balancing_map(latents: Tensor, power: float) -> tuple[Tensor, Tensor]:
     """Find the mean and the symmetric matrix of the map (latents - mean) @ matrix, which balances an embedding.
 
     A principal component of variance v gets the variance v^(1 - power). In the embedding of an autoencoder the largest
-    components encode where things are and dominate every distance; smaller components encode what they are. Half-way to
-    whitening (power 0.5) both count; complete whitening (power 1) also amplifies noise.
+    components encode the positions of objects and dominate all distances; smaller components encode their shapes. With
+    power 0.5 both contribute to distances; with power 1 (whitening) noise does too.
 
     Args:
         latents: Embeddings of training images, float [N, D].
@@ -26,8 +26,8 @@ def balancing_map(latents: Tensor, power: float) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: If the power is outside 0..1.
 
-    Source: Jegou and Chum 2012, "Negative evidences and co-occurences in image retrieval", for whitening; the power is
-    ours.
+    Source: Jegou and Chum 2012, "Negative evidences and co-occurences in image retrieval", for whitening (power 1);
+    other powers are our own extension.
     """
     if not 0 <= power <= 1:
         raise ValueError(f"power must be in 0..1, got {power}")

@@ -1,8 +1,8 @@
 """Baselines of a depth autoencoder: linear transforms to the same number of values, raw pixels, random weights.
 
-A linear transform needs a value in every pixel, so pixels without a reading are filled: with the nearest reading for
-reconstruction, and with the training mean of the pixel for recognition, each being what serves the transforms best.
-As for the model, only pixels with a reading count in the errors. The transforms predict no validity.
+A linear transform needs a value in every pixel, so pixels without a reading are filled in the way that gives the
+transforms the best scores: with the nearest reading for reconstruction, and with the training mean of the pixel for
+recognition. Errors are measured at pixels with a reading only, as for the model. The transforms predict no validity.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Transform(Protocol):
     """A map from images to embeddings and back."""
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """Images without holes, float32 [N, H, W] in model range, to embeddings float32 [N, D]."""
+        """Images with a value in every pixel, float32 [N, H, W] in model range, to embeddings float32 [N, D]."""
         ...
 
     def decode(self, embeddings: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ class PCA:
     def fit(cls, images: np.ndarray, dim: int, seed: int = 0) -> PCA:
         """Fit to images without holes, float32 [N, H, W].
 
-        There are fewer than `dim` components if there are fewer than dim + 1 images; see `principal_components`.
+        With fewer than dim + 1 images there are fewer than `dim` components; see `principal_components`.
         """
         flat = torch.from_numpy(images).flatten(1)
         mean = flat.mean(0)
@@ -134,7 +134,7 @@ def principal_components(centred: Tensor, dim: int, seed: int = 0) -> tuple[Tens
 
     Args:
         centred: float32 [N, P]; each column has the mean 0.
-        dim: Largest number D of directions; there are at most N - 1 and at most P, and none without variance.
+        dim: Largest number D of directions. At most min(N - 1, P) are returned, and only those with variance.
         seed: Seed of the randomised decomposition.
 
     Returns:
@@ -148,7 +148,7 @@ def principal_components(centred: Tensor, dim: int, seed: int = 0) -> tuple[Tens
         raise ValueError(f"principal components need at least 2 training images, got {count}")
     dim = min(dim, count - 1, centred.shape[1])
     if count <= EXACT_PCA_IMAGES:
-        # The N x N matrix of inner products has the same eigenvalues as the P x P one.
+        # The N x N matrix of inner products has the same nonzero eigenvalues as the P x P matrix.
         values, vectors = (found.flip(-1) for found in torch.linalg.eigh((centred @ centred.T).double()))
         dim = min(dim, int((values > 1e-9 * values[0]).sum()) if values[0] > 0 else 0)
         if dim == 0:
@@ -156,7 +156,7 @@ def principal_components(centred: Tensor, dim: int, seed: int = 0) -> tuple[Tens
         spread = values[:dim].sqrt()
         directions = (vectors[:, :dim] / spread).T.float() @ centred
     else:
-        # torch's function takes no generator; the global state is restored after it.
+        # This function takes no generator, so the global random state is seeded and restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             _, spread, columns = torch.svd_lowrank(centred, q=min(dim + 64, *centred.shape), niter=3)
@@ -201,5 +201,5 @@ def standardise(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
 
 
 def _settings(model: DepthAutoencoder) -> dict[str, Any]:
-    """The arguments that a model was constructed with."""
+    """The constructor arguments of a model."""
     return {name: value for name, value in model.config.items() if not name.startswith("_") and name != "auto_map"}

@@ -1,4 +1,4 @@
-"""Command-line flags that select depth images, and loading the images that they select."""
+"""Command-line flags that select depth images, and functions that load them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DepthSourceConfig:
     data: Annotated[str, tyro.conf.arg(aliases=["--dataset-name"])]
     """Folder of 16-bit PNG or TIFF images, id of a data set on the Hub, or "rooms" for synthetic rooms."""
     split_file: Path | None = None
-    """Split to use; a new split is written there if the file does not exist. Default: split.json of the training."""
+    """Split to use. If the file does not exist, a new split is written to it. Default: split.json of the training."""
     folders: Literal["classes", "recordings"] = "classes"
     """Whether the upper folders are classes or recordings."""
     validation_share: float = 0.15
@@ -61,7 +61,7 @@ class DepthDataConfig(DepthSourceConfig):
 def load_training_data(config: DepthDataConfig, run: RunConfig) -> DepthData:
     """Load the depth images that the flags of a training select, and write their split to OUTPUT_DIR/split.json.
 
-    The default of --split-file is that file. Errors are those of `load_depth_data`.
+    The default of --split-file is OUTPUT_DIR/split.json. Raises the errors of `load_depth_data`.
     """
     data = load_depth_data(config, config.split_file or run.output_dir / SPLIT, run.seed)
     data.split.save(run.output_dir / SPLIT)
@@ -78,14 +78,14 @@ def load_depth_data(config: DepthDataConfig, split_file: Path | None, seed: int)
 
     Raises:
         FileNotFoundError: If there is no such source.
-        ValueError: If only one end of the range is given, or see `load_depth_source`.
+        ValueError: If only one end of the range is given, or as in `load_depth_source`.
     """
     if (config.depth_min_mm is None) != (config.depth_max_mm is None):
         raise ValueError(
             "--depth-min-mm and --depth-max-mm must be given together, "
             f"got {config.depth_min_mm} and {config.depth_max_mm}"
         )
-    # No range: it is measured on the training images.
+    # None: the range is measured on the training images.
     depth_range_mm = None
     if config.depth_min_mm is not None and config.depth_max_mm is not None:
         depth_range_mm = {"min": config.depth_min_mm, "max": config.depth_max_mm}
@@ -115,9 +115,9 @@ def load_depth_source(
     Arguments and errors are those of `load_depth`.
 
     Raises:
-        ValueError: Also if there are settings of synthetic rooms with another source.
+        ValueError: Also if flags of synthetic rooms are given with another source.
     """
-    # A flag of the rooms that is not given takes the default of RoomsConfig.
+    # Flags of the rooms that are not given take the defaults of RoomsConfig.
     rooms_settings = {
         name: value
         for name in ("rooms", "cameras_per_room", "images_per_camera")
@@ -144,7 +144,7 @@ def load_depth_source(
 
 
 def depth_facts(data: DepthData) -> DepthFacts:
-    """What scoring must share with the training, and what the model card says of the data."""
+    """Facts about the data that are saved with the model, for scoring and for the model card."""
     return {
         "source": data.source,
         "resolution": data.train.units.shape[-1],

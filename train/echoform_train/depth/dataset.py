@@ -31,7 +31,7 @@ _MARGIN = 0.1  # how far a measured range extends beyond the readings, as a shar
 
 @dataclass(frozen=True, kw_only=True)
 class DepthImages:
-    """Depth images of one size with what is known of each."""
+    """Depth images of one size, with class, file and recording of each."""
 
     units: Tensor
     """uint16 [N, 1, H, W], sensor units; 0 where there is no reading or the reading was out of range."""
@@ -107,15 +107,15 @@ def load_depth(
 ) -> DepthData:
     """Read, check, resize and split a source of depth images; all of them are kept in memory.
 
-    The split is the one that the source has; else by recording, if every class has three; else each recording is cut
-    in the order of its frames into train, gap, validation, gap, test (see `make_split`).
+    A split that the source has is used. Otherwise whole recordings are held out if every class has at least three;
+    if not, each recording is cut in the order of its frames into train, gap, validation, gap, test (`make_split`).
 
     Args:
         source: Folder or data set on the Hub (see `find_depth_source`), or "rooms" for synthetic rooms.
         split_file: Split to use. If it does not exist, the split that was used instead is written there.
         resolution: Height and width to resize to, pixels.
-        depth_range_mm: {"min": ..., "max": ...}. None: the range of the readings of the training images and a tenth of
-            it more at either end, in whole millimetres; for synthetic rooms, the range of their sensor.
+        depth_range_mm: {"min": ..., "max": ...}. None: the range of the readings of the training images, extended by a
+            tenth of its length at both ends, in whole millimetres; for synthetic rooms, the range of their sensor.
         units_per_mm: Sensor units per millimetre.
         invalid_values: Sensor values other than 0 that mean no reading, with their meaning.
         folders: Whether the upper folders are "classes" or "recordings".
@@ -151,7 +151,7 @@ def load_depth(
         split = _make_split(table, source, validation_share, test_share, gap_images, seed)
     split.save_if_new(split_file)
 
-    # The range is measured on training images only: on others it would let them leak into the training.
+    # The range is measured on training images only, so that nothing of held-out images leaks into the training.
     if depth_range_mm is None:
         chosen = split.indices([file.file for file in files])["train"]
         depth_range_mm = _measure_range([images[index] for index in chosen], units_per_mm, source)
@@ -214,8 +214,8 @@ def _measure_range(images: Sequence[ReadImage], units_per_mm: float, source: str
         raise ValueError(f"a range of depth needs at least two different readings, {source} holds {high or 'none'}")
     if high == MAX_UNITS:
         raise ValueError(
-            f"depth_range_mm must be given where {MAX_UNITS} occurs, the end of 16 bits; {source} holds it. If it "
-            f"means no reading, name it in invalid_values"
+            f"depth_range_mm must be given if readings reach {MAX_UNITS}, the largest 16-bit value, as in {source}; if "
+            f"this value means no reading, name it in invalid_values"
         )
     margin = _MARGIN * (high - low)
     return {
@@ -231,7 +231,7 @@ def _erase_out_of_range(
     depth_range_mm: Mapping[str, float],
     units_per_mm: float,
 ) -> int:
-    """Set readings outside the range to 0, in place, warn of them and return their number."""
+    """Set readings outside the range to 0 in place, log a warning, and return how many there were."""
     erased = reader.erase_out_of_range(files, images, *range_in_units(depth_range_mm, units_per_mm))
     if sum(erased):
         logger.warning(
@@ -244,7 +244,7 @@ def _erase_out_of_range(
 def _stack(files: Sequence[DepthFile], images: Sequence[ReadImage]) -> tuple[DepthImages, dict[int, str]]:
     """All images as tensors, and the names of their classes by label."""
     names = sorted({file.label for file in files if file.label is not None}, key=natural_key)
-    # A single folder says nothing that tells images apart, so it is no class.
+    # With a single folder all images would have the same class, so there are no classes.
     class_ids = {name: index for index, name in enumerate(names)} if len(names) > 1 else {}
     unknown = [file.file for file in files if file.label is None]
     if class_ids and unknown:

@@ -41,7 +41,7 @@ def find_encoder(
         FileNotFoundError: If there is no such source, or it is a training that is not finished.
         ValueError: If the source contains no depth encoder.
     """
-    # What only a training has; everything else is found by `load_encoder`.
+    # Output folders and checkpoints of a training are handled here, all other sources by `load_encoder`.
     folder = Path(source)
     if (folder / STATE).is_file():
         return _from_checkpoint(folder)
@@ -56,7 +56,7 @@ def find_encoder(
 
 
 def save_encoder(encoder: DepthEncoder, facts: dict[str, Any] | None, folder: Path, format: Format) -> None:
-    """Write an encoder to a folder; for diffusers with facts of the training and a model card, if they are known."""
+    """Write an encoder to a folder; for diffusers also the facts of the training and a model card, if known."""
     folder.mkdir(parents=True, exist_ok=True)
     if format == "transformers":
         from echoform.transformers_depth_encoder import save_for_transformers  # transformers is slow to import
@@ -80,7 +80,7 @@ def check_saved_encoder(encoder: DepthEncoder, folder: Path, format: Format) -> 
     expected, found = encoder(depth, valid), _embed_with_saved(folder, format, depth, valid)
     if not torch.equal(expected, found):
         raise RuntimeError(
-            f"{folder} must give the embeddings of its source bit by bit, "
+            f"embeddings of the encoder saved to {folder} must equal those of the source bit by bit, "
             f"the largest difference is {(expected - found).abs().max().item():.3g}"
         )
 
@@ -95,7 +95,7 @@ def _from_checkpoint(folder: Path) -> tuple[DepthEncoder, dict[str, Any]]:
         )
     model = DepthAutoencoder.from_pretrained(output_dir / AUTOENCODER)
     tensors, _ = load_checkpoint(folder)
-    # The checkpoint's own weights first, because the averages leave out buffers.
+    # The raw weights are loaded first, because the averaged weights include no buffers.
     model.load_state_dict(tensors["autoencoder"])
     load_averages(model, tensors["ema"])
     facts = json.loads((output_dir / FACTS).read_text())
@@ -120,7 +120,7 @@ def _embed_with_saved(folder: Path, format: Format, depth: Tensor, valid: Tensor
 
 
 def _probe_images(encoder: DepthEncoder) -> tuple[Tensor, Tensor]:
-    """Random depth float32 [4, C, H, W] in model range with holes, and its validity; the same ones each time."""
+    """Random depth float32 [4, C, H, W] in model range with holes, and its validity; the same at each call."""
     generator = torch.Generator().manual_seed(0)
     channels, size = encoder.config["input_channels"], encoder.config["sample_size"]
     depth = 2 * torch.rand(PROBE_IMAGES, channels, size, size, generator=generator) - 1

@@ -1,4 +1,4 @@
-"""From a trained depth autoencoder to its pipeline: the embedding balanced, and the scale of the data."""
+"""Export of a trained depth autoencoder as a pipeline with balanced embedding and the scale of the data."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def build_pipeline(autoencoder: DepthAutoencoder, data: DepthData, balance_power
     """Balance the embedding of a trained model, and put the model and the scale of its data into a pipeline.
 
     Args:
-        autoencoder: On any device; its bottleneck is changed in place, its reconstructions are not.
-        data: Its data; the training images tell how large the components of the embedding are.
+        autoencoder: On any device. Its bottleneck is changed in place; its reconstructions stay the same.
+        data: The data of its training; the variances of the embedding are measured on the training images.
         balance_power: See `balancing_map`.
     """
     autoencoder.balance(*balancing_map(embed(autoencoder, data.train.units, data.scale), balance_power))

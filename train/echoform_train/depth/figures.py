@@ -47,14 +47,14 @@ def save_score_figures(
         model.valid_logit[shown] > 0,
         folder / "reconstructions.png",
     )
-    # From each of the first shown images to one of the last, so that most pairs differ a lot.
+    # Pair the first shown images with the last ones, so that most pairs differ a lot.
     pairs = [(int(shown[index]), int(shown[-1 - index])) for index in range(min(MAX_INTERPOLATIONS, len(shown) // 2))]
     if pairs:
         paths = torch.stack([_interpolate(pipeline, *(data.test.units[index, 0] for index in pair)) for pair in pairs])
         save_interpolations(paths / scale.units_per_mm, scale.depth_range_mm, folder / "interpolations.png")
     save_spectrum(scores.latents, folder / "spectrum.png")
     chosen = torch.linspace(0, len(data.test) - 1, min(MAP_POINTS, len(data.test))).long()
-    if len(chosen) >= 4:  # the fewest points that a map can have
+    if len(chosen) >= 4:  # t-SNE needs at least 4 points
         labels = None if data.test.labels is None else data.test.labels[chosen].numpy()
         save_map(map_to_plane(model.latents[chosen].numpy()), labels, data.id2label, folder / "map.png")
 
@@ -74,7 +74,7 @@ def save_reconstructions(
     readings = target_mm[valid]
     near, far = (readings.min().item(), readings.max().item()) if len(readings) else (0.0, 1.0)
     errors = {name: (images - target_mm).abs() for name, images in reconstructed_mm.items()}
-    # All methods share one scale of errors, which leaves out the few largest errors of the model.
+    # All methods share one colour scale of errors, whose end is a high quantile of the errors of the model.
     model_errors = next(iter(errors.values()))[valid]
     largest = torch.quantile(model_errors.flatten()[:1_000_000], 0.99).item() if len(model_errors) else 1.0
     rows = [_Row("image", target_mm, valid, "viridis", near, far)]
@@ -172,7 +172,7 @@ class _Row:
     images: Tensor
     """[N, 1, H, W], millimetres."""
     mask: Tensor
-    """bool [N, 1, H, W]; the others are black."""
+    """bool [N, 1, H, W]; pixels outside the mask are black."""
     colormap: str
     low: float
     high: float

@@ -33,7 +33,7 @@ def read_depth(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        BadFileError: A ValueError, if the file is no 16-bit depth image; see `decode_depth`.
+        BadFileError: If the file is no 16-bit depth image, see `decode_depth`; it is a ValueError.
     """
     return decode_depth(Path(path).read_bytes(), str(path))
 
@@ -49,15 +49,15 @@ def decode_depth(data: bytes, file: str) -> np.ndarray:
         uint16 [H, W], the sensor's units exactly as stored; 0 means no reading.
 
     Raises:
-        BadFileError: A ValueError, if the file is truncated or no PNG or TIFF, or holds several images, colours, 8-bit
-            values, floating-point values, or integers that do not fit into 16 bits.
+        BadFileError: If the file is truncated or neither PNG nor TIFF, or holds several images, colours, 8-bit values,
+            floating-point values, or integers that do not fit into 16 bits. It is a ValueError.
     """
     if not data:
         raise BadFileError(BadFile(file, "a depth image must hold data, the file is empty"))
     try:
         with Image.open(io.BytesIO(data)) as image:
             pixels = units_of_image(image)
-    except (OSError, EOFError, SyntaxError, struct.error) as error:  # the errors of PIL for broken files
+    except (OSError, EOFError, SyntaxError, struct.error) as error:  # raised by PIL for broken files
         raise BadFileError(BadFile(file, f"cannot be decoded, it is truncated or no image ({error})")) from error
     except ValueError as error:
         raise BadFileError(BadFile(file, str(error))) from error
@@ -76,14 +76,14 @@ class ReadImage:
     units: np.ndarray
     """uint16 [1, H, W], sensor units; 0 means no reading."""
     low: int
-    """65535 if the file has no reading."""
+    """Smallest reading of the file; 65535 if there is none."""
     high: int
-    """0 if the file has no reading."""
+    """Largest reading of the file; 0 if there is none."""
 
 
 @dataclass(frozen=True)
 class DepthReader:
-    """Reads depth files to images of one size in which 0 is the only value without a reading."""
+    """Reads depth files as images of one size, in which every pixel without a reading is 0."""
 
     invalid: frozenset[int]
     """Sensor values that mean no reading."""
@@ -105,10 +105,10 @@ class DepthReader:
     def erase_out_of_range(
         self, files: Sequence[DepthFile], images: Sequence[ReadImage], low: int, high: int
     ) -> list[int]:
-        """Set readings outside low..high to 0, in place, before resizing: affected files are read again.
+        """Set readings outside low..high to 0 in place. Affected files are read again, so that it precedes resizing.
 
         Returns:
-            Numbers of erased readings at the size of the files, one per affected file.
+            Number of erased readings of each affected file, counted before resizing.
         """
         affected = [
             (file, image) for file, image in zip(files, images, strict=True) if image.low < low or image.high > high

@@ -1,4 +1,4 @@
-"""Statistics of embeddings, and their map on a plane."""
+"""Statistics of embeddings, and their two-dimensional map for figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LatentStatistics(TypedDict):
     """Statistics of the embeddings of a set of images."""
 
     dead_dimensions: int
-    """Number of dimensions that hardly vary."""
+    """Number of dimensions that hardly vary, see DEAD_SHARE."""
     deviation_median: float
     """Median over the dimensions of their standard deviation."""
     spectrum: list[float]
@@ -45,7 +45,7 @@ def latent_statistics(latents: np.ndarray) -> LatentStatistics:
     if latents.ndim != 2 or len(latents) < 2:
         raise ValueError(f"embeddings must be [N, D] with N of at least 2, got {list(latents.shape)}")
     deviation = latents.std(0)
-    # Of the N x N and the D x D matrix of products the smaller one; both have the same nonzero eigenvalues.
+    # The smaller of the N x N and the D x D product matrix is used; their nonzero eigenvalues are equal.
     centred = latents - latents.mean(0)
     products = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
     variances = np.clip(np.linalg.eigvalsh(products)[::-1], 0, None)
@@ -69,9 +69,9 @@ def latent_statistics(latents: np.ndarray) -> LatentStatistics:
 
 
 def map_to_plane(latents: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Positions float32 [N, 2] of embeddings float [N, D] on a plane, where neighbours stay together (t-SNE).
+    """Positions float32 [N, 2] of embeddings float [N, D] on a plane, by t-SNE, which keeps neighbours together.
 
-    It starts from the first two principal components; the perplexity is 30, or a third of the images if less.
+    t-SNE starts from the first two principal components. The perplexity is 30, or N / 3 if that is less.
 
     Source: van der Maaten and Hinton, JMLR 2008.
 

@@ -1,7 +1,7 @@
 """Training losses of depth images that ignore pixels without a reading.
 
-Sums over valid pixels are divided by the number of all pixels, not of the valid ones. So a pixel has the same weight in
-every image and batch, and accumulating several small batches gives the gradient of a large one.
+Sums over valid pixels are divided by the number of all pixels, so that a pixel has the same weight in every image and
+batch, and accumulating several small batches gives the gradient of one large batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def huber_loss(predicted: Tensor, target: Tensor, valid: Tensor, delta: float) -
         predicted: float [B, C, H, W], model range [-1, 1].
         target: The same shape and range.
         valid: Where the target has a reading, bool or 0/1 [B, 1, H, W].
-        delta: Error at which the square becomes an absolute value, in model range.
+        delta: Error at which the loss turns from quadratic to linear, in model range.
 
     Returns:
         Scalar.
@@ -70,9 +70,9 @@ def latent_loss(latents: Tensor) -> Tensor:
 
 
 def covariance_loss(latents: Tensor) -> Tensor:
-    """Mean squared correlation of two different dimensions over the batch; 0 if no two dimensions are redundant.
+    """Mean squared correlation between different dimensions over the batch; 0 if all are uncorrelated.
 
-    Unlike the other losses here it depends on which images are in a batch.
+    It depends on which images are in a batch, unlike the losses above.
 
     Args:
         latents: Embeddings, float [B, D], B and D of at least 2.
@@ -96,7 +96,7 @@ def covariance_loss(latents: Tensor) -> Tensor:
 
 
 def contrastive_loss(latents: Tensor, others: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of recognising the second view of the same image among all other views of the batch (NT-Xent).
+    """NT-Xent: cross-entropy of finding the other view of the same image among all other views of the batch.
 
     It pulls the embeddings of two augmented views of one image together and pushes those of different images apart.
 
@@ -124,7 +124,7 @@ def contrastive_loss(latents: Tensor, others: Tensor, temperature: float) -> Ten
     # A view is not compared with itself.
     itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
     similarity = similarity.masked_fill(itself, -torch.inf)
-    # The partner of view k is view k + B, and the other way round.
+    # View k and view k + B show the same image.
     count = len(latents)
     partner = torch.arange(2 * count, device=both.device).roll(count)
     return F.cross_entropy(similarity, partner)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentile_ends
 
 EDGE_RATIO = 1.05
-"""Between two neighbouring pixels there is an edge if the depth of one is at least this multiple of the other's."""
+"""Two neighbouring pixels form a depth edge if the ratio of their depths is at least this."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class ImageSums:
     edges: np.ndarray
     """Number of pixels at a depth edge of the target."""
     edges_found: np.ndarray
-    """Number of those that are at most one pixel away from an edge of the reconstruction."""
+    """Number of pixels of `edges` that are at most one pixel away from an edge of the reconstruction."""
     edges_predicted: np.ndarray
     """Number of pixels at a depth edge of the reconstruction."""
     edges_correct: np.ndarray
-    """Number of those that are at most one pixel away from an edge of the target."""
+    """Number of pixels of `edges_predicted` that are at most one pixel away from an edge of the target."""
     valid_both: np.ndarray | None = None
     """Number of pixels that are valid in the target and predicted to be; None if there is no prediction."""
     valid_either: np.ndarray | None = None
@@ -70,7 +70,7 @@ def image_sums(
             f"got {list(reconstruction_mm.shape)}, {list(target_mm.shape)} and {list(valid.shape)}"
         )
     valid = valid.bool()
-    # Invalid pixels become 1 mm in both images, so that they add no error and no edge, and no division by zero.
+    # Invalid pixels become 1 mm in both images, so that they add no error, no edge and no division by zero.
     target = torch.where(valid, target_mm.double(), 1.0)
     reconstruction = torch.where(valid, reconstruction_mm.double(), 1.0)
     if (target <= 0).any():
@@ -103,7 +103,7 @@ def depth_edges(depth: Tensor, valid: Tensor, ratio: float = EDGE_RATIO) -> Tens
     Args:
         depth: float [N, 1, H, W], any unit, above 0 where valid.
         valid: bool [N, 1, H, W].
-        ratio: Smallest ratio of two depths at an edge, above 1; a ratio, because sensor noise grows with depth.
+        ratio: Smallest ratio of two depths at an edge, above 1. A ratio is used because sensor noise grows with depth.
 
     Returns:
         bool [N, 1, H, W].
@@ -186,7 +186,7 @@ def metric_interval(
     Args:
         sums: Of all images.
         metric: One of the functions above.
-        groups: int [N]; images of one group are drawn together, such as neighbouring frames. None: each on its own.
+        groups: Group of each image, int [N]; whole groups are resampled. None: each image is a group of its own.
         seed: Seed of the resampling.
         resamples: Number of resamples.
 
@@ -209,7 +209,7 @@ def accuracy_interval(
 
     Args:
         correct: bool or 0/1 [N].
-        groups: As for `metric_interval`, and so are seed and resamples.
+        groups: As in `metric_interval`.
         seed: Seed of the resampling.
         resamples: Number of resamples.
     """

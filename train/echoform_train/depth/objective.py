@@ -26,25 +26,25 @@ class Weights:
     huber_weight: float = 1.0
     """Weight of the Huber loss of depth, over pixels with a reading."""
     huber_delta: float = 1.0
-    """Error at which the Huber loss turns from a squared to an absolute error; the model range has length 2."""
+    """Error at which the Huber loss turns from quadratic to linear; the model range has length 2."""
     gradient_weight: float = 0.02
     """Weight of the error of differences between neighbouring pixels, which keeps edges sharp."""
     validity_weight: float = 0.05
-    """Weight of the cross-entropy of predicted validity (where there are readings)."""
+    """Weight of the cross-entropy of predicted validity (which pixels have a reading)."""
     lpips_weight: float = 0.0
     """Weight of the perceptual distance LPIPS; needs torchvision's AlexNet weights."""
     latent_weight: float = 0.0
     """Weight of the mean square of the embedding."""
     covariance_weight: float = 0.0
-    """Weight of the mean squared correlation of two dimensions of the embedding over a batch."""
+    """Weight of the mean squared correlation between dimensions of the embedding over a batch."""
     contrastive_weight: float = 0.0
-    """Weight of recognising the other augmented view of an image in a batch; needs an --augment option."""
+    """Weight of the contrastive loss between two augmented views of each image; needs an --augment option."""
     contrastive_temperature: float = 0.1
     """Temperature of the cosine similarities between views."""
 
 
 class TrainingForward(nn.Module):
-    """The forward pass of training as one module, as distributed training wraps one module.
+    """The forward pass of training as one module, because distributed training wraps a single module.
 
     Args:
         autoencoder: The model to train.
@@ -57,13 +57,13 @@ class TrainingForward(nn.Module):
     def forward(
         self, depth: Tensor, valid: Tensor, noise: Tensor | None, num_decoded: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode all images, add noise to the embeddings of the first ones, and decode those.
+        """Encode all images; add noise to the first `num_decoded` embeddings, and decode these.
 
         Args:
             depth: float [B, 1, H, W], model range [-1, 1].
             valid: bool [B, 1, H, W].
             noise: [num_decoded, D], relative to the root mean square of each embedding; None: no noise.
-            num_decoded: How many images to decode.
+            num_decoded: Number of images to decode.
 
         Returns:
             Depth and validity logits [num_decoded, 1, H, W], embeddings without noise [B, D].
@@ -120,7 +120,7 @@ def training_losses(
     depth, valid = views[0]
     losses = reconstruction_losses(reconstructed, valid_logit, depth, valid, weights)
     if perceptual is not None:
-        # LPIPS has no mask: pixels without a reading get the value that they have in `depth`.
+        # LPIPS has no mask, so pixels without a reading get the same value as in `depth`.
         distance = perceptual(torch.where(valid, reconstructed.float(), 0.0), depth)
         losses["lpips"] = weights.lpips_weight * distance
     if weights.latent_weight:

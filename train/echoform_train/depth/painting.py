@@ -15,7 +15,7 @@ def paint_depth(depth: Tensor, valid: Tensor) -> Tensor:
     """Colour depth images: near is dark violet, far is yellow, no reading is black.
 
     Args:
-        depth: float [N, 1, H, W], model range [-1, 1]; values outside it take the colour of the nearer end.
+        depth: float [N, 1, H, W], model range [-1, 1]; values outside it are clipped.
         valid: Where there is a reading, bool or 0/1 [N, 1, H, W].
 
     Returns:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = (1, 5, 15)
 INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""C of scikit-learn's logistic regression; a smaller C is a stronger penalty."""
+"""Values of C that are tried in scikit-learn's logistic regression; a smaller C is a stronger penalty."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class ProbeResult:
 def knn_probe(train: LabelledEmbeddings, validation: LabelledEmbeddings, test: LabelledEmbeddings) -> ProbeResult:
     """Recognise a class by the majority of the nearest training images.
 
-    The number of neighbours and the distance are chosen on the validation part: the Euclidean distance of the
-    embeddings, or their angle after the mean of the training embeddings is subtracted.
+    The number of neighbours and the distance are chosen on the validation part. The distance is either the Euclidean
+    distance or, after subtracting the mean of the training embeddings, the angle.
     """
     with needs_extra("depth", "a probe of embeddings"):
         from sklearn.neighbors import KNeighborsClassifier
@@ -68,8 +68,8 @@ def linear_probe(train: LabelledEmbeddings, validation: LabelledEmbeddings, test
     """Recognise a class by multinomial logistic regression on standardised embeddings.
 
     The penalty is chosen on the validation part. If embeddings have more dimensions than there are training images,
-    they are first projected to the span of the training embeddings: this is faster, and a squared penalty gives the
-    same result.
+    they are first projected to the span of the training embeddings, which is faster and, with a squared penalty, gives
+    the same result.
     """
     with needs_extra("depth", "a probe of embeddings"):
         from sklearn.exceptions import ConvergenceWarning
@@ -81,7 +81,7 @@ def linear_probe(train: LabelledEmbeddings, validation: LabelledEmbeddings, test
     best = None
     for inverse_penalty in INVERSE_PENALTIES:
         with warnings.catch_warnings():
-            # With a weak penalty the optimisation may stop early, which acts like a stronger one: validation decides.
+            # With a weak penalty the optimisation may stop early, which acts like a stronger penalty: no warning.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = LogisticRegression(C=inverse_penalty, max_iter=200).fit(parts[0], train.labels)
         score = _score(model, parts[1], validation.labels)

@@ -39,7 +39,7 @@ def publish_depth(
         repo_id: `user/name` on the Hub; created if it does not exist.
         folders: As for `load_depth`.
         name: Title of the card; None: the name of the folder.
-        license: Licence identifier of the Hub; None: the card says that there is none.
+        license: Licence identifier of the Hub; None: the card states that no licence is given.
         private: Visibility of a new repository; None: the default of the account.
         revision: Branch to push to; None: main.
         token: Access token; None: the token of `hf auth login`.
@@ -82,7 +82,7 @@ def write_folder(
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
     """Write what `publish_depth` pushes to an empty folder: parquet files, split.json and the data-set card."""
-    # The files themselves, because the loaded images are resized.
+    # The original files are published, because the loaded images are resized.
     images = find_depth_source(data.source, folders=folders).images
     dataset = _table(images, list(data.id2label.values()))
     metadata, table = write_dataset(dataset, data.split, folder, label_column="label", max_shard_bytes=max_shard_bytes)

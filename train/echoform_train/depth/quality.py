@@ -44,9 +44,9 @@ from echoform_train.depth.reconstruction import Reconstruction, embed, reconstru
 from echoform_train.scoring.intervals import Interval
 
 BLOCK_SIZE = 10
-"""Number of consecutive images that the bootstrap draws together if there are few recordings."""
+"""Number of consecutive images per bootstrap group if there are few recordings."""
 MANY_RECORDINGS = 20
-"""Smallest number of recordings of which the bootstrap draws whole recordings."""
+"""Smallest number of recordings at which whole recordings are the bootstrap groups."""
 
 
 class ScoreSettings(TypedDict):
@@ -55,13 +55,13 @@ class ScoreSettings(TypedDict):
     images: dict[str, int]
     """Number of images for train, validation and test."""
     interval_over: str
-    """What the bootstrap draws: "recordings" or "blocks of 10 images"."""
+    """Groups that the bootstrap resamples: "recordings" or "blocks of 10 images"."""
     groups: int
-    """Number of those among the test images."""
+    """Number of bootstrap groups in the test images."""
     peak_mm: float
     """Peak of PSNR: the length of the pipeline's depth range."""
     numbers: int
-    """Dimensions of the embedding, of the model and of the transforms."""
+    """Number of dimensions of the embedding, equal for the model and the transforms."""
     pca_components: int
     """Number of principal components; fewer if there are few training images."""
     data: DepthFacts
@@ -72,14 +72,14 @@ class DepthScores:
     """Scores of a model and of the baselines."""
 
     methods: dict[str, dict[str, Interval]]
-    """By name of the method and of the score; a method lacks the scores that it cannot have.
+    """Keys: name of the method, then name of the score; scores that a method cannot have are missing.
 
     Methods: model, pca, dct (cosine transform), pixels (raw pixels), untrained (the model with random weights).
     Scores: psnr_db, rmse_mm, mae_mm, abs_rel, delta_105, delta_125, edge_f1 and validity_iou as in metrics.py; knn and
     linear_probe are accuracies of recognising the class, as in probes.py.
     """
     probes: dict[str, dict[str, str]]
-    """By name of the method and of the probe, the settings that the probe chose on validation images, in words."""
+    """Settings that each probe chose on validation images, in words. Keys: name of the method, then of the probe."""
     latents: LatentStatistics
     """Statistics of the embeddings of the test images."""
     settings: ScoreSettings
@@ -103,15 +103,15 @@ class ReconstructedTestImages:
 
     model: Reconstruction
     others: dict[str, Tensor]
-    """Of pca and dct, float32 [N, 1, H, W] in model range."""
+    """Reconstructions by "pca" and "dct", float32 [N, 1, H, W] in model range."""
 
 
 def score_pipeline(pipeline: DepthAutoencoderPipeline, data: DepthData) -> tuple[DepthScores, ReconstructedTestImages]:
     """Measure a pipeline and the baselines on the test images.
 
-    Reconstructions are compared at the resolution of the model, over pixels with a reading, rounded to whole sensor
-    units. Transforms and probes are fitted on the training images, and the settings of the probes are chosen on the
-    validation images, for every method alike.
+    Reconstructions are rounded to whole sensor units and compared at the resolution of the model, over pixels with a
+    reading. For every method, transforms and probes are fitted on the training images, and the settings of the probes
+    are chosen on the validation images.
 
     Args:
         pipeline: On any device.
@@ -161,7 +161,7 @@ def score_pipeline(pipeline: DepthAutoencoderPipeline, data: DepthData) -> tuple
 
 
 def bootstrap_groups(images: DepthImages) -> tuple[np.ndarray, str]:
-    """Which images the bootstrap draws together, int64 [N], and the name of such a group.
+    """Group of each image, int64 [N], and the name of such a group; the bootstrap resamples whole groups.
 
     Groups are whole recordings if there are at least 20, else blocks of 10 consecutive images of a recording.
     """
@@ -176,7 +176,7 @@ def bootstrap_groups(images: DepthImages) -> tuple[np.ndarray, str]:
 
 
 def _reconstruct_by_transforms(found: Reconstruction, transforms: dict[str, PCA | DCT]) -> dict[str, Tensor]:
-    """The test images through each transform and back, float32 [N, 1, H, W], model range."""
+    """Reconstructions of the test images by each transform, float32 [N, 1, H, W], model range."""
     images = fill_with_nearest(found.depth, found.valid)
     return {
         name: torch.from_numpy(transform.decode(transform.encode(images)))[:, None]
@@ -216,7 +216,7 @@ def _embeddings(
     parts = (data.train, data.validation, data.test)
     first_two = [embed(model, part.units, data.scale).numpy() for part in parts[:2]]
     embeddings = {"model": [*first_two, found.latents.numpy()]}
-    # The methods without a notion of validity need a value in every pixel.
+    # Transforms and raw pixels need a value in every pixel.
     latent_dim = found.latents.shape[1]
     images = fill_with_mean([data.scale.to_model(part.units) for part in parts])
     for name, transform in {"pca": PCA.fit(images[0], latent_dim), "dct": DCT(images[0].shape[1], latent_dim)}.items():

@@ -1,4 +1,4 @@
-"""Depth images through an autoencoder in batches, in evaluation mode: reconstructions and embeddings."""
+"""Reconstruct and embed depth images with an autoencoder, in batches and in evaluation mode."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reconstruct(autoencoder: DepthAutoencoder, units: Tensor, scale: Scale) -> R
     Args:
         autoencoder: On any device; its training mode is restored afterwards.
         units: Sensor units, [N, 1, H, W].
-        scale: Of the model.
+        scale: Scale of the model.
     """
     device = next(autoencoder.parameters()).device
     batches: list[tuple[Tensor, ...]] = []
@@ -54,7 +54,7 @@ def reconstruct(autoencoder: DepthAutoencoder, units: Tensor, scale: Scale) -> R
 
 
 def embed(autoencoder: DepthAutoencoder, units: Tensor, scale: Scale) -> Tensor:
-    """Embeddings float32 [N, D], on the CPU, of images; arguments as for `reconstruct`."""
+    """Embed images; the arguments are those of `reconstruct`. Returns float32 [N, D] on the CPU."""
     device = next(autoencoder.parameters()).device
     with evaluation_mode(autoencoder):
         batches = (scale.to_model(batch) for batch in units.split(BATCH_SIZE))

@@ -15,12 +15,12 @@ class Scale:
     """The range of depth of a model and the resolution of its sensor."""
 
     depth_range_mm: Mapping[str, float]
-    """{"min": ..., "max": ...}, which become -1 and +1."""
+    """{"min": ..., "max": ...}; these depths become -1 and +1 in model range."""
     units_per_mm: float
 
     @property
     def peak_mm(self) -> float:
-        """Length of the range in millimetres; the peak of PSNR."""
+        """Length of the range in millimetres, which is the peak value of PSNR."""
         return self.depth_range_mm["max"] - self.depth_range_mm["min"]
 
     def to_model(self, units: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,7 @@ def table_lines(scores: DepthScores) -> Iterator[str]:
 
 
 def card_scores(scores: DepthScores) -> dict[str, Score]:
-    """Scores of the model as `write_card` takes them, each with those of the baselines."""
+    """Scores of the model in the form that `write_card` expects, each with those of the baselines."""
     settings = scores.settings
     titles = {
         "pca": f"PCA-{settings['pca_components']}",

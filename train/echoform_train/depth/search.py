@@ -1,4 +1,4 @@
-"""Search by embedding: a data set of depth images with their embeddings and a FAISS index, and nearest images in it."""
+"""Search by embedding: a data set of depth images with embeddings and a FAISS index, and search for nearest images."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def embed_source(
     batch_size: int = 32,
     skip_bad_files: bool = False,
 ) -> tuple[Dataset, list[BadFile]]:
-    """Embed all images of a source; only one batch of images is decoded at a time.
+    """Embed all images of a source, decoding one batch of images at a time.
 
     Args:
         source: Folder or data set on the Hub, see `find_depth_source`.
@@ -69,15 +69,15 @@ def embed_source(
         skip_bad_files: Skip files that cannot be used instead of stopping.
 
     Returns:
-        A data set with the columns `file`; `image`, the unchanged bytes of the file; `label` (ClassLabel) and
-        `recording`, if the source has them; `embedding`, float32. And the files that were skipped.
+        The data set and the skipped files. Columns of the data set: `file`; `image`, the unchanged bytes of the file;
+        `label` (ClassLabel) and `recording`, if the source has them; `embedding`, float32.
 
     Raises:
         FileNotFoundError: If there is no such source.
         MissingPackageError: If faiss is not installed, which `save_index` needs.
-        ValueError: If a file cannot be used and is not to be skipped, or no file can be used.
+        ValueError: If no file can be used, or if one cannot and `skip_bad_files` is false.
     """
-    _import_faiss()  # a missing package is noticed before the work
+    _import_faiss()  # raises at once if the package is missing
     found = find_depth_source(source, folders=folders)
     embeddings: list[np.ndarray] = []
     used: list[DepthFile] = []
@@ -103,7 +103,7 @@ def save_index(dataset: Dataset, facts: IndexFacts, folder: Path) -> None:
         dataset.load_faiss_index("embedding", f"{folder}/index.faiss")
         scores, rows = dataset.get_nearest_examples("embedding", pipeline.encode("x.png")[0].numpy(), k=8)
 
-    The index holds the embeddings as they are; its scores are squared Euclidean distances.
+    The index holds the embeddings without normalisation; its scores are squared Euclidean distances.
     """
     dataset.save_to_disk(folder)
     _import_faiss()
@@ -142,7 +142,7 @@ def find_nearest(
     embeddings = pipeline.encode(list(queries), batch_size=batch_size).numpy()
     if embeddings.shape[1] != len(dataset[0][COLUMN]):
         raise ValueError(
-            f"queries must be embedded as the index {folder} was, to {len(dataset[0][COLUMN])} numbers, "
+            f"queries must have embeddings of {len(dataset[0][COLUMN])} numbers, as in the index {folder}, "
             f"the pipeline gives {embeddings.shape[1]}"
         )
     # FAISS returns squared distances.

@@ -1,4 +1,4 @@
-"""Finding the depth images of a source, and their class, recording, frame and split from folders, names or columns."""
+"""Find the depth images of a source; read class, recording, frame and split from folders, file names or columns."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class DepthSource:
     bad_files: list[BadFile]
     """Rows of a data set that hold no image."""
     split_file: Path | None = None
-    """The split that a published data set contains."""
+    """Split file of a published data set; None if there is none."""
 
 
 def find_depth_source(source: str | Path, *, folders: str = "classes") -> DepthSource:
-    """List all depth images of a source in natural order (x2 before x10), with what is known of each.
+    """List all depth images of a source in natural order (x2 before x10), with class, recording, frame and split.
 
     Images of a folder lie either all directly in it (`x.png`), all in `<class>/x.png` or all in
-    `<class>/<recording>/x.png`; train, validation and test folders may stand above. If folders do not tell recordings,
-    file names do: the number at the end is the frame and the text before it the recording (`depth_0_0001.png` is frame
-    1 of recording depth_0). But if most recordings of a folder would have a single image then, the numbers are no
-    frames: such a folder is one recording in natural order.
+    `<class>/<recording>/x.png`; train, validation and test may be the top folders. Without folders for recordings, file
+    names give them: the number at the end is the frame and the text before it is the recording (`depth_0_0001.png` is
+    frame 1 of recording depth_0). If most recordings of a folder would then have a single image, the numbers are not
+    read as frames, and the folder is one recording in natural order.
 
     Args:
         source: Folder of images, local folder in the Hub's parquet format, or `user/name` (or `user/name@revision`) on
@@ -84,10 +84,10 @@ def find_depth_source(source: str | Path, *, folders: str = "classes") -> DepthS
 def split_table(images: Sequence[DepthFile]) -> Dataset:
     """Table of the images with the columns that `make_split` reads.
 
-    `user`, of which `make_split` puts images on every side, is the class here. But if recordings hold several classes
-    (such as a person who shows all letters) and there are at least three recordings, all images have the same `user`,
-    so that whole recordings are held out with all their classes. `start_s` is the frame: `make_split` only compares the
-    distance of two images with the usual distance of neighbours, so any unit will do.
+    The column `user` holds the class, so that `make_split` puts images of every class on every side. If there are at
+    least three recordings and some hold several classes (such as one person who shows all letters), all images get the
+    same `user` instead, so that whole recordings are held out. `start_s` holds the frame in any unit, because
+    `make_split` only compares the distance of two images with the usual distance of neighbours.
     """
     # More pairs of recording and class than recordings: some recordings hold several classes.
     pairs = {(image.recording, image.label) for image in images}
@@ -120,7 +120,7 @@ def _find_in_folder(folder: Path, folders: str) -> list[DepthFile]:
         raise ValueError(f"a source must hold depth images ({', '.join(DEPTH_SUFFIXES)}), {folder} holds none")
     splits = split_folders(folder, list(paths))
     images = []
-    example_of_depth: dict[int, str] = {}  # an image by the number of folders above it, for the error message
+    example_of_depth: dict[int, str] = {}  # key: number of folders above the image; for the error message
     for name, path in paths.items():
         above = list(PurePosixPath(name).parts[:-1])
         split = splits[above.pop(0)] if splits else None
@@ -130,7 +130,7 @@ def _find_in_folder(folder: Path, folders: str) -> list[DepthFile]:
         images.append(DepthFile(file=name, data=path, label=label, recording=recording, split=split))
     if len(example_of_depth) > 1 or max(example_of_depth) > 2:
         raise ValueError(
-            f"depth images must all stand in no folder, all in <class>/ or all in <class>/<recording>/; "
+            f"depth images must lie all directly in the source, all in <class>/ or all in <class>/<recording>/; "
             f"{folder} holds {' and '.join(example_of_depth.values())}"
         )
     return images
@@ -153,7 +153,7 @@ def _find_in_dataset(source: str) -> DepthSource:
 
 
 def _name_recordings(images: Sequence[DepthFile]) -> list[DepthFile]:
-    """Add recordings and frames from the names of the files where nothing else tells them."""
+    """Fill in missing recordings and frames from the file names."""
     matches = [_NUMBERED_NAME.fullmatch(PurePosixPath(image.file).stem) for image in images]
     parents = [PurePosixPath(image.file).parent.as_posix() for image in images]
     # Per folder: how many recordings would have one image, and how many would have several?
@@ -172,7 +172,7 @@ def _name_recordings(images: Sequence[DepthFile]) -> list[DepthFile]:
         if recording is None and match is not None and several[parent] >= single[parent]:
             recording = match["recording"] or parent
         elif recording is None:
-            # The numbers are no frames, or there are none: only the order of the files in the folder is known.
+            # No number, or a number that is not a frame: only the order of the files in the folder is known.
             frame = None
         named.append(replace(image, recording=recording, frame=frame))
     return named

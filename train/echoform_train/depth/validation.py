@@ -19,7 +19,7 @@ from echoform_train.engine.processes import summed
 
 SHEET_IMAGES = 12
 BRIGHT_ERROR = 0.2
-"""Error that has the brightest colour in a sheet, model range; a tenth of the length of the range."""
+"""Error shown in the brightest colour, in model range; a tenth of the length of the range."""
 
 
 def validate(
@@ -33,7 +33,7 @@ def validate(
     """
     indices = torch.arange(accelerator.process_index, len(data.validation), accelerator.num_processes)
     found = reconstruct(autoencoder, data.validation.select(indices).units, data.scale)
-    # Each process adds its share of the mean over all images.
+    # Each process adds the losses of its own images, weighted so that the totals are means over all images.
     names = ("huber", "gradient", "validity", "l1", "mse")
     totals = {name: torch.zeros((), device=accelerator.device) for name in names}
     for batch in torch.arange(len(indices)).split(BATCH_SIZE):
@@ -73,7 +73,7 @@ def _batch_losses(found: Reconstruction, batch: Tensor, weights: Weights) -> dic
 
 
 def _sum_over_processes(sums: ImageSums, accelerator: Accelerator) -> ImageSums:
-    """The sums over the images of all processes, as those of one image."""
+    """Totals over the images of all processes, as `ImageSums` of length 1."""
     totals = {name: values.sum() for name, values in known_columns(sums).items()}
     own = torch.tensor(list(totals.values()), dtype=torch.float64, device=accelerator.device)
     everywhere = summed(own, accelerator).tolist()

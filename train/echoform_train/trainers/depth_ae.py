@@ -28,7 +28,7 @@ from echoform_train.publishing.export import finish_training, start_training
 from echoform_train.scoring.perceptual import PerceptualLoss
 
 BALANCE_POWERS = {"map": 0.5, "cosine": 0.25}
-"""Default of --balance-power by bottleneck; cosine coefficients are less unequal from the start."""
+"""Default of --balance-power by bottleneck; lower for cosine, whose coefficients are already more equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Config:
     bottleneck: Literal["map", "cosine"] = "map"
     """Kind of embedding: a learned map of the image, or coefficients of a cosine transform between two U-Nets."""
     size: Literal["small", "large"] = "small"
-    """Size of the model: default of the next three flags, which depends on the bottleneck."""
+    """Size of the model, which sets the defaults of the next three flags."""
     latent_dim: int = 768
     """Dimensions of the embedding."""
     block_out_channels: tuple[int, ...] | None = None
@@ -57,16 +57,16 @@ class Config:
     dropout: float = 0.0
     """Dropout inside the residual blocks."""
     balance_power: float | None = None
-    """How much the principal components of the embedding are brought to one size after training: 0 leaves them, 1
-    whitens them. Default: 0.5 for the bottleneck map, 0.25 for cosine."""
+    """How strongly the variances of the principal components of the embedding are equalised after training: 0 not at
+    all, 1 completely (whitening). Default: 0.5 for the bottleneck map, 0.25 for cosine."""
 
     weights: tyro.conf.OmitArgPrefixes[Weights] = field(default_factory=Weights)
     augmentation: tyro.conf.OmitArgPrefixes[Augmentation] = field(default_factory=Augmentation)
     latent_noise: float = 0.0
-    """Standard deviation of noise on the embedding in training, relative to its root mean square; it makes similar
-    embeddings decode to similar images."""
+    """Standard deviation of noise added to the embedding in training, relative to its root mean square. With noise,
+    similar embeddings decode to similar images."""
     ema_decay: float = 0.999
-    """Decay of the averaged weights at each optimizer step; the averaged ones are validated and exported."""
+    """Decay per optimizer step of the averaged weights, which are validated and exported."""
     sample_every: int = 50_000
     """Images seen between two sheets of reconstructions."""
 
@@ -84,8 +84,7 @@ PRESETS = {
 def main(config: Config) -> TrainingResult:
     """Load the depth images, train, export the pipeline to OUTPUT_DIR/pipeline, and push it with --push-to-hub.
 
-    The embedding of the exported model is balanced, see `balancing_map`; its reconstructions are those that were
-    validated.
+    The embedding of the exported model is balanced (see `balancing_map`), which does not change its reconstructions.
     """
     return train(config, load_training_data(config.data, config.run))
 
@@ -93,7 +92,7 @@ def main(config: Config) -> TrainingResult:
 def train(config: Config, data: DepthData) -> TrainingResult:
     """Train on images that are loaded already; see `main`."""
     if config.weights.contrastive_weight and not config.augmentation.any:
-        raise ValueError("--contrastive-weight compares augmented views, choose at least one of the --augment options")
+        raise ValueError("--contrastive-weight needs at least one of the --augment options, none is given")
     if config.latent_noise < 0:
         raise ValueError(f"--latent-noise must not be negative, got {config.latent_noise}")
     run = start_training(config, data)
@@ -105,7 +104,7 @@ def train(config: Config, data: DepthData) -> TrainingResult:
     run.accelerator.init_trackers("depth-ae", config={"preset": config.preset, "seed": config.run.seed})
 
     facts = _facts(config, autoencoder, data)
-    num_views = 2 if config.weights.contrastive_weight else 1  # that loss compares two views of each image
+    num_views = 2 if config.weights.contrastive_weight else 1  # the contrastive loss needs two views
     while not run.done:
         # One optimizer step, of one or more forward passes.
         for draw in learner.passes():
@@ -124,7 +123,7 @@ def train(config: Config, data: DepthData) -> TrainingResult:
                 save_reconstruction_sheet(autoencoder, data, sheet)
         learner.save_if_due()
 
-    # The best validated model, which need not be the last one, becomes the pipeline.
+    # The pipeline gets the model with the lowest validation loss, which is not always the last one.
     def best_pipeline() -> DepthAutoencoderPipeline:
         best = DepthAutoencoder.from_pretrained(config.run.output_dir / AUTOENCODER)
         power = BALANCE_POWERS[config.bottleneck] if config.balance_power is None else config.balance_power
@@ -150,7 +149,7 @@ def draw_view(config: Config, data: DepthData, draw: Draw, device: torch.device)
 
 
 def draw_latent_noise(config: Config, draw: Draw, device: torch.device) -> Tensor | None:
-    """Noise on the embeddings of the drawn images, float32 [B, D]; None if there is to be none."""
+    """Noise for the embeddings of the drawn images, float32 [B, D]; None if --latent-noise is 0."""
     return config.latent_noise * draw.randn(config.latent_dim).to(device) if config.latent_noise else None
 
 

@@ -1,1 +1,1 @@
-"""Synthetic rooms seen by a depth camera: random scenes, exact geometry by ray casting, then the errors of a sensor."""
+"""Synthetic rooms seen by a depth camera: random scenes, exact depth by ray casting, simulated sensor errors."""

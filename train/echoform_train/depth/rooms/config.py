@@ -1,4 +1,4 @@
-"""Settings of the synthetic rooms: how many there are, and the camera that sees them."""
+"""Settings of the synthetic rooms: number of rooms and images, and the simulated depth sensor."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 ROOMS = "rooms"
 """Value of --data that makes synthetic rooms instead of reading images."""
 
-# Standard deviation from a disparity error of half a pixel of a structured-light sensor (Khoshelham and Elberink 2012,
-# Sensors 12(2), eq. 13 and section 4): 2.85e-5 * 0.5 * z^2 with z in centimetres, which is 36 mm at 5 m.
+# Depth noise of a structured-light sensor whose disparity is wrong by half a pixel: a standard deviation of
+# 2.85e-5 * 0.5 * z^2, all in centimetres, which is 36 mm at 5 m (Khoshelham and Elberink 2012, Sensors 12(2), eq. 13).
 NOISE_PER_M2_M = 1.425e-3
 
 

@@ -29,8 +29,8 @@ def make_room(rng: np.random.Generator) -> Room:
 
 
 def make_camera_path(rng: np.random.Generator, room: Room, config: RoomsConfig) -> list[Camera]:
-    """Draw cameras along a straight line between two free positions, which turn as they move."""
-    # Draw both ends of the path and how the camera turns between them; at first it looks roughly to the room's centre.
+    """Draw cameras that move along a straight line between two free positions and turn on the way."""
+    # Both ends of the path, and the turn between them; the first camera looks roughly at the centre of the room.
     ends = np.stack([_free_position(rng, room), _free_position(rng, room)])
     heights = rng.uniform(0.6, 1.9, 2)
     to_centre = np.asarray(room.size_m[:2]) / 2 - ends[0]
@@ -56,7 +56,7 @@ def make_camera_path(rng: np.random.Generator, room: Room, config: RoomsConfig) 
 
 
 def _free_position(rng: np.random.Generator, room: Room) -> np.ndarray:
-    """A position [x, y] at least 0.3 m from the walls and not in or at an object."""
+    """A position [x, y] at least 0.3 m from the walls and at least `_CLEARANCE_M` from every object."""
     size = np.asarray(room.size_m[:2])
     position = rng.uniform(0.3, size - 0.3)
     while not _is_free(position, room):
@@ -76,7 +76,7 @@ def _outer_radius_m(thing: Box | Sphere | Cylinder) -> float:
 
 
 def _random_position(rng: np.random.Generator, room_size: np.ndarray, radius_m: float) -> tuple[float, float]:
-    """Where an object of this outer radius may stand: x and y at least the radius away from the walls."""
+    """Random centre (x, y) for an object of this outer radius, at least the radius away from the walls."""
     x, y = rng.uniform(radius_m, np.maximum(room_size[:2] - radius_m, radius_m + 0.01))
     return float(x), float(y)
 
@@ -114,7 +114,7 @@ def _random_stairs(rng: np.random.Generator, room_size: np.ndarray) -> list[Box]
 
 
 def _random_opening(rng: np.random.Generator, room_size: np.ndarray, wall: int) -> Hole:
-    """A niche or a doorway in one of the four walls: 0 and 1 stand at the far end of x and y, 2 and 3 at 0."""
+    """A niche or a doorway in a wall: 0 is the wall at the largest x, 1 at the largest y, 2 at x = 0, 3 at y = 0."""
     across = wall % 2  # the axis perpendicular to the wall
     along = 1 - across
     width = float(rng.uniform(0.5, 1.2))

@@ -14,7 +14,7 @@ _MISS_M = 1e9  # the "depth" of an object that a ray does not hit
 
 @dataclass(frozen=True)
 class ExactImage:
-    """What a camera without any error would measure."""
+    """Noise-free measurement of a depth camera."""
 
     depth_m: np.ndarray
     """float64 [H, W], metres along the optical axis (not along the ray)."""
@@ -38,7 +38,7 @@ def cast_rays(room: Room, camera: Camera, resolution: int) -> ExactImage:
         in_hole = ((point > low[:, None]) & (point < high[:, None])).all(axis=0)
         if in_hole.any():
             depth[in_hole], normal[:, in_hole] = _hit_from_inside(origin, rays[:, in_hole], low, high)
-    # The nearest surface along a ray is the one that is seen.
+    # The camera sees the nearest surface along each ray.
     for thing in room.objects:
         object_depth, object_normal = _HIT_FUNCTIONS[type(thing)](thing, origin, rays)
         nearer = object_depth < depth
@@ -104,14 +104,14 @@ def _hit_sphere(sphere: Sphere, origin: np.ndarray, rays: np.ndarray) -> tuple[n
 def _hit_cylinder(cylinder: Cylinder, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     offset = origin - np.asarray(cylinder.centre_m)
     across = rays[:2]
-    # The round side: an infinite cylinder, of which only the part between the ends counts.
+    # The round side: intersect an infinite cylinder, and keep hits between its two ends.
     side = _smaller_root(
         np.maximum((across * across).sum(axis=0), 1e-12),
         offset[:2] @ across,
         np.full(rays.shape[1], offset[:2] @ offset[:2] - cylinder.radius_m**2),
     )
     side = np.where(np.abs(offset[2] + side * rays[2]) <= cylinder.height_m / 2, side, _MISS_M)
-    # The flat end that faces the camera: a horizontal plane, of which only a disc counts.
+    # The flat end that faces the camera: intersect a horizontal plane, and keep hits inside the disc.
     upright = np.where(np.abs(rays[2]) < 1e-12, 1e-12, rays[2])
     end = (-np.sign(upright) * cylinder.height_m / 2 - offset[2]) / upright
     on_disc = np.square(offset[:2, None] + end * across).sum(axis=0) <= cylinder.radius_m**2
@@ -137,7 +137,7 @@ def _crossings(
 
 
 def _axis_normal(axis: np.ndarray) -> np.ndarray:
-    """Unit vectors [3, P] along the axes with the numbers `axis` [P]."""
+    """Unit vectors [3, P]; column k points along coordinate axis number `axis[k]`, with `axis` [P]."""
     return (axis == np.arange(3)[:, None]).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""All images of all synthetic rooms, as the loader of depth images takes them."""
+"""Render all images of all synthetic rooms, in the form that the loader of depth images reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from echoform_train.depth.sources import DepthFile
 
 
 def render_rooms(config: RoomsConfig, seed: int) -> list[DepthFile]:
-    """Render all rooms to 16-bit PNG images in memory, room by room; the same for the same settings and seed.
+    """Render all rooms as 16-bit PNG images in memory; equal settings and seeds give equal images.
 
     Each room has its own random generator, so that a larger number of rooms does not change the first ones.
     """

@@ -35,7 +35,7 @@ class Cylinder:
 class Hole:
     """A box-shaped hole in a wall, the floor or the ceiling, such as a niche, a doorway or a pit.
 
-    It must overlap the inside of the room a little, so that there is no wall left between the two.
+    It must reach a little into the room, so that no wall is left between the room and the hole.
     """
 
     low_m: tuple[float, float, float]

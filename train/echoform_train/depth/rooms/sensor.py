@@ -1,4 +1,4 @@
-"""The errors of a depth sensor: noise, and pixels without a reading."""
+"""Simulated errors of a depth sensor: noise, and pixels without a reading."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SHADOW_STEP = 0.1
 def simulate_sensor(exact: ExactImage, config: RoomsConfig, rng: np.random.Generator) -> np.ndarray:
     """Turn an exact depth image into what a structured-light sensor would measure.
 
-    A pixel has no reading if its exact depth is out of range, if the surface is seen at less than 6 degrees, if its
-    right neighbour is nearer by a tenth or more (the projector stands on the right, so that the pixel is in shadow), or
-    at random with probability `config.dropout`. Whether a pixel is out of range depends on its exact depth, because
-    readings of real sensors do not flicker pixel by pixel at the end of the range; noisy depths are clipped to it.
+    A pixel has no reading in four cases: its exact depth is out of range; the surface is seen at less than 6 degrees;
+    its right neighbour is nearer by a tenth or more, and so shades it from the projector on the right; or at random,
+    with probability `config.dropout`. Noisy depths are clipped to the range, so that noise alone makes no pixel
+    invalid: readings of real sensors do not flicker at the end of the range.
 
     Args:
         exact: Exact depth and viewing angle of each pixel.
