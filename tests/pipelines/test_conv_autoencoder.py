@@ -82,7 +82,7 @@ def test_other_ranges_and_grey_give_what_torchvision_makes_of_the_same_image(dat
 
 
 def test_weights_of_another_width_or_out_of_reach_are_refused_in_one_sentence(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match=r"vgg13 of whole width and all five levels, whose block_out_channels are"):
+    with pytest.raises(ValueError, match=r"vgg13 with --width-factor 1 and --levels 5, whose block_out_channels are"):
         load_torchvision_weights(tiny_conv_autoencoder(), "vgg13")
     with torch.device("meta"):
         model = ConvAutoencoder(**BACKBONES["vgg13"])

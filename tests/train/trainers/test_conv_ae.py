@@ -168,7 +168,7 @@ def test_validation_of_two_processes_with_batch_norm_is_that_of_what_is_saved(pi
         ({"kl_weight": -1.0}, r"--kl-weight must not be negative, got -1\.0"),
         ({"width_factor": 0.0}, "--width-factor must be greater than 0, got 0.0"),
         ({"levels": 6}, "--levels must be in 1..5, the levels of VGG, got 6"),
-        ({"torchvision_weights": True}, "torchvision's weights fit vgg13 of whole width"),
+        ({"torchvision_weights": True}, "torchvision's weights need vgg13 with --width-factor 1"),
         ({"gradient_checkpointing": True}, "--gradient-checkpointing needs --no-batch-norm"),
         ({"resolution": 18}, "sample_size must be a multiple of 4, got 18"),
     ],

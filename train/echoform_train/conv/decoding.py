@@ -1,7 +1,7 @@
-"""Images that a convolutional autoencoder decodes from latents alone: of random latents, and between two latents.
+"""Images that a convolutional autoencoder decodes from latents alone: random latents, and interpolated ones.
 
-The decoder of an unpooling model normally also gets the pooling indices of its encoder. Here there are none, and all
-images are decoded with the same ones.
+The decoder of an unpooling model normally also gets the pooling indices of its encoder. Here there is no encoder, so
+that the same fixed indices are used for all images.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ End = tuple[str | int, Tensor]
 """Name of an image or seed of random latents, and the latents float32 [D, h, w]."""
 
 MetadataRow = Mapping[str, str | int | float]
-"""What metadata.jsonl says of an image."""
+"""Row of one image in metadata.jsonl."""
 
 
 @dataclass(frozen=True)
 class Interpolation:
-    """Latents on the way from one image or random latents to another."""
+    """Latents interpolated between two images, or between two random latents."""
 
     first: str | int
     """Name of the first image, or seed of the first random latents."""
     last: str | int
     latents: Tensor
-    """float32 [steps, D, h, w], with both ends."""
+    """float32 [steps, D, h, w], including both ends."""
 
 
 def interpolate_images(
@@ -48,7 +48,7 @@ def interpolate_images(
     Args:
         pipeline: Encodes the images.
         images: At least two image files.
-        steps: Latents of each interpolation, with both ends.
+        steps: Latents per interpolation, including both ends.
         batch_size: Images per forward pass.
     """
     latents = pipeline.encode(list(images), batch_size=batch_size)
@@ -60,12 +60,12 @@ def interpolate_images(
 def interpolate_random(pipeline: ConvAutoencoderPipeline, count: int, seed: int, steps: int) -> Iterator[Interpolation]:
     """Interpolate between random latents, in `count` pairs.
 
-    Latents of a variational model are normally distributed and have nearly equal lengths; for them the interpolation
-    follows an arc, which keeps the length, instead of a straight line.
+    The interpolation follows a straight line. For a variational model, whose latents are normally distributed and have
+    nearly equal lengths, it follows an arc, which keeps the length.
     """
     if not count:
         return
-    # The extra -1 makes seeds that differ from those of single random images.
+    # The -1 makes these seeds differ from those of single random images.
     seeds = [mix_seed(seed, -1, end) for end in range(2 * count)]
     generators = [torch.Generator().manual_seed(one) for one in seeds]
     ends: list[End] = list(zip(seeds, pipeline.prepare_latents(generators), strict=True))
@@ -95,7 +95,7 @@ class DecodedFolder:
         self.rows: list[MetadataRow] = []
 
     def add(self, images: Sequence[Image.Image], subfolder: str, facts: Sequence[MetadataRow]) -> None:
-        """Write images as SUBFOLDER/00000.png ... and keep their rows; `facts` are what to say of each image."""
+        """Write images as SUBFOLDER/00000.png ... and keep their rows; `facts` are added to the rows."""
         (self.folder / subfolder).mkdir(parents=True, exist_ok=True)
         for index, (image, fact) in enumerate(zip(images, facts, strict=True)):
             name = f"{subfolder}/{index:05d}.png"

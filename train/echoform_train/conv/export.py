@@ -1,4 +1,4 @@
-"""From a trained convolutional autoencoder to its pipeline: the model and the statistics of its latents."""
+"""Export of a trained convolutional autoencoder as a pipeline with the statistics of its latents."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def save_score_figures(model: ConvAutoencoder, images: Images, measured: Measure
 
 
 def save_reconstructions(model: ConvAutoencoder, images: Images, measured: Measurements, path: Path) -> None:
-    """Draw 12 images from the worst to the best reconstruction: input, reconstruction, and what the decoder makes of
-    the latents without pooling indices, if it unpools."""
+    """Draw 12 images from the worst to the best reconstruction: input, reconstruction and, if the decoder unpools, its
+    output without the pooling indices of the encoder."""
     worst_first = measured.squared_error.argsort(descending=True)
     chosen = worst_first[torch.linspace(0, len(worst_first) - 1, min(SHOWN_IMAGES, len(worst_first))).long()]
     pixels = images.pixels[chosen]
@@ -50,7 +50,7 @@ def save_brightness_and_detail(measured: Measurements, path: Path) -> None:
     for axis, name, scale in zip(figure.subplots(1, 2), ("brightness", "detail"), ("linear", "log"), strict=True):
         of_input, of_output = getattr(measured, name)
         axis.scatter(of_input, of_output, s=8)
-        # The diagonal, where nothing is changed.
+        # The diagonal, on which output equals input.
         ends = [float(torch.cat([of_input, of_output]).min()), float(torch.cat([of_input, of_output]).max())]
         axis.plot(ends, ends, color="black", linewidth=0.8)
         axis.set(xlabel=f"{name} of the input", ylabel=f"{name} of the output", xscale=scale, yscale=scale)

@@ -16,7 +16,7 @@ ErrorKind = Literal["mse", "l1"]
 
 
 class TrainingForward(nn.Module):
-    """The forward pass of training as one module that returns tensors, as distributed training wraps one module.
+    """The forward pass of training as one module, because distributed training wraps a single module.
 
     Args:
         autoencoder: The model to train.
@@ -51,9 +51,9 @@ def training_losses(
 ) -> dict[str, Tensor]:
     """Parts of the loss, scalars by name: the error, and the weighted KL divergence of a variational model.
 
-    The divergence from the standard normal distribution (Kingma and Welling 2014, appendix B), in nats per image, is
-    divided by the number of values of an image, because the error is a mean over them too. With `error` mse, a weight
-    of 1 then gives the evidence lower bound of a decoder whose variance is 1/2.
+    The divergence is that from the standard normal distribution (Kingma and Welling 2014, appendix B). It is divided by
+    the number of values of an image, because the error is a mean over these values. With `error` "mse", a weight of 1
+    gives the evidence lower bound for a decoder of variance 1/2.
 
     Args:
         reconstructed: float [B, C, H, W].

@@ -22,7 +22,7 @@ from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentil
 BLOCK_SIZE = 10
 """Largest number of consecutive images that the bootstrap draws together."""
 MIN_BLOCKS = 20
-"""Blocks are made smaller if there would be fewer than this."""
+"""Smallest number of blocks; with few images the blocks are made smaller to reach it."""
 RESAMPLES = 1000
 
 
@@ -48,9 +48,9 @@ class ScoreSettings(TypedDict):
     images: int
     """Number of test images."""
     interval_over: str
-    """What the bootstrap draws: "images" or "blocks of ... images"."""
+    """Unit that the bootstrap resamples: "images" or "blocks of ... images"."""
     numbers: int
-    """Numbers in the latents of an image."""
+    """Number of values in the latents of an image."""
     values_of_an_image: int
     bits_around_the_latents: int
     """Bits of the pooling indices that bypass the latents of an image; 0 if the decoder does not unpool."""
@@ -62,15 +62,15 @@ class ConvScores:
     """Scores of a model and of simpler methods."""
 
     methods: dict[str, dict[str, Interval]]
-    """By name of the method and of the score.
+    """Keys: name of the method, then name of the score.
 
     Methods: model; alone (the latents without pooling indices, if the decoder unpools); mean (the mean training image);
-    resized (the image shrunk to as many numbers as the latents and enlarged again, if that makes it smaller).
+    resized (the image shrunk to as many values as the latents have, then enlarged; only if that is smaller).
     Scores: psnr_db over all images; ssim; brightness_shift, mean change of brightness in units of 1/255; detail_kept,
     ratio of the gradient energy of all reconstructions to that of all inputs.
     """
     images: list[ImageScores]
-    """Of the model."""
+    """Scores of the model on each test image."""
     settings: ScoreSettings
 
     def to_json(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def score_model(model: ConvAutoencoder, data: ImageData) -> tuple[ConvScores, Me
             "interval_over": interval_over,
             "numbers": math.prod(model.latent_shape),
             "values_of_an_image": data.test.pixels[0].numel(),
-            # One of the four positions in a pooling window takes two bits.
+            # A pooling index is one of four positions, which takes two bits.
             "bits_around_the_latents": 2 * num_pooling_indices(model),
             "data": image_facts(data),
         },
@@ -132,7 +132,7 @@ def score_model(model: ConvAutoencoder, data: ImageData) -> tuple[ConvScores, Me
 
 
 def bootstrap_groups(count: int) -> tuple[np.ndarray, str]:
-    """Which images the bootstrap draws together, int64 [N], and the name of such a group.
+    """Group of each image, int64 [N], and the name of such a group; the bootstrap resamples whole groups.
 
     Groups are blocks of consecutive images, because neighbours may be windows of one recording or frames of one video.
     """
@@ -141,7 +141,7 @@ def bootstrap_groups(count: int) -> tuple[np.ndarray, str]:
 
 
 def _measure_methods(model: ConvAutoencoder, data: ImageData) -> dict[str, Measurements]:
-    """Measure each method on all test images; only the measurements of a batch are kept, not its images."""
+    """Measure each method on all test images, batch by batch, so that reconstructions are not kept in memory."""
     device = next(model.parameters()).device
     mean_image = data.train.pixels.double().mean(dim=0).float().to(device) / 255
     # Side of a square image with as many values as the latents.

@@ -1,4 +1,4 @@
-"""Images through a convolutional autoencoder in batches, in evaluation mode, and statistics of its latents."""
+"""Reconstruct images with a convolutional autoencoder in batches, and measure the statistics of its latents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReconstructedBatch:
     latents: Tensor
     """float32 [B, D, h, w]; for a variational model the means, from which `reconstructed` is decoded."""
     log_variance: Tensor | None
-    """Of the latents of a variational model, the same shape; else None."""
+    """Log-variance of the latents of a variational model, same shape as `latents`; else None."""
 
 
 def reconstruct_batches(model: ConvAutoencoder, pixels: Tensor, batch_size: int = 16) -> Iterator[ReconstructedBatch]:

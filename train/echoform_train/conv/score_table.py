@@ -41,7 +41,7 @@ def table_lines(scores: ConvScores) -> Iterator[str]:
 
 
 def card_scores(scores: ConvScores) -> dict[str, Score]:
-    """Scores of the model as `write_card` takes them, each with those of the simpler methods."""
+    """Scores of the model in the form that `write_card` expects, each with those of the simpler methods."""
     baselines = {METHOD_TITLES[name]: values for name, values in scores.methods.items() if name != "model"}
     return {
         name: {

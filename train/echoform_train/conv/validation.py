@@ -28,17 +28,17 @@ def validate(
     """Measure the model on validation images, in float32 and evaluation mode, shared among all processes.
 
     Args:
-        autoencoder: With the statistics that batch norm has gathered so far.
+        autoencoder: The model with its current batch norm statistics.
         pixels: uint8 [N, C, H, W].
         error: Kind of error, as in training.
         kl_weight: Weight of the divergence, as in training.
-        accelerator: Of the training.
+        accelerator: The accelerator of the training.
 
     Returns:
         `loss` and its parts, and `psnr_db` over all images.
     """
     if accelerator.num_processes > 1:
-        # Each process gathers its own statistics of batch norm, but those of the main process are saved.
+        # Each process has its own batch norm statistics; all use those of the main process, which are saved.
         for buffer in autoencoder.buffers():
             buffer.copy_(broadcast(buffer))
     totals: dict[str, Tensor] = {}
@@ -46,7 +46,7 @@ def validate(
         for batch in reconstruct_batches(autoencoder, pixels[accelerator.process_index :: accelerator.num_processes]):
             parts = (batch.reconstructed, batch.images, batch.latents, batch.log_variance)
             values = training_losses(*parts, error, kl_weight)
-            # PSNR is measured in 0..1, whatever the range of the model.
+            # PSNR is measured on images in 0..1, also if the model has another range.
             squared = F.mse_loss(autoencoder.to_unit(batch.reconstructed), autoencoder.to_unit(batch.images))
             for name, value in (values | {"squared": squared}).items():
                 before = totals.get(name, torch.zeros((), device=accelerator.device))
@@ -59,7 +59,7 @@ def validate(
 def save_reconstruction_sheet(autoencoder: ConvAutoencoder, pixels: Tensor, path: Path) -> None:
     """Write up to 12 images as PNG, with their reconstructions in the row below them.
 
-    If the decoder unpools, a third row shows what it makes of the latents without the pooling indices of the encoder.
+    If the decoder unpools, a third row shows its output without the pooling indices of the encoder.
 
     Args:
         autoencoder: On any device.
@@ -77,8 +77,8 @@ def save_reconstruction_sheet(autoencoder: ConvAutoencoder, pixels: Tensor, path
 
 
 def save_random_sheet(autoencoder: ConvAutoencoder, seed: int, path: Path) -> None:
-    """Write images of random latents of a variational model as PNG. Unlike reconstructions they show no image of the
-    data, so that the sheet may be published."""
+    """Write images decoded from random latents of a variational model as PNG. Unlike reconstructions, they show no
+    image of the data, so that the sheet may be published."""
     shape = (RANDOM_ROWS * SHEET_IMAGES, *autoencoder.latent_shape)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     with evaluation_mode(autoencoder):

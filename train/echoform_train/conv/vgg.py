@@ -16,18 +16,18 @@ def load_torchvision_weights(model: ConvAutoencoder, backbone: str) -> None:
     """Copy torchvision's ImageNet weights into the encoder of `model`, downloading them at first use.
 
     Args:
-        model: With batch norm or without.
+        model: The model, with or without batch norm.
         backbone: "vgg13" or "vgg16", whose layers the model must have.
 
     Raises:
         FileNotFoundError: If the weights are not in torch's cache and cannot be downloaded.
         ValueError: If the model has other layers; this is checked before the download.
     """
-    # Checked first, so that nothing is downloaded in vain.
+    # Checked before the download, which takes long.
     for name, expected in BACKBONES[backbone].items():
         if tuple(model.config[name]) != expected:
             raise ValueError(
-                f"torchvision's weights fit {backbone} of whole width and all five levels, whose {name} are "
+                f"torchvision's weights need {backbone} with --width-factor 1 and --levels 5, whose {name} are "
                 f"{expected}, got {tuple(model.config[name])}"
             )
     name = f"{backbone}_bn" if model.config["batch_norm"] else backbone
@@ -46,15 +46,15 @@ def copy_features(features: Mapping[str, Tensor], model: ConvAutoencoder) -> Non
     """Copy the weights of torchvision's `vgg.features` into the encoder of `model`, in the order of the layers.
 
     torchvision's weights expect images standardised by ImageNet's mean and deviation. For a model of another data
-    range, weights and bias of the first convolution are changed so that it gives the same features for the same image,
-    except at the border, because the zeros of the padding are another colour in another range. For a grey model they
-    are changed so that a grey image gives the features of the same image as RGB.
+    range, weights and bias of the first convolution are adapted so that the same image gives the same features (except
+    at the border, where padding with zeros means another colour). For a model with one channel, they are adapted so
+    that a grey image gives the same features as its RGB version.
 
     Args:
         features: State dict of `vgg.features`.
-        model: With layers of the same widths.
+        model: The model; its layers must have the same widths.
     """
-    # Weights of old torchvision releases have no batch counters.
+    # The batch counters are left out, because weights of old torchvision releases have none.
     ours, theirs = (
         [value for name, value in state.items() if not name.endswith("num_batches_tracked")]
         for state in (model.encoder.state_dict(), features)

@@ -1,4 +1,4 @@
-"""`echoform train conv-ae`: train an autoencoder, an encoder of VGG's layers and a mirrored decoder, on any images."""
+"""`echoform train conv-ae`: train a convolutional autoencoder, whose encoder is a VGG, on any images."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Config:
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
     backbone: Literal["vgg13", "vgg16"] = "vgg16"
-    """Network whose layers the encoder has; the decoder mirrors them."""
+    """Network whose convolutional layers form the encoder; the decoder mirrors them."""
     width_factor: float = 1.0
-    """Channels of every layer, as a multiple of VGG's."""
+    """Factor on the number of channels of every VGG layer."""
     levels: int = 5
-    """Number of VGG's levels to use; each halves height and width."""
+    """Number of VGG levels to use; each halves height and width."""
     batch_norm: bool = True
-    """Batch norm after each convolution but the last."""
+    """Batch norm after every convolution except the last."""
     torchvision_weights: bool = False
     """Start the encoder from torchvision's weights, which are downloaded at first use."""
     upsampling: Literal["unpool", "transpose"] = "unpool"
@@ -58,10 +58,10 @@ class Config:
     """Range of the images in the model: 0..1, -1..1, or standardised by ImageNet's mean and deviation, as torchvision's
     weights expect."""
     latent_channels: int | None = None
-    """Channels of the latents, by 1x1 convolutions. Default: the feature maps of the last level are the latents."""
+    """Channels of the latents, by a 1x1 convolution. Default: the feature maps of the last level are the latents."""
 
     loss: ErrorKind = "mse"
-    """Mean squared or mean absolute error, in the range of the model."""
+    """Reconstruction loss in the range of the model: mean squared or mean absolute error."""
     kl_weight: float = 0.0
     """Weight of the KL divergence of the latents, in nats per value of the image; above 0 the model is variational."""
     sample_every: int = 20_000
@@ -119,7 +119,7 @@ def train(config: Config, data: ImageData) -> TrainingResult:
         "data": image_facts(data),
     }
     while not run.done:
-        # One optimizer step, of one or more forward passes; batch norm gathers its statistics in each of them.
+        # One optimizer step of one or more forward passes, each of which updates the statistics of batch norm.
         for draw in learner.passes():
             images = to_model_range(autoencoder, data.train.pixels[draw.indices], run.device)
             # Only a variational model adds noise to its latents.
@@ -127,7 +127,7 @@ def train(config: Config, data: ImageData) -> TrainingResult:
             reconstructed, latents, log_variance = learner.model(images.to(memory_format=run.memory_format), noise)
             losses = training_losses(reconstructed, images, latents, log_variance, config.loss, config.kl_weight)
             learner.descend(torch.stack(list(losses.values())).sum(), **losses)
-        # Validation runs in evaluation mode, with the statistics of batch norm that are exported.
+        # Validation uses the running statistics of batch norm, because the exported model does.
         if run.due(config.run.validation_every):
             scores = validate(autoencoder, data.validation.pixels, config.loss, config.kl_weight, run.accelerator)
             run.keep_if_best(autoencoder, AUTOENCODER, scores["loss"], scores, facts)
@@ -135,7 +135,7 @@ def train(config: Config, data: ImageData) -> TrainingResult:
             save_progress(config, autoencoder, data, run.seen)
         learner.save_if_due()
 
-    # The model of the best validation, with the statistics of its latents.
+    # The model with the lowest validation loss, with the statistics of its latents.
     def best_pipeline() -> ConvAutoencoderPipeline:
         return build_pipeline(ConvAutoencoder.from_pretrained(config.run.output_dir / AUTOENCODER), data.train)
 
