@@ -154,7 +154,7 @@ def test_a_given_pipeline_needs_the_split_of_its_training(walkers, first_stage, 
     split["train"], split["left_out"] = split["train"][1:], split["train"][:1]
     (tmp_path / "other.json").write_text(json.dumps(split))
     other = given(walkers, first_stage, second_stage, tmp_path, split_file=tmp_path / "other.json")
-    refused("its facts name the images", other)
+    refused("its facts.json has images", other)
 
 
 def test_a_pipeline_of_other_people_is_refused(walkers, first_stage, second_stage, tmp_path):
@@ -163,7 +163,7 @@ def test_a_pipeline_of_other_people_is_refused(walkers, first_stage, second_stag
     index["id2label"] = {"0": "ID_1", "1": "ID_3", "2": "ID_2"}
     (tmp_path / "pipeline" / "model_index.json").write_text(json.dumps(index))
     config = given(walkers, first_stage, second_stage, tmp_path / "out", pipeline=str(tmp_path / "pipeline"))
-    refused("must be of the users of the data, ID_1, ID_2, ID_3; it is of ID_1, ID_3, ID_2", config)
+    refused("must have the users of the data, ID_1, ID_2, ID_3; it has ID_1, ID_3, ID_2", config)
 
 
 def test_a_distilled_pipeline_is_refused_with_other_steps_than_its_own(walkers, first_stage, second_stage, tmp_path):
@@ -176,7 +176,7 @@ def test_a_distilled_pipeline_is_refused_with_other_steps_than_its_own(walkers, 
 
 def test_generated_images_are_never_taken_for_real_ones(finished, tmp_path):
     dataset = finished.output_dir / "dataset"
-    refused("holds generated ones", augment.Config(data=str(dataset), output_dir=tmp_path))
+    refused("holds images of origin generated", augment.Config(data=str(dataset), output_dir=tmp_path))
 
 
 def test_too_few_images_to_compare_are_noticed_before_anything_trains(walkers, first_stage, second_stage, tmp_path):
@@ -232,7 +232,7 @@ def test_one_generator_a_size_is_trained_on_the_images_of_that_size_alone(walker
         ("3", "3", 9),
         ("all", "8 (all)", 24),
     ]
-    assert "50 real images of each person were asked for" in report["notes"][0]
+    assert "50 real images per user were requested" in report["notes"][0]
     assert [row["condition"] for row in report["conditions"]] == ["away -> towards"]
     # With 3 images per user the trainings saw 9, in 2 versions each.
     facts = json.loads((tmp_path / "out/stages/generator-3/ldm/pipeline/facts.json").read_text())

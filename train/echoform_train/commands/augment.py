@@ -34,7 +34,7 @@ from echoform_train.study.report_types import Report
 from echoform_train.study.run import run_study
 
 STAGES, DATASET = "stages", "dataset"
-"""In the output folder: folders of the stages and of the augmented data set."""
+"""Folders inside the output folder: work of the stages, and the augmented data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +51,17 @@ class Config(PublishConfig):
     output_dir: tyro.conf.Positional[Path]
     """Folder for report.html, report.json, dataset/, pipeline/, and stages/ with everything that was trained."""
     preset: Literal["cpu", "quick"] = "cpu"
-    """Settings to start from; every other flag overrides them. quick: a first look in some minutes."""
+    """Settings to start from; every other flag overrides them. quick: rough results in some minutes."""
     pipeline: str | None = None
-    """Exported pipeline, folder or id on the Hub, to use instead of training generators. It has seen all training
-    images, so that only the size "all" is measured."""
+    """Exported pipeline (folder, or id on the Hub) to use instead of training generators. Only the size "all" is
+    measured then, because the pipeline was trained on all training images."""
     split_file: Path | None = None
     """Split to use. Default: that of a published data set, or OUTPUT_DIR/split.json, which is made if it is missing.
     With --pipeline: the split of its training."""
     per_user: int | None = None
     """Generated images per user in the data set. Default: 100."""
     balance_to: int | None = None
-    """Images per user, real and generated together, up to which the data set is filled, instead of --per-user."""
+    """Instead of --per-user: add generated images until each user has this many, real and generated together."""
     resolution: int | None = None
     """Height and width to resize to, in pixels. Default: the size of the images."""
     colormap: str = "auto"
@@ -69,7 +69,7 @@ class Config(PublishConfig):
     window_s: float | None = None
     """Length of one image, in seconds. Default: axes.json of the data."""
     gap_windows: int = 2
-    """Windows left out at each cut through a recording if their length is unknown."""
+    """Windows left out at each cut through a recording; only used if the length of a window is unknown."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
     seed: int = 0
@@ -77,13 +77,13 @@ class Config(PublishConfig):
     device: str = "auto"
     """Where classifiers and judges are trained; auto: on the GPU, if there is one."""
     workers: int | None = None
-    """Processes that train side by side, each on one core. Default: one per core; with a GPU 1, which trains one after
-    another. One process may round sums in another order than several, so that the last digits differ."""
+    """Number of parallel training processes. Default: one per CPU core, or 1 with a GPU. Results with 1 and with
+    several processes may differ in the last digits, because sums are rounded in another order."""
     study: Annotated[StudyConfig, tyro.conf.arg(name="")] = field(default_factory=StudyConfig)
     generator: Annotated[GeneratorConfig, tyro.conf.arg(name="")] = field(default_factory=GeneratorConfig)
     people: Literal["simulated", "recorded"] | None = None
-    """Whether the people in the data are simulated or recorded, for the cards. Default: the cards warn as for recorded
-    people."""
+    """Whether the people in the data are simulated or recorded, for the cards. Default: the cards carry the same
+    warning as for recorded people."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,7 +109,7 @@ PRESETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentResult:
-    """What a study found and wrote."""
+    """Results of a study, and the files that it wrote."""
 
     report: Report
     """Content of report.json."""
@@ -118,7 +118,7 @@ class AugmentResult:
     dataset: Path
     """Folder of the augmented data set."""
     pipeline: Path
-    """Folder of the generator that made its images."""
+    """Folder of the generator that made the images of the data set."""
     url: str | None
     """Commit on the Hub, if the data set was pushed."""
 
@@ -132,18 +132,18 @@ def main(config: Config) -> AugmentResult:
     """Make everything that is missing, write report and cards, and print the verdict.
 
     Raises:
-        FileNotFoundError: If there are no such data, or no such pipeline.
-        ValueError: If the data cannot be studied, or the pipeline does not belong to them; before anything trains.
-        PushError: If the Hub does not take the data set; before anything trains if the token cannot write there.
+        FileNotFoundError: If the data or the pipeline do not exist.
+        ValueError: If the data are not fit for a study, or the pipeline does not fit them; raised before training.
+        PushError: If the Hub refuses the data set; raised before training if the token cannot write there.
     """
     if config.push_to_hub is not None:
         check_access(config.push_to_hub, private=config.private, repo_type="dataset")
-    # Everything that can be refused is refused here, before hours of training.
+    # All inputs are checked here, before hours of training.
     study = plan(config)
     out = config.output_dir
     results = run_study(study, out / STAGES, out / DATASET)
 
-    # The page and the card are made of what report.json holds.
+    # Page and card are made from the content of report.json alone.
     report = assemble_report(study, results)
     write_json(out / REPORT_DATA, report)
     kept = results.images[study.largest.name].sample
@@ -163,15 +163,15 @@ def plan(config: Config) -> Study:
     """Read the data, and check everything that can be known before anything trains.
 
     Raises:
-        FileNotFoundError: If there are no such data, or no such pipeline.
-        ValueError: If the data cannot be studied, or the pipeline does not belong to them.
+        FileNotFoundError: If the data or the pipeline do not exist.
+        ValueError: If the data are not fit for a study, or the pipeline does not fit them.
     """
     pipeline = None if config.pipeline is None else find_pipeline(config.pipeline, VQLDMDopplerPipeline)
     data = _load_data(config)
     if pipeline is not None:
         check_split_is_known(data, config.split_file)
         check_pipeline(pipeline, data, config.generator)
-    # A small network keeps one core busy, so each core gets a process; a GPU is used by one process at a time.
+    # A small network uses one core, so each core gets a process; a GPU is used by one process.
     device = choose_device(config.device)
     study = plan_study(
         data,
@@ -197,7 +197,7 @@ def _load_data(config: Config) -> SpectrogramData:
     if config.pipeline is None:
         split_file = split_file or config.output_dir / SPLIT
     elif split_file is not None and not split_file.is_file():
-        # A missing file would be written, but a pipeline needs the split of its own training.
+        # Loading would make a new split for a missing file, but a pipeline needs the split of its own training.
         raise FileNotFoundError(f"{split_file} is no file; --pipeline needs the split of its training")
     return load_spectrograms(
         config.data,
@@ -214,11 +214,11 @@ def _load_data(config: Config) -> SpectrogramData:
 def _export_pipeline(
     study: Study, source: Path, report: Report, folder: Path, people: Literal["simulated", "recorded"] | None
 ) -> None:
-    """Copy the generator of the largest size to where `echoform push` finds it, with a card that shows the result."""
+    """Copy the generator of the largest size to OUTPUT_DIR/pipeline, with a card that shows the result."""
     if folder.is_dir() and not (folder / MODEL_INDEX).is_file():
-        raise ValueError(f"the pipeline goes to {folder}, which holds something else")
+        raise ValueError(f"{folder} must be empty or hold an exported pipeline, it holds something else")
     for path in files_to_upload(source):
-        # A person may have written into an earlier card, so it is kept and updated below.
+        # An existing card may have been edited by hand, so it is kept, and only updated below.
         if path.name != CARD or not (folder / CARD).is_file():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, folder / path)
@@ -226,7 +226,7 @@ def _export_pipeline(
         print(f"{study.pipeline} holds no {FACTS}: nothing is known of its training, so that no card is written")
         return
     if study.pipeline is None:
-        # It was trained on copies of each image, which are no further images.
+        # The training used varied copies of each image; the card counts the originals.
         real = data_facts(replace(study.data, train=study.largest.images))
         write_json(folder / FACTS, json.loads((folder / FACTS).read_text()) | {"data": real})
     write_card(

@@ -43,13 +43,13 @@ class Config:
     """Images per forward pass."""
 
     query: tuple[Path, ...] = ()
-    """Images to find similar ones of."""
+    """Images to search for: the most similar images of the index are found."""
     index: Path | None = None
-    """Folder that an earlier `echoform encode` wrote."""
+    """Output folder of an earlier `echoform encode DIR`, to search in."""
     neighbours: int = 8
     """Number of nearest images to show for each query."""
     picture: Path = Path("nearest.png")
-    """PNG file for the queries and their nearest images."""
+    """PNG file to write, which shows the queries and their nearest images."""
 
 
 def main(config: Config) -> Dataset | list[list[Neighbour]]:
@@ -72,7 +72,7 @@ def main(config: Config) -> Dataset | list[list[Neighbour]]:
 def encode(source: str, config: Config) -> Dataset:
     """Embed a source, and write the data set with its index to `config.output`."""
     if config.pipeline is None:
-        raise ValueError(f"--pipeline must name the pipeline that embeds {source}, it is missing")
+        raise ValueError(f"--pipeline is required to embed {source}")
     if config.output.exists() and (not config.output.is_dir() or any(config.output.iterdir())):
         raise ValueError(f"--output must be a new or an empty folder, {config.output} holds something already")
     dataset, bad_files = embed_source(
@@ -93,7 +93,7 @@ def encode(source: str, config: Config) -> Dataset:
 def search(config: Config) -> list[list[Neighbour]]:
     """Find, print and draw the nearest images of each query, nearest first."""
     if config.index is None:
-        raise ValueError("--index must name the folder to search, it is missing")
+        raise ValueError("--index is required with --query: the folder to search")
     if config.neighbours < 1:
         raise ValueError(f"--neighbours must be at least 1, got {config.neighbours}")
     facts = load_index_facts(config.index)

@@ -21,9 +21,9 @@ class Config:
     output: Path
     """Folder for the encoder; must be new or empty."""
     format: Format = "diffusers"
-    """AutoModel that can load the encoder: that of diffusers, or that of transformers with processor and pipeline."""
+    """Library whose AutoModel loads the encoder; transformers also gets an image processor and a pipeline."""
     verify: bool = True
-    """Load the saved encoder and compare its embeddings with those of the source, bit by bit."""
+    """Load the saved encoder and check that its embeddings equal those of the source bit by bit."""
     revision: str | None = None
     """Branch, tag or commit of a repository."""
     token: str | None = None
@@ -36,7 +36,7 @@ def main(config: Config) -> DepthEncoder:
     Raises:
         FileNotFoundError: If there is no such source.
         ValueError: If the source holds no depth encoder, or the output folder is not empty.
-        RuntimeError: If the saved encoder does not give the embeddings of the source.
+        RuntimeError: If the embeddings of the saved encoder differ from those of the source.
     """
     if config.output.exists() and (not config.output.is_dir() or any(config.output.iterdir())):
         raise ValueError(f"--output must be a new or an empty folder, {config.output} holds something already")

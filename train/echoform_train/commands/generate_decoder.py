@@ -28,8 +28,8 @@ SHEET_COLUMNS = 8
 class Config:
     """Decode random latents, and interpolations between them or between images, with a convolutional autoencoder.
 
-    Every image is decoded from latents alone: the pooling indices, which an encoder passes to an unpooling decoder, are
-    the same for all images.
+    Every image is decoded from latents alone. An unpooling decoder, which normally gets pooling indices from the
+    encoder, uses the same fixed indices for all images.
     """
 
     pipeline: str
@@ -41,11 +41,11 @@ class Config:
     walks: int = 4
     """Number of interpolations between random latents, unless --images are given."""
     images: tuple[Path, ...] = ()
-    """At least two images to interpolate between, from each to the next."""
+    """At least two images; each is interpolated to the next."""
     steps: int = 8
-    """Images of each interpolation, with both ends."""
+    """Images per interpolation, including both ends."""
     seed: int = 0
-    """With the same seed, random image k is the same whatever the other settings are."""
+    """Random seed. Random image k depends only on the seed and k, not on the other settings."""
     batch_size: int = 16
     """Images per forward pass."""
     device: str = "auto"
@@ -78,7 +78,7 @@ def main(config: Config) -> DecodingResult:
     )
     pipeline.to(choose_device(config.device))
     pipeline.set_progress_bar_config(disable=True)
-    # Images are encoded before anything is written, so that a bad one leaves no half-filled folder.
+    # Images are encoded before anything is written, so that an unreadable image leaves no incomplete folder.
     if config.images:
         walks = list(interpolate_images(pipeline, config.images, config.steps, config.batch_size))
     else:

@@ -24,15 +24,15 @@ class Config(PublishConfig):
 
     data: tyro.conf.OmitArgPrefixes[DepthDataConfig]
     seed: int = 0
-    """Seed that draws the recordings of each side."""
+    """Seed of the split."""
 
 
 def main(config: Config) -> DepthData:
-    """Load the images as a training does, print what was found and return it; with --push-to-hub, push the images.
+    """Load the images as `train depth-ae` does, print a summary and return them; with --push-to-hub, push them.
 
     Raises:
         FileNotFoundError: If there is no such source.
-        ValueError: If it cannot be trained on; the message names the file and the rule.
+        ValueError: If the images cannot be used for training; the message names the file and the rule.
         PushError: If the Hub refuses the push.
     """
     split_file = config.data.split_file
