@@ -66,7 +66,7 @@ def test_a_given_pipeline_is_measured_at_all_images_only_and_the_page_says_why(f
     report = report_of(finished)
     assert [size["size"] for size in report["sizes"]] == ["all"]
     page = (finished.output_dir / "report.html").read_text()
-    assert "has seen all training images" in page
+    assert "The given generator was trained on all training images" in page
     assert report["verdict"]["sentence"].partition(": ")[0] in page
     assert not re.search(r'(src|href)="(?!data:|#)', page)
 

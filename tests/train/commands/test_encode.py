@@ -115,8 +115,8 @@ def test_a_bad_file_is_named_or_skipped(shapes, depth_ae, tmp_path, capsys):
     [
         ([], "either a folder to embed or --query must be given, neither is"),
         (["images", "--query", "x.png"], "both are"),
-        (["images"], "--pipeline must name the pipeline that embeds images"),
-        (["--query", "x.png"], "--index must name the folder to search"),
+        (["images"], "--pipeline is required to embed images"),
+        (["--query", "x.png"], "--query needs --index, the folder to search"),
         (["--query", "x.png", "--index", "nowhere"], r"nowhere holds no index\.faiss"),
     ],
 )

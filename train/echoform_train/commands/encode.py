@@ -93,7 +93,7 @@ def encode(source: str, config: Config) -> Dataset:
 def search(config: Config) -> list[list[Neighbour]]:
     """Find, print and draw the nearest images of each query, nearest first."""
     if config.index is None:
-        raise ValueError("--index is required with --query: the folder to search")
+        raise ValueError("--query needs --index, the folder to search")
     if config.neighbours < 1:
         raise ValueError(f"--neighbours must be at least 1, got {config.neighbours}")
     facts = load_index_facts(config.index)
