@@ -253,7 +253,10 @@ def test_the_model_is_judged_as_it_is_loaded_whatever_its_state(shapes, depth_ae
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weights": train_depth_ae.Weights(contrastive_weight=1.0)}, "choose at least one of the --augment options"),
+        (
+            {"weights": train_depth_ae.Weights(contrastive_weight=1.0)},
+            "needs at least one of the --augment options, none",
+        ),
         ({"latent_noise": -0.1}, r"--latent-noise must not be negative, got -0\.1"),
     ],
 )
