@@ -65,7 +65,7 @@ class Learner:
         """Continue from the checkpoint that the settings name, if there is one.
 
         Raises:
-            ValueError: If the settings, data or batches differ from those of the interrupted run.
+            ValueError: If a setting that a resume must not change differs from that of the checkpoint.
         """
         groups = self.run.resume(self.optimizers())
         if groups is None:
