@@ -1,26 +1,25 @@
 """How hard simulated people are to tell apart, on held-out recordings and in a condition that was not trained on.
 
-    python benchmarks/difficulty.py OUTPUT_DIR [--users 31] [--resolution 64] [--seeds 0 1 2] ...
+    python benchmarks/difficulty.py FOLDER [--users 31] [--resolution 64] [--seeds 0 1 2] [--output JSON] ...
 
 Measured data set the aim: a small network names 85 to 97 % of held-out recordings of 31 people right, and some 75 %
 when it was trained on normal walks and is tested on walks with a backpack. Its accuracy on held-out normal walks
-shows how much of the drop is due to the backpack. Simulates into OUTPUT_DIR/data unless data is there, and writes
-OUTPUT_DIR/difficulty.json.
+shows how much of the drop is due to the backpack. Simulates into FOLDER/data unless data is there.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
+from record import print_tables, write_results
+from tables import RESULTS, Table, mean_cell
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
 from echoform_train.engine.files import AXES, SPLIT
-from echoform_train.engine.provenance import provenance
 from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.scoring.intervals import mean_interval
@@ -34,8 +33,10 @@ BACKGROUND_LEVEL = 1 / 8
 class Config:
     """What to simulate and how to judge it."""
 
-    output_dir: tyro.conf.Positional[Path]
-    """Folder for the data and the JSON file."""
+    folder: tyro.conf.Positional[Path]
+    """Folder for the data and the splits."""
+    output: Path = RESULTS / "difficulty.json"
+    """JSON file to write."""
     users: int = 31
     """Simulated people."""
     recordings_per_user: int = 16
@@ -46,8 +47,8 @@ class Config:
     """Height and width, in pixels; the judge reduces larger images to 64."""
     simulation_seed: int = 0
     """Seed of the people and their walks."""
-    seeds: tuple[int, ...] = (0,)
-    """Each seed makes one split and one judge of either kind; two or more give intervals."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each seed makes one split and one judge of either kind; at least two, for an interval."""
     train_images: int = 24_000
     """Images that each judge sees in training."""
     workers: int = 1
@@ -55,7 +56,7 @@ class Config:
 
 
 def main(config: Config) -> None:
-    folder = config.output_dir / "data"
+    folder = config.folder / "data"
     if not (folder / AXES).is_file():
         settings = SimulationConfig(
             output_dir=folder,
@@ -68,18 +69,16 @@ def main(config: Config) -> None:
         )
         simulate(settings)
     runs = [judge_seed(config, folder, seed) for seed in config.seeds]
-    results: dict[str, Any] = {"runs": runs}
-    if len(runs) > 1:
-        names = [name for name in runs[0] if name not in ("seed", "by_user")]
-        results["mean"] = {name: mean_interval([run[name] for run in runs])._asdict() for name in names}
-    path = config.output_dir / "difficulty.json"
-    path.write_text(json.dumps(results | provenance(), indent=1))
-    print(json.dumps(results.get("mean", runs), indent=1))
+    names = [name for name in runs[0] if name not in ("seed", "by_user")]
+    means = {name: mean_interval([run[name] for run in runs])._asdict() for name in names}
+    tables = {"accuracy": accuracy_table(config, means)}
+    write_results(config.output, {"seeds": config.seeds, "runs": runs, "mean": means}, tables)
+    print_tables(tables)
 
 
 def judge_seed(config: Config, folder: Path, seed: int) -> dict[str, Any]:
     data = load_spectrograms(
-        folder, split_file=config.output_dir / f"seed-{seed}" / SPLIT, resolution=config.resolution, seed=seed
+        folder, split_file=config.folder / f"seed-{seed}" / SPLIT, resolution=config.resolution, seed=seed
     )
     # A judge of all conditions, tested on recordings that it never saw.
     judge = train_judge(
@@ -101,6 +100,18 @@ def judge_seed(config: Config, folder: Path, seed: int) -> dict[str, Any]:
             part = only(data, data.test, condition)
             scores[f"{first}_to_{condition}"] = accuracy(judge, part.pixels, part.users)
     return scores
+
+
+def accuracy_table(config: Config, means: dict[str, dict[str, float]]) -> Table:
+    """Accuracy of the judges on held-out recordings, with intervals over the seeds."""
+    tested = {"all_conditions": ("all conditions", "all conditions, held-out recordings")}
+    if len(config.conditions) > 1:
+        first, *others = config.conditions
+        tested |= {f"{first}_to_{other}": (first, other) for other in others}
+        tested[f"{first}_to_{first}"] = (first, f"{first}, held-out recordings")
+    rows = [[*tested[name], mean_cell(mean, "{:.1f}", " %", 100)] for name, mean in means.items() if name in tested]
+    rows.append(["", "background, share of the pixels", mean_cell(means["background_share"], "{:.1f}", " %", 100)])
+    return {"columns": ["trained on", "tested on", "accuracy"], "rows": rows}
 
 
 def only(data: SpectrogramData, part: Spectrograms, condition: str) -> Spectrograms:

@@ -1,12 +1,12 @@
 """First stages compared on held-out spectrograms: VQ-VAE, KL-VAE, no codebook, and diffusers' stock classes.
 
-    python benchmarks/first_stage.py DATA OUTPUT_DIR [--resolution 64] [--train-images 40000] [--variants vq kl] ...
+    python benchmarks/first_stage.py DATA OUTPUT_DIR [--train-images 40000] [--variants vq kl] [--output JSON] ...
 
 All see the same number of images at the same learning rate and are scored on the test part of one split, as by
 `echoform score first-stage`. `plain` is the VQ-VAE without its codebook, which shows what quantisation costs.
 `stock_vq` and `stock_kl` keep the defaults of diffusers' classes where sizes allow, and are trained with squared
 error and the loss of the class alone: a codebook learned by gradients from a uniform start, and a KL divergence
-weighted by 1e-6. Writes OUTPUT_DIR/first_stage.json. A finished training is not repeated.
+weighted by 1e-6. A finished training is not repeated.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import Any, Literal
 import torch
 import tyro
 from diffusers import AutoencoderKL, VQModel
+from record import print_tables, write_results
+from tables import RESULTS, Table, cell, mean_cell
 from torch.nn import functional as F
 from tqdm.auto import trange
 
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms, to_model
 from echoform_train.engine.files import FIRST_STAGE, SPLIT
-from echoform_train.engine.provenance import provenance
 from echoform_train.engine.schedules import learning_rate_at
 from echoform_train.latent_diffusion.first_stage import (
     FirstStageModel,
@@ -43,6 +44,14 @@ from echoform_train.trainers import kl_vae as train_kl_vae
 from echoform_train.trainers import vq_vae as train_vq_vae
 
 Variant = Literal["plain", "vq", "kl", "stock_vq", "stock_kl"]
+TITLES = {
+    "plain": "plain",
+    "vq": "VQ-VAE",
+    "kl": "KL-VAE",
+    "stock_vq": "stock VQModel",
+    "stock_kl": "stock AutoencoderKL",
+}
+"""Names of the variants in the table."""
 STOCK_GROUPS = 32
 STOCK_KL_WEIGHT = 1e-6
 WARMUP_STEPS = 100
@@ -55,7 +64,9 @@ class Config:
     data: tyro.conf.Positional[str]
     """Folder of spectrograms."""
     output_dir: tyro.conf.Positional[Path]
-    """Folder for the trainings and the JSON file."""
+    """Folder for the trainings."""
+    output: Path = RESULTS / "first_stage.json"
+    """JSON file to write."""
     split_file: Path | None = None
     """Split to use, such as that of an earlier run. Default: a new one."""
     window_s: float | None = None
@@ -96,9 +107,10 @@ def main(config: Config) -> None:
         parameters = sum(p.numel() for p in model.parameters())
         told = {"seconds": seconds, "parameters": parameters, "verdict": verdict(scores, len(data.id2label))}
         results[name] = kept | told
-        facts = {"variants": results, "images": {"train": len(data.train), "test": len(data.test)}}
-        (config.output_dir / "first_stage.json").write_text(json.dumps(facts | provenance(), indent=1))
-    print("\n".join(table(results)))
+        images = {"train": len(data.train), "test": len(data.test)}
+        facts = {"variants": results, "images": images, "judge_seeds": config.judge_seeds}
+        write_results(config.output, facts, {"variants": table(results)})
+    print_tables({"variants": table(results)})
 
 
 def trained(
@@ -196,22 +208,24 @@ def stock_loss(model: FirstStageModel, images: torch.Tensor) -> torch.Tensor:
     return F.mse_loss(output.sample, images) + output.commit_loss.mean()
 
 
-def table(results: dict[str, Any]) -> list[str]:
-    """The numbers as a Markdown table."""
-    lines = [
-        "| | PSNR | SSIM | PSNR, latents 10 % off | accuracy kept | codes in use, perplexity | good enough |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def table(results: dict[str, Any]) -> Table:
+    """Scores with their intervals: of PSNR and SSIM over images, of the accuracy over judges."""
+    rows = []
     for name, scores in results.items():
-        book, kept = scores["codebook"], scores["accuracy"]["kept"]
-        codes = f"{book['use']:.0%}, {book['perplexity']:.0f} of {book['size']}" if book else ""
-        ends = "" if kept["low"] is None else f" ({kept['low']:.1%} to {kept['high']:.1%})"
-        lines.append(
-            f"| {name} | {scores['psnr_db']['mean']:.2f} dB | {scores['ssim']['mean']:.4f} | "
-            f"{scores['noisy_latents_psnr_db']:.2f} dB | {kept['mean']:.1%}{ends} | {codes} | "
-            f"{'yes' if scores['verdict']['good_enough'] else 'no'} |"
-        )
-    return lines
+        book = scores["codebook"]
+        codes = cell("{:.0f} %, {:.0f} of {}", 100 * book["use"], book["perplexity"], book["size"]) if book else ""
+        row = [
+            TITLES[name],
+            mean_cell(scores["psnr_db"], "{:.2f}", " dB"),
+            mean_cell(scores["ssim"], "{:.4f}"),
+            cell("{:.2f} dB", scores["noisy_latents_psnr_db"]),
+            mean_cell(scores["accuracy"]["kept"], "{:.1f}", " %", 100),
+            codes,
+            "yes" if scores["verdict"]["good_enough"] else "no",
+        ]
+        rows.append(row)
+    titles = ("", "PSNR", "SSIM", "PSNR, latents 10 % off", "accuracy kept", "codes in use, perplexity", "good enough")
+    return {"columns": titles, "rows": rows}
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """What the output activation of a convolutional autoencoder does to brightness and detail: none and sigmoid.
 
-    python benchmarks/output_activation.py DATA OUTPUT_DIR [--resolution 64] [--train-images 6000] [--seeds 0 1 2] ...
+    python benchmarks/output_activation.py DATA OUTPUT_DIR [--train-images 6000] [--seeds 0 1 2] [--output JSON] ...
 
 DATA is a folder made by `echoform simulate`, whose images are used as RGB. For every seed both networks start from
 the same weights, see the same images in the same order and are scored on the test part of the same split, as by
-`echoform score conv-ae`. Writes OUTPUT_DIR/output_activation.json and output_activation.png.
+`echoform score conv-ae`. Draws OUTPUT_DIR/output_activation.png.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,8 @@ import torch
 import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from record import print_tables, write_results
+from tables import RESULTS, Table, mean_cell
 from torch import Tensor
 
 from echoform.conv_autoencoder import ConvAutoencoder
@@ -27,7 +28,6 @@ from echoform_train.conv.score_table import METRIC_TITLES
 from echoform_train.data.images import ImageData, ImageDataConfig, load_image_data
 from echoform_train.engine.evaluation import evaluation_mode
 from echoform_train.engine.files import AUTOENCODER, SPLIT
-from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.image_quality import brightness_each
 from echoform_train.scoring.intervals import mean_interval
 from echoform_train.trainers import conv_ae as train_conv_ae
@@ -44,7 +44,9 @@ class Config:
     data: tyro.conf.Positional[str]
     """Folder of spectrograms."""
     output_dir: tyro.conf.Positional[Path]
-    """Folder for the trainings, the JSON file and the figure."""
+    """Folder for the trainings and the figure."""
+    output: Path = RESULTS / "output_activation.json"
+    """JSON file to write."""
     resolution: int = 64
     """Height and width, in pixels."""
     train_images: int = 6_000
@@ -73,7 +75,7 @@ def main(config: Config) -> None:
             values = {name: interval.mean for name, interval in scores.methods["model"].items()}
             rows.append({"activation": activation, "seed": seed, "seconds": facts["seconds"]} | values)
     # Mean and interval over seeds, of each network and of their difference.
-    table = {
+    means = {
         activation: {
             name: mean_interval([row[name] for row in rows if row["activation"] == activation])._asdict()
             for name in METRIC_TITLES
@@ -86,10 +88,27 @@ def main(config: Config) -> None:
         )._asdict()
         for name in METRIC_TITLES
     }
-    facts = {"rows": rows, "table": table, "sigmoid_less_none": differences, "test_images": len(data.test)}
-    (config.output_dir / "output_activation.json").write_text(json.dumps(facts | provenance(), indent=1))
+    means["sigmoid less none"] = differences
+    images = {"train": len(data.train), "test": len(data.test)}
+    tables = {"activations": activation_table(means)}
+    write_results(config.output, {"seeds": config.seeds, "images": images, "rows": rows, "mean": means}, tables)
     draw(config, data)
-    print(json.dumps({"table": table, "sigmoid_less_none": differences}, indent=1))
+    print_tables(tables)
+
+
+def activation_table(means: dict[str, dict[str, dict[str, float]]]) -> Table:
+    """Both networks and their difference, with intervals over the seeds."""
+    formats: dict[str, tuple[str, str, str, float]] = {
+        "psnr_db": ("PSNR", "{:.1f}", " dB", 1),
+        "ssim": ("SSIM", "{:.3f}", "", 1),
+        "brightness_shift": ("brighter than the input, of 255", "{:.1f}", "", 1),
+        "detail_kept": ("detail kept (energy of differences of neighbours)", "{:.1f}", " %", 100),
+    }
+    rows = [
+        [title, *(mean_cell(values[name], text, unit, factor) for values in means.values())]
+        for name, (title, text, unit, factor) in formats.items()
+    ]
+    return {"columns": ["", *means], "rows": rows}
 
 
 def train(
