@@ -5,6 +5,7 @@ import time
 import pytest
 
 from echoform_train import cli
+from echoform_train.engine.errors import UserError
 from tiny_conv import tiny_conv_pipeline
 
 
@@ -60,6 +61,23 @@ def test_a_users_error_is_one_sentence_and_status_1(tmp_path, capsys):
     err = capsys.readouterr().err.strip()
     assert err.endswith("holds no model_index.json; is it an exported pipeline?")
     assert "Traceback" not in err
+
+
+def test_a_fault_of_echoform_shows_its_traceback(tmp_path, monkeypatch):
+    def fail(config):
+        return int("a fault")
+
+    from echoform_train.commands import generate
+
+    monkeypatch.setattr(generate, "main", fail)
+    with pytest.raises(ValueError, match="a fault"):
+        cli.main(["generate", "--pipeline", str(tmp_path), "--output-dir", str(tmp_path / "out")])
+
+
+def test_a_users_error_shows_its_traceback_on_request(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECHOFORM_TRACEBACK", "1")
+    with pytest.raises(UserError):
+        cli.main(["generate", "--pipeline", str(tmp_path), "--output-dir", str(tmp_path / "out")])
 
 
 def test_a_damaged_model_is_named_in_one_sentence(tmp_path, capsys):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from echoform_train.engine.extras import MissingPackageError
+from echoform_train.engine.errors import UserError
 
 VERBS = {
     # verb: (module with `Config`, `main` and perhaps `PRESETS`, what it does)
@@ -66,7 +67,8 @@ VERBS = {
 def main(argv: list[str] | None = None) -> None:
     """Run one verb.
 
-    An error of the user is one sentence on stderr and exit status 1; an unknown verb is exit status 2.
+    What the user can mend is one sentence on stderr and exit status 1; an unknown verb is exit status 2. Any other
+    exception is a fault of echoform and shows its traceback, as all do where ECHOFORM_TRACEBACK is 1.
 
     Args:
         argv: Words after `echoform`. Default: those of this process.
@@ -83,8 +85,10 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         module.main(parse(module, _flags(verb, args), prog=f"echoform {verb}"))
-    # An OSError is a file that is missing, damaged or not readable, a full disk, or no way to the Hub.
-    except (ValueError, OSError, FloatingPointError, MissingPackageError, PushError) as error:
+    # An OSError is the system's answer: a file that is missing or not readable, a full disk, no way to the Hub.
+    except (UserError, OSError, PushError) as error:
+        if os.environ.get("ECHOFORM_TRACEBACK") == "1":
+            raise
         print(f"echoform {verb}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -126,7 +126,7 @@ def test_a_process_that_is_killed_loses_no_step_that_was_finished(tmp_path, caps
     script.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from echoform_train.study.atomic_files import write_json\n"
+        "from echoform_train.engine.json_files import write_json\n"
         "from echoform_train.study.stage_cache import StageCache\n"
         "class Count:\n"
         "    name = 'steps'\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,13 +14,14 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.config import PublishConfig, data_facts
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import FACTS, MODEL_INDEX, PIPELINE, REPORT_DATA, REPORT_PAGE, SPLIT
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.parallel import usable_cores
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.exported import find_pipeline
 from echoform_train.study.accuracy.verdict import Verdict
-from echoform_train.study.atomic_files import write_json
 from echoform_train.study.config import GeneratorConfig, StudyConfig
 from echoform_train.study.make_plan import plan_study
 from echoform_train.study.plan import Study
@@ -88,9 +88,9 @@ class Config(PublishConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers must be at least 1, got {self.workers}")
+            raise UserError(f"--workers must be at least 1, got {self.workers}")
         if self.per_user is not None and self.balance_to is not None:
-            raise ValueError(
+            raise UserError(
                 f"one of --per-user and --balance-to must be given, not both, got {self.per_user} and {self.balance_to}"
             )
 
@@ -198,7 +198,7 @@ def _load_data(config: Config) -> SpectrogramData:
         split_file = split_file or config.output_dir / SPLIT
     elif split_file is not None and not split_file.is_file():
         # Loading would make a new split for a missing file, but a pipeline needs the split of its own training.
-        raise FileNotFoundError(f"{split_file} is no file; --pipeline needs the split of its training")
+        raise MissingFileError(f"{split_file} is no file; --pipeline needs the split of its training")
     return load_spectrograms(
         config.data,
         split_file=split_file,
@@ -216,7 +216,7 @@ def _export_pipeline(
 ) -> None:
     """Copy the generator of the largest size to OUTPUT_DIR/pipeline, with a card that shows the result."""
     if folder.is_dir() and not (folder / MODEL_INDEX).is_file():
-        raise ValueError(f"{folder} must be empty or hold an exported pipeline, it holds something else")
+        raise UserError(f"{folder} must be empty or hold an exported pipeline, it holds something else")
     for path in files_to_upload(source):
         # An existing card may have been edited by hand, so it is kept, and only updated below.
         if path.name != CARD or not (folder / CARD).is_file():
@@ -228,7 +228,7 @@ def _export_pipeline(
     if study.pipeline is None:
         # The training used varied copies of each image; the card counts the originals.
         real = data_facts(replace(study.data, train=study.largest.images))
-        write_json(folder / FACTS, json.loads((folder / FACTS).read_text()) | {"data": real})
+        write_json(folder / FACTS, read_json_object(folder / FACTS) | {"data": real})
     write_card(
         folder,
         report["scores"]["drawn"]["scores"],

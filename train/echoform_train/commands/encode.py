@@ -21,6 +21,7 @@ from echoform_train.depth.search import (
     save_index,
     save_neighbours,
 )
+from echoform_train.engine.errors import UserError
 from echoform_train.publishing.exported import load_pipeline
 
 
@@ -60,21 +61,21 @@ def main(config: Config) -> Dataset | list[list[Neighbour]]:
         ValueError: If flags are missing or out of range, or a file cannot be used.
     """
     if (config.source is None) == (not config.query):
-        raise ValueError(
+        raise UserError(
             "either a folder to embed or --query must be given, "
             + ("neither is" if config.source is None else "both are")
         )
     if config.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, got {config.batch_size}")
+        raise UserError(f"--batch-size must be at least 1, got {config.batch_size}")
     return search(config) if config.source is None else encode(config.source, config)
 
 
 def encode(source: str, config: Config) -> Dataset:
     """Embed a source, and write the data set with its index to `config.output`."""
     if config.pipeline is None:
-        raise ValueError(f"--pipeline is required to embed {source}")
+        raise UserError(f"--pipeline is required to embed {source}")
     if config.output.exists() and (not config.output.is_dir() or any(config.output.iterdir())):
-        raise ValueError(f"--output must be a new or an empty folder, {config.output} holds something already")
+        raise UserError(f"--output must be a new or an empty folder, {config.output} holds something already")
     dataset, bad_files = embed_source(
         source,
         _load_pipeline(config.pipeline),
@@ -93,9 +94,9 @@ def encode(source: str, config: Config) -> Dataset:
 def search(config: Config) -> list[list[Neighbour]]:
     """Find, print and draw the nearest images of each query, nearest first."""
     if config.index is None:
-        raise ValueError("--query needs --index, the folder to search")
+        raise UserError("--query needs --index, the folder to search")
     if config.neighbours < 1:
-        raise ValueError(f"--neighbours must be at least 1, got {config.neighbours}")
+        raise UserError(f"--neighbours must be at least 1, got {config.neighbours}")
     facts = load_index_facts(config.index)
     pipeline = _load_pipeline(config.pipeline or facts["pipeline"])
     queries = [read_depth(path) for path in config.query]

@@ -9,6 +9,7 @@ import tyro
 
 from echoform.depth_autoencoder import DepthEncoder
 from echoform_train.depth.encoder_export import Format, check_saved_encoder, find_encoder, save_encoder
+from echoform_train.engine.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ def main(config: Config) -> DepthEncoder:
         RuntimeError: If the embeddings of the saved encoder differ from those of the source.
     """
     if config.output.exists() and (not config.output.is_dir() or any(config.output.iterdir())):
-        raise ValueError(f"--output must be a new or an empty folder, {config.output} holds something already")
+        raise UserError(f"--output must be a new or an empty folder, {config.output} holds something already")
     encoder, facts = find_encoder(config.source, revision=config.revision, token=config.token)
     save_encoder(encoder, facts, config.output, config.format)
     if config.verify:

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.generated_folder import GeneratedFolder, PlannedImage
 from echoform_train.latent_diffusion.sampling import load_pipeline
@@ -99,7 +100,7 @@ def plan(pipeline: Any, config: Config) -> list[PlannedImage]:
     known = list(pipeline.config["id2label"].values())
     users = config.users or tuple(known)
     if unknown := [user for user in users if user not in known]:
-        raise ValueError(f"users must be among {', '.join(known)}, got {', '.join(unknown)}")
+        raise UserError(f"users must be among {', '.join(known)}, got {', '.join(unknown)}")
     choices = dict(_parse_condition(text) for text in config.conditions)
     images = []
     for user in users:
@@ -124,7 +125,7 @@ def _with_defaults(config: Config, pipeline: Any) -> Config:
 def _parse_condition(text: str) -> tuple[str, list[str]]:
     name, equals, labels = text.partition("=")
     if not (name and equals and labels):
-        raise ValueError(f"a condition is written name=value or name=value,value, got {text!r}")
+        raise UserError(f"a condition is written name=value or name=value,value, got {text!r}")
     return name, labels.split(",")
 
 

@@ -15,6 +15,7 @@ from echoform_train.conv.decoding import (
     interpolate_images,
     interpolate_random,
 )
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.publishing.exported import load_pipeline
@@ -118,12 +119,12 @@ def _write_interpolations(
 
 def _check(config: Config) -> None:
     if min(config.num_images, config.walks) < 0:
-        raise ValueError(f"--num-images and --walks must not be negative, got {config.num_images} and {config.walks}")
+        raise UserError(f"--num-images and --walks must not be negative, got {config.num_images} and {config.walks}")
     if not (config.num_images or config.walks or config.images):
-        raise ValueError("there is nothing to decode: --num-images and --walks are 0, and there are no --images")
+        raise UserError("there is nothing to decode: --num-images and --walks are 0, and there are no --images")
     if len(config.images) == 1:
-        raise ValueError(f"--images must name at least two images to interpolate between, got {config.images[0]}")
+        raise UserError(f"--images must name at least two images to interpolate between, got {config.images[0]}")
     if config.steps < 2:
-        raise ValueError(f"--steps must be at least 2, got {config.steps}")
+        raise UserError(f"--steps must be at least 2, got {config.steps}")
     if config.output_dir.is_dir() and any(config.output_dir.iterdir()):
-        raise ValueError(f"--output-dir must be new or empty, {config.output_dir} is not")
+        raise UserError(f"--output-dir must be new or empty, {config.output_dir} is not")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from echoform_train.data.painting import to_pil_images
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import FACTS, METADATA, PIPELINE, REPORT_PAGE, SCORES, SPLIT
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.training_log import read_log
 from echoform_train.publishing import without_echoform
@@ -111,7 +111,7 @@ def main(config: Config) -> QuickstartResult:
         scores = score_generated(
             data, samples, judge_train_images=config.judge_train_images, seeds=config.sampling_seeds
         )
-    (out / SCORES).write_text(json.dumps({**scores, **provenance()}, indent=1))
+    write_json(out / SCORES, {**scores, **provenance()})
     # The card is written again, because the one of the training has no scores.
     write_card(
         pipeline,
@@ -211,7 +211,7 @@ def _facts(
         ],
         axes=data.axes,
         stages=[
-            Stage(name=name, facts=json.loads((folder / FACTS).read_text()), log=read_log(folder))
+            Stage(name=name, facts=read_json_object(folder / FACTS), log=read_log(folder))
             for name, folder in folders.items()
         ],
         seconds=seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from echoform_train.depth.score_table import card_scores, table_lines
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.extras import needs_extra
 from echoform_train.engine.files import SCORES
+from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.exported import load_pipeline
@@ -64,7 +64,7 @@ def main(config: Config) -> DepthScores:
     )
     scores, reconstructions = score_pipeline(pipeline, data)
     output.mkdir(parents=True, exist_ok=True)
-    (output / SCORES).write_text(json.dumps(scores.to_json() | provenance(), indent=1) + "\n")
+    write_json(output / SCORES, scores.to_json() | provenance())
     save_score_figures(pipeline, data, scores, reconstructions, output)
     if config.card and Path(config.pipeline).is_dir():
         write_card(Path(config.pipeline), scores=card_scores(scores))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,10 @@ import tyro
 
 from echoform_train.data.config import data_facts
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
+from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES, SPLIT
+from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.latent_diffusion.figures import save_error_spectrum, save_worst_and_best
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
@@ -83,7 +84,7 @@ def main(config: Config) -> FirstStageScoring:
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"judge_seeds": list(config.judge_seeds), "judge_train_images": config.judge_train_images}
     written: dict[str, Any] = {**scores, "settings": settings, **provenance()}
-    (folder / SCORES).write_text(json.dumps(written, indent=1) + "\n")
+    write_json(folder / SCORES, written)
     save_worst_and_best(data, quality, folder / WORST_AND_BEST)
     save_error_spectrum(scores["error_spectrum"], folder / SPECTRUM)
     print("\n".join(score_table(scores)))
@@ -95,7 +96,7 @@ def _load_data(config: Config, stage: FirstStage) -> SpectrogramData:
     """The data of the first stage's training, with its split."""
     split_file = config.split_file or config.folder / SPLIT
     if not split_file.is_file():
-        raise FileNotFoundError(f"{split_file} is no file; scoring needs the split of the first stage's training")
+        raise MissingFileError(f"{split_file} is no file; scoring needs the split of the first stage's training")
     data = load_spectrograms(
         config.data,
         split_file=split_file,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from echoform_train.data.spectrograms import load_spectrograms
+from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES
+from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import image_side, read_generated, read_metadata
@@ -49,7 +50,7 @@ def main(config: Config) -> Scores:
         ValueError: If the images do not fit the data, or there are too few.
     """
     if not config.split_file.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"--split-file {config.split_file} is no file; scoring needs the split of the generator's training"
         )
     # The real images are read at the size of the generated ones.
@@ -68,7 +69,7 @@ def main(config: Config) -> Scores:
     )
     output = config.output or config.generated_dir[0] / SCORES
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps({**scores, **provenance()}, indent=1) + "\n")
+    write_json(output, {**scores, **provenance()})
     print("\n".join(score_table(scores)))
     print(f"Written to {output}")
     return scores

@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 
 from echoform.hub import CARD, PushError, merge_card
 from echoform_cards.space_card import update_space_readme
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.extras import missing_package
 from echoform_train.engine.sources import HubId, resolve_source
 from echoform_train.publishing.families import PUBLISHED
@@ -86,7 +87,7 @@ def named_models(config: Config) -> dict[str, tuple[str, str | None]]:
         if repo:
             named[kind] = (repo, revision or None)
     if not named:
-        raise ValueError("a Space needs a pipeline: name one with --doppler or --depth, a Hub id or a folder")
+        raise UserError("a Space needs a pipeline: name one with --doppler or --depth, a Hub id or a folder")
     return named
 
 
@@ -118,7 +119,7 @@ def space_files() -> list[Path]:
     """
     folder = next((folder for folder in APP_FOLDERS if (folder / "app.py").is_file()), None)
     if folder is None:
-        raise FileNotFoundError(f"neither {APP_FOLDERS[0]} nor {APP_FOLDERS[1]} holds app.py; install echoform again")
+        raise MissingFileError(f"neither {APP_FOLDERS[0]} nor {APP_FOLDERS[1]} holds app.py; install echoform again")
     return sorted(path for path in folder.iterdir() if path.suffix in (".py", ".txt", ".md"))
 
 
@@ -178,12 +179,12 @@ def _model_variables() -> set[str]:
 
 def _model_info(api: HfApi, repo: str, revision: str | None) -> Any:
     if not isinstance(resolve_source(repo), HubId):
-        raise ValueError(f"a Space loads from the Hub, got the folder {repo}; `echoform push` puts it there first")
+        raise UserError(f"a Space loads from the Hub, got the folder {repo}; `echoform push` puts it there first")
     try:
         return api.model_info(repo, revision=revision)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         at = f" at {revision}" if revision else ""
-        raise ValueError(f"a Space needs models that are on the Hub, got {repo}{at}, which is not there") from error
+        raise UserError(f"a Space needs models that are on the Hub, got {repo}{at}, which is not there") from error
 
 
 def _datasets(info: Any) -> list[str]:

@@ -6,7 +6,6 @@ that the same fixed indices are used for all images.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +19,7 @@ from torch import Tensor
 from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
 from echoform.pipeline_vq_ldm_doppler import spherical_mix
 from echoform_train.engine.files import METADATA
+from echoform_train.engine.json_files import write_json_lines
 from echoform_train.engine.seeds import mix_seed
 
 End = tuple[str | int, Tensor]
@@ -112,4 +112,4 @@ class DecodedFolder:
 
     def write_metadata(self) -> None:
         """Write the rows of all images to metadata.jsonl."""
-        (self.folder / METADATA).write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        write_json_lines(self.folder / METADATA, self.rows)

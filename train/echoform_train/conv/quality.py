@@ -15,6 +15,7 @@ from echoform.conv_autoencoder import ConvAutoencoder
 from echoform_train.conv.reconstruction import decode_latents_alone, num_pooling_indices, reconstruct_batches
 from echoform_train.data.facts import ImageFacts
 from echoform_train.data.images import ImageData, Images, image_facts
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.evaluation import evaluation_mode
 from echoform_train.scoring.image_quality import brightness_each, detail_each, ssim_each
 from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentile_ends
@@ -112,7 +113,7 @@ def score_model(model: ConvAutoencoder, data: ImageData) -> tuple[ConvScores, Me
         ValueError: If there are no test images, or they are smaller than a window of SSIM.
     """
     if not len(data.test):
-        raise ValueError(f"scoring needs test images, the split of {data.source} has none")
+        raise UserError(f"scoring needs test images, the split of {data.source} has none")
     measurements = _measure_methods(model, data)
     groups, interval_over = bootstrap_groups(len(data.test))
     scores = ConvScores(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 
 from echoform.conv_autoencoder import BACKBONES, DATA_RANGES, ConvAutoencoder, channel_range
+from echoform_train.engine.errors import MissingFileError, UserError
 
 
 def load_torchvision_weights(model: ConvAutoencoder, backbone: str) -> None:
@@ -26,7 +27,7 @@ def load_torchvision_weights(model: ConvAutoencoder, backbone: str) -> None:
     # Checked before the download, which takes long.
     for name, expected in BACKBONES[backbone].items():
         if tuple(model.config[name]) != expected:
-            raise ValueError(
+            raise UserError(
                 f"torchvision's weights need {backbone} with --width-factor 1 and --levels 5, whose {name} are "
                 f"{expected}, got {tuple(model.config[name])}"
             )
@@ -34,7 +35,7 @@ def load_torchvision_weights(model: ConvAutoencoder, backbone: str) -> None:
     try:
         state = next(iter(get_model_weights(name))).get_state_dict(check_hash=True)
     except URLError as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"torchvision's {name} weights are not in the cache and could not be downloaded ({error.reason}); "
             "--no-torchvision-weights trains without them"
         ) from error

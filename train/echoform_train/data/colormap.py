@@ -9,6 +9,8 @@ import matplotlib
 import numpy as np
 from scipy.spatial import KDTree
 
+from echoform_train.engine.errors import UserError
+
 COLORMAPS = ("jet", "parula", "viridis", "turbo", "gray")
 
 MAX_RESIDUAL = 20.0
@@ -68,7 +70,7 @@ def paint(index: np.ndarray, name: str) -> np.ndarray:
         ValueError: If the image is not uint8 or the name is none of COLORMAPS.
     """
     if index.dtype != np.uint8:
-        raise ValueError(f"an image of indices must be uint8, got {index.dtype}")
+        raise UserError(f"an image of indices must be uint8, got {index.dtype}")
     return _lookup_table(name)[index]
 
 
@@ -120,7 +122,7 @@ def detect(rgb: np.ndarray) -> ColormapMatch:
     """
     _check_rgb(rgb)
     if rgb.size == 0:
-        raise ValueError(f"an image must hold pixels, got shape {rgb.shape}")
+        raise UserError(f"an image must hold pixels, got shape {rgb.shape}")
     flat = rgb.reshape(-1, 3)
     stride = max(1, len(flat) // _DETECTION_PIXELS) | 1  # odd, because an even stride would stay in one column
     packed, counts = np.unique(_pack(flat[::stride]), return_counts=True)
@@ -133,7 +135,7 @@ def detect(rgb: np.ndarray) -> ColormapMatch:
 
 def _check_rgb(rgb: np.ndarray) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim == 0 or rgb.shape[-1] != 3:
-        raise ValueError(f"a colour image must be uint8 [..., 3], got {rgb.dtype} {list(rgb.shape)}")
+        raise UserError(f"a colour image must be uint8 [..., 3], got {rgb.dtype} {list(rgb.shape)}")
 
 
 @lru_cache(maxsize=len(COLORMAPS))
@@ -143,7 +145,7 @@ def _lookup_table(name: str) -> np.ndarray:
     elif name in COLORMAPS:
         table = np.round(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255).astype(np.uint8)
     else:
-        raise ValueError(f"a colour map must be one of {', '.join(COLORMAPS)}, got {name!r}")
+        raise UserError(f"a colour map must be one of {', '.join(COLORMAPS)}, got {name!r}")
     table.setflags(write=False)
     return table
 

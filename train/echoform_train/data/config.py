@@ -10,6 +10,7 @@ import tyro
 
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
+from echoform_train.engine.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class PublishConfig:
     def __post_init__(self) -> None:
         for name in ("private", "revision", "license"):
             if getattr(self, name) is not None and self.push_to_hub is None:
-                raise ValueError(f"--{name} is for the Hub: it must go with --push-to-hub")
+                raise UserError(f"--{name} is for the Hub: it must go with --push-to-hub")
 
 
 def load_data(config: DataConfig, seed: int) -> SpectrogramData:

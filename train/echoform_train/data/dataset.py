@@ -15,6 +15,7 @@ from echoform_train.data.image_check import BadFile, refuse
 from echoform_train.data.layout import ImageFile, natural_key
 from echoform_train.data.loading import refuse_or_skip
 from echoform_train.data.pixels import Pixels, read_pixels
+from echoform_train.engine.errors import UserError
 
 _MAX_CATEGORIES = 64
 
@@ -138,12 +139,12 @@ def _check_users(source: str | Path, images: Sequence[ImageFile]) -> None:
         other = spellings.setdefault(user.casefold(), user)
         if other != user:
             first = {image.user: image.file for image in reversed(images)}
-            raise ValueError(
+            raise UserError(
                 f"users must not differ only in case: {other} ({first[other]}) and {user} ({first[user]}) in {source}"
             )
     if len(users) < 2:
         who = f"only {users[0]} (for example {images[0].file})" if users else "none"
-        raise ValueError(f"a source must hold images of at least 2 users, {source} holds {who}")
+        raise UserError(f"a source must hold images of at least 2 users, {source} holds {who}")
 
 
 def _encoded(image: ImageFile) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from echoform_train.data.layout import (
     split_name,
 )
 from echoform_train.data.metadata import read_axes, read_metadata
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, METADATA
 
 _OWN_COLUMNS = ("file", "file_name", "image", "user", "recording", "start_s", "split")
@@ -57,7 +58,7 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
         elif name not in (*metadata_names, AXES):
             other_files.append(name)
     if not images and not bad_files:
-        raise ValueError(f"a source must hold {kind.noun}s ({', '.join(kind.suffixes)}), {folder} holds none")
+        raise UserError(f"a source must hold {kind.noun}s ({', '.join(kind.suffixes)}), {folder} holds none")
     stems = {_stem(image.file) for image in images}
     other_files = [name for name in other_files if not (name.endswith(".npy") and _stem(name) in stems)]
 
@@ -126,17 +127,17 @@ def split_folders(folder: Path, names: Sequence[str], *, loose_files: bool = Fal
         return {}
     others = [top or "images at the top" for top in tops if top not in splits and (top or not loose_files)]
     if others:
-        raise ValueError(
+        raise UserError(
             f"split folders must stand alone, {folder} holds {', '.join(splits)} beside {', '.join(others[:3])}"
         )
     if len(set(splits.values())) < len(splits):
-        raise ValueError(f"each split must have one folder, {folder} holds {', '.join(splits)}")
+        raise UserError(f"each split must have one folder, {folder} holds {', '.join(splits)}")
     if "train" not in splits.values():
-        raise ValueError(f"a source with split folders must hold train, {folder} holds only {', '.join(splits)}")
+        raise UserError(f"a source with split folders must hold train, {folder} holds only {', '.join(splits)}")
     return splits
 
 
-class _LayoutError(ValueError):
+class _LayoutError(UserError):
     """An image lies where the layout allows none; the message is the reason without the file."""
 
 

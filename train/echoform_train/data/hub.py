@@ -13,6 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from echoform_train.data.image_check import BadFile
 from echoform_train.data.layout import ImageFile, SourceFiles, natural_key, recording_of, split_name
 from echoform_train.data.metadata import read_axes
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES, SPLIT
 from echoform_train.engine.sources import is_hub_id, parse_hub_id, resolve_source
 
@@ -67,7 +68,7 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
     try:
         loaded = load_dataset(repo, revision=revision)
     except (DatasetNotFoundError, ConnectionError) as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{source} is no folder on this machine, and as a data set of the Hub it cannot be loaded: {error}"
         ) from error
     assert isinstance(loaded, DatasetDict)
@@ -85,7 +86,7 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
         images += found.images
         bad_files += found.bad_files
     if not images:
-        raise ValueError(f"a source must hold images, {source} holds none")
+        raise UserError(f"a source must hold images, {source} holds none")
     if published:
         images.sort(key=lambda image: [natural_key(name) for name in PurePosixPath(image.file).parts])
     axes = read_axes(axes_file) if axes_file is not None else None
@@ -103,7 +104,7 @@ def _download(repo: str, revision: str | None, name: str) -> Path | None:
     except LocalEntryNotFoundError as error:
         if try_to_load_from_cache(repo, name, repo_type="dataset", revision=revision) is _CACHED_NO_EXIST:
             return None
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"the Hub cannot be reached, and it is unknown from the cache whether {repo} holds a {name}: {error}"
         ) from error
     except EntryNotFoundError:
@@ -115,7 +116,7 @@ def _name_splits(source: str, loaded: DatasetDict) -> dict[str, Dataset]:
         return {"train": next(iter(loaded.values()))}
     parts = {split_name(str(name)): part for name, part in loaded.items()}
     if None in parts or len(parts) < len(loaded) or "train" not in parts:
-        raise ValueError(f"splits must be train, validation and test, {source} has {', '.join(map(str, loaded))}")
+        raise UserError(f"splits must be train, validation and test, {source} has {', '.join(map(str, loaded))}")
     return {str(name): part for name, part in parts.items()}
 
 
@@ -124,7 +125,7 @@ def _find_in_part(source: str, split: str | None, part: Dataset, need_users: boo
     image_column = next((name for name, feature in part.features.items() if isinstance(feature, Image)), None)
     user_column = next((name for name in ("user", "label") if name in part.features), None)
     if image_column is None or (need_users and user_column is None):
-        raise ValueError(
+        raise UserError(
             f"a data set must have an image column and a user (or label) column, {source} has "
             f"{', '.join(part.column_names)}"
         )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from echoform_train.engine.errors import UserError
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 _LISTED = 5
@@ -28,7 +30,7 @@ class BadFile:
         return f"{self.file}: {self.reason}"
 
 
-class BadFileError(ValueError):
+class BadFileError(UserError):
     """A file cannot be used; with `skip_bad_files` it is left out instead."""
 
     def __init__(self, bad: BadFile) -> None:
@@ -58,7 +60,7 @@ def refuse(bad_files: Sequence[BadFile]) -> None:
     if len(bad_files) > _LISTED:
         lines.append(f"and {len(bad_files) - _LISTED} more")
     noun = "file" if len(bad_files) == 1 else "files"
-    raise ValueError(f"{len(bad_files)} {noun} cannot be used (--skip-bad-files leaves them out): {'; '.join(lines)}")
+    raise UserError(f"{len(bad_files)} {noun} cannot be used (--skip-bad-files leaves them out): {'; '.join(lines)}")
 
 
 def decode_image(data: bytes, file: str) -> np.ndarray:

@@ -24,6 +24,7 @@ from echoform_train.data.layout import ImageFile, SourceFiles, recording_of
 from echoform_train.data.loading import read_files, read_split, refuse_or_skip
 from echoform_train.data.metadata import read_axes
 from echoform_train.data.split import Split, make_split
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, METADATA
 
 Color = Literal["auto", "rgb", "grey"]
@@ -108,14 +109,14 @@ def load_image_data(
         ValueError: If a file cannot be used, the split does not fit, or an argument is out of range.
     """
     if resolution < 2:
-        raise ValueError(f"resolution must be at least 2, got {resolution}")
+        raise UserError(f"resolution must be at least 2, got {resolution}")
     folder = folder_of_files(config.data)
     found = _find_in_dataset(config.data) if folder is None else _find_in_folder(folder)
     kept, decoded, bad_files = read_files(found.images, lambda image: _read(image, resolution, color))
     bad_files = [*found.bad_files, *bad_files]
     refuse_or_skip(bad_files, skip_bad_files=config.skip_bad_files)
     if not kept:
-        raise ValueError(f"a source must hold images that can be used, {config.data} holds none")
+        raise UserError(f"a source must hold images that can be used, {config.data} holds none")
     pixels = _stack(decoded, resolution)
 
     split = _choose_split(config, found, build_dataset(kept), split_file, seed)
@@ -146,7 +147,7 @@ def _find_in_dataset(source: str) -> SourceFiles:
 def _find_in_folder(folder: Path) -> SourceFiles:
     paths = find_files(folder, IMAGE_SUFFIXES)
     if not paths:
-        raise ValueError(f"a source must hold images ({', '.join(IMAGE_SUFFIXES)}), {folder} holds none")
+        raise UserError(f"a source must hold images ({', '.join(IMAGE_SUFFIXES)}), {folder} holds none")
     splits = split_folders(folder, list(paths))
     # Rows of metadata.jsonl give recordings and starts, in precedence over the names of the files.
     known = find_in_folder(folder).images if (folder / METADATA).is_file() else ()

@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from echoform_train.data.image_check import BadFile, BadFileError, refuse
 from echoform_train.data.split import Split, check_split
+from echoform_train.engine.errors import UserError
 
 File = TypeVar("File")
 Content = TypeVar("Content")
@@ -87,6 +88,6 @@ def read_split(
     split = Split.load(existing)
     try:
         check_split(table, split, window_s=window_s)
-    except ValueError as error:
-        raise ValueError(f"{existing} cannot be used with {source}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{existing} cannot be used with {source}: {error}") from error
     return split

@@ -7,6 +7,7 @@ import math
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import METADATA
 
 
@@ -28,7 +29,7 @@ def read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict[
     for subfolder in ("", *splits):
         csv_path = folder / subfolder / "metadata.csv"
         if csv_path.is_file():
-            raise ValueError(f"metadata must be a {METADATA}, {csv_path} is not read")
+            raise UserError(f"metadata must be a {METADATA}, {csv_path} is not read")
         path = folder / subfolder / METADATA
         if not path.is_file():
             continue
@@ -38,7 +39,7 @@ def read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict[
                 name, row = _parse_row(line, f"{path} line {number}")
                 name = (PurePosixPath(subfolder) / name).as_posix()
                 if name in rows:
-                    raise ValueError(f"{path} line {number}: each file must have one row, {name} has two")
+                    raise UserError(f"{path} line {number}: each file must have one row, {name} has two")
                 rows[name] = row
     return (rows if read else None), read
 
@@ -47,12 +48,12 @@ def _parse_row(line: str, where: str) -> tuple[str, dict[str, Any]]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: a row must be one JSON object ({error})") from error
+        raise UserError(f"{where}: a row must be one JSON object ({error})") from error
     if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-        raise ValueError(f"{where}: a row must name its file as a file_name, got {line[:80]}")
+        raise UserError(f"{where}: a row must name its file as a file_name, got {line[:80]}")
     start_s = row.get("start_s")
     if start_s is not None and not (_is_number(start_s) and math.isfinite(start_s)):
-        raise ValueError(f"{where}: start_s must be a number of seconds, got {start_s!r}")
+        raise UserError(f"{where}: start_s must be a number of seconds, got {start_s!r}")
     return PurePosixPath(row["file_name"]).as_posix(), row
 
 
@@ -67,7 +68,7 @@ def read_axes(path: Path) -> dict[str, float] | None:
     try:
         axes = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} must be one JSON object ({error})") from error
+        raise UserError(f"{path} must be one JSON object ({error})") from error
     if not isinstance(axes, dict) or not all(_is_number(value) for value in axes.values()):
-        raise ValueError(f"{path} must map names to plain numbers, got {axes}")
+        raise UserError(f"{path} must map names to plain numbers, got {axes}")
     return {name: float(value) for name, value in axes.items()}

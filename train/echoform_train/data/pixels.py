@@ -13,6 +13,7 @@ from echoform_train.data.colormap import COLORMAPS, MAX_RESIDUAL, detect, residu
 from echoform_train.data.image_check import BadFile, BadFileError, decode_image
 from echoform_train.data.layout import ImageFile
 from echoform_train.data.loading import read_files
+from echoform_train.engine.errors import UserError
 
 _SAMPLE = 48
 
@@ -61,15 +62,15 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
         ValueError: If colormap or resolution are out of range, or no image of the sample can be decoded.
     """
     if colormap not in ("auto", "none", *COLORMAPS):
-        raise ValueError(f"colormap must be auto, none or one of {', '.join(COLORMAPS)}, got {colormap!r}")
+        raise UserError(f"colormap must be auto, none or one of {', '.join(COLORMAPS)}, got {colormap!r}")
     if resolution is not None and resolution < 1:
-        raise ValueError(f"resolution must be positive, got {resolution}")
+        raise UserError(f"resolution must be positive, got {resolution}")
     # Find the usual size and colour map on images spread over the source.
     sampled = sorted({round(index) for index in np.linspace(0, len(images) - 1, min(_SAMPLE, len(images)))})
     sampled, sample, bad_sample = read_files(sampled, lambda index: _decode(images[index]))
     kind = _majority(sample, colormap)
     if kind is None:
-        raise ValueError(f"no image can be used, for example {bad_sample[0]}")
+        raise UserError(f"no image can be used, for example {bad_sample[0]}")
 
     # One array for all images: a list of arrays and their stack would need twice the memory.
     height, width = (resolution, resolution) if resolution else kind.shape[:2]
@@ -106,7 +107,7 @@ def _majority(sample: list[np.ndarray], colormap: str) -> _Kind | None:
     sample = [image for image in sample if image.shape == shape]
     if len(shape) == 2:
         if colormap not in ("auto", "none", "gray"):
-            raise ValueError(f"greyscale images have the colour map gray, so colormap cannot be {colormap!r}")
+            raise UserError(f"greyscale images have the colour map gray, so colormap cannot be {colormap!r}")
         return _Kind(shape, "gray", 0.0)
     matches = [detect(image) for image in sample]
     name, votes = Counter(match.name for match in matches).most_common(1)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import tempfile
 from collections import Counter, defaultdict
@@ -20,7 +19,9 @@ from echoform_train.data.dataset import SourceImages, read_source
 from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
 from echoform_train.data.spectrograms import choose_split
 from echoform_train.data.split import Split
+from echoform_train.engine.atomic_files import write_text
 from echoform_train.engine.files import AXES, SPLIT
+from echoform_train.engine.json_files import write_json
 
 
 def publish_dataset(
@@ -82,7 +83,7 @@ def publish_dataset(
     with tempfile.TemporaryDirectory(prefix="echoform-") as scratch:
         metadata, table = write_dataset(read.dataset, split, Path(scratch), max_shard_bytes=max_shard_bytes)
         if read.axes is not None:
-            (Path(scratch) / AXES).write_text(json.dumps(read.axes, indent=1) + "\n", encoding="utf-8")
+            write_json(Path(scratch) / AXES, read.axes)
         card = render_dataset_card(
             {
                 "name": title,
@@ -97,7 +98,7 @@ def publish_dataset(
                 **table,
             }
         )
-        (Path(scratch) / CARD).write_text(card, encoding="utf-8")
+        write_text(Path(scratch) / CARD, card)
         return push_folder(
             Path(scratch),
             repo_id,

@@ -15,6 +15,7 @@ from echoform_train.data.dataset import SourceImages, read_source
 from echoform_train.data.image_check import BadFile
 from echoform_train.data.loading import read_split
 from echoform_train.data.split import Split, make_split
+from echoform_train.engine.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +163,7 @@ def _choose_conditions(dataset: Dataset, chosen: tuple[str, ...] | None) -> tupl
         return tuple(name for name in known if dataset.features[name].num_classes >= 2)
     unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise ValueError(f"conditions must be among the categorical columns {known}, got {', '.join(unknown)}")
+        raise UserError(f"conditions must be among the categorical columns {known}, got {', '.join(unknown)}")
     return chosen
 
 

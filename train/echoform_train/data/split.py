@@ -24,6 +24,8 @@ from echoform_train.data.split_cutting import (
     usual_hop_s,
     windows_of,
 )
+from echoform_train.engine.errors import UserError
+from echoform_train.engine.json_files import write_json
 
 Method = Literal["by recording", "contiguous with a gap", "as given"]
 
@@ -51,7 +53,7 @@ class Split:
         counts = Counter([*self.train, *self.validation, *self.test, *self.left_out])
         twice = [file for file, count in counts.items() if count > 1]
         if twice:
-            raise ValueError(f"an image must stand on one side of a split, {twice[0]} stands on two")
+            raise UserError(f"an image must stand on one side of a split, {twice[0]} stands on two")
 
     def indices(self, files: Sequence[str]) -> dict[str, list[int]]:
         """For each side of SIDES, the indices of its images in `files`, in the order of the split."""
@@ -63,7 +65,7 @@ class Split:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         facts = {_METHOD_KEY if name == "method" else name: value for name, value in asdict(self).items()}
-        path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_json(path, facts)
 
     def save_if_new(self, path: Path | None) -> None:
         """Write the split as JSON if a path is given and no such file exists."""
@@ -80,10 +82,10 @@ class Split:
         try:
             facts = json.loads(Path(path).read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path} must be JSON ({error})") from error
+            raise UserError(f"{path} must be JSON ({error})") from error
         names = {*cls.__dataclass_fields__, _METHOD_KEY} - {"method"}
         if not isinstance(facts, dict) or set(facts) != names or facts[_METHOD_KEY] not in get_args(Method):
-            raise ValueError(f"{path} must be a split with {', '.join(sorted(names))}; it is not")
+            raise UserError(f"{path} must be a split with {', '.join(sorted(names))}; it is not")
         lists = {name: tuple(facts.pop(name)) for name in SIDES}
         return cls(method=facts.pop(_METHOD_KEY), **lists, **facts)
 
@@ -173,14 +175,14 @@ def check_split(dataset: Dataset, split: Split, *, window_s: float | None = None
     present = {window.file for window in windows}
     absent, unknown = [file for file in sides if file not in present], sorted(present - set(sides), key=natural_key)
     if absent or unknown:
-        raise ValueError(
+        raise UserError(
             f"a split must fit the images: {len(absent)} of its files are not there{_examples(absent)}, "
             f"{len(unknown)} images are not in it{_examples(unknown)}"
         )
     if window_s is not None:
         for first, second, distance_s in _neighbours_on_two_sides(windows, sides):
             if distance_s < window_s - ROUNDING_S:
-                raise ValueError(
+                raise UserError(
                     f"windows that overlap must stand on one side of a split: {first} ({sides[first]}) and "
                     f"{second} ({sides[second]}) start {distance_s:.2f} s apart and last {window_s:g} s"
                 )
@@ -188,11 +190,11 @@ def check_split(dataset: Dataset, split: Split, *, window_s: float | None = None
 
 def _check_arguments(validation_share: float, test_share: float, gap_windows: int, window_s: float | None) -> None:
     if not (validation_share > 0 and test_share > 0 and validation_share + test_share < 1):
-        raise ValueError(f"shares must be positive and leave some for train, got {validation_share} and {test_share}")
+        raise UserError(f"shares must be positive and leave some for train, got {validation_share} and {test_share}")
     if gap_windows < 0:
-        raise ValueError(f"gap_windows must not be negative, got {gap_windows}")
+        raise UserError(f"gap_windows must not be negative, got {gap_windows}")
     if window_s is not None and window_s <= 0:
-        raise ValueError(f"window_s must be positive, got {window_s}")
+        raise UserError(f"window_s must be positive, got {window_s}")
 
 
 def _files_of_side(windows: Sequence[Window], sides: Sides, side: str | None) -> tuple[str, ...]:
@@ -206,7 +208,7 @@ def _check_every_user(windows: Sequence[Window], sides: Sides, method: Method) -
         needed = ("train",) if method == "as given" else SPLITS
         empty = [side for side in needed if counts[user, side] == 0]
         if empty:
-            raise ValueError(
+            raise UserError(
                 f"every user must have images for {', '.join(needed)}: {user} has {totals[user]} images "
                 f"(for example {next(window.file for window in windows if window.user == user)}), "
                 f"which leaves none for {', '.join(empty)} ({method})"

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from echoform_train.engine.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -32,9 +34,9 @@ class Augmentation:
         for name in ("augment_zoom", "augment_shift", "augment_depth"):
             share = getattr(self, name)
             if not 0 <= share < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be a share in [0, 1), got {share}")
+                raise UserError(f"--{name.replace('_', '-')} must be a share in [0, 1), got {share}")
         if not 0 <= self.augment_tilt_deg <= 180:
-            raise ValueError(f"--augment-tilt-deg must lie in 0..180, got {self.augment_tilt_deg}")
+            raise UserError(f"--augment-tilt-deg must lie in 0..180, got {self.augment_tilt_deg}")
 
     @property
     def any(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from echoform_train.engine.errors import UserError
+
 FLOOR = 1e-3
 """Lower bound on the variance of a component, as a share of the largest variance, so that noise is not amplified."""
 
@@ -30,7 +32,7 @@ def balancing_map(latents: Tensor, power: float) -> tuple[Tensor, Tensor]:
     other powers are our own extension.
     """
     if not 0 <= power <= 1:
-        raise ValueError(f"power must be in 0..1, got {power}")
+        raise UserError(f"power must be in 0..1, got {power}")
     latents = latents.double()
     mean = latents.mean(dim=0)
     variance, components = torch.linalg.eigh((latents - mean).T @ (latents - mean) / len(latents))

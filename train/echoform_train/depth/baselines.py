@@ -19,6 +19,7 @@ from scipy.fft import dctn, idctn
 from torch import Tensor
 
 from echoform.depth_autoencoder import DepthAutoencoder
+from echoform_train.engine.errors import UserError
 
 EXACT_PCA_IMAGES = 6_000
 """Largest number of training images for which principal components are computed exactly."""
@@ -111,7 +112,7 @@ class DCT:
 
     def __post_init__(self) -> None:
         if not 1 <= self.dim <= self.side**2:
-            raise ValueError(f"a {self.side}x{self.side} image has 1..{self.side**2} coefficients, got {self.dim}")
+            raise UserError(f"a {self.side}x{self.side} image has 1..{self.side**2} coefficients, got {self.dim}")
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """See `Transform`."""
@@ -145,14 +146,14 @@ def principal_components(centred: Tensor, dim: int, seed: int = 0) -> tuple[Tens
     """
     count = len(centred)
     if count < 2:
-        raise ValueError(f"principal components need at least 2 training images, got {count}")
+        raise UserError(f"principal components need at least 2 training images, got {count}")
     dim = min(dim, count - 1, centred.shape[1])
     if count <= EXACT_PCA_IMAGES:
         # The N x N matrix of inner products has the same nonzero eigenvalues as the P x P matrix.
         values, vectors = (found.flip(-1) for found in torch.linalg.eigh((centred @ centred.T).double()))
         dim = min(dim, int((values > 1e-9 * values[0]).sum()) if values[0] > 0 else 0)
         if dim == 0:
-            raise ValueError("principal components need training images that differ, all are the same")
+            raise UserError("principal components need training images that differ, all are the same")
         spread = values[:dim].sqrt()
         directions = (vectors[:, :dim] / spread).T.float() @ centred
     else:

@@ -13,6 +13,7 @@ from echoform_train.data.facts import DepthFacts
 from echoform_train.depth.dataset import DepthData, load_depth
 from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import SPLIT
 
 
@@ -81,7 +82,7 @@ def load_depth_data(config: DepthDataConfig, split_file: Path | None, seed: int)
         ValueError: If only one end of the range is given, or as in `load_depth_source`.
     """
     if (config.depth_min_mm is None) != (config.depth_max_mm is None):
-        raise ValueError(
+        raise UserError(
             "--depth-min-mm and --depth-max-mm must be given together, "
             f"got {config.depth_min_mm} and {config.depth_max_mm}"
         )
@@ -125,7 +126,7 @@ def load_depth_source(
     }
     if rooms_settings and config.data != ROOMS:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in rooms_settings)
-        raise ValueError(f"{flags} need --data {ROOMS}, got --data {config.data}")
+        raise UserError(f"{flags} need --data {ROOMS}, got --data {config.data}")
     return load_depth(
         config.data,
         split_file=split_file,

@@ -23,6 +23,7 @@ from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
 from echoform_train.depth.rooms.rendering import render_rooms
 from echoform_train.depth.scale import Scale
 from echoform_train.depth.sources import DepthFile, DepthSource, find_depth_source, split_table
+from echoform_train.engine.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def load_depth(
         ValueError: If a file cannot be used, the split does not fit, or an argument is out of range.
     """
     if resolution < 1:
-        raise ValueError(f"resolution must be at least 1 pixel, got {resolution}")
+        raise UserError(f"resolution must be at least 1 pixel, got {resolution}")
     if depth_range_mm is not None:
         range_in_units(depth_range_mm, units_per_mm)  # raises if the range is not valid
     if str(source) == ROOMS:
@@ -175,11 +176,11 @@ def _find(source: str | Path, folders: str, rooms: RoomsConfig | None, units_per
     """List the images of a source; synthetic rooms are rendered."""
     if str(source) != ROOMS:
         if rooms is not None:
-            raise ValueError(f"rooms are for the source {ROOMS!r}, got the source {source}")
+            raise UserError(f"rooms are for the source {ROOMS!r}, got the source {source}")
         return find_depth_source(source, folders=folders)
     assert rooms is not None
     if units_per_mm != 1:
-        raise ValueError(f"rooms are made in millimetres, so units_per_mm must be 1, got {units_per_mm:g}")
+        raise UserError(f"rooms are made in millimetres, so units_per_mm must be 1, got {units_per_mm:g}")
     return DepthSource(render_rooms(rooms, seed), [])
 
 
@@ -191,7 +192,7 @@ def _read(
     bad_files = [*found.bad_files, *bad_files]
     refuse_or_skip(bad_files, skip_bad_files=skip_bad_files)
     if not files:
-        raise ValueError(f"a source must hold depth images, {source} holds none that can be used")
+        raise UserError(f"a source must hold depth images, {source} holds none that can be used")
     return files, images, bad_files
 
 
@@ -201,8 +202,8 @@ def _make_split(
     shares = {"validation_share": validation_share, "test_share": test_share}
     try:
         return make_split(table, **shares, gap_windows=gap_images, seed=seed)
-    except ValueError as error:
-        raise ValueError(
+    except UserError as error:
+        raise UserError(
             f"{source} cannot be split with gap_images={gap_images} (users are classes here): {error}"
         ) from error
 
@@ -211,9 +212,9 @@ def _measure_range(images: Sequence[ReadImage], units_per_mm: float, source: str
     """Range of all readings with a margin, in whole millimetres."""
     low, high = min(image.low for image in images), max(image.high for image in images)
     if high <= low:
-        raise ValueError(f"a range of depth needs at least two different readings, {source} holds {high or 'none'}")
+        raise UserError(f"a range of depth needs at least two different readings, {source} holds {high or 'none'}")
     if high == MAX_UNITS:
-        raise ValueError(
+        raise UserError(
             f"depth_range_mm must be given if readings reach {MAX_UNITS}, the largest 16-bit value, as in {source}; if "
             f"this value means no reading, name it in invalid_values"
         )
@@ -248,7 +249,7 @@ def _stack(files: Sequence[DepthFile], images: Sequence[ReadImage]) -> tuple[Dep
     class_ids = {name: index for index, name in enumerate(names)} if len(names) > 1 else {}
     unknown = [file.file for file in files if file.label is None]
     if class_ids and unknown:
-        raise ValueError(f"all images must have a class or none, {unknown[0]} has none")
+        raise UserError(f"all images must have a class or none, {unknown[0]} has none")
     labels = [class_ids[file.label] for file in files if file.label is not None] if class_ids else None
     everything = DepthImages(
         units=torch.from_numpy(np.stack([image.units for image in images])),

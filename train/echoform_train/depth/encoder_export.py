@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,9 @@ from echoform.encoder_weights import SENSOR_FACTS, load_encoder
 from echoform.sources import find_file
 from echoform_train.engine.checkpoint import list_checkpoints, load_checkpoint
 from echoform_train.engine.ema import load_averages
+from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.files import AUTOENCODER, CHECKPOINTS, FACTS, MODEL_CONFIG, MODEL_INDEX, PIPELINE, STATE
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.publishing.card import write_card
 
 PROBE_IMAGES = 4
@@ -48,7 +49,7 @@ def find_encoder(
     if (folder / PIPELINE / MODEL_INDEX).is_file():
         folder = folder / PIPELINE
     elif checkpoints := list_checkpoints(folder / CHECKPOINTS):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{folder} holds a training that is not finished; name one of its checkpoints, such as {checkpoints[-1]}"
         )
     place = str(folder) if folder.exists() else source
@@ -65,7 +66,7 @@ def save_encoder(encoder: DepthEncoder, facts: dict[str, Any] | None, folder: Pa
         return
     encoder.save_pretrained(folder)
     if facts is not None:
-        (folder / FACTS).write_text(json.dumps(facts, indent=1))
+        write_json(folder / FACTS, facts)
         write_card(folder)
 
 
@@ -89,7 +90,7 @@ def _from_checkpoint(folder: Path) -> tuple[DepthEncoder, dict[str, Any]]:
     """The averaged weights of a checkpoint, in the architecture of the best model of the same run."""
     output_dir = folder.parent.parent
     if not (output_dir / AUTOENCODER / MODEL_CONFIG).is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{output_dir / AUTOENCODER} holds no {MODEL_CONFIG}, which the first validation of a run writes; is "
             f"{folder} a checkpoint of `echoform train depth-ae`?"
         )
@@ -98,7 +99,7 @@ def _from_checkpoint(folder: Path) -> tuple[DepthEncoder, dict[str, Any]]:
     # The raw weights are loaded first, because the averaged weights include no buffers.
     model.load_state_dict(tensors["autoencoder"])
     load_averages(model, tensors["ema"])
-    facts = json.loads((output_dir / FACTS).read_text())
+    facts = read_json_object(output_dir / FACTS)
     model.encoder.register_to_config(**{name: facts["data"][name] for name in SENSOR_FACTS})
     return model.encoder.float().eval(), facts
 
@@ -107,7 +108,7 @@ def _read_facts(source: str, revision: str | None, token: str | None) -> dict[st
     if Path(source).is_file():
         return None
     path = find_file(source, FACTS, revision=revision, token=token)
-    return None if path is None else json.loads(path.read_text())
+    return None if path is None else read_json_object(path)
 
 
 def _embed_with_saved(folder: Path, format: Format, depth: Tensor, valid: Tensor) -> Tensor:

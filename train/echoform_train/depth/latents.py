@@ -6,6 +6,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.extras import needs_extra
 
 DEAD_SHARE = 0.01
@@ -43,14 +44,14 @@ def latent_statistics(latents: np.ndarray) -> LatentStatistics:
     """
     latents = np.asarray(latents, dtype=np.float64)
     if latents.ndim != 2 or len(latents) < 2:
-        raise ValueError(f"embeddings must be [N, D] with N of at least 2, got {list(latents.shape)}")
+        raise UserError(f"embeddings must be [N, D] with N of at least 2, got {list(latents.shape)}")
     deviation = latents.std(0)
     # The smaller of the N x N and the D x D product matrix is used; their nonzero eigenvalues are equal.
     centred = latents - latents.mean(0)
     products = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
     variances = np.clip(np.linalg.eigvalsh(products)[::-1], 0, None)
     if variances[0] == 0:
-        raise ValueError("embeddings must differ to be analysed, all are the same")
+        raise UserError("embeddings must differ to be analysed, all are the same")
     shares = variances / variances.sum()
     cumulative, positive = np.cumsum(shares), shares[shares > 0]
     norms = np.linalg.norm(latents, axis=1)
@@ -79,7 +80,7 @@ def map_to_plane(latents: np.ndarray, seed: int = 0) -> np.ndarray:
         ValueError: If there are fewer than four embeddings.
     """
     if len(latents) < 4:
-        raise ValueError(f"a map needs at least 4 embeddings, got {len(latents)}")
+        raise UserError(f"a map needs at least 4 embeddings, got {len(latents)}")
     with needs_extra("depth", "a map of embeddings"):
         from sklearn.manifold import TSNE
     perplexity = min(30.0, (len(latents) - 1) / 3)

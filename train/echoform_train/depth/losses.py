@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from echoform_train.engine.errors import UserError
+
 
 def huber_loss(predicted: Tensor, target: Tensor, valid: Tensor, delta: float) -> Tensor:
     """Huber loss divided by `delta`: error^2 / (2 delta) up to |error| = delta, beyond it |error| - delta / 2.
@@ -27,7 +29,7 @@ def huber_loss(predicted: Tensor, target: Tensor, valid: Tensor, delta: float) -
         ValueError: If `delta` is not positive.
     """
     if delta <= 0:
-        raise ValueError(f"the Huber loss needs a positive delta, got {delta}")
+        raise UserError(f"the Huber loss needs a positive delta, got {delta}")
     error = F.huber_loss(predicted.float(), target.float(), reduction="none", delta=delta) / delta
     return (error * valid).mean()
 
@@ -88,7 +90,7 @@ def covariance_loss(latents: Tensor) -> Tensor:
     """
     count, dim = latents.shape
     if count < 2 or dim < 2:
-        raise ValueError(f"correlations need at least 2 images and 2 dimensions, got {list(latents.shape)}")
+        raise UserError(f"correlations need at least 2 images and 2 dimensions, got {list(latents.shape)}")
     centred = latents.float() - latents.float().mean(0)
     standardised = centred / centred.square().mean(0).add(1e-8).sqrt()
     squared = (standardised.T @ standardised / count).square()
@@ -114,11 +116,11 @@ def contrastive_loss(latents: Tensor, others: Tensor, temperature: float) -> Ten
     Source: Chen et al., ICML 2020.
     """
     if latents.shape != others.shape or len(latents) < 2:
-        raise ValueError(
+        raise UserError(
             f"two views of at least 2 images are needed, got {list(latents.shape)} and {list(others.shape)}"
         )
     if temperature <= 0:
-        raise ValueError(f"the temperature must be positive, got {temperature}")
+        raise UserError(f"the temperature must be positive, got {temperature}")
     both = F.normalize(torch.cat([latents, others]).float(), dim=1)
     similarity = both @ both.T / temperature
     # A view is not compared with itself.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from echoform_train.engine.errors import UserError
 from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentile_ends
 
 EDGE_RATIO = 1.05
@@ -65,7 +66,7 @@ def image_sums(
         ValueError: If shapes differ, or a valid target is not above 0.
     """
     if not reconstruction_mm.shape == target_mm.shape == valid.shape or target_mm.ndim != 4:
-        raise ValueError(
+        raise UserError(
             "reconstruction, target and validity must have one shape [N, 1, H, W], "
             f"got {list(reconstruction_mm.shape)}, {list(target_mm.shape)} and {list(valid.shape)}"
         )
@@ -74,7 +75,7 @@ def image_sums(
     target = torch.where(valid, target_mm.double(), 1.0)
     reconstruction = torch.where(valid, reconstruction_mm.double(), 1.0)
     if (target <= 0).any():
-        raise ValueError(f"a valid depth must be above 0 mm, got {target.min().item()}")
+        raise UserError(f"a valid depth must be above 0 mm, got {target.min().item()}")
     error = reconstruction - target
     ratio = torch.maximum(reconstruction / target, target / reconstruction.clamp(min=1e-9))
     target_edges, predicted_edges = depth_edges(target, valid), depth_edges(reconstruction, valid)
@@ -164,7 +165,7 @@ def validity_iou(sums: ImageSums) -> float:
         ValueError: If there is no predicted validity.
     """
     if sums.valid_both is None or sums.valid_either is None:
-        raise ValueError("a validity IoU needs predicted validity, there is none")
+        raise UserError("a validity IoU needs predicted validity, there is none")
     return float(sums.valid_both.sum() / sums.valid_either.sum())
 
 
@@ -194,7 +195,7 @@ def metric_interval(
         ValueError: If there is no valid pixel.
     """
     if sums.pixels.sum() == 0:
-        raise ValueError("metrics of reconstruction need at least one valid pixel, there is none")
+        raise UserError("metrics of reconstruction need at least one valid pixel, there is none")
     columns = known_columns(sums)
     drawn = bootstrap_sums(np.stack(list(columns.values()), axis=1), groups, seed, resamples)
     # A resample without any valid pixel has no metric.

@@ -14,6 +14,7 @@ from echoform_train.data.parquet import MAX_SHARD_BYTES
 from echoform_train.data.publish import split_facts, write_dataset
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.sources import DepthFile, find_depth_source
+from echoform_train.engine.atomic_files import write_text
 
 
 def publish_depth(
@@ -99,7 +100,7 @@ def write_folder(
             **table,
         }
     )
-    (folder / CARD).write_text(card, encoding="utf-8")
+    write_text(folder / CARD, card)
 
 
 def _table(images: list[DepthFile], classes: list[str]) -> Dataset:

@@ -41,6 +41,7 @@ from echoform_train.depth.metrics import (
 )
 from echoform_train.depth.probes import LabelledEmbeddings, ProbeResult, knn_probe, linear_probe
 from echoform_train.depth.reconstruction import Reconstruction, embed, reconstruct
+from echoform_train.engine.errors import UserError
 from echoform_train.scoring.intervals import Interval
 
 BLOCK_SIZE = 10
@@ -123,7 +124,7 @@ def score_pipeline(pipeline: DepthAutoencoderPipeline, data: DepthData) -> tuple
     """
     needed = ("test", "validation") if len(data.id2label) > 1 else ("test",)
     if empty := [part for part in needed if len(getattr(data, part)) == 0]:
-        raise ValueError(
+        raise UserError(
             f"scoring needs {' and '.join(needed)} images, the split of {data.source} has none for {empty[0]}"
         )
     # Reconstructions by the model and by the transforms, which are fitted on training images.

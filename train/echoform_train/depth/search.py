@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
@@ -21,7 +20,9 @@ from echoform_train.data.loading import read_files
 from echoform_train.depth.figures import Panel, save_panels
 from echoform_train.depth.image_files import decode_depth
 from echoform_train.depth.sources import DepthFile, find_depth_source
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.extras import needs_extra
+from echoform_train.engine.json_files import read_json_object, write_json
 
 INDEX = "index.faiss"
 INDEX_FACTS = "embeddings.json"
@@ -92,7 +93,7 @@ def embed_source(
             embeddings.append(pipeline.encode(units, batch_size=batch_size).numpy())
             used += files
     if not used:
-        raise ValueError(f"a source must hold depth images, {source} holds none that can be used")
+        raise UserError(f"a source must hold depth images, {source} holds none that can be used")
     return _build_dataset(used, np.concatenate(embeddings)), bad_files
 
 
@@ -109,7 +110,7 @@ def save_index(dataset: Dataset, facts: IndexFacts, folder: Path) -> None:
     _import_faiss()
     dataset.add_faiss_index(COLUMN)
     dataset.save_faiss_index(COLUMN, folder / INDEX)
-    (folder / INDEX_FACTS).write_text(json.dumps(facts, indent=1))
+    write_json(folder / INDEX_FACTS, facts)
 
 
 def load_index_facts(folder: Path) -> IndexFacts:
@@ -119,8 +120,8 @@ def load_index_facts(folder: Path) -> IndexFacts:
         FileNotFoundError: If the folder holds no index.
     """
     if not (folder / INDEX).is_file():
-        raise FileNotFoundError(f"{folder} holds no {INDEX}; is it the output of `echoform encode`?")
-    return json.loads((folder / INDEX_FACTS).read_text())
+        raise MissingFileError(f"{folder} holds no {INDEX}; is it the output of `echoform encode`?")
+    return cast(IndexFacts, read_json_object(folder / INDEX_FACTS))
 
 
 def find_nearest(
@@ -141,7 +142,7 @@ def find_nearest(
     dataset = Dataset.load_from_disk(str(folder))
     embeddings = pipeline.encode(list(queries), batch_size=batch_size).numpy()
     if embeddings.shape[1] != len(dataset[0][COLUMN]):
-        raise ValueError(
+        raise UserError(
             f"queries must have embeddings of {len(dataset[0][COLUMN])} numbers, as in the index {folder}, "
             f"the pipeline gives {embeddings.shape[1]}"
         )

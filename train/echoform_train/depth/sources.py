@@ -14,6 +14,7 @@ from echoform_train.data.find import find_files, split_folders
 from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import BadFile
 from echoform_train.data.layout import natural_key
+from echoform_train.engine.errors import UserError
 
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
 FOLDERS = ("classes", "recordings")
@@ -74,7 +75,7 @@ def find_depth_source(source: str | Path, *, folders: str = "classes") -> DepthS
         ValueError: If it holds no depth images, or its folders fit none of these layouts.
     """
     if folders not in FOLDERS:
-        raise ValueError(f"folders must be among {', '.join(FOLDERS)}, got {folders!r}")
+        raise UserError(f"folders must be among {', '.join(FOLDERS)}, got {folders!r}")
     folder = folder_of_files(source)
     if folder is not None:
         return DepthSource(_name_recordings(_find_in_folder(folder, folders)), [])
@@ -117,7 +118,7 @@ def split_table(images: Sequence[DepthFile]) -> Dataset:
 def _find_in_folder(folder: Path, folders: str) -> list[DepthFile]:
     paths = find_files(folder, DEPTH_SUFFIXES)
     if not paths:
-        raise ValueError(f"a source must hold depth images ({', '.join(DEPTH_SUFFIXES)}), {folder} holds none")
+        raise UserError(f"a source must hold depth images ({', '.join(DEPTH_SUFFIXES)}), {folder} holds none")
     splits = split_folders(folder, list(paths))
     images = []
     example_of_depth: dict[int, str] = {}  # key: number of folders above the image; for the error message
@@ -129,7 +130,7 @@ def _find_in_folder(folder: Path, folders: str) -> list[DepthFile]:
         label, recording = (upper, lower) if folders == "classes" else (lower, upper)
         images.append(DepthFile(file=name, data=path, label=label, recording=recording, split=split))
     if len(example_of_depth) > 1 or max(example_of_depth) > 2:
-        raise ValueError(
+        raise UserError(
             f"depth images must lie all directly in the source, all in <class>/ or all in <class>/<recording>/; "
             f"{folder} holds {' and '.join(example_of_depth.values())}"
         )

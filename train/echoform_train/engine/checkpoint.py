@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import CHECKPOINTS, STATE
+from echoform_train.engine.json_files import read_json_object, write_json
 
 PREFIX = "images-"
 
@@ -42,7 +43,7 @@ def save_checkpoint(
         # clone() separates tensors that share memory, which safetensors refuses to save.
         own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named.items()}
         save_file(own, partial / f"{group}.safetensors")
-    (partial / STATE).write_text(json.dumps(state, indent=1))
+    write_json(partial / STATE, state)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     for old in list_checkpoints(root)[:-limit]:
@@ -60,9 +61,9 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[st
         FileNotFoundError: If the folder is not a checkpoint.
     """
     if not (folder / STATE).is_file():
-        raise FileNotFoundError(f"{folder} holds no {STATE}; is it a checkpoint?")
+        raise MissingFileError(f"{folder} holds no {STATE}; is it a checkpoint?")
     tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    return tensors, json.loads((folder / STATE).read_text())
+    return tensors, read_json_object(folder / STATE)
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -83,7 +84,7 @@ def find_checkpoint(output_dir: Path, resume_from: str | None) -> Path | None:
     found = list_checkpoints(output_dir / CHECKPOINTS)
     if resume_from is None:
         if found:
-            raise ValueError(
+            raise UserError(
                 f"{output_dir} holds a run of {found[-1].name}; continue it with "
                 "--resume-from-checkpoint latest, or choose another --output-dir"
             )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from echoform_train.engine.errors import UserError
 
-class MissingPackageError(ImportError):
+
+class MissingPackageError(UserError, ImportError):
     """A package that an extra installs is needed and missing; the message says how to install it."""
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 import tyro
 
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.errors import UserError
 
 T = TypeVar("T")
 
@@ -62,15 +63,15 @@ def configure(config_class: type[T], preset: str | None = None, **settings: Any)
     """
     known = presets(config_class)
     if preset is not None and preset not in known:
-        raise ValueError(f"preset must be one of {', '.join(known) or 'none, this command has none'}, got {preset}")
+        raise UserError(f"preset must be one of {', '.join(known) or 'none, this command has none'}, got {preset}")
     base = known[preset] if preset is not None else next(iter(known.values()), None)
     given = dict(settings)
     values, missing = _choose_values(config_class, base, given)
     # Checked before the class is built, so that each error lists all wrong settings at once.
     if given:
-        raise ValueError(f"there is no setting {', '.join(given)}; `echoform ... --help` lists the flags of a command")
+        raise UserError(f"there is no setting {', '.join(given)}; `echoform ... --help` lists the flags of a command")
     if missing:
-        raise ValueError(f"these settings have no default and must be given: {', '.join(missing)}")
+        raise UserError(f"these settings have no default and must be given: {', '.join(missing)}")
     return _build(config_class, values)
 
 
@@ -92,7 +93,7 @@ def _choose_values(config_class: type, base: object, given: dict[str, Any]) -> t
             value = given.pop(field.name)
             # A single text would be a sequence too, of its letters.
             if get_origin(hint) is tuple and not isinstance(value, list | tuple):
-                raise ValueError(f"{field.name} takes several values, as a list or a tuple, got {value!r}")
+                raise UserError(f"{field.name} takes several values, as a list or a tuple, got {value!r}")
             values[field.name] = _convert(value, hint)
         elif inherited is not tyro.MISSING:
             values[field.name] = inherited

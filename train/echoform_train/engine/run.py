@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -26,7 +25,9 @@ from echoform_train.engine.checkpoint import (
     save_checkpoint,
 )
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.errors import DivergedError, UserError
 from echoform_train.engine.files import CHECKPOINTS, FACTS
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.optimizers import set_learning_rate
 from echoform_train.engine.precision import accelerate_precision
 from echoform_train.engine.processes import summed
@@ -185,7 +186,7 @@ class Run:
         self._sums = {}
         for name, value in means.items():
             if not math.isfinite(value):
-                raise FloatingPointError(f"{name} is {value} after {self.seen} images")
+                raise DivergedError(f"{name} is {value} after {self.seen} images")
         if self._bar is not None and "loss" in means:
             self._bar.set_postfix(loss=f"{means['loss']:.4f}")
         self.log({f"train/{name}": value for name, value in means.items()} | {"learning_rate": self.learning_rate})
@@ -229,7 +230,7 @@ class Run:
             "validation": {**scores, **(reference_scores or {})},
             "best_after": self.seen,
         }
-        (self.config.output_dir / FACTS).write_text(json.dumps({**facts, **measured}, indent=1))
+        write_json(self.config.output_dir / FACTS, {**facts, **measured})
 
     def _is_new_best(self, score: float) -> bool:
         """Count a validation with this score, lower is better; whether it is the best so far."""
@@ -271,7 +272,7 @@ class Run:
         tensors, state = load_checkpoint(self._checkpoint)
         for name, value in self._fixed.items():
             if state["fixed"].get(name) != value:
-                raise ValueError(
+                raise UserError(
                     f"a run resumes with the {_LABELS.get(name, name)} it began with, {state['fixed'].get(name)}, "
                     f"got {value}; to change it, start a new run in another --output-dir than {self.config.output_dir}"
                 )
@@ -294,14 +295,14 @@ class Run:
             exported: Folder that later commands take, for `TrainingResult.exported`; it may be written afterwards.
         """
         facts_file = self.config.output_dir / FACTS
-        facts = json.loads(facts_file.read_text()) | {"images_seen": self.seen, "seconds": self.elapsed_s}
+        facts = read_json_object(facts_file) | {"images_seen": self.seen, "seconds": self.elapsed_s}
         # Every process has read the file before the main process writes it.
         self.accelerator.wait_for_everyone()
         if self._bar is not None:
             self._bar.close()
         self.accelerator.end_training()
         if self.is_main:
-            facts_file.write_text(json.dumps(facts, indent=1))
+            write_json(facts_file, facts)
         return TrainingResult(
             output_dir=self.config.output_dir,
             exported=exported,

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from echoform_train.engine.errors import UserError
+
 Shape = Literal["cosine", "constant", "step", "plateau"]
 
 
@@ -41,11 +43,11 @@ def learning_rate_at(
         ValueError: If the warm-up is longer than the run, or a factor or an interval of drops is out of range.
     """
     if warmup_steps > total_steps:
-        raise ValueError(f"the warm-up must fit into the run of {total_steps} optimizer steps, got {warmup_steps}")
+        raise UserError(f"the warm-up must fit into the run of {total_steps} optimizer steps, got {warmup_steps}")
     if not 0 < decay <= 1:
-        raise ValueError(f"the factor of a drop of the learning rate must lie in (0, 1], got {decay}")
+        raise UserError(f"the factor of a drop of the learning rate must lie in (0, 1], got {decay}")
     if step_every < 1:
-        raise ValueError(f"drops of the learning rate must be at least 1 optimizer step apart, got {step_every}")
+        raise UserError(f"drops of the learning rate must be at least 1 optimizer step apart, got {step_every}")
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     if shape == "constant":
@@ -75,7 +77,7 @@ class Plateau:
 
     def __post_init__(self) -> None:
         if self.patience < 1:
-            raise ValueError(f"a plateau of the learning rate must be at least 1 validation long, got {self.patience}")
+            raise UserError(f"a plateau of the learning rate must be at least 1 validation long, got {self.patience}")
 
     def add_validation(self, improved: bool) -> None:
         """Count one validation; `improved` says whether it was a new best."""

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from echoform_train.engine.errors import MissingFileError, UserError
+
 _HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -32,9 +34,9 @@ def resolve_source(source: str | Path) -> Path | HubId:
     if path.is_dir():
         return path
     if path.exists():
-        raise ValueError(f"a source must be a folder or a repository on the Hub, {source} is a file")
+        raise UserError(f"a source must be a folder or a repository on the Hub, {source} is a file")
     if not is_hub_id(str(source)):
-        raise FileNotFoundError(f"there is no folder {source}")
+        raise MissingFileError(f"there is no folder {source}")
     return parse_hub_id(str(source))
 
 
@@ -51,5 +53,5 @@ def parse_hub_id(source: str) -> HubId:
     """
     match = _HUB_ID.fullmatch(source)
     if match is None:
-        raise ValueError(f"an id of the Hub must read user/name or user/name@revision, got {source}")
+        raise UserError(f"an id of the Hub must read user/name or user/name@revision, got {source}")
     return HubId(match["repo"], match["revision"])

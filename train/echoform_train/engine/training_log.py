@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from echoform_train.engine.atomic_files import write_text
 from echoform_train.engine.files import LOG
+from echoform_train.engine.json_files import read_json_lines
 
 
 def append_to_log(output_dir: Path, seen: int, values: Mapping[str, float]) -> None:
@@ -17,7 +19,7 @@ def append_to_log(output_dir: Path, seen: int, values: Mapping[str, float]) -> N
 
 def read_log(output_dir: Path) -> list[dict[str, float]]:
     """Lines of the log of a training, in order of images seen."""
-    return [json.loads(line) for line in (output_dir / LOG).read_text().splitlines()]
+    return read_json_lines(output_dir / LOG)
 
 
 def cut_log(output_dir: Path, seen: int) -> None:
@@ -25,4 +27,4 @@ def cut_log(output_dir: Path, seen: int) -> None:
     path = output_dir / LOG
     if path.is_file():
         lines = [line for line in path.read_text().splitlines() if json.loads(line)["seen"] <= seen]
-        path.write_text("".join(f"{line}\n" for line in lines))
+        write_text(path, "".join(f"{line}\n" for line in lines))

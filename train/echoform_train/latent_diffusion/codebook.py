@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.processes import summed
 
 
@@ -66,7 +67,7 @@ class EMACodebook:
         """
         size = len(self.weight)
         if len(latents) < size:
-            raise ValueError(f"a codebook of {size} codes needs at least as many latents to start, got {len(latents)}")
+            raise UserError(f"a codebook of {size} codes needs at least as many latents to start, got {len(latents)}")
         points = latents.double().cpu().numpy()
         # Equal latents, such as those of a flat background, would make empty clusters; a little noise separates them.
         points = points + 1e-4 * points.std() * np.random.default_rng(seed).standard_normal(points.shape)

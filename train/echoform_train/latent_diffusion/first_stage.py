@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +15,9 @@ from torch import Tensor
 
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.spectrograms import to_model, to_pixels
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FACTS, FIRST_STAGE
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.publishing.exported import class_name
 
 FirstStageModel = VQModel | AutoencoderKL
@@ -45,7 +46,7 @@ class FirstStage:
             ValueError: If the model is a VQ-VAE that was trained without its codebook; a pipeline always uses it.
         """
         if isinstance(self.model, VQModel) and not self.quantized:
-            raise ValueError(
+            raise UserError(
                 f"a second stage needs a first stage with its codebook, the one in {self.folder} was trained with "
                 "--no-quantize; for a first stage without a codebook, use `echoform train kl-vae`"
             )
@@ -63,7 +64,7 @@ class FirstStage:
         trained_on = self.facts["data"]
         for name in ("resolution", "channels", "colormap", *(["users"] if same_users else [])):
             if data_facts[name] != trained_on[name]:
-                raise ValueError(
+                raise UserError(
                     f"the first stage in {self.folder} was trained with {name} {trained_on[name]}, "
                     f"the data have {data_facts[name]}"
                 )
@@ -78,15 +79,15 @@ def load_first_stage(folder: Path) -> FirstStage:
     """
     for name in (FACTS, FIRST_STAGE):
         if not (folder / name).exists():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{folder} holds no {name}; is it the output of `echoform train vq-vae` or `echoform train kl-vae`?"
             )
     classes = {cls.__name__: cls for cls in (VQModel, AutoencoderKL)}
     name = class_name(folder / FIRST_STAGE)
     if name not in classes:
-        raise ValueError(f"a first stage must be a {' or an '.join(classes)}, got {name} in {folder / FIRST_STAGE}")
+        raise UserError(f"a first stage must be a {' or an '.join(classes)}, got {name} in {folder / FIRST_STAGE}")
     model = classes[name].from_pretrained(folder / FIRST_STAGE).requires_grad_(False)
-    return FirstStage(folder, model, json.loads((folder / FACTS).read_text()))
+    return FirstStage(folder, model, read_json_object(folder / FACTS))
 
 
 def images_to_latents(model: FirstStageModel, images: Tensor) -> Tensor:

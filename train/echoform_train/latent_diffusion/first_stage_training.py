@@ -16,6 +16,7 @@ from echoform_train.data.config import data_facts, load_data
 from echoform_train.data.painting import save_sheet
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
 from echoform_train.engine.batches import Draw
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FIRST_STAGE, RECONSTRUCTIONS, SPLIT
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.optimizers import build_optimizer
@@ -54,7 +55,7 @@ def start_run(config: FirstStageConfig, data: SpectrogramData) -> Run:
         PushError: If the result is to be pushed and could not be.
     """
     if not 0 < config.spectral_max_share <= 1:
-        raise ValueError(f"--spectral-max-share must be in (0, 1], got {config.spectral_max_share}")
+        raise UserError(f"--spectral-max-share must be in (0, 1], got {config.spectral_max_share}")
     return start_training(config, data)
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from diffusers.utils import load_image, make_image_grid
 from PIL import Image
 
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import METADATA
+from echoform_train.engine.json_files import read_json_object, write_json
 
 SETTINGS = "generate.json"
 GRID = "grid.png"
@@ -71,13 +73,13 @@ class GeneratedFolder:
         """
         settings = json.loads(json.dumps(settings))
         path = self.folder / SETTINGS
-        if path.is_file() and (earlier := json.loads(path.read_text())) != settings:
+        if path.is_file() and (earlier := read_json_object(path)) != settings:
             changed = [name for name in settings if earlier.get(name) != settings[name]]
-            raise ValueError(
+            raise UserError(
                 f"{self.folder} holds images of other settings ({', '.join(changed)}); choose another --output-dir"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=1))
+        write_json(path, settings)
 
     def missing(self) -> list[PlannedImage]:
         """The planned images whose file or row is still missing."""

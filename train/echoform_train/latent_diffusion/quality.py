@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import Spectrograms, to_model
+from echoform_train.engine.errors import UserError
 from echoform_train.latent_diffusion.codebook import nearest_codes
 from echoform_train.latent_diffusion.error_spectrum import error_spectrum
 from echoform_train.latent_diffusion.first_stage import (
@@ -68,7 +69,7 @@ def measure_quality(
         ValueError: If there are no images or no judges, or a judge names no real image right.
     """
     if len(images) == 0 or not judges:
-        raise ValueError(f"at least one image and one judge are needed, got {len(images)} and {len(judges)}")
+        raise UserError(f"at least one image and one judge are needed, got {len(images)} and {len(judges)}")
     latents = encode_pixels(model, images.pixels)
     reconstructed_pixels = decode_to_pixels(model, latents, quantize=quantize)
     # Model range for everything that networks see; 0..1 for PSNR and SSIM of each image.
@@ -106,7 +107,7 @@ def measure_accuracy(tables: Sequence[tuple[Tensor, Tensor]]) -> AccuracyScores:
     """
     real = [table.trace().item() / table.sum().item() for table, _ in tables]
     if min(real) == 0:
-        raise ValueError("every judge must name at least one held-out real image right, one judge names none right")
+        raise UserError("every judge must name at least one held-out real image right, one judge names none right")
     kept = [reconstructed.trace().item() / table.trace().item() for table, reconstructed in tables]
     return AccuracyScores(real=_over_judges(real, most=1.0), kept=_over_judges(kept, most=math.inf))
 

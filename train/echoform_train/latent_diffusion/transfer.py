@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
+from echoform_train.engine.errors import UserError
 from echoform_train.publishing.exported import load_pipeline
 
 USERS = "user_embedding"
@@ -26,7 +27,7 @@ def load_initial_pipeline(folder: Path, first_stage: nn.Module) -> VQLDMDopplerP
     source: VQLDMDopplerPipeline = load_pipeline(folder, VQLDMDopplerPipeline)
     theirs, ours = source.vqvae.state_dict(), first_stage.state_dict()
     if theirs.keys() != ours.keys() or not all(torch.equal(theirs[name], ours[name].cpu()) for name in ours):
-        raise ValueError(f"--initial-pipeline must hold the first stage of --first-stage, {folder} holds another one")
+        raise UserError(f"--initial-pipeline must hold the first stage of --first-stage, {folder} holds another one")
     return source
 
 
@@ -52,13 +53,13 @@ def initialise_from(
     for name, weight in ours.items():
         if not name.startswith((f"{USERS}.", f"{CONDITIONS}.")):
             if name not in theirs or theirs[name].shape != weight.shape:
-                raise ValueError(
+                raise UserError(
                     f"--initial-pipeline must hold a denoiser of the same widths, levels and attention, {name} differs"
                 )
             weight.copy_(theirs[name])
     # 2. Users.
     if unet.user_embedding.embedding_dim != source.unet.user_embedding.embedding_dim:
-        raise ValueError("--initial-pipeline must hold a denoiser with the same --conditioning, got one with another")
+        raise UserError("--initial-pipeline must hold a denoiser with the same --conditioning, got one with another")
     _copy_rows(source.unet.user_embedding, unet.user_embedding, [None] * unet.config["num_users"])
     # 3. Conditions; a network holds their embeddings in the order of the sorted names.
     known_labels = source.config["condition_labels"] or {}

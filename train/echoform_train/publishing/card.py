@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +11,11 @@ from echoform.hub import CARD, merge_card
 from echoform_cards.augmentation import Augmentation
 from echoform_cards.facts import People
 from echoform_cards.model_card import Sampling
+from echoform_train.engine.atomic_files import write_text
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FACTS, MODEL_INDEX, SAMPLE_SHEET, SAMPLES
-from echoform_train.publishing.cards.common import CardFacts, ExportedModel
+from echoform_train.engine.json_files import read_json_object, write_json
+from echoform_train.publishing.cards.common import CardFacts, ExportedModel, Training
 from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import published_class
 
@@ -54,11 +56,11 @@ def write_card(
     name = class_name(folder)
     facts_file = next((path for path in (folder / FACTS, folder.parent / FACTS) if path.is_file()), None)
     if facts_file is None:
-        raise FileNotFoundError(f"{folder} holds no {FACTS}, from which the card is written")
+        raise MissingFileError(f"{folder} holds no {FACTS}, from which the card is written")
     render = published_class(folder).card
     if render is None:
-        raise ValueError(f"there is no card for the class {name} of {folder}")
-    training = json.loads(facts_file.read_text())
+        raise UserError(f"there is no card for the class {name} of {folder}")
+    training = cast(Training, read_json_object(facts_file))
 
     # Arguments given now replace those that an earlier call stored.
     given = {
@@ -72,13 +74,13 @@ def write_card(
     }
     card = training.get("card", {}) | {key: value for key, value in given.items() if value is not None}
     if card:
-        (folder / FACTS).write_text(json.dumps(training | {"card": card}, indent=1))
+        write_json(folder / FACTS, training | {"card": card})
 
     # Text that a person wrote into an earlier card stays.
     text = render(ExportedModel(folder, name, training, cast(CardFacts, card), repo))
     path = folder / CARD
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""
-    path.write_text(merge_card(text, existing), encoding="utf-8")
+    write_text(path, merge_card(text, existing))
 
 
 def _copy_sample_sheet(folder: Path) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +10,9 @@ import torch
 from diffusers import DiffusionPipeline
 
 from echoform_train.engine.config import RunConfig, resume_settings
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS, PIPELINE
+from echoform_train.engine.json_files import write_json
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
@@ -54,7 +55,7 @@ def start_training(config: TrainerConfig, data: SplitData) -> Run:
         PushError: If the settings ask for a push that is not allowed.
     """
     if not len(data.validation):
-        raise ValueError(f"a training needs validation images, the split of {data.source} has none")
+        raise UserError(f"a training needs validation images, the split of {data.source} has none")
     run = Run(config.run, len(data.train), resume_settings(config))
     check_before_training(run)
     torch.manual_seed(config.run.seed)
@@ -81,5 +82,5 @@ def finish_training(run: Run, best_pipeline: Callable[[], DiffusionPipeline]) ->
 def export_pipeline(pipeline: DiffusionPipeline, facts: dict[str, Any], folder: Path) -> None:
     """Write a pipeline, the facts of its training and its model card to `folder`, which then loads anywhere."""
     pipeline.save_pretrained(folder)
-    (folder / FACTS).write_text(json.dumps(facts, indent=1))
+    write_json(folder / FACTS, facts)
     write_card(folder)

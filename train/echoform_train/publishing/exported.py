@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
 
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FACTS, FIRST_STAGE, MODEL_CONFIG, MODEL_INDEX, PIPELINE
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.sources import resolve_source
 
 
@@ -21,8 +22,8 @@ def class_name(folder: Path) -> str:
     """
     path = next((folder / name for name in (MODEL_INDEX, MODEL_CONFIG) if (folder / name).is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"{folder} holds neither {MODEL_INDEX} nor {MODEL_CONFIG}; is it an exported folder?")
-    config = json.loads(path.read_text())
+        raise MissingFileError(f"{folder} holds neither {MODEL_INDEX} nor {MODEL_CONFIG}; is it an exported folder?")
+    config = read_json_object(path)
     return _name_of_class(config.get("_class_name", config.get("architectures")))  # diffusers, transformers
 
 
@@ -38,7 +39,7 @@ def find_model(folder: Path) -> Path:
         return folder / PIPELINE
     if (folder / FIRST_STAGE / MODEL_CONFIG).is_file() and (folder / FACTS).is_file():
         return folder / FIRST_STAGE
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"{folder} holds no model: neither {MODEL_INDEX} nor {MODEL_CONFIG}, nor {PIPELINE}/, "
         f"nor {FIRST_STAGE}/ and {FACTS}"
     )
@@ -94,13 +95,13 @@ def load_pipeline(
 
 def _check_index(folder: Path, source: str | Path) -> None:
     if not (folder / MODEL_INDEX).is_file():
-        raise FileNotFoundError(f"{source} holds no {MODEL_INDEX}; is it an exported pipeline?")
+        raise MissingFileError(f"{source} holds no {MODEL_INDEX}; is it an exported pipeline?")
 
 
 def _check_class(index: Any, source: str | Path, pipeline_class: type[Any]) -> None:
     found = _name_of_class(index["_class_name"])
     if found != pipeline_class.__name__:
-        raise ValueError(f"the pipeline must be a {pipeline_class.__name__}, {source} holds a {found}")
+        raise UserError(f"the pipeline must be a {pipeline_class.__name__}, {source} holds a {found}")
 
 
 def _name_of_class(entry: Any) -> str:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from echoform_train.engine.errors import UserError
 from echoform_train.publishing import seeded_outputs as outputs
 from echoform_train.publishing.cards.common import ExportedModel
 from echoform_train.publishing.cards.conv import conv_card
@@ -53,7 +54,7 @@ def published_class(folder: Path) -> PublishedClass:
     """
     name = class_name(folder)
     if name not in PUBLISHED:
-        raise ValueError(f"the class of {folder} must be among {', '.join(PUBLISHED)}, got {name!r}")
+        raise UserError(f"the class of {folder} must be among {', '.join(PUBLISHED)}, got {name!r}")
     return PUBLISHED[name]
 
 

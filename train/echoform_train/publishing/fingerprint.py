@@ -13,6 +13,8 @@ from typing import TypedDict
 import numpy as np
 import torch
 
+from echoform_train.engine.atomic_files import write_text
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG, MODEL_INDEX
 from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import load_installed, published_class
@@ -61,7 +63,7 @@ def write_fingerprint(folder: Path) -> None:
     }
     # One line per fact: a file with one number per line would be too long to look at.
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in facts.items())
-    (folder / FINGERPRINT).write_text(f"{{\n{lines}\n}}\n")
+    write_text(folder / FINGERPRINT, f"{{\n{lines}\n}}\n")
 
 
 def deviation(stored: Sequence[float], made: Sequence[float]) -> float:
@@ -74,7 +76,7 @@ def deviation(stored: Sequence[float], made: Sequence[float]) -> float:
         ValueError: If they differ in length.
     """
     if len(stored) != len(made):
-        raise ValueError(f"outputs must be of one length, got {len(stored)} and {len(made)} values")
+        raise UserError(f"outputs must be of one length, got {len(stored)} and {len(made)} values")
     reference, other = np.asarray(stored, np.float64), np.asarray(made, np.float64)
     difference = float(np.quantile(np.abs(reference - other), 0.98))
     scale = math.sqrt(float(np.square(reference).mean()))

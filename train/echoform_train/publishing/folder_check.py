@@ -14,6 +14,7 @@ import diffusers
 import transformers
 from safetensors import SafetensorError, safe_open
 
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG, MODEL_INDEX
 from echoform_train.publishing.fingerprint import sha256_of
 from echoform_train.publishing.released import Releases, release_of
@@ -49,12 +50,12 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name:
-            raise ValueError(f"a file must lie in the repository, got {name!r}")
+            raise UserError(f"a file must lie in the repository, got {name!r}")
         suffix = path.suffix.lower()
         if suffix in _PICKLES:
-            raise ValueError(f"{name} may run code when it is read; weights must be safetensors")
+            raise UserError(f"{name} may run code when it is read; weights must be safetensors")
         if suffix not in (*_HARMLESS, ".safetensors", ".py") and path.name not in _PLAIN_NAMES:
-            raise ValueError(f"{name} is neither weights, code that the repository names, text nor image")
+            raise UserError(f"{name} is neither weights, code that the repository names, text nor image")
 
 
 def check_folder(folder: Path, names: Iterable[str], releases: Releases) -> Contents:
@@ -75,11 +76,11 @@ def check_folder(folder: Path, names: Iterable[str], releases: Releases) -> Cont
     code = _with_imports(folder, names, list(_named_code(folder, names, parts)))
     loader = "diffusers.DiffusionPipeline" if parts else _loader_of_model(folder, bool(code))
     if extra := [name for name in names if name.lower().endswith(".py") and name not in code]:
-        raise ValueError(f"{extra[0]} is code that nothing in the repository names")
+        raise UserError(f"{extra[0]} is code that nothing in the repository names")
     weights = _check_weights(folder, names, parts)
     release = release_of({path: sha256_of(folder / path) for path in code}, releases) if code else None
     if FINGERPRINT not in names:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"there is no {FINGERPRINT} to compare with; `echoform push` writes one beside the weights"
         )
     return Contents(loader, tuple(sorted(code)), weights, release)
@@ -89,24 +90,24 @@ def _named_parts(folder: Path, names: list[str]) -> dict[str, tuple[str, str]]:
     """(Library or file stem, class) by component of model_index.json; "" is the pipeline. Empty for a single model."""
     if MODEL_INDEX not in names:
         if MODEL_CONFIG not in names:
-            raise FileNotFoundError(f"it holds neither {MODEL_INDEX} nor {MODEL_CONFIG}; is it an exported model?")
+            raise MissingFileError(f"it holds neither {MODEL_INDEX} nor {MODEL_CONFIG}; is it an exported model?")
         return {}
     index = read_json(folder / MODEL_INDEX)
     parts = {"": _pair("_class_name", index.get("_class_name"))}
     for component, entry in index.items():
         if isinstance(entry, list) and not component.startswith("_") and entry != [None, None]:
             if not _NAME.fullmatch(component):
-                raise ValueError(f"model_index.json must name components plainly, got {component!r}")
+                raise UserError(f"model_index.json must name components plainly, got {component!r}")
             parts[component] = _pair(component, entry)
     return parts
 
 
 def _pair(key: str, entry: Any) -> tuple[str, str]:
     if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(word, str) for word in entry)):
-        raise ValueError(f"{key} in model_index.json must be [library or file stem, class], got {json.dumps(entry)}")
+        raise UserError(f"{key} in model_index.json must be [library or file stem, class], got {json.dumps(entry)}")
     for word in entry:
         if not _NAME.fullmatch(word):
-            raise ValueError(
+            raise UserError(
                 f"{key} in model_index.json must name a library, or a file of the repository, and a class, got "
                 f"{json.dumps(entry)}"
             )
@@ -121,7 +122,7 @@ def _named_code(folder: Path, names: list[str], parts: Mapping[str, tuple[str, s
             continue
         path = f"{component}/{library}.py".lstrip("/")
         if path not in names:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{component or '_class_name'} in model_index.json is {library}.{class_name}, but there is no {path}, "
                 f"and it is no class of {' or '.join(_LIBRARIES)}"
             )
@@ -130,10 +131,10 @@ def _named_code(folder: Path, names: list[str], parts: Mapping[str, tuple[str, s
         for reference in _references(folder / name) if name.endswith(MODEL_CONFIG) else []:
             module, _, class_name = reference.partition(".")
             if not (_NAME.fullmatch(module) and _NAME.fullmatch(class_name)):
-                raise ValueError(f"{name} must name code as file.Class, of a file beside it, got {reference!r}")
+                raise UserError(f"{name} must name code as file.Class, of a file beside it, got {reference!r}")
             path = f"{name.rpartition('/')[0]}/{module}.py".lstrip("/")
             if path not in names:
-                raise FileNotFoundError(f"{name} names {reference}, but there is no {path}")
+                raise MissingFileError(f"{name} names {reference}, but there is no {path}")
             yield path, class_name
 
 
@@ -144,7 +145,7 @@ def _references(path: Path) -> list[str]:
     if not (
         isinstance(auto_map, dict) and isinstance(tasks, dict) and all(isinstance(v, dict) for v in tasks.values())
     ):
-        raise ValueError(f"auto_map and custom_pipelines in {path.name} must be mappings")
+        raise UserError(f"auto_map and custom_pipelines in {path.name} must be mappings")
     references = []
     for entry in (*auto_map.values(), *(task.get("impl") for task in tasks.values())):
         references += [str(one) for one in (entry if isinstance(entry, list) else [entry]) if one is not None]
@@ -157,7 +158,7 @@ def _with_imports(folder: Path, names: list[str], code: list[tuple[str, str]]) -
     waiting = []
     for path, class_name in code:
         if not any(isinstance(node, ast.ClassDef) and node.name == class_name for node in _parse(folder, path).body):
-            raise ValueError(f"{path} holds no class {class_name}, which the repository names")
+            raise UserError(f"{path} holds no class {class_name}, which the repository names")
         waiting.append(path)
     while waiting:
         path = waiting.pop()
@@ -168,7 +169,7 @@ def _with_imports(folder: Path, names: list[str], code: list[tuple[str, str]]) -
             if isinstance(node, ast.ImportFrom) and node.level:
                 beside = f"{path.rpartition('/')[0]}/{node.module}.py".lstrip("/")
                 if node.level > 1 or beside not in names:
-                    raise FileNotFoundError(f"{path} imports {'.' * node.level}{node.module}, which is not beside it")
+                    raise MissingFileError(f"{path} imports {'.' * node.level}{node.module}, which is not beside it")
                 waiting.append(beside)
     return found
 
@@ -177,7 +178,7 @@ def _parse(folder: Path, path: str) -> ast.Module:
     try:
         return ast.parse((folder / path).read_bytes())
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is no Python: {error}") from error
+        raise UserError(f"{path} is no Python: {error}") from error
 
 
 def _loader_of_model(folder: Path, has_code: bool) -> str:
@@ -187,15 +188,13 @@ def _loader_of_model(folder: Path, has_code: bool) -> str:
         return "transformers.AutoModel" if "model_type" in config else "diffusers.AutoModel"
     name = config.get("_class_name")
     if not (isinstance(name, str) and _is_a("diffusers", name, "ModelMixin")):
-        raise ValueError(
-            f"_class_name in config.json must be a model of diffusers where there is no code, got {name!r}"
-        )
+        raise UserError(f"_class_name in config.json must be a model of diffusers where there is no code, got {name!r}")
     return f"diffusers.{name}"
 
 
 def _check_stock_class(component: str, library: str, class_name: str) -> None:
     if not _is_a(library, class_name, *_LIBRARIES[library][1]):
-        raise ValueError(
+        raise UserError(
             f"{component} in model_index.json must be a model or scheduler of {library}, got {library}.{class_name}"
         )
 
@@ -219,9 +218,9 @@ def _check_weights(folder: Path, names: list[str], parts: Mapping[str, tuple[str
         if not component or (library == "diffusers" and _is_a(library, class_name, "SchedulerMixin")):
             continue
         if not any(name.startswith(f"{component}/") for name in weights):
-            raise FileNotFoundError(f"{component}/ holds no safetensors weights")
+            raise MissingFileError(f"{component}/ holds no safetensors weights")
     if not weights:
-        raise FileNotFoundError("there are no safetensors weights")
+        raise MissingFileError("there are no safetensors weights")
     return weights
 
 
@@ -230,9 +229,9 @@ def _check_tensors(folder: Path, name: str) -> None:
         with safe_open(folder / name, framework="numpy") as file:
             count = len(file.keys())
     except SafetensorError as error:
-        raise ValueError(f"{name} is truncated or no safetensors file ({error})") from error
+        raise UserError(f"{name} is truncated or no safetensors file ({error})") from error
     if count == 0:
-        raise ValueError(f"{name} holds no tensors")
+        raise UserError(f"{name} holds no tensors")
 
 
 def _check_shards(folder: Path, index: str, weights: tuple[str, ...]) -> None:
@@ -240,7 +239,7 @@ def _check_shards(folder: Path, index: str, weights: tuple[str, ...]) -> None:
     shards = read_json(folder / index).get("weight_map", {})
     for shard in sorted(set(shards.values())):
         if f"{index.rpartition('/')[0]}/{shard}".lstrip("/") not in weights:
-            raise FileNotFoundError(f"{index} names {shard!r}, which does not lie beside it")
+            raise MissingFileError(f"{index} names {shard!r}, which does not lie beside it")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -252,7 +251,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is no JSON: {error}") from error
+        raise UserError(f"{path.name} is no JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} must hold a mapping, got {type(content).__name__}")
+        raise UserError(f"{path.name} must hold a mapping, got {type(content).__name__}")
     return content

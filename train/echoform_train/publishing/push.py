@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +10,7 @@ from typing import Any
 from echoform.hub import CARD, check_access, files_to_upload, push_folder, retry_command
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import FACTS, FIRST_STAGE
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
@@ -78,8 +78,8 @@ def copy_for_push(model: Path, staged: Path, repo_id: str) -> None:
     if model.name == FIRST_STAGE and not (staged / FACTS).exists():
         shutil.copyfile(model.parent / FACTS, staged / FACTS)
     if (staged / FACTS).is_file():
-        facts = json.loads((staged / FACTS).read_text())
-        (staged / FACTS).write_text(json.dumps(_without_folders(facts), indent=1))
+        facts = read_json_object(staged / FACTS)
+        write_json(staged / FACTS, _without_folders(facts))
         write_card(staged, repo=repo_id)
     elif not (staged / CARD).is_file():
         print(f"{model} holds no {FACTS}: no card is written, because nothing is known of its training")

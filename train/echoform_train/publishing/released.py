@@ -7,12 +7,13 @@ release are hashed when needed. Before the version is raised for a new release,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import echoform
 from echoform.code_files import plain_stem
+from echoform_train.engine.errors import UserError
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.publishing.fingerprint import sha256_of
 
 TABLE = Path(__file__).with_name("released_code.json")
@@ -23,7 +24,7 @@ Releases = Mapping[str, Mapping[str, str]]
 
 def known_releases() -> dict[str, dict[str, str]]:
     """Code files of the installed echoform and of the releases before it."""
-    return {echoform.__version__: _installed(), **json.loads(TABLE.read_text())}
+    return {echoform.__version__: _installed(), **read_json_object(TABLE)}
 
 
 def release_of(code: Mapping[str, str], releases: Releases) -> str:
@@ -44,17 +45,17 @@ def release_of(code: Mapping[str, str], releases: Releases) -> str:
         plain = plain_stem(stem)
         origins[path] = [version for version, files in releases.items() if files.get(f"{plain}.py") == digest]
         if not origins[path]:
-            raise ValueError(
+            raise UserError(
                 f"{path} is not the code of a released echoform (known: {', '.join(releases)}); it was changed, or "
                 "is newer than this echoform"
             )
         if stem not in (plain, named := f"{plain}_{digest[:8]}"):
-            raise ValueError(f"{path} must be named {named}.py, after its sha256")
+            raise UserError(f"{path} must be named {named}.py, after its sha256")
     for version in releases:
         if all(version in versions for versions in origins.values()):
             return version
     found = ", ".join(f"{path} of {' or '.join(versions)}" for path, versions in origins.items())
-    raise ValueError(f"the code files must be of one release of echoform, got {found}")
+    raise UserError(f"the code files must be of one release of echoform, got {found}")
 
 
 def _installed() -> dict[str, str]:
@@ -63,8 +64,8 @@ def _installed() -> dict[str, str]:
 
 
 def _main() -> None:
-    table = {echoform.__version__: _installed()} | json.loads(TABLE.read_text())
-    TABLE.write_text(json.dumps(table, indent=1) + "\n")
+    table = {echoform.__version__: _installed()} | read_json_object(TABLE)
+    write_json(TABLE, table)
     print(f"{TABLE.name} holds {', '.join(table)}")
 
 

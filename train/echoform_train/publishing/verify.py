@@ -14,6 +14,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import httpx
 
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FINGERPRINT
 from echoform_train.publishing import seeded_outputs
 from echoform_train.publishing.families import published_class
@@ -69,7 +70,7 @@ def verify(repo: str, home: Path, *, revision: str | None = None, token: str | N
     """
     if Path(repo).is_dir():
         if revision is not None:
-            raise ValueError(f"a folder has no revisions, got {revision!r} for {repo}")
+            raise UserError(f"a folder has no revisions, got {revision!r} for {repo}")
         folder, commit, source = Path(repo), None, str(Path(repo).resolve())
     else:
         folder, commit, source = *_download(repo, home, revision, token), repo
@@ -81,7 +82,7 @@ def verify(repo: str, home: Path, *, revision: str | None = None, token: str | N
         make_outputs = published_class(folder).outputs.__name__
         arguments = [contents.loader, source, commit or "", make_outputs, json.dumps(fingerprint["arguments"])]
         differences = _compare(fingerprint, _run_without_echoform(arguments, home, token))
-    except (ValueError, FileNotFoundError) as error:
+    except UserError as error:
         raise type(error)(f"{repo}: {error}") from error
     return Verification(repo, commit, len(names), contents, differences)
 
@@ -98,26 +99,26 @@ def read_fingerprint(folder: Path) -> Fingerprint:
     present = loaded_files(folder)
     for path in sorted({*present, *facts["files"]}):
         if path not in present:
-            raise FileNotFoundError(f"{path} was removed after the fingerprint was made")
+            raise MissingFileError(f"{path} was removed after the fingerprint was made")
         if path not in facts["files"]:
-            raise ValueError(f"{path} was added after the fingerprint was made")
+            raise UserError(f"{path} was added after the fingerprint was made")
         if sha256_of(folder / path) != facts["files"][path]:
-            raise ValueError(f"{path} was changed after the fingerprint was made")
+            raise UserError(f"{path} was changed after the fingerprint was made")
     return cast(Fingerprint, facts)
 
 
 def _check_fingerprint(facts: dict[str, Any]) -> None:
     arguments, tolerance = facts.get("arguments"), facts.get("tolerance")
     if not isinstance(arguments, dict) or set(arguments) != set(ARGUMENTS):
-        raise ValueError(f"arguments in {FINGERPRINT} must be {', '.join(ARGUMENTS)}, got {arguments}")
+        raise UserError(f"arguments in {FINGERPRINT} must be {', '.join(ARGUMENTS)}, got {arguments}")
     steps = arguments["num_inference_steps"]
     if not (isinstance(steps, int) and 1 <= steps <= 100):
-        raise ValueError(f"num_inference_steps in {FINGERPRINT} must be in 1..100, got {steps!r}")
+        raise UserError(f"num_inference_steps in {FINGERPRINT} must be in 1..100, got {steps!r}")
     if not (isinstance(tolerance, float) and 0 < tolerance <= TOLERANCE):
-        raise ValueError(f"tolerance in {FINGERPRINT} must be in (0, {TOLERANCE}], got {tolerance!r}")
+        raise UserError(f"tolerance in {FINGERPRINT} must be in (0, {TOLERANCE}], got {tolerance!r}")
     for key in ("outputs", "files"):
         if not (isinstance(facts.get(key), dict) and facts[key]):
-            raise ValueError(f"{key} in {FINGERPRINT} must be a mapping that is not empty")
+            raise UserError(f"{key} in {FINGERPRINT} must be a mapping that is not empty")
 
 
 def _download(repo: str, home: Path, revision: str | None, token: str | None) -> tuple[Path, str]:
@@ -126,14 +127,14 @@ def _download(repo: str, home: Path, revision: str | None, token: str | None) ->
         info: Any = HfApi(token=token).model_info(repo, revision=revision)
         try:
             check_names(sibling.rfilename for sibling in info.siblings)
-        except ValueError as error:
-            raise ValueError(f"{repo}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{repo}: {error}") from error
         return Path(snapshot_download(repo, revision=info.sha, token=token, cache_dir=home / "hub")), info.sha
     except HFValidationError as error:
-        raise FileNotFoundError(f"{repo} is neither a folder nor the id of a repository: {error}") from error
+        raise MissingFileError(f"{repo} is neither a folder nor the id of a repository: {error}") from error
     except (httpx.HTTPError, OfflineModeIsEnabled) as error:
         where = _with_revision(repo, revision)
-        raise FileNotFoundError(f"{where} could not be downloaded: {_reason(error)}") from error
+        raise MissingFileError(f"{where} could not be downloaded: {_reason(error)}") from error
 
 
 def _with_revision(repo: str, revision: str | None) -> str:
@@ -165,7 +166,7 @@ def _run_without_echoform(arguments: list[str], home: Path, token: str | None) -
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
-        raise ValueError(f"it does not load or run where echoform is not installed: {''.join(last)}")
+        raise UserError(f"it does not load or run where echoform is not installed: {''.join(last)}")
     return json.loads(output.read_text())
 
 
@@ -173,11 +174,11 @@ def _compare(fingerprint: Fingerprint, made: dict[str, list[float]]) -> dict[str
     """Deviation of each output; raises ValueError if one is larger than rounding makes it."""
     stored = fingerprint["outputs"]
     if set(made) != set(stored):
-        raise ValueError(f"{FINGERPRINT} holds {sorted(stored)}, but {sorted(made)} were made")
+        raise UserError(f"{FINGERPRINT} holds {sorted(stored)}, but {sorted(made)} were made")
     differences = {name: deviation(values, made[name]) for name, values in stored.items()}
     for name, difference in differences.items():
         if not difference <= fingerprint["tolerance"]:  # NaN too
-            raise ValueError(
+            raise UserError(
                 f"its output is not what it was when it was pushed: {name} differ by {difference:.2g} of their size, "
                 f"rounding makes at most {fingerprint['tolerance']:g}"
             )

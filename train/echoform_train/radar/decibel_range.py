@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from echoform_train.engine.errors import UserError
+
 BACKGROUND_PERCENT = 65.0
 BRIGHTEST_PERCENT = 99.0
 """Percentiles of all values that become db_min and db_max; they give simulated spectrograms their fixed range."""
@@ -36,7 +38,7 @@ class DecibelHistogram:
         """
         below = np.cumsum(self._counts)
         if not below[-1]:
-            raise ValueError("at least one recording must be usable, none is")
+            raise UserError("at least one recording must be usable, none is")
         low, high = (
             round(LOWEST_DB + int(np.searchsorted(below, below[-1] * percent / 100)) / 100, 2)
             for percent in (BACKGROUND_PERCENT, BRIGHTEST_PERCENT)
@@ -44,5 +46,5 @@ class DecibelHistogram:
         db_min = low if db_min is None else db_min
         db_max = high if db_max is None else db_max
         if not db_min < db_max:
-            raise ValueError(f"db_min must be below db_max, they are {db_min} and {db_max}: are the recordings silent?")
+            raise UserError(f"db_min must be below db_max, they are {db_min} and {db_max}: are the recordings silent?")
         return db_min, db_max

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.constants import Boltzmann, speed_of_light
 from scipy.interpolate import CubicSpline
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.range_gate import gate_body, range_profiles, track_range
 from echoform_train.radar.returns import (
     JOINT_RATE_HZ,
@@ -43,11 +44,11 @@ class Chirp:
 
     def __post_init__(self) -> None:
         if not self.bandwidth_hz > 0:
-            raise ValueError(f"bandwidth_hz must be above 0, got {self.bandwidth_hz}")
+            raise UserError(f"bandwidth_hz must be above 0, got {self.bandwidth_hz}")
         if self.samples < 8:
-            raise ValueError(f"a chirp must have at least 8 samples, got {self.samples}")
+            raise UserError(f"a chirp must have at least 8 samples, got {self.samples}")
         if not self.duration_s > 0:
-            raise ValueError(f"duration_s must be above 0, got {self.duration_s}")
+            raise UserError(f"duration_s must be above 0, got {self.duration_s}")
 
     @property
     def bin_m(self) -> float:
@@ -110,14 +111,14 @@ def beat_cube(
 
 def _check(radar: Radar, chirp: Chirp, range_m: Array, joint_rate_hz: float) -> None:
     if radar.pulse_rate_hz % joint_rate_hz != 0:
-        raise ValueError(f"joint_rate_hz must divide the pulse rate of {radar.pulse_rate_hz} Hz, got {joint_rate_hz}")
+        raise UserError(f"joint_rate_hz must divide the pulse rate of {radar.pulse_rate_hz} Hz, got {joint_rate_hz}")
     if chirp.duration_s * radar.pulse_rate_hz > 1:
-        raise ValueError(
+        raise UserError(
             f"a chirp must be over before the next, {1 / radar.pulse_rate_hz:.3g} s later, "
             f"its duration_s is {chirp.duration_s}"
         )
     if range_m.max() >= chirp.longest_range_m:
-        raise ValueError(
+        raise UserError(
             f"ranges must stay below {chirp.longest_range_m:.1f} m, where {chirp.samples} samples over "
             f"{chirp.bandwidth_hz:g} Hz fold, got {range_m.max():.1f} m"
         )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, JOINTS
 from echoform_train.radar.person import Person
 
@@ -49,7 +50,7 @@ def gait_timing(person: Person, speed_mps: float) -> GaitTiming:
     """
     relative_speed = speed_mps / person.leg_m
     if not 0 < relative_speed <= 3:
-        raise ValueError(
+        raise UserError(
             f"walking speed must lie above 0 and at most {3 * person.leg_m:.2f} m/s (3 leg lengths per second), "
             f"got {speed_mps}"
         )

@@ -15,6 +15,7 @@ from scipy.ndimage import zoom
 from torch import Tensor
 from torch.nn import functional as F
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.doppler_lines import above_noise, contour, noise_floor, still_line, torso_line
 from echoform_train.radar.spectrogram_scale import USUAL_SPAN_MPS, SpectrogramScale, read_scale
 from echoform_train.radar.step_rhythm import step_asymmetry, step_rhythm
@@ -48,7 +49,7 @@ def to_level(pixels: Tensor) -> Tensor:
         ValueError: If the pixels are not uint8 [N, C, H, W].
     """
     if pixels.dtype != torch.uint8 or pixels.ndim != 4:
-        raise ValueError(f"pixels must be uint8 [N, C, H, W], got {pixels.dtype} {list(pixels.shape)}")
+        raise UserError(f"pixels must be uint8 [N, C, H, W], got {pixels.dtype} {list(pixels.shape)}")
     return pixels.float().mean(dim=1) / 255
 
 
@@ -101,10 +102,10 @@ def gait_features(
         ValueError: If the level is not [N, H, W] in [0, 1] with sides of at least 16 pixels.
     """
     if level.ndim != 3 or len(level) == 0 or min(level.shape[1:]) < _LEAST_PIXELS:
-        raise ValueError(f"level must be [N, H, W] with sides of at least {_LEAST_PIXELS}, got {list(level.shape)}")
+        raise UserError(f"level must be [N, H, W] with sides of at least {_LEAST_PIXELS}, got {list(level.shape)}")
     low, high = float(level.min()), float(level.max())
     if low < 0 or high > 1:
-        raise ValueError(f"level must be in 0..1, got {low:.3g}..{high:.3g}")
+        raise UserError(f"level must be in 0..1, got {low:.3g}..{high:.3g}")
     scale = read_scale(axes, level.shape[1])
     parts = [_features(part, scale, middle) for part in level.split(batch_size)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

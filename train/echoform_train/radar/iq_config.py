@@ -8,6 +8,7 @@ from typing import Literal
 
 from scipy.constants import speed_of_light
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.slow_time import Clutter
 from echoform_train.radar.spectrogram_images import SpectrogramGrid, default_grid
 from echoform_train.radar.stft import LOOKS, SPEED_SPAN_MPS
@@ -79,20 +80,20 @@ class IqConfig:
         if not self.from_iq:
             changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
             if changed:
-                raise ValueError(f"{_flag(changed[0])} is for recordings: it must go with --from-iq")
+                raise UserError(f"{_flag(changed[0])} is for recordings: it must go with --from-iq")
             return
         for name in ("output_dir", "pulse_rate_hz", "carrier_ghz"):
             if getattr(self, name) is None:
-                raise ValueError(f"--from-iq needs {_flag(name)}")
+                raise UserError(f"--from-iq needs {_flag(name)}")
         assert self.carrier_ghz is not None
         if not 1 <= self.carrier_ghz <= 1000:
-            raise ValueError(f"carrier_ghz must be between 1 and 1000, got {self.carrier_ghz}")
+            raise UserError(f"carrier_ghz must be between 1 and 1000, got {self.carrier_ghz}")
         if self.hop_s < 0.1:
-            raise ValueError(f"hop_s must be at least 0.1, got {self.hop_s}")
+            raise UserError(f"hop_s must be at least 0.1, got {self.hop_s}")
         if self.clutter_mps <= 0:
-            raise ValueError(f"clutter_mps must be above 0, got {self.clutter_mps}")
+            raise UserError(f"clutter_mps must be above 0, got {self.clutter_mps}")
         if self.db_min is not None and self.db_max is not None and self.db_min >= self.db_max:
-            raise ValueError(f"db_min must be below db_max, got {self.db_min} and {self.db_max}")
+            raise UserError(f"db_min must be below db_max, got {self.db_min} and {self.db_max}")
         self.format()
 
     def format(self) -> SampleFormat:
@@ -129,7 +130,7 @@ class IqConfig:
             span_mps = SPEED_SPAN_MPS if self.centre == "body" else ABSOLUTE_SPAN_MPS
         limit_mps = self.pulse_rate_hz * self.wavelength_m / 4
         if not 0 < span_mps <= limit_mps:
-            raise ValueError(
+            raise UserError(
                 f"span_mps must be above 0 and at most {limit_mps:.2f} m/s, beyond which Doppler folds at "
                 f"{self.pulse_rate_hz:g} Hz and {self.carrier_ghz:g} GHz, got {span_mps:g}"
             )

@@ -13,6 +13,7 @@ import scipy.io
 from numpy.typing import NDArray
 from scipy.io.matlab import MatReadError
 
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.extras import needs_extra
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _errors_of(kind: str) -> Iterator[None]:
         NotImplementedError,
         zlib.error,
     ) as error:
-        raise ValueError(f"cannot be read as {kind}, it is truncated or of another format ({error})") from error
+        raise UserError(f"cannot be read as {kind}, it is truncated or of another format ({error})") from error
 
 
 def _is_matrix(dataset: h5py.Dataset) -> bool:
@@ -108,13 +109,13 @@ def _choose(arrays: dict[str, tuple[tuple[int, ...], str]], requested: str | Non
     listed = ", ".join(f"{name} [{' x '.join(map(str, size))}, {kind}]" for name, (size, kind) in arrays.items())
     if requested is not None:
         if requested not in arrays:
-            raise ValueError(
+            raise UserError(
                 f"--mat-variable must name an array of numbers, got {requested}; the file holds {listed or 'none'}"
             )
         return requested
     large = [name for name, (size, _) in arrays.items() if np.prod(size) > 1]
     if len(large) != 1:
-        raise ValueError(f"--mat-variable must name the array of the samples; the file holds {listed or 'none'}")
+        raise UserError(f"--mat-variable must name the array of the samples; the file holds {listed or 'none'}")
     return large[0]
 
 
@@ -124,5 +125,5 @@ def _numbers(array: NDArray[Any]) -> NDArray[Any]:
         pairs.real, pairs.imag = array["real"], array["imag"]
         return pairs
     if array.dtype.kind not in "iufc":
-        raise ValueError(f"a file must hold an array of numbers, its dtype is {array.dtype}")
+        raise UserError(f"a file must hold an array of numbers, its dtype is {array.dtype}")
     return array

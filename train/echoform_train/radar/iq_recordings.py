@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +16,9 @@ from tqdm import tqdm
 from echoform_train.data.find import find_in_folder, separate_incomplete
 from echoform_train.data.image_check import BadFile, refuse
 from echoform_train.data.layout import RECORDINGS, ImageFile
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES, METADATA
+from echoform_train.engine.json_files import write_json, write_json_lines
 from echoform_train.radar.decibel_range import DecibelHistogram
 from echoform_train.radar.iq_config import IqConfig
 from echoform_train.radar.iq_files import read_array
@@ -91,20 +92,20 @@ def prepare_recordings(
             logger.warning("skipped %s", bad)
         db_min, db_max = histogram.range_db(config.db_min, config.db_max)
         _paint(rows, config, resolution, db_min, db_max)
-    lines = [json.dumps(row) + "\n" for rows_of_recording in rows.values() for row in rows_of_recording]
-    (config.output_dir / METADATA).write_text("".join(lines), encoding="utf-8")
+    lines = [row for rows_of_recording in rows.values() for row in rows_of_recording]
+    write_json_lines(config.output_dir / METADATA, lines)
     axes = image_axes(grid, db_min=db_min, db_max=db_max)
-    (config.output_dir / AXES).write_text(json.dumps(axes, indent=2) + "\n", encoding="utf-8")
+    write_json(config.output_dir / AXES, axes)
     return len(lines)
 
 
 def _check(source: Path, output_dir: Path, resolution: int) -> None:
     if not source.is_dir():
-        raise FileNotFoundError(f"there is no folder {source}")
+        raise MissingFileError(f"there is no folder {source}")
     if output_dir.exists() and any(output_dir.iterdir()):
-        raise ValueError(f"output_dir must be new or empty, got {output_dir}")
+        raise UserError(f"output_dir must be new or empty, got {output_dir}")
     if not 16 <= resolution <= 1024:
-        raise ValueError(f"resolution must be in 16..1024, got {resolution}")
+        raise UserError(f"resolution must be in 16..1024, got {resolution}")
 
 
 def _paint(
@@ -132,17 +133,17 @@ def _find(source: Path) -> tuple[list[ImageFile], list[BadFile]]:
     first: dict[str, str] = {}
     for recording in recordings:
         if PurePosixPath(recording.user).name != recording.user or recording.user.startswith("."):
-            raise ValueError(f"{recording.file}: a user must be a name that a folder can have, got {recording.user!r}")
+            raise UserError(f"{recording.file}: a user must be a name that a folder can have, got {recording.user!r}")
         other = first.setdefault(_stem(recording), recording.file)
         if other != recording.file:
-            raise ValueError(f"{recording.file}: its images would have the names of those of {other}; rename one")
+            raise UserError(f"{recording.file}: its images would have the names of those of {other}; rename one")
     return recordings, [*found.bad_files, *incomplete]
 
 
 def _transform_or_report(recording: ImageFile, config: IqConfig, grid: SpectrogramGrid) -> _Windows | BadFile:
     try:
         return _transform(recording, config, grid)
-    except ValueError as error:
+    except UserError as error:
         return BadFile(recording.file, str(error))
 
 
@@ -153,7 +154,7 @@ def _transform(recording: ImageFile, config: IqConfig, grid: SpectrogramGrid) ->
     iq = slow_time(array, config.format(), clutter=config.clutter, cutoff_hz=cutoff_hz)
     starts = window_starts(iq.shape[1], grid)
     if not starts:
-        raise ValueError(
+        raise UserError(
             f"a recording must last at least one image of {grid.samples / grid.pulse_rate_hz:.2f} s, "
             f"its {iq.shape[1]} pulses (array {' x '.join(map(str, array.shape))}, axes {' '.join(config.axes)}) take "
             f"{iq.shape[1] / grid.pulse_rate_hz:.2f} s"
@@ -172,12 +173,12 @@ def _centre_hz(recording: ImageFile, window: NDArray[np.complex64], config: IqCo
         return 0.0
     known = recording.columns.get("body_doppler_hz")
     if known is not None and type(known) not in (int, float):
-        raise ValueError(f"body_doppler_hz in {METADATA} must be a number, got {known!r}")
+        raise UserError(f"body_doppler_hz in {METADATA} must be a number, got {known!r}")
     centre_hz = body_doppler_hz(window, grid) if known is None else float(known)
     room_hz = grid.pulse_rate_hz / 2 - abs(centre_hz)
     if grid.span_hz > room_hz:
         unfolded_mps = max(room_hz, 0) * config.wavelength_m / 2
-        raise ValueError(
+        raise UserError(
             f"around the body at {centre_hz:.0f} Hz a span of {grid.span_hz:.0f} Hz must not reach past half the pulse "
             f"rate of {grid.pulse_rate_hz:g} Hz, where Doppler folds; choose --span-mps {unfolded_mps:.2f} or less, or "
             "--centre zero"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import SEGMENT_INDEX
 
 CONDITIONS = ("normal", "backpack", "bag", "bag_phone")
@@ -37,7 +38,7 @@ class Load:
     def __post_init__(self) -> None:
         for name, _ in self.gain_db:
             if name not in SEGMENT_INDEX:
-                raise ValueError(f"gain_db must name segments ({', '.join(SEGMENT_INDEX)}), got {name}")
+                raise UserError(f"gain_db must name segments ({', '.join(SEGMENT_INDEX)}), got {name}")
 
 
 LOADS = {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.signal import butter, sosfiltfilt
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, JOINTS, SEGMENTS
 from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.recordings import Motion, Recording, record
@@ -65,20 +66,20 @@ def read_capture(path: Path) -> Capture:
         ValueError: If the file holds something else; the message names it.
     """
     if not is_zipfile(path):
-        raise ValueError(f"{path} must be an .npz file, as numpy.savez writes it")
+        raise UserError(f"{path} must be an .npz file, as numpy.savez writes it")
     with np.load(path, allow_pickle=False) as held:
         missing = [name for name in ("joints", "names", "fps") if name not in held]
         if missing:
-            raise ValueError(f"{path} must hold joints, names and fps, it lacks {', '.join(missing)}")
+            raise UserError(f"{path} must hold joints, names and fps, it lacks {', '.join(missing)}")
         joints = np.asarray(held["joints"], np.float64)
         names = tuple(str(name) for name in held["names"])
         fps = float(held["fps"])
     if joints.ndim != 3 or joints.shape[1:] != (len(names), 3):
-        raise ValueError(f"joints of {path} must be [T, {len(names)}, 3] as it names {len(names)}, got {joints.shape}")
+        raise UserError(f"joints of {path} must be [T, {len(names)}, 3] as it names {len(names)}, got {joints.shape}")
     if not np.isfinite(joints).all():
-        raise ValueError(f"joints of {path} must be finite numbers")
+        raise UserError(f"joints of {path} must be finite numbers")
     if not 30 <= fps <= 1000:
-        raise ValueError(f"fps of {path} must be in 30..1000 to hold a gait, got {fps}")
+        raise UserError(f"fps of {path} must be in 30..1000 to hold a gait, got {fps}")
     return Capture(joints=joints, names=names, fps=fps)
 
 
@@ -104,7 +105,7 @@ def body_joints(capture: Capture, up: UpAxis = "auto") -> Array:
     """
     missing = [name for name in CMU_NAMES.values() if name not in capture.names]
     if missing:
-        raise ValueError(f"a motion capture must name the joints of CMU's skeleton, {', '.join(missing)} are missing")
+        raise UserError(f"a motion capture must name the joints of CMU's skeleton, {', '.join(missing)} are missing")
     positions = {name: capture.joints[:, capture.names.index(cmu)] for name, cmu in CMU_NAMES.items()}
     positions["pelvis"] = (positions["right_hip"] + positions["left_hip"]) / 2
     joints = np.stack([positions[name] for name in JOINTS], axis=1)
@@ -131,11 +132,11 @@ def turn_to_x(joints: Array) -> Array:
     way = pelvis[-1] - pelvis[0]
     length_m = float(np.linalg.norm(way))
     if length_m < 0.5:
-        raise ValueError(f"a captured walk must end 0.5 m or more from its start, got {length_m:.2f} m")
+        raise UserError(f"a captured walk must end 0.5 m or more from its start, got {length_m:.2f} m")
     corners = pelvis[np.append(np.arange(0, len(pelvis) - 1, JOINT_RATE_HZ // 2), len(pelvis) - 1)]  # every half second
     walked_m = float(np.linalg.norm(np.diff(corners, axis=0), axis=1).sum())
     if length_m < 0.9 * walked_m:
-        raise ValueError(
+        raise UserError(
             f"a captured walk must go straight, it ends {length_m:.2f} m from its start after {walked_m:.2f} m"
         )
     cos, sin = way / length_m
@@ -153,7 +154,7 @@ def cadence_hz(joints: Array) -> float:
     apart_m = joints[:, JOINT_INDEX["right_ankle"], 0] - joints[:, JOINT_INDEX["left_ankle"], 0]
     before = np.flatnonzero(np.signbit(apart_m[1:]) != np.signbit(apart_m[:-1]))
     if len(before) < 3:
-        raise ValueError(f"the ankles must pass each other at least 3 times to show a cadence, got {len(before)}")
+        raise UserError(f"the ankles must pass each other at least 3 times to show a cadence, got {len(before)}")
     passes = before + apart_m[before] / (apart_m[before] - apart_m[before + 1])
     # Left and right steps differ in length, so only whole cycles are counted.
     cycles = (len(passes) - 1) // 2
@@ -200,7 +201,7 @@ def _up_axis(joints: Array, up: UpAxis) -> int:
     stand = (joints[:, JOINT_INDEX["head"]] - feet).mean(axis=0)
     axis = int(np.abs(stand).argmax()) if up == "auto" else "xyz".index(up)
     if stand[axis] < 0.9 * np.linalg.norm(stand):
-        raise ValueError(
+        raise UserError(
             f"the head must stand above the feet along the axis that points up ({up}), "
             f"it lies {stand[axis]:.2f} m along it and {np.linalg.norm(stand):.2f} m away"
         )

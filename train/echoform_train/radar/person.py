@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import SEGMENT_INDEX, SEGMENTS
 from echoform_train.radar.loads import CONDITIONS, LOADS, Load, draw_loads
 
@@ -52,11 +53,11 @@ class Person:
 
     def __post_init__(self) -> None:
         if len(self.gain_db) != len(SEGMENTS):
-            raise ValueError(f"gain_db must hold {len(SEGMENTS)} values, one per segment, got {len(self.gain_db)}")
+            raise UserError(f"gain_db must hold {len(SEGMENTS)} values, one per segment, got {len(self.gain_db)}")
         for trait in fields(self):
             value = getattr(self, trait.name)
             if trait.name.endswith(("_m", "_mps", "_factor")) and not value > 0:
-                raise ValueError(f"{trait.name} must be positive, got {value}")
+                raise UserError(f"{trait.name} must be positive, got {value}")
 
     # Lengths in metres; the constants are shares of the body height (Boulic et al. 1990).
     @property
@@ -166,7 +167,7 @@ def carrying(person: Person, condition: str) -> Person:
         ValueError: If the condition is not one of CONDITIONS.
     """
     if condition not in CONDITIONS:
-        raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition}")
+        raise UserError(f"condition must be one of {', '.join(CONDITIONS)}, got {condition}")
     load = person.loads[condition]
     gain_db = np.array(person.gain_db)
     for name, added_db in load.gain_db:

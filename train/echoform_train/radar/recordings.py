@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, SEGMENT_INDEX
 from echoform_train.radar.fmcw import Chirp, fmcw_returns
 from echoform_train.radar.returns import (
@@ -38,10 +39,10 @@ class Motion:
     def __post_init__(self) -> None:
         length = len(self.joints)
         if length < 2:
-            raise ValueError(f"a motion must have at least 2 moments, got {length}")
+            raise UserError(f"a motion must have at least 2 moments, got {length}")
         for name in ("travelled_m", "steps", "heading_rad"):
             if getattr(self, name).shape != (length,):
-                raise ValueError(f"{name} must have one value for each of {length} moments")
+                raise UserError(f"{name} must have one value for each of {length} moments")
 
     @property
     def from_behind(self) -> Array:
@@ -101,7 +102,7 @@ class Recording:
         """
         start, stop = round(start_s * JOINT_RATE_HZ), round(stop_s * JOINT_RATE_HZ)
         if not 0 <= start < stop < len(self.body_m):
-            raise ValueError(
+            raise UserError(
                 f"0 <= start_s < stop_s <= {self.duration_s:.3f} must hold, got {start_s:.3f} and {stop_s:.3f}"
             )
         seconds = (stop - start) / JOINT_RATE_HZ

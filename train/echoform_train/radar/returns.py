@@ -8,6 +8,7 @@ from scipy.constants import Boltzmann, speed_of_light
 from scipy.interpolate import CubicSpline
 from scipy.signal import lfilter
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, SEGMENTS
 
 Array = NDArray[np.float64]
@@ -41,7 +42,7 @@ class Radar:
 
     def __post_init__(self) -> None:
         if not 1e9 <= self.carrier_hz <= 1e12:
-            raise ValueError(f"carrier_hz must be between 1e9 and 1e12, got {self.carrier_hz}")
+            raise UserError(f"carrier_hz must be between 1e9 and 1e12, got {self.carrier_hz}")
 
     @property
     def wavelength_m(self) -> float:
@@ -131,7 +132,7 @@ def echoes(radar: Radar, range_m: Array, section_m2: Array, joint_rate_hz: float
     """
     per_row = radar.pulse_rate_hz / joint_rate_hz
     if per_row != int(per_row):
-        raise ValueError(f"joint_rate_hz must divide the pulse rate of {radar.pulse_rate_hz} Hz, got {joint_rate_hz}")
+        raise UserError(f"joint_rate_hz must divide the pulse rate of {radar.pulse_rate_hz} Hz, got {joint_rate_hz}")
     step = np.arange(int(per_row)) / per_row  # [U], share of an interval
     rows = np.arange(len(range_m), dtype=np.float64)
     wavelengths = CubicSpline(rows, -2 * range_m / radar.wavelength_m).c  # [4, T - 1, S], two-way path

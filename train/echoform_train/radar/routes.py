@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, JOINTS
 
 Array = NDArray[np.float64]
@@ -65,7 +66,7 @@ def draw_path(length_m: float, rng: np.random.Generator) -> Path:
         ValueError: If the length is not positive.
     """
     if not length_m > 0:
-        raise ValueError(f"length_m must be positive, got {length_m}")
+        raise UserError(f"length_m must be positive, got {length_m}")
     (nearest, farthest), (right, left) = FIELD_M
     x, y = float(rng.uniform(nearest, farthest)), float(rng.uniform(right, left))
     sharpest = 1 / float(rng.uniform(*TIGHTEST_M))
@@ -121,7 +122,7 @@ def distance_along(path: Path, speed_mps: Array, rate_hz: float) -> tuple[Array,
     cost = 1 / turn_speed_share(path.curvature_per_m[inner])
     straight_m = np.concatenate([[0.0], np.cumsum((cost[1:] + cost[:-1]) / 2 * np.diff(distance_m))])
     if straight_m[-1] < wanted_m[-1]:
-        raise ValueError(f"the path must be as long as the walk of {wanted_m[-1]:.2f} m, got {straight_m[-1]:.2f} m")
+        raise UserError(f"the path must be as long as the walk of {wanted_m[-1]:.2f} m, got {straight_m[-1]:.2f} m")
     way = CubicSpline(straight_m, distance_m)
     return way(wanted_m), speed_mps * way(wanted_m, 1)
 

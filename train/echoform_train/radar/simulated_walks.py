@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.mocap import (
     FILE_NAME,
@@ -135,13 +136,13 @@ def captured_walks(folder: Path, shortest_s: float, up: UpAxis = "auto") -> tupl
             walk of a known skeleton; the message names the file.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
+        raise MissingFileError(f"there is no folder {folder}")
     paths = sorted(folder.glob("*.npz"))
     if not paths:
-        raise ValueError(f"joints must be a folder of <subject>_<trial>.npz, {folder} holds none")
+        raise UserError(f"joints must be a folder of <subject>_<trial>.npz, {folder} holds none")
     for path in paths:
         if FILE_NAME.fullmatch(path.name) is None:
-            raise ValueError(f"motion captures must be named <subject>_<trial>.npz, got {path.name}")
+            raise UserError(f"motion captures must be named <subject>_<trial>.npz, got {path.name}")
     # Every usable file is checked before the first is simulated, as that takes long.
     seconds = {}
     for path in paths:
@@ -150,11 +151,11 @@ def captured_walks(folder: Path, shortest_s: float, up: UpAxis = "auto") -> tupl
         if seconds[path] >= shortest_s:
             try:
                 cadence_hz(turn_to_x(body_joints(capture, up)))
-            except ValueError as error:
-                raise ValueError(f"{path.name}: {error}") from error
+            except UserError as error:
+                raise UserError(f"{path.name}: {error}") from error
     walks = [CapturedWalk(path=path) for path in paths if seconds[path] >= shortest_s]
     if not walks:
-        raise ValueError(
+        raise UserError(
             f"a motion capture must last at least a window of {shortest_s:.2f} s, "
             f"the longest of {folder} lasts {max(seconds.values()):.2f} s"
         )

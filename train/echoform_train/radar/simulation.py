@@ -9,7 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, METADATA
+from echoform_train.engine.json_files import write_json
 from echoform_train.engine.parallel import usable_cores
 from echoform_train.radar.recordings import Recording
 from echoform_train.radar.simulated_walks import CapturedWalk, SimulatedWalk, captured_walks, simulated_walks
@@ -36,7 +38,7 @@ def simulate(config: SimulationConfig) -> Path:
     """
     folder = config.output_dir
     if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"output_dir must be new or empty, got {folder}")
+        raise UserError(f"output_dir must be new or empty, got {folder}")
     walks = _walks(config)
     for user in dict.fromkeys(walk.user for walk in walks):
         (folder / user).mkdir(parents=True)
@@ -45,7 +47,7 @@ def simulate(config: SimulationConfig) -> Path:
     with (folder / METADATA).open("w", encoding="utf-8") as metadata:
         for rows in tqdm(_in_order(jobs, config.workers or usable_cores()), total=len(jobs), unit="recording"):
             metadata.writelines(json.dumps(row) + "\n" for row in rows)
-    (folder / AXES).write_text(json.dumps(config.axes, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / AXES, config.axes)
     return folder
 
 

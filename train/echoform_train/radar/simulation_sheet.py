@@ -1,6 +1,5 @@
 """A sheet that shows a simulation: spectrograms with axes, users in rows and their recordings in columns."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +15,7 @@ from scipy.constants import speed_of_light
 
 from echoform_train.data.layout import natural_key
 from echoform_train.engine.files import AXES, METADATA
+from echoform_train.engine.json_files import read_json_lines, read_json_object
 from echoform_train.radar.walks import Direction
 
 DIRECTIONS = get_args(Direction)
@@ -35,8 +35,8 @@ def write_sheet(folder: Path, path: Path, *, users: int = MAX_USERS, recordings:
     Raises:
         FileNotFoundError: If the folder lacks metadata.jsonl or axes.json.
     """
-    rows = [json.loads(line) for line in (folder / METADATA).read_text(encoding="utf-8").splitlines()]
-    axes = json.loads((folder / AXES).read_text(encoding="utf-8"))
+    rows = read_json_lines(folder / METADATA)
+    axes = read_json_object(folder / AXES)
     chosen = _choose(rows, users, recordings)
     columns = max(map(len, chosen.values()))
     figure = Figure(figsize=(1.9 * columns + 1.9, 1.75 * len(chosen) + 1.0), layout="constrained")

@@ -14,6 +14,7 @@ from scipy.constants import speed_of_light
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfiltfilt
 
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.range_gate import gate_body, range_profiles, track_range
 from echoform_train.radar.spectrogram_images import SpectrogramGrid
 from echoform_train.radar.stft import stft
@@ -93,7 +94,7 @@ def remove_clutter(iq: ComplexArray, pulse_rate_hz: float, clutter: Clutter, cut
     if clutter == "mean":
         return iq - iq.mean(axis=-1, keepdims=True)
     if not 0 < cutoff_hz < pulse_rate_hz / 2:
-        raise ValueError(f"the cutoff must be between 0 and half the pulse rate, {pulse_rate_hz / 2}, got {cutoff_hz}")
+        raise UserError(f"the cutoff must be between 0 and half the pulse rate, {pulse_rate_hz / 2}, got {cutoff_hz}")
     sections = butter(HIGHPASS_ORDER, cutoff_hz, "highpass", fs=pulse_rate_hz, output="sos")
     # The ends are extended by mirroring for as long as the filter rings.
     ends = min(iq.shape[-1] - 1, round(3 * pulse_rate_hz / cutoff_hz))
@@ -132,7 +133,7 @@ def _refuse_gaps(alive: NDArray[np.bool_], pulse_rate_hz: float) -> None:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], ~alive, [False]])))
     for start, end in edges.reshape(-1, 2).tolist():
         if end - start >= max(2, GAP_S * pulse_rate_hz):
-            raise ValueError(
+            raise UserError(
                 f"a recording must have no gaps, from {start / pulse_rate_hz:.3f} to {end / pulse_rate_hz:.3f} s it "
                 "holds only zeros; cut it into two"
             )

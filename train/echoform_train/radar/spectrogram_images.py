@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.constants import speed_of_light
 
 from echoform_train.data.colormap import lookup_table
+from echoform_train.engine.errors import UserError
 from echoform_train.radar.returns import doppler_shift_hz
 from echoform_train.radar.stft import (
     FRAME_RATE_HZ,
@@ -46,14 +47,14 @@ class SpectrogramGrid:
     def __post_init__(self) -> None:
         for name in ("carrier_hz", "pulse_rate_hz", "window", "hop", "looks", "span_hz", "window_s", "hop_s"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+                raise UserError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.span_hz > self.pulse_rate_hz / 2:
-            raise ValueError(
+            raise UserError(
                 f"the Doppler span of {self.span_hz:.0f} Hz either way must be at most half the pulse rate of "
                 f"{self.pulse_rate_hz:g} Hz, otherwise it folds"
             )
         if self.columns < 1:
-            raise ValueError(
+            raise UserError(
                 f"window_s must hold at least one column of {self.looks * self.hop / self.pulse_rate_hz:.3g} s, "
                 f"got {self.window_s}"
             )

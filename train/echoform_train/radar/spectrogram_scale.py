@@ -8,6 +8,8 @@ from typing import Literal
 
 from scipy.constants import speed_of_light
 
+from echoform_train.engine.errors import UserError
+
 Unit = Literal["mps", "hz", "px"]
 """Unit of speeds: metres per second; hertz of Doppler if the carrier is unknown; rows (px) if the axes are unknown."""
 
@@ -57,7 +59,7 @@ def read_scale(axes: Mapping[str, float] | None, height: int) -> SpectrogramScal
     span_hz = axes.get("doppler_max_hz", 0.0) - axes.get("doppler_min_hz", 0.0)
     carrier_hz = axes.get("carrier_hz")
     if span_hz < 0 or (window_s is not None and window_s <= 0):
-        raise ValueError(f"window_s and doppler_max_hz - doppler_min_hz must be above 0, got {window_s} and {span_hz}")
+        raise UserError(f"window_s and doppler_max_hz - doppler_min_hz must be above 0, got {window_s} and {span_hz}")
     unit: Unit = "px"
     span, span_mps = float(height), USUAL_SPAN_MPS
     if span_hz and carrier_hz:

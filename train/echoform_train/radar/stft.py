@@ -9,6 +9,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from echoform_train.engine.errors import UserError
+
 ComplexArray = NDArray[np.complex64] | NDArray[np.complex128]
 FloatArray = NDArray[np.floating]
 
@@ -43,9 +45,9 @@ def stft(iq: ComplexArray, *, window: int, hop: int) -> ComplexArray:
         ValueError: If window or hop is below 1, or the window is longer than the samples.
     """
     if window < 1 or hop < 1:
-        raise ValueError(f"window and hop must be at least 1 sample, got {window} and {hop}")
+        raise UserError(f"window and hop must be at least 1 sample, got {window} and {hop}")
     if window > len(iq):
-        raise ValueError(f"the window must not be longer than the {len(iq)} samples given, got {window}")
+        raise UserError(f"the window must not be longer than the {len(iq)} samples given, got {window}")
     # The periodic Hann window, as scipy.signal.get_window("hann", n) gives.
     taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     frames = np.lib.stride_tricks.sliding_window_view(iq, window)[::hop]  # [frames, window]
@@ -85,14 +87,14 @@ def spectrogram(
         ValueError: If the span reaches past half the pulse rate, the samples fill no column, or see stft.
     """
     if span_hz is not None and not 0 < span_hz <= pulse_rate_hz / 2:
-        raise ValueError(f"span_hz must be above 0 and at most half the pulse rate, {pulse_rate_hz / 2}, got {span_hz}")
+        raise UserError(f"span_hz must be above 0 and at most half the pulse rate, {pulse_rate_hz / 2}, got {span_hz}")
     if centre_hz:
         iq = iq * np.exp(-2j * np.pi * centre_hz / pulse_rate_hz * np.arange(len(iq))).astype(iq.dtype)
     frames = stft(iq, window=window, hop=hop)
     # Power is averaged before the logarithm: the mean of decibels would be biased by speckle.
     columns = frames.shape[1] // looks
     if columns < 1:
-        raise ValueError(f"one column needs {looks} transforms, the {len(iq)} samples given fill {frames.shape[1]}")
+        raise UserError(f"one column needs {looks} transforms, the {len(iq)} samples given fill {frames.shape[1]}")
     doppler_hz = (np.arange(window) - window // 2) * pulse_rate_hz / window
     if span_hz is not None:
         kept = np.abs(doppler_hz) <= span_hz

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from echoform_train.engine.errors import UserError
+
 AXES = ("time", "frames", "chirps", "samples", "receivers", "iq")
 """Names that the axes of a stored array can have."""
 
@@ -34,23 +36,23 @@ class SampleFormat:
     def __post_init__(self) -> None:
         given = f"got {','.join(self.axes)}"
         if len(set(self.axes)) < len(self.axes) or not set(self.axes) <= set(AXES):
-            raise ValueError(f"axes must each be one of {', '.join(AXES)}, none twice, {given}")
+            raise UserError(f"axes must each be one of {', '.join(AXES)}, none twice, {given}")
         if ("time" in self.axes) == ("chirps" in self.axes) or ("chirps" in self.axes) != ("samples" in self.axes):
-            raise ValueError(f"axes must hold either time (I/Q) or chirps and samples (an FMCW cube), {given}")
+            raise UserError(f"axes must hold either time (I/Q) or chirps and samples (an FMCW cube), {given}")
         if "frames" in self.axes and "chirps" not in self.axes:
-            raise ValueError(f"the axis frames must go with chirps, {given}")
+            raise UserError(f"the axis frames must go with chirps, {given}")
         for name, needed in (("frame_rate_hz", "frames"), ("receiver", "receivers"), ("bandwidth_hz", "samples")):
             if (getattr(self, name) is not None) != (needed in self.axes):
-                raise ValueError(
+                raise UserError(
                     f"{name} must be given if and only if there is an axis {needed}, got {getattr(self, name)} with "
                     f"axes {','.join(self.axes)}"
                 )
         for name in ("pulse_rate_hz", "frame_rate_hz", "bandwidth_hz"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
+                raise UserError(f"{name} must be above 0, got {value}")
         if isinstance(self.receiver, int) and self.receiver < 1:
-            raise ValueError(f"receiver must be 1 for the first, 2 for the second ..., got {self.receiver}")
+            raise UserError(f"receiver must be 1 for the first, 2 for the second ..., got {self.receiver}")
 
     @property
     def is_cube(self) -> bool:
@@ -79,12 +81,12 @@ def ordered_axes(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
         singles = [axis for axis, length in enumerate(array.shape) if length == 1]
         array = array.squeeze(axis=tuple(singles[-unnamed:]))
     if array.ndim != len(form.axes):
-        raise ValueError(f"the array must have {len(form.axes)} axes ({', '.join(form.axes)}), it is {shape}")
+        raise UserError(f"the array must have {len(form.axes)} axes ({', '.join(form.axes)}), it is {shape}")
     lengths = dict(zip(form.axes, array.shape, strict=True))
     if lengths.get("iq", 2) != 2:
-        raise ValueError(f"the axis iq must have length 2, I and Q, it has {lengths['iq']} of {shape}")
+        raise UserError(f"the axis iq must have length 2, I and Q, it has {lengths['iq']} of {shape}")
     if isinstance(form.receiver, int) and form.receiver > lengths["receivers"]:
-        raise ValueError(f"receiver must be in 1..{lengths['receivers']}, got {form.receiver}")
+        raise UserError(f"receiver must be in 1..{lengths['receivers']}, got {form.receiver}")
     if form.frame_rate_hz is not None:
         _check_frames(lengths["chirps"], form.frame_rate_hz, form.pulse_rate_hz)
     # Frames before their chirps, so that both become one axis of time.
@@ -101,7 +103,7 @@ def ordered_axes(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
 
 def _check_frames(chirps: int, frame_rate_hz: float, pulse_rate_hz: float) -> None:
     if abs(chirps * frame_rate_hz / pulse_rate_hz - 1) > 1e-3:
-        raise ValueError(
+        raise UserError(
             f"frames must follow one another without gaps, {chirps} chirps at {pulse_rate_hz:g} Hz take "
             f"{1e3 * chirps / pulse_rate_hz:.3g} ms of {1e3 / frame_rate_hz:.3g} ms: the Fourier transform needs "
             "evenly spaced chirps"
@@ -125,7 +127,7 @@ def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 
     # Complex samples come as one complex array, or as pairs of real numbers; only cubes may be real.
     if "iq" in form.axes:
         if np.iscomplexobj(array):
-            raise ValueError(f"an array with an axis iq must be real, its dtype is {array.dtype}")
+            raise UserError(f"an array with an axis iq must be real, its dtype is {array.dtype}")
         pairs = np.empty(array.shape[:-1], np.complex64)
         pairs.real, pairs.imag = array[..., 0], array[..., 1]
         array = pairs
@@ -133,10 +135,10 @@ def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 
         array = array.astype(np.complex64)
     elif form.is_cube:
         if form.conjugate:
-            raise ValueError(f"conjugate must go with complex samples, they are {array.dtype}")
+            raise UserError(f"conjugate must go with complex samples, they are {array.dtype}")
         array = array.astype(np.float32)
     else:
-        raise ValueError(
+        raise UserError(
             "I/Q samples must be complex, or I and Q along an axis iq, as only both show the direction of a motion; "
             f"they are {array.dtype}"
         )
@@ -145,7 +147,7 @@ def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 
     if bad.any():
         time_axis = 0 if form.is_cube else 1
         first = int(np.argwhere(bad)[0][time_axis]) + first_pulse
-        raise ValueError(
+        raise UserError(
             f"samples must be finite, {int(bad.sum())} are NaN or infinite, the first at "
             f"{first / form.pulse_rate_hz:.3f} s"
         )

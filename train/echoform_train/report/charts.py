@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from echoform_train.engine.errors import UserError
 from echoform_train.report.svg import COLORS, LINE_COLORS, Layout, new_chart, to_svg
 
 Point = tuple[float, float | None, float | None]
@@ -34,10 +35,10 @@ def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], ylabel: str, 
     """
     points = [point for line in lines.values() for point in line]
     if not points:
-        raise ValueError("a chart needs at least one point, got none")
+        raise UserError("a chart needs at least one point, got none")
     for x, y in points:
         if not (math.isfinite(x) and math.isfinite(y)) or (logarithmic and y <= 0):
-            raise ValueError(f"points must be finite, and positive on a logarithmic axis, got ({x}, {y})")
+            raise UserError(f"points must be finite, and positive on a logarithmic axis, got ({x}, {y})")
     figure, axes = new_chart("images seen", ylabel)
     for number, line in enumerate(lines.values()):
         x, y = zip(*line, strict=True)
@@ -91,7 +92,7 @@ def histogram_chart(sets: Mapping[str, Sequence[float]], xlabel: str, bins: int 
     finite = {name: np.asarray(values, dtype=np.float64) for name, values in sets.items()}
     finite = {name: values[np.isfinite(values)] for name, values in finite.items()}
     if empty := [name for name, values in finite.items() if len(values) == 0]:
-        raise ValueError(f"each set of a histogram needs at least one finite number, {', '.join(empty)} has none")
+        raise UserError(f"each set of a histogram needs at least one finite number, {', '.join(empty)} has none")
     # One outlier would squeeze all others into a single bin, so the range ends at percentiles.
     ends = np.array([np.quantile(values, [0.01, 0.99]) for values in finite.values()])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
@@ -124,7 +125,7 @@ def confusion_chart(table: Sequence[Sequence[int]], labels: Sequence[str]) -> Ma
     """
     counts = np.asarray(table, dtype=np.float64)
     if counts.shape != (len(labels), len(labels)) or len(labels) == 0:
-        raise ValueError(f"a table of confusion must be {len(labels)}x{len(labels)}, got {list(counts.shape)}")
+        raise UserError(f"a table of confusion must be {len(labels)}x{len(labels)}, got {list(counts.shape)}")
     # Shares of a row, as users differ in the number of their images.
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
@@ -181,7 +182,7 @@ def _interval_chart(
 def _range(lines: Mapping[str, Sequence[Point | None]]) -> tuple[float, float]:
     values = [value for line in lines.values() for point in line if point for value in point if value is not None]
     if not values:
-        raise ValueError("a chart needs at least one measured point, got none")
+        raise UserError("a chart needs at least one measured point, got none")
     return min(values), max(values)
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from echoform_train.engine.atomic_files import write_text
 from echoform_train.report.charts import line_chart
 from echoform_train.scoring.scores import LABELS, SHARES, ScoreEntry, Scores
 
@@ -105,7 +106,7 @@ def write_report(facts: ReportFacts, path: Path) -> None:
         charts=[chart for stage in facts.stages for chart in _charts(stage)],
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def page_environment() -> Environment:

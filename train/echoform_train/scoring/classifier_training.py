@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import to_model
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.precision import autocast_dtype
 from echoform_train.engine.schedules import learning_rate_at
 
@@ -121,17 +122,17 @@ def check_labelled_images(pixels: Tensor, users: Tensor, num_users: int, kind: s
     """
     prefix = f"{kind} " if kind else ""
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or len(pixels) == 0:
-        raise ValueError(
+        raise UserError(
             f"{prefix}pixels must be uint8 [N, C, H, W] with N > 0, got {pixels.dtype} {list(pixels.shape)}"
         )
     if min(pixels.shape[-2:]) < MIN_SIDE:
-        raise ValueError(
+        raise UserError(
             f"{prefix}images must have at least {MIN_SIDE} pixels per side, got {pixels.shape[-2]}x{pixels.shape[-1]}"
         )
     if users.dtype != torch.int64 or users.shape != pixels.shape[:1]:
-        raise ValueError(f"{prefix}users must be int64 [{len(pixels)}], got {users.dtype} {list(users.shape)}")
+        raise UserError(f"{prefix}users must be int64 [{len(pixels)}], got {users.dtype} {list(users.shape)}")
     if not 0 <= int(users.min()) <= int(users.max()) < num_users:
-        raise ValueError(f"{prefix}users must be in 0..{num_users - 1}, got {int(users.min())}..{int(users.max())}")
+        raise UserError(f"{prefix}users must be in 0..{num_users - 1}, got {int(users.min())}..{int(users.max())}")
 
 
 def _adamw(model: nn.Module, rate: float, weight_decay: float, fused: bool) -> torch.optim.AdamW:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from echoform_train.data.spectrograms import SpectrogramData, to_model
+from echoform_train.engine.errors import UserError
 from echoform_train.scoring.classifier_training import shrink
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.scoring.intervals import bootstrap_interval, mean_interval
@@ -116,7 +117,7 @@ def _score_pair(
     values: dict[str, float] = {name: float(hit.mean()) for name, hit in hits.items()}
     real = values["real_to_real"]
     if real == 0:
-        raise ValueError("the judge must name at least one held-out real image right, it names none right")
+        raise UserError("the judge must name at least one held-out real image right, it names none right")
     values |= {f"{name}_ratio": values[name] / real for name in ("gan_test", "gan_train")}
     floors = {"gan_test": real, "gan_train": real, "gan_test_ratio": 1.0, "gan_train_ratio": 1.0}
 
@@ -189,16 +190,16 @@ def _none_if_nan(value: Tensor) -> float | None:
 
 def _check(data: SpectrogramData, generated: Sequence[Sample], seeds: Sequence[int]) -> None:
     if not generated or not seeds:
-        raise ValueError(f"at least one sample and one judge seed are needed, got {len(generated)} and {len(seeds)}")
+        raise UserError(f"at least one sample and one judge seed are needed, got {len(generated)} and {len(seeds)}")
     size = list(data.train.pixels.shape[1:])
     for pixels, users in generated:
         if list(pixels.shape[1:]) != size:
-            raise ValueError(f"generated images must be of the size of the data, {size}, got {list(pixels.shape[1:])}")
+            raise UserError(f"generated images must be of the size of the data, {size}, got {list(pixels.shape[1:])}")
         absent = [label for user, label in data.id2label.items() if user not in users]
         if absent:
-            raise ValueError(f"each sample must hold images of every user, there are none of {', '.join(absent)}")
+            raise UserError(f"each sample must hold images of every user, there are none of {', '.join(absent)}")
     comparable = sum(int((data.test.users == user).sum()) // 2 for user in data.id2label)
     if comparable <= NEIGHBOURS:
-        raise ValueError(
+        raise UserError(
             f"half of the held-out images of all users must be more than {NEIGHBOURS}, they are {comparable}"
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 from echoform_train.data.colormap import to_index
 from echoform_train.data.image_check import decode_image
 from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import METADATA
 
 Sample = tuple[Tensor, Tensor]
@@ -38,16 +39,16 @@ def read_metadata(folder: Path) -> list[GeneratedFile]:
     """
     path = folder / METADATA
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no {METADATA}; is it a folder of `echoform generate`?")
+        raise MissingFileError(f"{folder} holds no {METADATA}; is it a folder of `echoform generate`?")
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         row = json.loads(line)
         if missing := {"file_name", "user", "seed"} - set(row):
             lacks = ", ".join(sorted(missing))
-            raise ValueError(f"each line needs file_name, user and seed; line {number} of {path} lacks {lacks}")
+            raise UserError(f"each line needs file_name, user and seed; line {number} of {path} lacks {lacks}")
         rows.append(GeneratedFile(folder / row["file_name"], row["user"], row["seed"]))
     if not rows:
-        raise ValueError(f"there must be generated images to score, {path} is empty")
+        raise UserError(f"there must be generated images to score, {path} is empty")
     return rows
 
 
@@ -62,7 +63,7 @@ def read_generated(rows: Sequence[GeneratedFile], data: SpectrogramData) -> list
     by_seed: dict[int, list[tuple[Tensor, int]]] = {}
     for row in rows:
         if row.user not in label2id:
-            raise ValueError(f"users must be among {', '.join(label2id)}, {row.path} is of {row.user}")
+            raise UserError(f"users must be among {', '.join(label2id)}, {row.path} is of {row.user}")
         by_seed.setdefault(row.seed, []).append((_read_image(row.path, data), label2id[row.user]))
     return [
         (torch.stack([pixels for pixels, _ in by_seed[seed]]), torch.tensor([user for _, user in by_seed[seed]]))
@@ -78,17 +79,17 @@ def image_side(path: Path) -> int:
     """
     with Image.open(path) as image:
         if image.width != image.height:
-            raise ValueError(f"generated images must be square, {path} is {image.width}x{image.height}")
+            raise UserError(f"generated images must be square, {path} is {image.width}x{image.height}")
         return image.width
 
 
 def _read_image(path: Path, data: SpectrogramData) -> Tensor:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is in {METADATA} but is no file; was the generation interrupted?")
+        raise MissingFileError(f"{path} is in {METADATA} but is no file; was the generation interrupted?")
     image = decode_image(path.read_bytes(), str(path))
     channels, height, width = data.train.pixels.shape[1:]
     if image.shape[:2] != (height, width):
-        raise ValueError(
+        raise UserError(
             f"generated images must have the data's size, {width}x{height}, "
             f"{path} has {image.shape[1]}x{image.shape[0]}"
         )
@@ -96,5 +97,5 @@ def _read_image(path: Path, data: SpectrogramData) -> Tensor:
         image = to_index(image, data.colormap)
     pixels = torch.from_numpy(image[None] if image.ndim == 2 else image.transpose(2, 0, 1).copy())
     if len(pixels) != channels:
-        raise ValueError(f"generated images must have {channels} channels like the data, {path} has {len(pixels)}")
+        raise UserError(f"generated images must have {channels} channels like the data, {path} has {len(pixels)}")
     return pixels

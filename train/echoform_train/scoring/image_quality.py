@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from echoform_train.engine.errors import UserError
+
 WINDOW = 11
 """Pixels per side of the Gaussian window of SSIM."""
 SIGMA = 1.5
@@ -25,7 +27,7 @@ def psnr(reconstructed: Tensor, target: Tensor) -> float:
     from torchmetrics.functional.image import peak_signal_noise_ratio  # takes seconds to import
 
     if reconstructed.shape != target.shape:
-        raise ValueError(f"shapes must be equal, got {list(reconstructed.shape)} and {list(target.shape)}")
+        raise UserError(f"shapes must be equal, got {list(reconstructed.shape)} and {list(target.shape)}")
     return peak_signal_noise_ratio(reconstructed.double(), target.double(), data_range=2.0).item()
 
 
@@ -66,7 +68,7 @@ def ssim_each(reconstructed: Tensor, target: Tensor) -> Tensor:
     """
     _check_pair(reconstructed, target)
     if min(reconstructed.shape[2:]) < WINDOW:
-        raise ValueError(f"SSIM needs images of at least {WINDOW} pixels per side, got {list(reconstructed.shape)}")
+        raise UserError(f"SSIM needs images of at least {WINDOW} pixels per side, got {list(reconstructed.shape)}")
     a, b = reconstructed.double(), target.double()
     mean_a, mean_b = _gaussian_means(a), _gaussian_means(b)
     variance_a, variance_b = _gaussian_means(a * a) - mean_a**2, _gaussian_means(b * b) - mean_b**2
@@ -104,7 +106,7 @@ def _gaussian_means(images: Tensor) -> Tensor:
 
 def _check_pair(reconstructed: Tensor, target: Tensor) -> None:
     if reconstructed.shape != target.shape or reconstructed.ndim != 4:
-        raise ValueError(
+        raise UserError(
             "images must be two tensors [N, C, H, W] of one shape, "
             f"got {list(reconstructed.shape)} and {list(target.shape)}"
         )

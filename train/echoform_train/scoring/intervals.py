@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from echoform_train.engine.errors import UserError
+
 
 class Interval(NamedTuple):
     """A mean and its 95 % interval, in the unit of the values."""
@@ -24,7 +26,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
         ValueError: If there are fewer than two values.
     """
     if len(values) < 2:
-        raise ValueError(f"an interval needs at least two values, got {len(values)}")
+        raise UserError(f"an interval needs at least two values, got {len(values)}")
     mean = float(np.mean(values))
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
     return Interval(mean, mean - half, mean + half)
@@ -45,7 +47,7 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, seed: int, resample
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"values must be a list of at least one number, got shape {list(values.shape)}")
+        raise UserError(f"values must be a list of at least one number, got shape {list(values.shape)}")
     chosen = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
     low, high = percentile_ends(values[chosen].mean(1))
     return Interval(float(values.mean()), low, high)

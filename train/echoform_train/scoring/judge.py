@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from echoform_train.data.spectrograms import SpectrogramData, to_model
+from echoform_train.engine.errors import UserError
 from echoform_train.scoring.classifier_training import (
     MIN_SIDE,
     MixedPrecision,
@@ -76,7 +77,7 @@ class Judge(nn.Module):
             ValueError: If a side is shorter than 16 pixels.
         """
         if min(image.shape[-2:]) < MIN_SIDE:
-            raise ValueError(
+            raise UserError(
                 f"the judge needs images of at least {MIN_SIDE} pixels per side, "
                 f"got {image.shape[-2]}x{image.shape[-1]}"
             )
@@ -145,7 +146,7 @@ def train_judge(
     """
     check_labelled_images(pixels, users, num_users)
     if not 2 <= batch_size <= train_images:
-        raise ValueError(f"batch_size must be in 2..train_images ({train_images}), got {batch_size}")
+        raise UserError(f"batch_size must be in 2..train_images ({train_images}), got {batch_size}")
     return fit_classifier(
         lambda: Judge(pixels.shape[1], num_users),
         _augmented_batches(pixels, users, batch_size, torch.Generator().manual_seed(seed)),

@@ -9,6 +9,8 @@ import torch
 from scipy import linalg
 from torch import Tensor
 
+from echoform_train.engine.errors import UserError
+
 
 class CodebookUse(NamedTuple):
     """How much of a codebook is in use."""
@@ -149,7 +151,7 @@ def memorised_share(images: Tensor, training: Tensor, ratio: float = 1 / 3, chun
 def nearest_two(images: Tensor, training: Tensor, chunk: int = 256) -> Nearest:
     """The two nearest training images of each image; arguments and errors are those of `memorised_share`."""
     if images.shape[1:] != training.shape[1:] or len(images) == 0 or len(training) < 2:
-        raise ValueError(
+        raise UserError(
             "images and at least two training images of one shape are needed, "
             f"got {list(images.shape)} and {list(training.shape)}"
         )
@@ -177,7 +179,7 @@ def codebook_usage(counts: Tensor) -> CodebookUse:
         ValueError: If the counts are not as described above.
     """
     if counts.ndim != 1 or counts.min() < 0 or counts.sum() <= 0:
-        raise ValueError(f"counts must be [K], none negative and not all zero, got {counts}")
+        raise UserError(f"counts must be [K], none negative and not all zero, got {counts}")
     shares = counts.double() / counts.sum()
     used = shares[shares > 0]
     return CodebookUse(len(used) / len(shares), torch.exp(-(used * used.log()).sum()).item())
@@ -186,15 +188,15 @@ def codebook_usage(counts: Tensor) -> CodebookUse:
 def _points(points: np.ndarray, least: int) -> np.ndarray:
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or len(points) < least:
-        raise ValueError(f"a set must be [N, D] with N of at least {least}, got {list(points.shape)}")
+        raise UserError(f"a set must be [N, D] with N of at least {least}, got {list(points.shape)}")
     if not np.isfinite(points).all():
-        raise ValueError("all points must be finite, some are not")
+        raise UserError("all points must be finite, some are not")
     return points
 
 
 def _same_width(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"both sets must have the same number of features, got {a.shape[1]} and {b.shape[1]}")
+        raise UserError(f"both sets must have the same number of features, got {a.shape[1]} and {b.shape[1]}")
 
 
 def _symmetric_root(matrix: np.ndarray) -> np.ndarray:

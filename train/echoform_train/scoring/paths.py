@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import SPLIT
 
 
@@ -22,10 +23,10 @@ def scoring_paths(pipeline: str, output: Path | None, split_file: Path | None) -
     folder = Path(pipeline)
     is_local = folder.is_dir()
     if output is None and not is_local:
-        raise ValueError(f"--output must name a folder for the scores, as {pipeline} is no local folder")
+        raise UserError(f"--output must name a folder for the scores, as {pipeline} is no local folder")
     beside = folder.parent / SPLIT
     if split_file is None and not (is_local and beside.is_file()):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"there is no {SPLIT} beside {pipeline}; --split-file must name the split of the training, or a new file "
             "for data that the pipeline was not trained on"
         )

@@ -9,6 +9,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.extras import needs_extra
 
 
@@ -30,7 +31,7 @@ class PerceptualLoss(nn.Module):
         try:
             self.distance = lpips.LPIPS(net=backbone, verbose=False)
         except URLError as error:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"LPIPS needs torchvision's {backbone} weights, which are not in the cache and could not be downloaded "
                 f"({error.reason}); --lpips-weight 0 trains without them"
             ) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from echoform_train.engine.errors import UserError
+
 ALL = "all"
 """Value of --sizes that means all training images."""
 LEAST_IMAGES = 2
@@ -43,13 +45,13 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         if self.seeds < 2:
-            raise ValueError(f"--seeds must be at least 2, because an interval needs two, got {self.seeds}")
+            raise UserError(f"--seeds must be at least 2, because an interval needs two, got {self.seeds}")
         if self.draws not in (1, self.seeds):
-            raise ValueError(f"--draws must be 1 or as many as --seeds ({self.seeds}), got {self.draws}")
+            raise UserError(f"--draws must be 1 or as many as --seeds ({self.seeds}), got {self.draws}")
         if wrong := [text for text in self.across if text.count(":") != 2]:
-            raise ValueError(f"--across must be written column:trained:tested, got {', '.join(wrong)}")
+            raise UserError(f"--across must be written column:trained:tested, got {', '.join(wrong)}")
         if not 0 < self.keep_share <= 1:
-            raise ValueError(f"--keep-share must be above 0 and at most 1, got {self.keep_share}")
+            raise UserError(f"--keep-share must be above 0 and at most 1, got {self.keep_share}")
         parse_sizes(self.sizes)
 
 
@@ -79,9 +81,9 @@ class GeneratorConfig:
         lengths = ("vq_train_images", "ldm_train_images", "pretrain_vq_images", "pretrain_ldm_images")
         for name in ("copies", "num_inference_steps", *lengths):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.pretrain_people < 0:
-            raise ValueError(f"pretrain_people must not be negative, got {self.pretrain_people}")
+            raise UserError(f"pretrain_people must not be negative, got {self.pretrain_people}")
 
 
 def parse_sizes(sizes: Sequence[str]) -> list[int | None]:
@@ -92,8 +94,8 @@ def parse_sizes(sizes: Sequence[str]) -> list[int | None]:
     """
     for size in sizes:
         if size != ALL and not (size.isdecimal() and int(size) >= LEAST_IMAGES):
-            raise ValueError(f"--sizes must be whole numbers of at least {LEAST_IMAGES}, or all, got {size!r}")
+            raise UserError(f"--sizes must be whole numbers of at least {LEAST_IMAGES}, or all, got {size!r}")
     if not sizes:
-        raise ValueError("--sizes must name at least one size, got none")
+        raise UserError("--sizes must name at least one size, got none")
     numbers = sorted({int(size) for size in sizes if size != ALL})
     return [*numbers, *([None] if ALL in sizes else [])]

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.study.accuracy.rows import name_of_size
 from echoform_train.study.config import ALL, LEAST_IMAGES, GeneratorConfig, StudyConfig, parse_sizes
@@ -108,7 +109,7 @@ def plan_subsets(data: SpectrogramData, settings: StudyConfig, seed: int) -> tup
     wanted = parse_sizes(settings.sizes)
     sizes = [size for size in wanted if size is None or size < most]
     if not sizes:
-        raise ValueError(
+        raise UserError(
             f"--sizes must contain all or a number below {most}, the largest number of training images of a user, got "
             f"{', '.join(settings.sizes)}"
         )
@@ -139,7 +140,7 @@ def _check_counts(data: SpectrogramData) -> int:
     counts = torch.bincount(data.train.users, minlength=len(data.id2label))
     fewest = int(counts.argmin())
     if int(counts[fewest]) < LEAST_IMAGES:
-        raise ValueError(
+        raise UserError(
             f"a study needs at least {LEAST_IMAGES} training images of each user, "
             f"{data.id2label[fewest]} has {int(counts[fewest])}"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,9 @@ import torch
 from echoform_train.data.config import data_facts
 from echoform_train.data.hub import published_split
 from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS, MODEL_INDEX
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.scoring.set_scores import NEIGHBOURS
 from echoform_train.study.config import GeneratorConfig
 
@@ -28,15 +29,15 @@ def check_held_out(data: SpectrogramData, images_per_user: Mapping[int, int]) ->
             small.
     """
     if "generated" in data.condition_labels.get("origin", {}).values():
-        raise ValueError(f"a study needs real images, {data.source} holds images of origin generated")
+        raise UserError(f"a study needs real images, {data.source} holds images of origin generated")
     for part in ("validation", "test"):
         counts = torch.bincount(getattr(data, part).users, minlength=len(data.id2label))
         absent = [data.id2label[user] for user in (counts == 0).nonzero().flatten().tolist()]
         if absent:
-            raise ValueError(f"a study needs {part} images of each user, there are none of {', '.join(absent)}")
+            raise UserError(f"a study needs {part} images of each user, there are none of {', '.join(absent)}")
     comparable = count_comparable(data, images_per_user)
     if comparable <= NEIGHBOURS:
-        raise ValueError(
+        raise UserError(
             f"sets of more than {NEIGHBOURS} images are needed to compare generated with real ones: half of each "
             f"user's test images, and as many generated ones; they are {comparable} of all users together"
         )
@@ -59,7 +60,7 @@ def check_split_is_known(data: SpectrogramData, split_file: Path | None) -> None
         ValueError: If neither `split_file` nor the data give the split.
     """
     if split_file is None and data.split.method != "as given" and published_split(data.source) is None:
-        raise ValueError(
+        raise UserError(
             "--pipeline needs --split-file, the split of its training (split.json in the output folder of its first "
             "stage); with another split, the pipeline may have been trained on test images"
         )
@@ -72,23 +73,23 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
         ValueError: If its users differ, facts.json names other images or conditions, or it was distilled to other steps
             than `sampling` has.
     """
-    index = json.loads((folder / MODEL_INDEX).read_text())
+    index = read_json_object(folder / MODEL_INDEX)
     # The model knows users by class id, so their order must agree too.
     users = [label for _, label in sorted(index["id2label"].items(), key=lambda item: int(item[0]))]
     if users != list(data.id2label.values()):
-        raise ValueError(
+        raise UserError(
             f"the pipeline must have the users of the data, {', '.join(data.id2label.values())}; it has "
             f"{', '.join(users)}"
         )
     if not (folder / FACTS).is_file():
         return
-    facts = json.loads((folder / FACTS).read_text())
+    facts = read_json_object(folder / FACTS)
     if "distilled" in facts:
         # A distilled model makes good images only with the steps that it was trained for.
         given = sampling.num_inference_steps, sampling.guidance_scale
         steps, guidance_scale = index["num_inference_steps"], index["guidance_scale"]
         if given != (steps, guidance_scale):
-            raise ValueError(
+            raise UserError(
                 f"the pipeline was distilled to --num-inference-steps {steps} and --guidance-scale "
                 f"{guidance_scale:g}, got {given[0]} and {given[1]:g}"
             )
@@ -96,7 +97,7 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
     theirs, ours = facts["data"], data_facts(data)
     for name in ("resolution", "channels", "colormap", "conditions", "images"):
         if theirs.get(name) != ours[name]:
-            raise ValueError(
+            raise UserError(
                 f"the pipeline must have been trained on these data with this split: its facts.json has {name} "
                 f"{theirs.get(name)}, the data have {ours[name]}"
             )

@@ -11,6 +11,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from echoform_cards.augmentation import augmentation_rows
+from echoform_train.engine.atomic_files import write_text
+from echoform_train.engine.errors import UserError
 from echoform_train.report import charts
 from echoform_train.report.page import Chart, page_environment, percent, score_rows
 from echoform_train.scoring.scores import Scores
@@ -49,7 +51,7 @@ def write_page(report: ReportFacts, pictures: ReportPictures, path: Path) -> Non
     """
     needed = ReportFacts.__annotations__
     if missing := [name for name in needed if name not in report]:
-        raise ValueError(f"a page needs {', '.join(needed)}; the report lacks {', '.join(missing)}")
+        raise UserError(f"a page needs {', '.join(needed)}; the report lacks {', '.join(missing)}")
     headline, _, rest = report["verdict"]["sentence"].partition(": ")
     sizes, gallery = report["sizes"], pictures.gallery
     families = [name for name in sizes[0]["classical"] or {} if name != "all"]
@@ -76,7 +78,7 @@ def write_page(report: ReportFacts, pictures: ReportPictures, path: Path) -> Non
         size_rows=[_size_row(size) for size in sizes],
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def _gain_row(row: dict[str, str], difference: Points | None) -> dict[str, str]:

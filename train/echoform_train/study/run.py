@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.parallel import run_in_processes
 from echoform_train.scoring.scores import Scores
 from echoform_train.study import build_stages
@@ -110,7 +111,7 @@ def _generate(
 
 def _check_some_kept(study: Study, generated: Mapping[str, Generated]) -> None:
     if not any(has_images(generated, subset) for subset in study.subsets if subset.condition is None):
-        raise ValueError(
+        raise UserError(
             "a study needs generated images: all that were drawn are near-duplicates of training images or show no "
             "possible walk (--no-only-walks also keeps images that show no possible walk)"
         )

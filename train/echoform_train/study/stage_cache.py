@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import echoform
+from echoform_train.engine.errors import UserError
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.report.page import duration
-from echoform_train.study.atomic_files import write_json
 
 STATE = "stage.json"
 
@@ -119,7 +120,7 @@ class StageCache:
         key = _hash_of([stage.name, hashes])
         state = _read_state(own_folder / STATE)
         if state is None and folder.is_dir() and any(folder.iterdir()):
-            raise ValueError(f"a stage must begin with an empty folder, {folder} holds files that no study made")
+            raise UserError(f"a stage must begin with an empty folder, {folder} holds files that no study made")
 
         # Read a finished stage with the same key, continue an interrupted one, and make any other from the beginning.
         label = stage.name if self.total is None else f"[{len(self.done) + 1}/{self.total}] {stage.name}"
@@ -201,7 +202,7 @@ def _cpu_seconds() -> float:
 
 
 def _read_state(path: Path) -> _State | None:
-    return _State(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return _State(**read_json_object(path)) if path.is_file() else None
 
 
 def _hash_of(value: Any) -> str:

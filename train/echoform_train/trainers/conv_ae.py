@@ -19,6 +19,7 @@ from echoform_train.conv.validation import save_random_sheet, save_reconstructio
 from echoform_train.conv.vgg import load_torchvision_weights
 from echoform_train.data.images import ImageData, ImageDataConfig, image_facts, load_image_data
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SAMPLES, SPLIT
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.presets import make_preset
@@ -187,13 +188,13 @@ def save_progress(config: Config, autoencoder: ConvAutoencoder, data: ImageData,
 
 def _check(config: Config) -> None:
     if not (math.isfinite(config.kl_weight) and config.kl_weight >= 0):
-        raise ValueError(f"--kl-weight must not be negative, got {config.kl_weight}")
+        raise UserError(f"--kl-weight must not be negative, got {config.kl_weight}")
     if not config.width_factor > 0:
-        raise ValueError(f"--width-factor must be greater than 0, got {config.width_factor}")
+        raise UserError(f"--width-factor must be greater than 0, got {config.width_factor}")
     if not 1 <= config.levels <= 5:
-        raise ValueError(f"--levels must be in 1..5, the levels of VGG, got {config.levels}")
+        raise UserError(f"--levels must be in 1..5, the levels of VGG, got {config.levels}")
     if config.run.gradient_checkpointing and config.batch_norm:
-        raise ValueError(
+        raise UserError(
             "--gradient-checkpointing needs --no-batch-norm, because recomputed activations would be counted twice in "
             "the statistics of batch norm"
         )

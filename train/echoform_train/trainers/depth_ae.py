@@ -20,6 +20,7 @@ from echoform_train.depth.objective import TrainingForward, Weights, training_lo
 from echoform_train.depth.validation import save_reconstruction_sheet, validate
 from echoform_train.engine.batches import Draw
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.presets import make_preset
@@ -92,9 +93,9 @@ def main(config: Config) -> TrainingResult:
 def train(config: Config, data: DepthData) -> TrainingResult:
     """Train on images that are loaded already; see `main`."""
     if config.weights.contrastive_weight and not config.augmentation.any:
-        raise ValueError("--contrastive-weight needs at least one of the --augment options, none is given")
+        raise UserError("--contrastive-weight needs at least one of the --augment options, none is given")
     if config.latent_noise < 0:
-        raise ValueError(f"--latent-noise must not be negative, got {config.latent_noise}")
+        raise UserError(f"--latent-noise must not be negative, got {config.latent_noise}")
     run = start_training(config, data)
     autoencoder = build_model(config, data.train.units.shape[-1])
     learner = Learner(run, AUTOENCODER, autoencoder, forward=TrainingForward(autoencoder), ema_decay=config.ema_decay)

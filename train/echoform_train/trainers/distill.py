@@ -9,7 +9,6 @@ needed: the only inputs are noise, users and conditions.
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,9 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.engine.batches import Draw
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import DENOISER, FACTS
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.run import Run
 from echoform_train.engine.seeds import mix_seed
@@ -61,7 +62,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps < self.teacher_steps:
-            raise ValueError(
+            raise UserError(
                 f"--steps must be at least 1 and less than --teacher-steps, got {self.steps} and {self.teacher_steps}"
             )
 
@@ -157,8 +158,8 @@ def read_facts(folder: Path, source: str) -> dict[str, Any]:
         FileNotFoundError: If there are no facts.
     """
     if not (folder / FACTS).is_file():
-        raise FileNotFoundError(f"{source} holds no {FACTS}, which describes its training data")
-    facts = json.loads((folder / FACTS).read_text())
+        raise MissingFileError(f"{source} holds no {FACTS}, which describes its training data")
+    facts = read_json_object(folder / FACTS)
     shared = ("kind", "preset", "objective", "data", "first_stage")
     return {**{name: facts[name] for name in shared}, "teacher": facts}
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
@@ -137,12 +138,12 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
 
 def _check(config: Config) -> None:
     if config.quantize and config.quantize_after >= config.run.max_train_images:
-        raise ValueError(
+        raise UserError(
             f"--quantize-after must lie before the end of training at {config.run.max_train_images} images, "
             f"got {config.quantize_after}"
         )
     if config.run.gradient_checkpointing:
-        raise ValueError("--gradient-checkpointing is not supported by diffusers' VQModel; `train kl-vae` supports it")
+        raise UserError("--gradient-checkpointing is not supported by diffusers' VQModel; `train kl-vae` supports it")
 
 
 @torch.no_grad()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from echoform_train.engine.errors import UserError
+
 ROOMS = "rooms"
 """Value of --data that makes synthetic rooms instead of reading images."""
 
@@ -43,14 +45,14 @@ class RoomsConfig:
     def __post_init__(self) -> None:
         for name in ("rooms", "cameras_per_room", "images_per_camera", "resolution"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.min_range_m < self.max_range_m <= 65.535:
-            raise ValueError(
+            raise UserError(
                 f"ranges must be 0 < min < max <= 65.535 m, got {self.min_range_m:g}..{self.max_range_m:g} m"
             )
         if not 0 < self.field_of_view_deg < 180:
-            raise ValueError(f"field_of_view_deg must be in (0, 180), got {self.field_of_view_deg:g}")
+            raise UserError(f"field_of_view_deg must be in (0, 180), got {self.field_of_view_deg:g}")
         if self.noise_per_m2_m < 0 or not 0 <= self.dropout < 1:
-            raise ValueError(
+            raise UserError(
                 f"noise must not be negative and dropout be in [0, 1), got {self.noise_per_m2_m:g} and {self.dropout:g}"
             )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import cast
 
 from echoform_cards.conv_card import render_conv_card
 from echoform_train.engine.files import AUTOENCODER, MODEL_CONFIG
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, sheet_of, stage_of
 
 
@@ -23,7 +23,7 @@ class ConvTraining(Training):
 def conv_card(model: ExportedModel) -> str:
     """README.md of a `ConvAutoencoderPipeline`."""
     training = cast(ConvTraining, model.training)
-    config = json.loads((model.folder / AUTOENCODER / MODEL_CONFIG).read_text())
+    config = read_json_object(model.folder / AUTOENCODER / MODEL_CONFIG)
     size, kind = config["sample_size"], "Variational autoencoder" if config["variational"] else "Autoencoder"
     return render_conv_card(
         {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from echoform_cards.depth_card import render_depth_card
 from echoform_train.engine.files import AUTOENCODER, MODEL_CONFIG, MODEL_INDEX
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.publishing.cards.common import ExportedModel, data_of, sheet_of, stage_of
 
 
@@ -14,9 +13,9 @@ def depth_card(model: ExportedModel) -> str:
     index_file = model.folder / MODEL_INDEX
     is_pipeline = index_file.is_file()
     config_folder = model.folder / AUTOENCODER if is_pipeline else model.folder
-    config = json.loads((config_folder / MODEL_CONFIG).read_text())
+    config = read_json_object(config_folder / MODEL_CONFIG)
     # An encoder has no model_index.json; the facts of its training describe the sensor too.
-    sensor = json.loads(index_file.read_text()) if is_pipeline else model.training["data"]
+    sensor = read_json_object(index_file) if is_pipeline else model.training["data"]
     return render_depth_card(
         {
             "name": f"{config['latent_dim']} numbers from 16-bit depth images",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import cast
 
 from echoform_cards.facts import Stage
 from echoform_cards.model_card import render_model_card
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.engine.files import MODEL_INDEX
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, sheet_of, stage_of
 from echoform_train.publishing.cards.first_stage import FirstStageTraining, first_stage_scores
 
@@ -49,7 +49,7 @@ def spectrogram_card(model: ExportedModel) -> str:
                 "colormap_residual": data["colormap_residual"] if data["colormap"] else None,
             },
             # Axes are stored in the config of the pipeline, not in the facts of its training.
-            "axes": json.loads((model.folder / MODEL_INDEX).read_text())["axes"],
+            "axes": read_json_object(model.folder / MODEL_INDEX)["axes"],
             "data": data_of(model),
             "first_stage": name,
             "stages": [stage_of(name, first_stage), *_denoiser_stages(training)],

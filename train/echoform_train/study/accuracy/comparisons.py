@@ -8,6 +8,7 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
+from echoform_train.engine.errors import UserError
 from echoform_train.scoring.intervals import Interval, mean_interval
 from echoform_train.study.accuracy.rows import BEST, Row, name_of_size, rows_of
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
@@ -46,7 +47,7 @@ def best_classical(
             scores[row["arm"]][row["family"], row["seed"]] = row["validation"]
     common = set.intersection(*(set(values) for values in scores.values()))
     if not common:
-        raise ValueError(
+        raise UserError(
             f"real and all classical arms must share a seed at {name_of_size(per_user)} images per user, none is"
         )
     # max() takes the first of several equal arms, which is the simpler one.

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
+from echoform_train.engine.errors import UserError
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.accuracy.comparisons import best_classical
 from echoform_train.study.accuracy.rows import BOTH, GENERATED, Row, name_of_size
@@ -46,11 +47,11 @@ class MeasurementSettings:
 
     def __post_init__(self) -> None:
         if not self.sizes or not self.families:
-            raise ValueError(f"at least one size and one family are needed, got {self.sizes} and {self.families}")
+            raise UserError(f"at least one size and one family are needed, got {self.sizes} and {self.families}")
         if len(set(self.seeds)) < max(1, len(self.seeds)):
-            raise ValueError(f"seeds must be at least one, each once, got {self.seeds}")
+            raise UserError(f"seeds must be at least one, each once, got {self.seeds}")
         if not 1 <= self.screening_seeds <= len(self.seeds):
-            raise ValueError(f"screening_seeds must be in 1..{len(self.seeds)}, got {self.screening_seeds}")
+            raise UserError(f"screening_seeds must be in 1..{len(self.seeds)}, got {self.screening_seeds}")
 
 
 def measure(
@@ -87,11 +88,11 @@ def measure(
         ValueError: If a size has no draw, or there are no validation or test images.
     """
     if not len(data.validation) or not len(data.test):
-        raise ValueError(f"the study needs validation and test images, got {len(data.validation)} and {len(data.test)}")
+        raise UserError(f"the study needs validation and test images, got {len(data.validation)} and {len(data.test)}")
     # Number of draws of each size.
     draws = {size: sum(1 for other, _ in subsets if other == size) for size in settings.sizes}
     if empty := [name_of_size(size) for size in settings.sizes if draws[size] == 0]:
-        raise ValueError(f"every size needs a draw of images, there is none for {', '.join(empty)}")
+        raise UserError(f"every size needs a draw of images, there is none for {', '.join(empty)}")
     # One family at a time, because each family has its own best augmentation.
     measurement = _Measurement(data, subsets, generated, settings, condition, list(done), save)
     with tqdm(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from echoform_train.engine.errors import UserError
 from echoform_train.study.accuracy.comparisons import Difference, paired
 from echoform_train.study.accuracy.rows import BEST, BOTH, Row, name_of_size
 
@@ -50,7 +51,7 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     measured = {row["n"] for row in rows if row["arm"] == BOTH and row["condition"] is None}
     sizes = sorted(measured, key=lambda size: float("inf") if size is None else size)
     if not sizes:
-        raise ValueError(f"a verdict needs rows of the arm {BOTH!r}, there are none")
+        raise UserError(f"a verdict needs rows of the arm {BOTH!r}, there are none")
     pooled = paired(rows, BOTH, BEST, sizes)
     by_size: list[SizeDifference] = [{**paired(rows, BOTH, BEST, [size]), "images_a_user": size} for size in sizes]
     word: Word = "helps" if pooled["low"] > 0 else "hurts" if pooled["high"] < 0 else "no measurable effect"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from echoform_train.engine.errors import UserError
 from echoform_train.study.classifiers.recropping import Strips
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -102,7 +103,7 @@ def recipe(name: str, strips: Strips) -> Recipe:
         ValueError: If the name is unknown.
     """
     if name not in (REAL, *CLASSICAL):
-        raise ValueError(f"an augmentation must be one of {', '.join((REAL, *CLASSICAL))}, got {name}")
+        raise UserError(f"an augmentation must be one of {', '.join((REAL, *CLASSICAL))}, got {name}")
     parts = COMBINATIONS.get(name, (name,))
     on_batches = [AUGMENTATIONS[part] for part in parts if part in AUGMENTATIONS]
     can_crop = RECROPPING in parts and strips.why_none is None

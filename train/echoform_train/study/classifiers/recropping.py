@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from echoform_train.data.spectrograms import Spectrograms, to_model
+from echoform_train.engine.errors import UserError
 from echoform_train.scoring.classifier_training import shrink
 
 MIN_CORRELATION = 0.9
@@ -40,7 +41,7 @@ class Strips:
 
     def __init__(self, images: Spectrograms, window_s: float | None, *, full_size: bool = False) -> None:
         if window_s is not None and window_s <= 0:
-            raise ValueError(f"window_s must be above 0, got {window_s}")
+            raise UserError(f"window_s must be above 0, got {window_s}")
         to_used = to_model if full_size else lambda pixels: shrink(to_model(pixels))
         pixels = torch.cat([to_used(part) for part in images.pixels.split(256)])
         self.width = pixels.shape[-1]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import to_model
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.scoring.classifier_training import (
     MixedPrecision,
@@ -71,12 +72,12 @@ def train_classifier(
     # Arguments are checked before training.
     recipe = recipe or Recipe()
     if family not in FAMILIES:
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family}")
+        raise UserError(f"family must be one of {', '.join(FAMILIES)}, got {family}")
     if not 2 <= batch_size <= train_images:
-        raise ValueError(f"batch_size must be in 2..train_images ({train_images}), got {batch_size}")
+        raise UserError(f"batch_size must be in 2..train_images ({train_images}), got {batch_size}")
     check_labelled_images(*real, num_users, "real")
     if recipe.strips is not None and len(recipe.strips) != len(real[0]):
-        raise ValueError(f"strips must be of the {len(real[0])} real images, they are of {len(recipe.strips)}")
+        raise UserError(f"strips must be of the {len(real[0])} real images, they are of {len(recipe.strips)}")
     if generated is not None:
         _check_generated(generated, generated_share, real, num_users)
 
@@ -146,10 +147,10 @@ def _batches(
 
 def _check_generated(generated: Sample, share: float, real: Sample, num_users: int) -> None:
     if not 0 <= share <= 1:
-        raise ValueError(f"generated_share must be in 0..1, got {share}")
+        raise UserError(f"generated_share must be in 0..1, got {share}")
     check_labelled_images(*generated, num_users, "generated")
     if generated[0].shape[1:] != real[0].shape[1:]:
-        raise ValueError(
+        raise UserError(
             f"generated images must be of the size of the real ones, {list(real[0].shape[1:])}, "
             f"got {list(generated[0].shape[1:])}"
         )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import wasserstein_distance
 
+from echoform_train.engine.errors import UserError
 from echoform_train.study.gait.limits import Array, Features
 
 HALVINGS = 8
@@ -47,7 +48,7 @@ def wasserstein(
     labels = np.array([f"image {index}" if name is None else name for index, name in enumerate(recordings)])
     names, recording_of_image = np.unique(labels, return_inverse=True)
     if len(labels) != len(real["rhythm"]) or len(names) < 2:
-        raise ValueError(
+        raise UserError(
             f"there must be at least two recordings and one name for each of {len(real['rhythm'])} images, "
             f"got {len(names)} for {len(labels)}"
         )

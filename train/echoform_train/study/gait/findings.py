@@ -12,6 +12,7 @@ from torch import Tensor
 
 from echoform_train.data.layout import SPLITS
 from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.engine.errors import UserError
 from echoform_train.study.gait.distances import wasserstein
 from echoform_train.study.gait.limits import Array, Features
 from echoform_train.study.gait.walk_check import WalkCheck
@@ -81,7 +82,7 @@ def gait_findings(
     """
     try:
         check = WalkCheck.learn(data.train, data.axes)
-    except ValueError as error:
+    except UserError as error:
         return UnreadableGait(str(error))
     # Test images give the pass rate of real images; the results of all images become columns of the data set.
     features = {split: check.features(getattr(data, split).pixels) for split in SPLITS}

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from echoform_train.engine.errors import UserError
+
 Array = NDArray[np.float64]
 Features = Mapping[str, Array]
 """Gait features by name, float [N] each, as `radar.gait_features.gait_features` returns them; NaN if unreadable."""
@@ -69,7 +71,7 @@ def learn_limits(real: Features) -> dict[str, Limit]:
     values = _derived(real)
     count = len(values["rhythm"])
     if count < LEAST_IMAGES:
-        raise ValueError(f"limits need at least {LEAST_IMAGES} real images, got {count}")
+        raise UserError(f"limits need at least {LEAST_IMAGES} real images, got {count}")
     limits = {}
     for name, feature in values.items():
         known = feature[np.isfinite(feature)]
@@ -85,7 +87,7 @@ def learn_limits(real: Features) -> dict[str, Limit]:
             may_be_unreadable=walking.may_be_unreadable or len(known) < (1 - UNREADABLE_SHARE) * count,
         )
     if not any(name.startswith("torso") for name in limits):
-        raise ValueError("limits need real images in which a torso can be seen, there are none")
+        raise UserError("limits need real images in which a torso can be seen, there are none")
     return limits
 
 
@@ -121,7 +123,7 @@ def judge_features(features: Features, limits: Mapping[str, Limit]) -> dict[str,
     values = _derived(features)
     missing = set(limits) - set(values)
     if missing:
-        raise ValueError(f"features must hold {', '.join(sorted(limits))}, {', '.join(sorted(missing))} are missing")
+        raise UserError(f"features must hold {', '.join(sorted(limits))}, {', '.join(sorted(missing))} are missing")
     judged = {}
     for name, limit in limits.items():
         value = values[name]

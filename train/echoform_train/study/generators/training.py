@@ -8,6 +8,7 @@ from pathlib import Path
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, PIPELINE, SPLIT
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
@@ -56,7 +57,7 @@ def pretrain(data: SpectrogramData, folder: Path, settings: GeneratorConfig, *, 
         ValueError: If `data` are RGB images, which the simulator does not make.
     """
     if data.colormap is None:
-        raise ValueError("pre-training on simulated people needs colour-mapped spectrograms, these are RGB")
+        raise UserError("pre-training on simulated people needs colour-mapped spectrograms, these are RGB")
     resolution = data.train.pixels.shape[-1]
     window_s = (data.axes or {}).get("window_s", SimulationConfig.window_s)
     simulated = _simulate(data, folder, settings.pretrain_people, resolution, window_s, seed)

@@ -7,7 +7,6 @@ labels of Karras et al. (NeurIPS 2022, appendix F.2). The exported generator mak
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -18,7 +17,9 @@ from torch import Tensor
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_pixels
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.publishing.export import export_pipeline
 from echoform_train.study.classifiers.augmentations import time_roll
 from echoform_train.study.classifiers.recropping import Strips
@@ -57,7 +58,7 @@ def with_training_copies(
         ValueError: If the data already have a condition "rolled".
     """
     if ROLLED in data.condition_labels:
-        raise ValueError(f"a condition must not be called {ROLLED}: this name marks rolled copies in trainings")
+        raise UserError(f"a condition must not be called {ROLLED}: this name marks rolled copies in trainings")
     return replace(
         data,
         train=make_copies(images, copies, window_s, seed),
@@ -120,7 +121,7 @@ def export_unrolled(source: Path, folder: Path) -> Path:
     labels = {name: labels for name, labels in pipeline.config["condition_labels"].items() if name != ROLLED}
     pipeline.register_modules(unet=unet.eval())
     pipeline.register_to_config(condition_labels=labels)
-    facts = json.loads((source / FACTS).read_text())
+    facts = read_json_object(source / FACTS)
     del facts["data"]["conditions"][ROLLED]
     facts["parameters"] = sum(weight.numel() for weight in unet.parameters())
     export_pipeline(pipeline, facts, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,9 @@ from tqdm.auto import tqdm
 from echoform_train.data.layout import SPLITS, split_name
 from echoform_train.data.painting import to_pil_images
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, METADATA
+from echoform_train.engine.json_files import write_json, write_json_lines
 from echoform_train.scoring.generated_images import Sample
 
 Columns = Mapping[str, Any]
@@ -46,14 +47,14 @@ def images_to_add(users: Tensor, num_users: int, *, per_user: int | None, balanc
     """
     if per_user is not None and balance_to is None:
         if per_user < 1:
-            raise ValueError(f"per_user must be at least 1, got {per_user}")
+            raise UserError(f"per_user must be at least 1, got {per_user}")
         return dict.fromkeys(range(num_users), per_user)
     if balance_to is not None and per_user is None:
         if balance_to < 1:
-            raise ValueError(f"balance_to must be at least 1, got {balance_to}")
+            raise UserError(f"balance_to must be at least 1, got {balance_to}")
         counts = torch.bincount(users, minlength=num_users)
         return {user: max(0, balance_to - int(counts[user])) for user in range(num_users)}
-    raise ValueError(f"one of per_user and balance_to must be given, got {per_user} and {balance_to}")
+    raise UserError(f"one of per_user and balance_to must be given, got {per_user} and {balance_to}")
 
 
 def write_dataset(
@@ -100,11 +101,11 @@ def write_dataset(
             lines = []
             for name, image, line in images:
                 _save(image, data.colormap, partial / split / name)
-                lines.append(json.dumps({"file_name": name, **line}) + "\n")
+                lines.append({"file_name": name, **line})
                 bar.update()
-            (partial / split / METADATA).write_text("".join(lines), encoding="utf-8")
+            write_json_lines(partial / split / METADATA, lines)
     if data.axes is not None:
-        (partial / AXES).write_text(json.dumps(data.axes, indent=1) + "\n", encoding="utf-8")
+        write_json(partial / AXES, data.axes)
     # The caller may have made an empty folder.
     if folder.is_dir():
         folder.rmdir()
@@ -167,7 +168,7 @@ def _generated_images(
 
 def _save(image: Tensor, colormap: str | None, path: Path) -> None:
     if path.exists():
-        raise ValueError(f"a generated image must not have the name of a real one, {path.name} exists")
+        raise UserError(f"a generated image must not have the name of a real one, {path.name} exists")
     path.parent.mkdir(parents=True, exist_ok=True)
     to_pil_images(image[None], colormap)[0].save(path, format="png")
 
@@ -175,10 +176,10 @@ def _save(image: Tensor, colormap: str | None, path: Path) -> None:
 def _check_columns(columns: Mapping[str, Sequence[Columns]], counts: Mapping[str, int]) -> None:
     types = {name: type(value) for name, value in next(iter(columns["generated"]), {}).items()}
     if taken := [name for name in _OWN_COLUMNS if name in types]:
-        raise ValueError(f"additional columns must not be named {', '.join(_OWN_COLUMNS)}, got {', '.join(taken)}")
+        raise UserError(f"additional columns must not be named {', '.join(_OWN_COLUMNS)}, got {', '.join(taken)}")
     for part, rows in columns.items():
         if len(rows) != counts[part]:
-            raise ValueError(f"each image must have one row, got {len(rows)} rows for {counts[part]} images of {part}")
+            raise UserError(f"each image must have one row, got {len(rows)} rows for {counts[part]} images of {part}")
         for row in rows:
             if types and {name: type(value) for name, value in row.items()} != types:
-                raise ValueError(f"rows must have the same columns of the same types, {types}; one of {part} is {row}")
+                raise UserError(f"rows must have the same columns of the same types, {types}; one of {part} is {row}")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import to_model
+from echoform_train.engine.errors import UserError
 from echoform_train.scoring.generated_images import Sample
 
 COMPARED_SIDE = 32
@@ -72,9 +73,9 @@ def filter_images(
     """
     _check(generated, real, keep_share, max_duplicate)
     if walks is not None and (walks.dtype != torch.bool or len(walks) != len(generated[1])):
-        raise ValueError(f"walks must be bool [{len(generated[1])}], got {walks.dtype} {list(walks.shape)}")
+        raise UserError(f"walks must be bool [{len(generated[1])}], got {walks.dtype} {list(walks.shape)}")
     if scorer.training:
-        raise ValueError("the scorer must be in eval mode, got a scorer in training mode")
+        raise UserError("the scorer must be in eval mode, got a scorer in training mode")
     pixels, users = generated
     agreement = score_agreement(scorer, pixels, users, batch_size)
     # One user at a time, because a share of each is kept and only images of one user are compared.
@@ -142,7 +143,7 @@ def score_agreement(scorer: nn.Module, pixels: Tensor, users: Tensor, batch_size
     for some, users_of_some in zip(pixels.split(batch_size), users.split(batch_size), strict=True):
         logits = scorer(to_model(some).to(device)).float().cpu()
         if int(users_of_some.max()) >= logits.shape[1]:
-            raise ValueError(
+            raise UserError(
                 f"users must be in 0..{logits.shape[1] - 1}, the users of the scorer, got {users_of_some.max()}"
             )
         parts.append(logits.softmax(dim=1).gather(1, users_of_some[:, None])[:, 0])
@@ -181,17 +182,17 @@ def _spectra(pixels: Tensor) -> Tensor:
 
 def _check(generated: Sample, real: Sample, keep_share: float, max_duplicate: float) -> None:
     if not 0 < keep_share <= 1:
-        raise ValueError(f"keep_share must be above 0 and at most 1, got {keep_share}")
+        raise UserError(f"keep_share must be above 0 and at most 1, got {keep_share}")
     if not -1 <= max_duplicate <= 1:
-        raise ValueError(f"max_duplicate must be in -1..1, got {max_duplicate}")
+        raise UserError(f"max_duplicate must be in -1..1, got {max_duplicate}")
     for name, (pixels, users) in (("generated", generated), ("real", real)):
         if pixels.ndim != 4 or pixels.dtype != torch.uint8 or users.shape != pixels.shape[:1] or len(users) == 0:
-            raise ValueError(
+            raise UserError(
                 f"{name} images must be uint8 [N, C, H, W] with N > 0 users, "
                 f"got {pixels.dtype} {list(pixels.shape)} and {list(users.shape)}"
             )
     if generated[0].shape[1:] != real[0].shape[1:]:
-        raise ValueError(
+        raise UserError(
             f"generated images must be of the size of the real ones, {list(real[0].shape[1:])}, "
             f"got {list(generated[0].shape[1:])}"
         )

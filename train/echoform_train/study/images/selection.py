@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ from torch import Tensor
 
 from echoform_train.data.layout import SPLITS
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
+from echoform_train.engine.atomic_files import write_tensors
+from echoform_train.engine.errors import UserError
+from echoform_train.engine.json_files import read_json, write_json
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.scoring.judge import Judge, train_judge
-from echoform_train.study.atomic_files import write_json, write_tensors
 from echoform_train.study.classifiers.training import BATCH_SIZE
 from echoform_train.study.config import GeneratorConfig
 from echoform_train.study.gait.walk_check import WalkCheck
@@ -65,7 +66,7 @@ class SelectedImages:
     @classmethod
     def load(cls, folder: Path) -> SelectedImages:
         """Read the files that `save` wrote."""
-        tensors, facts = load_file(folder / _TENSORS), json.loads((folder / _ROWS).read_text(encoding="utf-8"))
+        tensors, facts = load_file(folder / _TENSORS), read_json(folder / _ROWS)
         return cls(
             drawn=(tensors["pixels"], tensors["users"]),
             rows=facts["rows"],
@@ -201,7 +202,7 @@ def _learn_walk_check(images: Spectrograms, data: SpectrogramData) -> WalkCheck 
     """Gait limits learned from these images, or None if gait cannot be read from them."""
     try:
         return WalkCheck.learn(images, data.axes)
-    except ValueError as error:
+    except UserError as error:
         print(f"images are selected without gait limits: {error}", flush=True)
         return None
 
@@ -222,7 +223,7 @@ def _draw_once(
     # The rows are written last, so they mark a complete draw.
     if rows_file.is_file():
         tensors = load_file(tensors_file)
-        return (tensors["pixels"], tensors["users"]), json.loads(rows_file.read_text(encoding="utf-8"))
+        return (tensors["pixels"], tensors["users"]), read_json(rows_file)
     sample, rows = draw_sample(pipeline, images, per_user, sampling, seed=seed)
     write_tensors(tensors_file, {"pixels": sample[0], "users": sample[1]})
     write_json(rows_file, rows)

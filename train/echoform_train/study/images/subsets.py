@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.seeds import mix_seed
 
 
@@ -33,7 +34,7 @@ def choose_per_user(images: Spectrograms, per_user: int | None, *, seed: int) ->
     if per_user is None:
         return torch.arange(len(images))
     if per_user < 1:
-        raise ValueError(f"per_user must be at least 1, got {per_user}")
+        raise UserError(f"per_user must be at least 1, got {per_user}")
     chosen = [index for user in images.users.unique().tolist() for index in _order_of(images, user, seed)[:per_user]]
     return torch.tensor(sorted(chosen), dtype=torch.int64)
 
@@ -67,16 +68,16 @@ def across_conditions(data: SpectrogramData, column: str, trained: str, tested: 
     """
     # The names come from a flag, so they are checked.
     if column not in data.condition_labels:
-        raise ValueError(f"the column must be one of {', '.join(data.condition_labels) or 'none'}, got {column}")
+        raise UserError(f"the column must be one of {', '.join(data.condition_labels) or 'none'}, got {column}")
     values = {label: value for value, label in data.condition_labels[column].items()}
     for label in (trained, tested):
         if label not in values:
-            raise ValueError(f"{column} must be one of {', '.join(values)}, got {label}")
+            raise UserError(f"{column} must be one of {', '.join(values)}, got {label}")
 
     def only(images: Spectrograms, side: str, label: str) -> Spectrograms:
         chosen = images.select(torch.nonzero(images.conditions[column] == values[label]).flatten())
         if not len(chosen):
-            raise ValueError(f"{side} must hold images whose {column} is {label}, it holds none")
+            raise UserError(f"{side} must hold images whose {column} is {label}, it holds none")
         return chosen
 
     return replace(

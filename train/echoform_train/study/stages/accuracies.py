@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from echoform_train.engine.json_files import read_json, write_json
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.accuracy.measurement import Draw, MeasurementSettings, measure
 from echoform_train.study.accuracy.rows import Row
-from echoform_train.study.atomic_files import write_json
 from echoform_train.study.content_hashes import split_hashes
 from echoform_train.study.plan import RealSubset
 from echoform_train.study.stage_cache import FinishedStage, StageFacts
@@ -83,7 +82,7 @@ class AllAccuracies(ClassicalAccuracies):
 def read_rows(folder: Path) -> list[Row]:
     """The rows that a stage has saved, finished or interrupted; [] if it has not begun."""
     path = folder / ROWS
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return read_json(path) if path.is_file() else []
 
 
 def _measure(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from echoform_train.data.spectrograms import SpectrogramData
-from echoform_train.study.atomic_files import write_json
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.study.content_hashes import split_hashes
 from echoform_train.study.gait.findings import GaitFindings, UnreadableGait, gait_findings
 from echoform_train.study.images.selection import SelectedImages
@@ -51,5 +50,5 @@ class GaitComparison:
 
 def read_gait(stage: FinishedStage[StageFacts]) -> GaitFindings | UnreadableGait:
     """Read the gait.json of the stage."""
-    found = json.loads((stage.folder / GAIT).read_text(encoding="utf-8"))
-    return found if found["why_not"] is None else UnreadableGait(found["why_not"])
+    found = read_json_object(stage.folder / GAIT)
+    return cast(GaitFindings, found) if found["why_not"] is None else UnreadableGait(found["why_not"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from echoform_train.engine.files import FACTS
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.study.config import GeneratorConfig
 from echoform_train.study.content_hashes import content_hash
@@ -70,7 +70,7 @@ class GeneratorTraining:
             window_s=self.window_s,
             pretrained=None if self.pretrained is None else self.pretrained.folder,
         )
-        facts = json.loads((pipeline / FACTS).read_text())
+        facts = read_json_object(pipeline / FACTS)
         parameters = facts["parameters"] + facts["first_stage"]["parameters"]
         images_seen = facts["images_seen"] + facts["first_stage"]["images_seen"]
         real = len(self.subset.indices)

@@ -1,0 +1,136 @@
+"""JSON files: read what others may have written, and write atomically."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from echoform_train.engine.atomic_files import write_text
+from echoform_train.engine.errors import MissingFileError, UserError
+
+LARGEST_BYTES = 64 * 2**20
+"""Largest JSON file that is read; a metadata file of a million rows has some 60 MB."""
+DEEPEST = 64
+"""Deepest nesting of lists and objects that is read."""
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UserError: If it is no regular file, is larger than 64 MiB, is no UTF-8 or no JSON, is nested deeper than 64
+            levels, or holds a number that is not finite.
+    """
+    return parse_json(_read_text(path), str(path))
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that must hold an object.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UserError: As `read_json`, and if it holds anything but an object.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold a JSON object, it holds {_kind(value)}")
+    return value
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of one JSON object per line; empty lines are skipped.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UserError: As `read_json`, and if a line holds anything but an object; the message has the line's number.
+    """
+    rows = []
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        if line.strip():
+            row = parse_json(line, f"line {number} of {path}")
+            if not isinstance(row, dict):
+                raise UserError(f"line {number} of {path} must hold a JSON object, it holds {_kind(row)}")
+            rows.append(row)
+    return rows
+
+
+def parse_json(text: str, name: str) -> Any:
+    """Parse JSON text.
+
+    Args:
+        text: The text.
+        name: What it is, as the subject of the error's sentence.
+
+    Raises:
+        UserError: If it is no JSON, is nested deeper than 64 levels, or holds a number that is not finite.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
+    # A number of thousands of digits is a ValueError of int(); deep nesting is a RecursionError.
+    except (ValueError, RecursionError) as error:
+        reason = f"it is nested deeper than {DEEPEST} levels" if isinstance(error, RecursionError) else str(error)
+        raise UserError(f"{name} must be JSON with finite numbers: {reason}") from error
+    if _is_deeper(value, DEEPEST):
+        raise UserError(f"{name} must not be nested deeper than {DEEPEST} levels")
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, atomically.
+
+    Raises:
+        ValueError: If it holds a number that is not finite.
+    """
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line, atomically.
+
+    Raises:
+        ValueError: If a row holds a number that is not finite.
+    """
+    write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+
+def _read_text(path: Path) -> str:
+    if not path.exists():
+        raise MissingFileError(f"there is no file {path}")
+    # A pipe of this name would be waited for without end.
+    if not path.is_file():
+        raise UserError(f"{path} must be a regular file")
+    size = path.stat().st_size
+    if size > LARGEST_BYTES:
+        raise UserError(f"{path} must be at most {LARGEST_BYTES // 2**20} MiB, it is {size / 2**20:.0f} MiB")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} must be UTF-8 text: {error}") from error
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no finite number")
+
+
+def _finite_float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:20]} is too large for a number")
+    return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    if levels == 0:
+        return True
+    return any(_is_deeper(each, levels - 1) for each in (value.values() if isinstance(value, dict) else value))
+
+
+def _kind(value: Any) -> str:
+    names = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
