@@ -1,4 +1,4 @@
-.PHONY: check lint test slow fix-copies docs
+.PHONY: check lint test slow fix-copies docs tables
 check: lint test
 
 lint:
@@ -19,3 +19,6 @@ fix-copies:
 docs:
 	python docs/command_line.py
 	python docs/train_readme.py
+
+tables:
+	python benchmarks/tables.py

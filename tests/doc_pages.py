@@ -24,9 +24,9 @@ def prose(page: Path) -> str:
     return _BLOCK.sub("", page.read_text(encoding="utf-8"))
 
 
-def load_script(name: str) -> ModuleType:
-    """A script of docs/ as a module."""
-    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+def load_script(name: str, folder: str = "docs") -> ModuleType:
+    """A script of docs/ or of another folder as a module."""
+    spec = spec_from_file_location(name, ROOT / folder / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = sys.modules[name] = module_from_spec(spec)  # dataclasses look their module up by its name
     spec.loader.exec_module(module)

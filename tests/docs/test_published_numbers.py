@@ -1,0 +1,107 @@
+"""Every measured number of the pages is that of a file in benchmarks/results/."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from doc_pages import ROOT, load_script
+
+RESULTS = ROOT / "benchmarks" / "results"
+FILES = sorted(RESULTS.glob("*.json"))
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("benchmarks/*.md")),
+    *(page for page in sorted(ROOT.glob("docs/*.md")) if page.name != "command-line.md"),  # written from the flags
+]
+UNITS = r"(?:%|dB|ms|s|min|minutes|points?|times|mm|[MG]i?B|GFLOP/s)(?!\w)"
+NUMBER = re.compile(r"(?<![\w.#-])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?![\w.-]*\w)")
+ENUMERATED = re.compile(rf"(?:(?:,| and| to| or) ?[-+]?\d[\d.,]*\d|(?:,| and| to| or) ?\d)*\s{UNITS}")
+TABLE = re.compile(r"^<!-- table: (\S+) (\S+) -->\n.*?^<!-- end of table -->\n", re.MULTILINE | re.DOTALL)
+NOT_PROSE = re.compile(
+    r"^```.*?^```|^\|[-|]+\|$|^#+ [^\n]*$|`[^`]*`|\]\([^)]*\)|\d{4}-\d\d-\d\d|<!-- (?!numbers).*?-->"
+    r"|95 %(?=\s+interval)",
+    re.MULTILINE | re.DOTALL,
+)
+MARKER = re.compile(r"<!-- numbers: ([^>]*) -->")
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    """The script that writes the tables of the pages."""
+    return load_script("tables", folder="benchmarks")
+
+
+def passages(page: Path) -> Iterator[tuple[list[str], str]]:
+    """Text of a page without its written tables, code and links, beside the files that its numbers come from.
+
+    A marker holds up to the next marker or heading; text without one comes with an empty list.
+    """
+    for section in re.split(r"^(?=#+ )", TABLE.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE):
+        unmarked, *parts = MARKER.split(NOT_PROSE.sub("", section))
+        yield [], unmarked
+        for files, text in zip(parts[::2], parts[1::2], strict=True):
+            yield files.split(), text
+
+
+def measured(text: str) -> Iterator[tuple[str, bool]]:
+    """Numbers with a decimal point or a unit of measurement, and whether a percent sign or points follow."""
+    for match in NUMBER.finditer(text):
+        unit = ENUMERATED.match(text, match.end())
+        if unit or "." in match[0]:
+            yield match[0], bool(unit and re.search(r"(%|points?)$", unit[0]))
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """All numbers of a JSON value, those in its texts too."""
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, str):  # settings, such as those of a command or in the title of a column
+        yield from (float(match[0].replace(",", "")) for match in NUMBER.finditer(value))
+    elif isinstance(value, list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from numbers(one)
+
+
+def is_rounding_of(printed: str, is_percent: bool, known: set[float]) -> bool:
+    """Whether a printed number is one of the known ones, or the percentage of a share, rounded as it is printed."""
+    digits = printed.replace(",", "")
+    value, places = float(digits), max(0, -int(Decimal(digits).as_tuple().exponent))
+    half = 0.5 * 10**-places + 1e-9
+    signs = (1,) if digits[0] in "+-" else (1, -1)  # "loses 1.8 points" for -1.8
+    factors = (1, 100) if is_percent else (1,)
+    return any(abs(sign * factor * one - value) <= half for one in known for sign in signs for factor in factors)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_of_a_page_are_those_of_their_files(page: Path, tables: ModuleType):
+    assert page.read_text(encoding="utf-8") == tables.rendered(page), "run `make tables`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_numbers_quoted_in_a_page_are_in_the_files_that_it_names(page: Path):
+    wrong = []
+    for files, text in passages(page):
+        if files == ["settings"]:  # numbers of formats and commands, which no run measured
+            continue
+        known = {one for file in files for one in numbers(json.loads((RESULTS / file).read_text(encoding="utf-8")))}
+        wrong += [
+            (number, files)
+            for number, percent in measured(text)
+            if files and not is_rounding_of(number, percent, known)
+        ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_holds_no_measured_number_without_a_file(page: Path):
+    assert not [(number, text[:80]) for files, text in passages(page) if not files for number, _ in measured(text)]
