@@ -1,26 +1,27 @@
 """Two ways of telling the denoiser the user, compared: added to the time step's embedding, or by cross-attention.
 
-    python benchmarks/conditioning.py DATA OUTPUT_DIR --first-stages runs/vq runs/kl [--train-images 40000] ...
+    python benchmarks/conditioning.py DATA OUTPUT_DIR --first-stages runs/vq runs/kl [--output JSON] ...
 
 For each first stage and each way, a second stage is trained on the same images in the same order. Its pipeline
 generates images of each user with several seeds, and they are scored against the test part as by `echoform score
-generated`. Started again, it continues where it stopped. Writes OUTPUT_DIR/conditioning.json.
+generated`. Started again, it continues where it stopped.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+from record import print_tables, write_results
+from scores_table import scores_table
+from tables import RESULTS
 
 from echoform_train.commands import generate, score_generated
 from echoform_train.data.config import DataConfig
 from echoform_train.engine.files import FACTS, PIPELINE, SPLIT
-from echoform_train.engine.provenance import provenance
-from echoform_train.scoring.scores import LABELS
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.trainers import ldm as train_ldm
 
 SHOWN = ("gan_test", "gan_test_ratio", "gan_train", "gan_train_ratio", "frechet", "precision", "recall", "memorised")
@@ -33,7 +34,9 @@ class Config:
     data: tyro.conf.Positional[str]
     """Folder of spectrograms."""
     output_dir: tyro.conf.Positional[Path]
-    """Folder for the trainings, the images and the JSON file."""
+    """Folder for the trainings and the images."""
+    output: Path = RESULTS / "conditioning.json"
+    """JSON file to write."""
     first_stages: tuple[Path, ...]
     """Output folders of `echoform train vq-vae` or `echoform train kl-vae`."""
     conditionings: tuple[Literal["embedding", "cross-attention"], ...] = ("embedding", "cross-attention")
@@ -62,9 +65,9 @@ def main(config: Config) -> None:
             facts = train(config, stage, conditioning, folder)
             scores = judge(config, stage, folder)
             results[name] = {key: facts[key] for key in ("parameters", "seconds", "validation")} | scores
-            config.output_dir.mkdir(parents=True, exist_ok=True)
-            (config.output_dir / "conditioning.json").write_text(json.dumps(results | provenance(), indent=1))
-    print("\n".join(table(results)))
+            tables = {"scores": scores_table({name: result["scores"] for name, result in results.items()}, SHOWN)}
+            write_results(config, {"results": results}, tables)
+            print_tables(tables)
 
 
 def train(
@@ -88,7 +91,7 @@ def train(
         block_out_channels=config.block_out_channels,
     )
     train_ldm.main(settings)
-    return json.loads((folder / FACTS).read_text())
+    return read_json_object(folder / FACTS)
 
 
 def judge(config: Config, stage: Path, folder: Path) -> dict[str, Any]:
@@ -111,22 +114,7 @@ def judge(config: Config, stage: Path, folder: Path) -> dict[str, Any]:
         judge_train_images=config.judge_train_images,
     )
     score_generated.main(scoring)
-    return {"scores": json.loads((folder / score_generated.SCORES).read_text())["scores"]}
-
-
-def table(results: dict[str, Any]) -> list[str]:
-    """The scores as a Markdown table, with those of real images in the last column."""
-    lines = [f"| | {' | '.join(results)} | real in its place |", "|---" * (len(results) + 2) + "|"]
-    for score in SHOWN:
-        entries = [result["scores"][score] for result in results.values()]
-        cells = " | ".join(_cell(entry) for entry in entries)
-        lines.append(f"| {LABELS[score]} | {cells} | {entries[0]['floor']:.3f} |")
-    return lines
-
-
-def _cell(entry: dict[str, Any]) -> str:
-    ends = "" if entry["low"] is None else f" ({entry['low']:.3f} to {entry['high']:.3f})"
-    return f"{entry['mean']:.3f}{ends}"
+    return {"scores": read_json_object(folder / score_generated.SCORES)["scores"]}
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def main(config: Config) -> None:
     names = [name for name in runs[0] if name not in ("seed", "by_user")]
     means = {name: mean_interval([run[name] for run in runs])._asdict() for name in names}
     tables = {"accuracy": accuracy_table(config, means)}
-    write_results(config.output, {"seeds": config.seeds, "runs": runs, "mean": means}, tables)
+    write_results(config, {"runs": runs, "mean": means}, tables)
     print_tables(tables)
 
 

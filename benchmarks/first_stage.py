@@ -108,8 +108,8 @@ def main(config: Config) -> None:
         told = {"seconds": seconds, "parameters": parameters, "verdict": verdict(scores, len(data.id2label))}
         results[name] = kept | told
         images = {"train": len(data.train), "test": len(data.test)}
-        facts = {"variants": results, "images": images, "judge_seeds": config.judge_seeds}
-        write_results(config.output, facts, {"variants": table(results)})
+        facts = {"variants": results, "images": images}
+        write_results(config, facts, {"variants": table(results)})
     print_tables({"variants": table(results)})
 
 

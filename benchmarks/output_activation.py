@@ -72,8 +72,12 @@ def main(config: Config) -> None:
             facts = train(config, source, data, folder, activation, seed)
             model = ConvAutoencoder.from_pretrained(folder / AUTOENCODER)
             scores, _ = score_model(model, data)
-            values = {name: interval.mean for name, interval in scores.methods["model"].items()}
-            rows.append({"activation": activation, "seed": seed, "seconds": facts["seconds"]} | values)
+            methods = {
+                method: {name: interval.mean for name, interval in values.items()}
+                for method, values in scores.methods.items()
+            }
+            row = {"activation": activation, "seed": seed, "seconds": facts["seconds"], "methods": methods}
+            rows.append(row | methods["model"])
     # Mean and interval over seeds, of each network and of their difference.
     means = {
         activation: {
@@ -91,7 +95,7 @@ def main(config: Config) -> None:
     means["sigmoid less none"] = differences
     images = {"train": len(data.train), "test": len(data.test)}
     tables = {"activations": activation_table(means)}
-    write_results(config.output, {"seeds": config.seeds, "images": images, "rows": rows, "mean": means}, tables)
+    write_results(config, {"images": images, "rows": rows, "mean": means}, tables)
     draw(config, data)
     print_tables(tables)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from tables import Table, markdown
@@ -20,22 +21,42 @@ INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """Extensions of x86 processors that decide how fast torch computes, as /proc/cpuinfo names them."""
 
 
-def write_results(path: Path, facts: Mapping[str, Any], tables: Mapping[str, Table] | None = None) -> None:
-    """Write what a run measured, and where it comes from.
+class Settings(Protocol):
+    """Settings of a benchmark, a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def output(self) -> Path:
+        """JSON file to write."""
+        ...
+
+
+def write_results(config: Settings, facts: Mapping[str, Any], tables: Mapping[str, Table] | None = None) -> None:
+    """Write what a run measured to `config.output`, with its settings and where it comes from.
 
     Args:
-        path: JSON file to write.
+        config: Settings of the run; of paths only the names are written, because files are public.
         facts: All measured numbers.
         tables: By name, those that pages publish.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    config.output.parent.mkdir(parents=True, exist_ok=True)
     where = {
         "origin": "written by the run",
         "date": datetime.now(timezone.utc).date().isoformat(),
         **provenance(),
         "machine": machine(),
+        "settings": {key: plain(value) for key, value in asdict(config).items() if key != "output"},
     }
-    write_json(path, {**where, **facts, "tables": tables or {}})
+    write_json(config.output, {**where, **facts, "tables": tables or {}})
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON."""
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    is_path = isinstance(value, Path) or (isinstance(value, str) and Path(value).is_absolute())
+    return Path(value).name if is_path else value
 
 
 def print_tables(tables: Mapping[str, Table]) -> None:
