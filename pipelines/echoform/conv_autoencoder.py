@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -23,6 +24,13 @@ BACKBONES: dict[str, dict[str, Any]] = {
 """Settings of `ConvAutoencoder` by name: `ConvAutoencoder(**BACKBONES["vgg13"])`. "vgg16" is the default."""
 
 UPSAMPLINGS = ("unpool", "transpose")
+
+LIMITS: dict[str, Sequence[float]] = {
+    "sample_size": (1, 4096),
+    "block_out_channels": [1, 4096],
+    "layers_per_block": [1, 32],
+}
+"""Lowest and highest value of each number among the settings; see `check_limits`."""
 
 ACTIVATIONS: dict[str, tuple[float, float]] = {
     "none": (-math.inf, math.inf),
@@ -65,8 +73,14 @@ class ConvDecoderOutput(BaseOutput):
 
 
 @dataclass
-class ConvAutoencoderOutput(ConvEncoderOutput, ConvDecoderOutput):
+class ConvAutoencoderOutput(ConvDecoderOutput):
     """Decoded images and the latents that they were decoded from."""
+
+    latents: Tensor
+    """float [B, D, h, w]; the means if the model is variational."""
+
+    log_variance: Tensor | None = None
+    """float [B, D, h, w] if the model is variational."""
 
 
 class ConvAutoencoder(ModelMixin, ConfigMixin):
@@ -151,6 +165,21 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         self.conv_out = nn.Conv2d(block_out_channels[0], in_channels, kernel_size=3, padding=1)
         self._initialise(upsampling)
 
+    # Copied from echoform.unet_doppler.DopplerUNet2DModel.from_pretrained
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load all weights, as in diffusers; raises ValueError if any is missing, unknown, NaN or infinite."""
+        if kwargs.get("use_safetensors") is False:
+            raise ValueError("use_safetensors must not be turned off, got False")
+        kwargs["use_safetensors"], with_info = True, kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
+            raise ValueError(
+                f"weights must be those of {cls.__name__}, {len(wrong)} are missing or unknown: {wrong[0]}"
+            )
+        check_weights(model)
+        return (model, info) if with_info else model
+
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image's latents."""
@@ -218,13 +247,16 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         activation = {"none": nn.Identity(), "sigmoid": nn.Sigmoid(), "tanh": nn.Tanh()}
         return ConvDecoderOutput(sample=activation[self.config["output_activation"]](images))
 
-    def forward(self, images: Tensor, noise: Tensor | None = None) -> ConvAutoencoderOutput:
+    def forward(
+        self, images: Tensor, noise: Tensor | None = None, return_dict: bool = True
+    ) -> ConvAutoencoderOutput | tuple[Tensor, ...]:
         """Encode and decode, with the positions of the maxima if the model unpools.
 
         Args:
             images: float [B, in_channels, H, W], see `encode`.
             noise: Standard normal, of the shape of the latents, with which a variational model decodes a sample; None
                 decodes the mean.
+            return_dict: False gives a tuple: the images, the latents, and the log variance of a variational model.
 
         Raises:
             ValueError: If the shapes do not fit the model, or noise is given to a model that is not variational.
@@ -237,9 +269,8 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
             # The reparameterisation of Kingma and Welling 2014, section 2.4.
             latents = latents + (0.5 * encoded.log_variance).exp() * noise
         sample = self.decode(latents, encoded.indices).sample
-        return ConvAutoencoderOutput(
-            sample=sample, latents=encoded.latents, log_variance=encoded.log_variance, indices=encoded.indices
-        )
+        output = ConvAutoencoderOutput(sample=sample, latents=encoded.latents, log_variance=encoded.log_variance)
+        return output if return_dict else output.to_tuple()
 
     def from_unit(self, pixels: Tensor) -> Tensor:
         """Pixels in 0..1, float [..., C, H, W], to the model's range."""
@@ -291,12 +322,13 @@ def unpool(features: Tensor, indices: Tensor | None) -> Tensor:
     Returns:
         float [B, C, 2h, 2w].
     """
-    if indices is not None:
-        return F.max_unpool2d(features, indices, kernel_size=(2, 2))
     batch, channels, height, width = features.shape
     doubled = features.new_zeros(batch, channels, 2 * height, 2 * width)
-    doubled[..., ::2, ::2] = features
-    return doubled
+    if indices is None:
+        doubled[..., ::2, ::2] = features
+        return doubled
+    # No max_unpool2d, which torch refuses under use_deterministic_algorithms.
+    return doubled.flatten(2).scatter(2, indices.flatten(2), features.flatten(2)).view_as(doubled)
 
 
 def channel_range(data_range: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -311,10 +343,10 @@ def check_activation(output_activation: str, data_range: str) -> None:
     Raises:
         ValueError: With the reason, or if a name is unknown.
     """
-    if output_activation not in ACTIVATIONS:
-        raise ValueError(f"output_activation must be among {', '.join(ACTIVATIONS)}, got {output_activation!r}")
-    if data_range not in DATA_RANGES:
-        raise ValueError(f"data_range must be among {', '.join(DATA_RANGES)}, got {data_range!r}")
+    if output_activation not in tuple(ACTIVATIONS):
+        raise ValueError(f"output_activation must be among {', '.join(ACTIVATIONS)}, got {output_activation!r:.80}")
+    if data_range not in tuple(DATA_RANGES):
+        raise ValueError(f"data_range must be among {', '.join(DATA_RANGES)}, got {data_range!r:.80}")
     mean, deviation = DATA_RANGES[data_range]
     low = min((0 - m) / d for m, d in zip(mean, deviation, strict=True))
     high = max((1 - m) / d for m, d in zip(mean, deviation, strict=True))
@@ -345,23 +377,72 @@ def _doubling(width: int, upsampling: str) -> nn.Module:
 
 def _run(model: Any, convolutions: nn.Module, features: Tensor) -> Tensor:
     if torch.is_grad_enabled() and model.gradient_checkpointing:
-        return model._gradient_checkpointing_func(convolutions, features)
+        return model._gradient_checkpointing_func(_RecomputedOnce(convolutions), features)
     return convolutions(features)
+
+
+class _RecomputedOnce:
+    """Convolutions under gradient checkpointing, whose second run leaves the statistics of batch norm alone."""
+
+    def __init__(self, convolutions: nn.Module) -> None:
+        self.convolutions = convolutions
+        self.runs = 0
+
+    def __call__(self, features: Tensor) -> Tensor:
+        self.runs += 1
+        norms = [module for module in self.convolutions.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.track_running_stats = self.runs == 1
+        try:
+            return self.convolutions(features)
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
 
 
 def _check_shape(config: Mapping[str, Any]) -> None:
     widths, layers = config["block_out_channels"], config["layers_per_block"]
+    check_limits(config, LIMITS if config["latent_channels"] is None else {**LIMITS, "latent_channels": (1, 4096)})
     if config["in_channels"] not in (1, 3):
-        raise ValueError(f"in_channels must be 1 or 3, got {config['in_channels']}")
-    if not widths or len(widths) != len(layers) or min(*widths, *layers) < 1:
+        raise ValueError(f"in_channels must be 1 or 3, got {config['in_channels']!r:.80}")
+    if len(widths) != len(layers):
         raise ValueError(
-            "block_out_channels and layers_per_block must hold one number of at least 1 for each level, "
+            "block_out_channels and layers_per_block must hold one number for each level, "
             f"got {tuple(widths)} and {tuple(layers)}"
         )
     factor = 2 ** len(widths)
     if config["sample_size"] < factor or config["sample_size"] % factor:
         raise ValueError(f"sample_size must be a multiple of {factor}, got {config['sample_size']}")
     if config["upsampling"] not in UPSAMPLINGS:
-        raise ValueError(f"upsampling must be among {', '.join(UPSAMPLINGS)}, got {config['upsampling']!r}")
-    if config["latent_channels"] is not None and config["latent_channels"] < 1:
-        raise ValueError(f"latent_channels must be at least 1, got {config['latent_channels']}")
+        raise ValueError(f"upsampling must be among {', '.join(UPSAMPLINGS)}, got {config['upsampling']!r:.80}")
+    for name in ("batch_norm", "variational"):
+        if not isinstance(config[name], bool):
+            raise ValueError(f"{name} must be true or false, got {config[name]!r:.80}")
+
+
+# Copied from echoform.unet_doppler.check_limits
+def check_limits(settings: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> None:
+    """Raise ValueError unless every setting that `limits` names is a number from its lowest to its highest value.
+
+    Limits that are whole are for whole numbers, and limits in a list are for lists of 1 to 16 numbers.
+    """
+    for name, (low, high) in limits.items():
+        value, several = settings[name], isinstance(limits[name], list)
+        numbers = value if several and isinstance(value, (list, tuple)) and len(value) <= 16 else (value,)
+        kind = Integral if isinstance(low, int) else Real
+        fits = [isinstance(one, kind) and not isinstance(one, bool) and low <= one <= high for one in numbers]
+        if not (fits and all(fits)) or (several and numbers is not value):
+            what = f"{'1 to 16 ' if several else 'a '}{'whole ' if kind is Integral else ''}number{'s' * several}"
+            raise ValueError(f"{name} must be {what} in {low}..{high}, got {value!r:.80}")
+
+
+# Copied from echoform.unet_doppler.check_weights
+def check_weights(model: nn.Module) -> None:
+    """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
+    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
+    for name, value in model.state_dict().items():
+        if value.is_meta and not offloaded:
+            raise ValueError(f"weights of {type(model).__name__} must be complete, {name} is missing")
+        # One byte per number has no isfinite.
+        if not value.is_meta and not (value.float() if value.element_size() == 1 else value).isfinite().all():
+            raise ValueError(f"weights of {type(model).__name__} must be finite, {name} holds NaN or inf")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from torch import Tensor, nn
 
 PATCH = 4
 """Side of the squares of pixels that the stem folds into channels."""
+LIMITS: dict[str, Sequence[float]] = {
+    "sample_size": (1, 2048), "latent_dim": (1, 8192), "block_out_channels": [1, 4096], "layers_per_block": [1, 32],
+    "num_attention_heads": (1, 256), "norm_num_groups": (1, 1024), "dropout": (0.0, 1.0),
+}  # fmt: skip
+"""Lowest and highest value of each number among the settings; see `check_limits`."""
+_MAX_UNITS = 65535
 
 
 @dataclass
@@ -162,6 +169,21 @@ class SelfContainedModel(ModelMixin, ConfigMixin):
         """Leave out auto_map, which only `AutoModel` reads and diffusers would warn about."""
         return super().extract_init_dict({k: v for k, v in config_dict.items() if k != "auto_map"}, **kwargs)
 
+    # Copied from echoform.unet_doppler.DopplerUNet2DModel.from_pretrained
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load all weights, as in diffusers; raises ValueError if any is missing, unknown, NaN or infinite."""
+        if kwargs.get("use_safetensors") is False:
+            raise ValueError("use_safetensors must not be turned off, got False")
+        kwargs["use_safetensors"], with_info = True, kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
+            raise ValueError(
+                f"weights must be those of {cls.__name__}, {len(wrong)} are missing or unknown: {wrong[0]}"
+            )
+        check_weights(model)
+        return (model, info) if with_info else model
+
     # Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline.save_pretrained
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False, **settings: Any
@@ -232,6 +254,8 @@ class DepthEncoder(SelfContainedModel):
     ) -> None:  # fmt: skip
         super().__init__()
         _check_config(self.config)
+        if depth_range_mm is not None or units_per_mm is not None:
+            range_in_units(depth_range_mm, units_per_mm)
         self.gradient_checkpointing = False
         self.stem = nn.Conv2d((input_channels + 1) * PATCH**2, block_out_channels[0], kernel_size=3, padding=1)
         self.layer1, self.layer2, self.layer3, self.layer4 = _down_stages(self.config)
@@ -291,8 +315,7 @@ class DepthEncoder(SelfContainedModel):
         units = units.to(torch.float32)
         for value in self.config["invalid_values"] or {}:
             units = torch.where(units == float(value), 0.0, units)
-        # The same arithmetic as in the pipeline's `encode_units`, which this file must not import.
-        low, high = max(math.ceil(span_mm["min"] * per_mm - 1e-6), 1), math.floor(span_mm["max"] * per_mm + 1e-6)
+        low, high = range_in_units(span_mm, per_mm)
         valid = ((units >= low) & (units <= high)).all(dim=1, keepdim=True)
         return torch.where(valid, (units - low) * (2 / (high - low)) - 1, 0.0), valid
 
@@ -419,10 +442,11 @@ class DepthAutoencoder(SelfContainedModel):
         depth, valid_logit = self.decoder(latents)
         return DepthDecoderOutput(depth=depth, valid_logit=valid_logit)
 
-    def forward(self, depth: Tensor, valid: Tensor | None = None) -> DepthAutoencoderOutput:
-        """Encode and decode; see `DepthEncoder.encode` for the arguments."""
+    def forward(self, depth: Tensor, valid: Tensor | None = None, return_dict: bool = True) -> Any:
+        """`DepthAutoencoderOutput`, or (depth, valid_logit, latents); see `DepthEncoder.encode` for depth and valid."""
         latents = self.encode(depth, valid)
-        return DepthAutoencoderOutput(**self.decode(latents), latents=latents)
+        output = DepthAutoencoderOutput(**self.decode(latents), latents=latents)
+        return output if return_dict else output.to_tuple()
 
     @torch.no_grad()
     def balance(self, centre: Tensor, mix: Tensor) -> None:
@@ -510,16 +534,17 @@ def _check_config(config: Mapping[str, Any]) -> None:
     size, channels, latent_dim = config["sample_size"], config["input_channels"], config["latent_dim"]
     heads, groups, unit = config["num_attention_heads"], config["norm_num_groups"], 8 * PATCH
     widths, layers, attention = config["block_out_channels"], config["layers_per_block"], config["attention"]
-    if size % unit or size < unit:
+    check_limits(config, LIMITS)
+    if size % unit:
         raise ValueError(f"sample_size must be a multiple of {unit}, got {size}")
     if channels not in (1, 3):
-        raise ValueError(f"input_channels must be 1 or 3, got {channels}")
+        raise ValueError(f"input_channels must be 1 or 3, got {channels!r:.80}")
+    if not isinstance(attention, (list, tuple)) or not all(isinstance(attends, bool) for attends in attention):
+        raise ValueError(f"attention must be true or false for each stage, got {attention!r:.80}")
     # The width of each stage must suit its norms, its attention heads and the next stage.
     for name, values in (("widths", widths), ("layers_per_block", layers), ("attention", attention)):
         if len(values) != 4:
             raise ValueError(f"{name} must hold one value for each of 4 stages, got {tuple(values)}")
-    if min(layers) < 1:
-        raise ValueError(f"layers_per_block must be at least 1, got {tuple(layers)}")
     for width, attends in zip(widths, attention, strict=True):
         if width % groups:
             raise ValueError(f"widths must be divisible by norm_num_groups ({groups}), got {width}")
@@ -531,9 +556,7 @@ def _check_config(config: Mapping[str, Any]) -> None:
     # The bottleneck must be able to make an embedding of this size.
     pixels, positions = channels * size**2, (size // 16) ** 2
     if config["bottleneck"] not in ("map", "cosine"):
-        raise ValueError(f"bottleneck must be map or cosine, got {config['bottleneck']}")
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
+        raise ValueError(f"bottleneck must be map or cosine, got {config['bottleneck']!r:.80}")
     if config["bottleneck"] == "cosine" and latent_dim > pixels:
         raise ValueError(f"latent_dim must be at most {pixels}, what an image holds, got {latent_dim}")
     if config["bottleneck"] == "map" and latent_dim % positions:
@@ -584,6 +607,57 @@ def _zeroed(layer: Any) -> Any:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+# Copied from echoform.pipeline_depth_autoencoder.range_in_units
+def range_in_units(depth_range_mm: Mapping[str, float] | None, units_per_mm: float | None) -> tuple[int, int]:
+    """First and last whole unit, both at least 1, of a range {"min": ..., "max": ...} in millimetres.
+
+    Raises ValueError if the range is not 0 <= min < max, or holds fewer than two values of 16 bits.
+    """
+    if not isinstance(units_per_mm, (int, float)) or not 0 < units_per_mm < math.inf:
+        raise ValueError(f"units_per_mm must be greater than 0, got {units_per_mm!r:.80}")
+    if not isinstance(depth_range_mm, Mapping) or set(depth_range_mm) != {"min", "max"}:
+        raise ValueError(f"depth_range_mm must hold min and max, got {depth_range_mm!r:.80}")
+    if not all(isinstance(value, (int, float)) for value in depth_range_mm.values()):
+        raise ValueError(f"depth_range_mm must hold numbers, got {depth_range_mm!r:.80}")
+    low_mm, high_mm = depth_range_mm["min"], depth_range_mm["max"]
+    if not 0 <= low_mm < high_mm < math.inf:
+        raise ValueError(f"depth_range_mm must be 0 <= min < max, got {low_mm}..{high_mm}")
+    # Products such as 10 * 0.1 mm have rounding errors; the tolerance makes them whole units.
+    low, high = max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
+    if not low < high <= _MAX_UNITS:
+        span = f"{low_mm}..{high_mm} mm of {units_per_mm:g} units each"
+        raise ValueError(f"depth_range_mm must span at least two of the units 1..{_MAX_UNITS}, got {span}")
+    return low, high
+
+
+# Copied from echoform.unet_doppler.check_limits
+def check_limits(settings: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> None:
+    """Raise ValueError unless every setting that `limits` names is a number from its lowest to its highest value.
+
+    Limits that are whole are for whole numbers, and limits in a list are for lists of 1 to 16 numbers.
+    """
+    for name, (low, high) in limits.items():
+        value, several = settings[name], isinstance(limits[name], list)
+        numbers = value if several and isinstance(value, (list, tuple)) and len(value) <= 16 else (value,)
+        kind = Integral if isinstance(low, int) else Real
+        fits = [isinstance(one, kind) and not isinstance(one, bool) and low <= one <= high for one in numbers]
+        if not (fits and all(fits)) or (several and numbers is not value):
+            what = f"{'1 to 16 ' if several else 'a '}{'whole ' if kind is Integral else ''}number{'s' * several}"
+            raise ValueError(f"{name} must be {what} in {low}..{high}, got {value!r:.80}")
+
+
+# Copied from echoform.unet_doppler.check_weights
+def check_weights(model: nn.Module) -> None:
+    """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
+    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
+    for name, value in model.state_dict().items():
+        if value.is_meta and not offloaded:
+            raise ValueError(f"weights of {type(model).__name__} must be complete, {name} is missing")
+        # One byte per number has no isfinite.
+        if not value.is_meta and not (value.float() if value.element_size() == 1 else value).isfinite().all():
+            raise ValueError(f"weights of {type(model).__name__} must be finite, {name} holds NaN or inf")
 
 
 # Copied from echoform.code_files.copy_code

@@ -402,15 +402,17 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         return DepthAutoencoderPipelineOutput(depth=images, valid=valid, latents=latents, **errors)
 
 
-def range_in_units(depth_range_mm: DepthRange | None, units_per_mm: float) -> tuple[int, int]:
+def range_in_units(depth_range_mm: Mapping[str, float] | None, units_per_mm: float | None) -> tuple[int, int]:
     """First and last whole unit, both at least 1, of a range {"min": ..., "max": ...} in millimetres.
 
     Raises ValueError if the range is not 0 <= min < max, or holds fewer than two values of 16 bits.
     """
-    if not (math.isfinite(units_per_mm) and units_per_mm > 0):
-        raise ValueError(f"units_per_mm must be greater than 0, got {units_per_mm}")
-    if depth_range_mm is None or set(depth_range_mm) != {"min", "max"}:
-        raise ValueError(f"depth_range_mm must hold min and max, got {depth_range_mm}")
+    if not isinstance(units_per_mm, (int, float)) or not 0 < units_per_mm < math.inf:
+        raise ValueError(f"units_per_mm must be greater than 0, got {units_per_mm!r:.80}")
+    if not isinstance(depth_range_mm, Mapping) or set(depth_range_mm) != {"min", "max"}:
+        raise ValueError(f"depth_range_mm must hold min and max, got {depth_range_mm!r:.80}")
+    if not all(isinstance(value, (int, float)) for value in depth_range_mm.values()):
+        raise ValueError(f"depth_range_mm must hold numbers, got {depth_range_mm!r:.80}")
     low_mm, high_mm = depth_range_mm["min"], depth_range_mm["max"]
     if not 0 <= low_mm < high_mm < math.inf:
         raise ValueError(f"depth_range_mm must be 0 <= min < max, got {low_mm}..{high_mm}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,20 @@ from torch import Tensor, nn
 
 ATTENTION_TYPES = ("none", "window", "axial")
 CONDITIONINGS = ("embedding", "cross-attention")
+LIMITS: dict[str, Sequence[float]] = {
+    "num_users": (1, 100_000),
+    "sample_size": [1, 1024],
+    "in_channels": (1, 1024),
+    "out_channels": (1, 1024),
+    "block_out_channels": [1, 4096],
+    "layers_per_block": (1, 32),
+    "window_size": (1, 1024),
+    "num_attention_heads": (1, 256),
+    "norm_num_groups": (1, 1024),
+    "dropout": (0.0, 1.0),
+    "label_tokens": (1, 256),
+}
+"""Lowest and highest value of each number among the settings; see `check_limits`."""
 
 
 def rotate_by_position(features: Tensor) -> Tensor:
@@ -232,9 +248,13 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         label_tokens: int = 4,
     ) -> None:
         super().__init__()
+        sides = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        check_limits({**self.config, "sample_size": sides}, LIMITS)
+        if len(sides) != 2:
+            raise ValueError(f"sample_size must be one side or height and width, got {sides}")
         self._check_levels()
         self._check_labels()
-        self._check_size(*((sample_size, sample_size) if isinstance(sample_size, int) else sample_size))
+        self._check_size(*sides)
         self.gradient_checkpointing = False
 
         # Time step, user and conditions become embeddings.
@@ -303,6 +323,20 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
             self.up_levels.append(blocks)
             if level > 0:
                 self.upsamplers.append(Upsample2D(channels, use_conv=True))
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load all weights, as in diffusers; raises ValueError if any is missing, unknown, NaN or infinite."""
+        if kwargs.get("use_safetensors") is False:
+            raise ValueError("use_safetensors must not be turned off, got False")
+        kwargs["use_safetensors"], with_info = True, kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
+            raise ValueError(
+                f"weights must be those of {cls.__name__}, {len(wrong)} are missing or unknown: {wrong[0]}"
+            )
+        check_weights(model)
+        return (model, info) if with_info else model
 
     @property
     def null_user(self) -> int:
@@ -413,14 +447,14 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         config = self.config
         widths, attention_types = config["block_out_channels"], config["attention_types"]
         groups, heads = config["norm_num_groups"], config["num_attention_heads"]
-        if len(attention_types) != len(widths):
+        if not isinstance(attention_types, (list, tuple)) or len(attention_types) != len(widths):
             raise ValueError(
-                f"attention_types must name one type for each of the {len(widths)} levels, got {attention_types}"
+                f"attention_types must name one type for each of the {len(widths)} levels, got {attention_types!r:.80}"
             )
         # Widths must suit group norm, and rotary positions in every head of attention.
         for channels, attention_type in zip(widths, attention_types, strict=True):
             if attention_type not in ATTENTION_TYPES:
-                raise ValueError(f"attention types must be among {ATTENTION_TYPES}, got {attention_type!r}")
+                raise ValueError(f"attention types must be among {ATTENTION_TYPES}, got {attention_type!r:.80}")
             if channels % groups:
                 raise ValueError(
                     f"each of block_out_channels must be divisible by norm_num_groups ({groups}), got {channels}"
@@ -438,7 +472,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
     def _check_labels(self) -> None:
         config = self.config
         if config["conditioning"] not in CONDITIONINGS:
-            raise ValueError(f"conditioning must be among {CONDITIONINGS}, got {config['conditioning']!r}")
+            raise ValueError(f"conditioning must be among {CONDITIONINGS}, got {config['conditioning']!r:.80}")
         if config["conditioning"] == "cross-attention":
             if set(config["attention_types"]) == {"none"}:
                 raise ValueError(
@@ -446,11 +480,14 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
                 )
             if config["label_tokens"] < 2:
                 raise ValueError(f"label_tokens must be at least 2, got {config['label_tokens']}")
-        if config["num_users"] < 1:
-            raise ValueError(f"num_users must be at least 1, got {config['num_users']}")
-        for name, values in (config["conditions"] or {}).items():
-            if values < 1:
-                raise ValueError(f"condition {name!r} must have at least one value, got {values}")
+        conditions = {} if config["conditions"] is None else config["conditions"]
+        if not isinstance(conditions, dict):
+            raise ValueError(f"conditions must be a number of values by name, got {conditions!r:.80}")
+        check_limits(conditions, dict.fromkeys(conditions, (1, 1000)))
+        tokens = config["label_tokens"] if config["conditioning"] == "cross-attention" else 1
+        numbers = (config["num_users"] + 1) * tokens * 4 * config["block_out_channels"][0]
+        if numbers > 2**30:
+            raise ValueError(f"the embeddings of users must hold at most 2^30 numbers, got {numbers}")
 
     def _check_size(self, height: int, width: int) -> None:
         window = self.config["window_size"]
@@ -467,3 +504,29 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
                     f"window_size must divide the {sides[0]}x{sides[1]} map of level {level}, got {window}; "
                     f"a divisor of both sides fits"
                 )
+
+
+def check_limits(settings: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> None:
+    """Raise ValueError unless every setting that `limits` names is a number from its lowest to its highest value.
+
+    Limits that are whole are for whole numbers, and limits in a list are for lists of 1 to 16 numbers.
+    """
+    for name, (low, high) in limits.items():
+        value, several = settings[name], isinstance(limits[name], list)
+        numbers = value if several and isinstance(value, (list, tuple)) and len(value) <= 16 else (value,)
+        kind = Integral if isinstance(low, int) else Real
+        fits = [isinstance(one, kind) and not isinstance(one, bool) and low <= one <= high for one in numbers]
+        if not (fits and all(fits)) or (several and numbers is not value):
+            what = f"{'1 to 16 ' if several else 'a '}{'whole ' if kind is Integral else ''}number{'s' * several}"
+            raise ValueError(f"{name} must be {what} in {low}..{high}, got {value!r:.80}")
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
+    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
+    for name, value in model.state_dict().items():
+        if value.is_meta and not offloaded:
+            raise ValueError(f"weights of {type(model).__name__} must be complete, {name} is missing")
+        # One byte per number has no isfinite.
+        if not value.is_meta and not (value.float() if value.element_size() == 1 else value).isfinite().all():
+            raise ValueError(f"weights of {type(model).__name__} must be finite, {name} holds NaN or inf")

@@ -231,9 +231,9 @@ def test_an_activation_that_does_not_fit_the_data_is_refused_with_the_reason(act
     [
         ({"sample_size": 100}, "sample_size must be a multiple of 32, got 100"),
         ({"in_channels": 4}, "in_channels must be 1 or 3, got 4"),
-        ({"layers_per_block": (2, 2)}, "must hold one number of at least 1 for each level"),
+        ({"layers_per_block": (2, 2)}, "must hold one number for each level"),
         ({"upsampling": "nearest"}, "upsampling must be among unpool, transpose, got 'nearest'"),
-        ({"latent_channels": 0}, "latent_channels must be at least 1, got 0"),
+        ({"latent_channels": 0}, "latent_channels must be a whole number in 1..4096, got 0"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(settings: Any, reason: str):

@@ -262,7 +262,7 @@ def test_a_model_of_few_bits_still_knows_what_is_near(dtype: torch.dtype):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bottleneck": "dct"}, "bottleneck must be map or cosine, got dct"),
+        ({"bottleneck": "dct"}, "bottleneck must be map or cosine, got 'dct'"),
         ({"latent_dim": 1025}, "latent_dim must be at most 1024, what an image holds, got 1025"),
         ({"latent_dim": 3073, "input_channels": 3}, "latent_dim must be at most 3072, what an image holds, got 3073"),
     ],

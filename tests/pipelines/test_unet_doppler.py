@@ -270,14 +270,14 @@ def test_oblong_latents_and_other_sizes_pass_through(make_unet: MakeUNet):
         ({"block_out_channels": (16, 30)}, r"divisible by norm_num_groups \(4\), got 30"),
         ({"num_attention_heads": 8}, r"divisible by 4 \* num_attention_heads \(32\), got 16"),
         ({"num_attention_heads": 1}, "must be even, got 1"),
-        ({"num_users": 0}, "at least 1, got 0"),
+        ({"num_users": 0}, "num_users must be a whole number in 1..100000, got 0"),
         ({"conditioning": "film"}, "must be among .*, got 'film'"),
         (
             {"conditioning": "cross-attention", "attention_types": ("none", "none")},
             "needs a level that attends, got attention_types",
         ),
         ({"conditioning": "cross-attention", "label_tokens": 1}, "label_tokens must be at least 2, got 1"),
-        ({"conditions": {"direction": 0}}, "'direction' must have at least one value, got 0"),
+        ({"conditions": {"direction": 0}}, "direction must be a whole number in 1..1000, got 0"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(make_unet: MakeUNet, settings: dict, message: str):
