@@ -109,7 +109,11 @@ def activation_table(means: dict[str, dict[str, dict[str, float]]]) -> Table:
         "detail_kept": ("detail kept (energy of differences of neighbours)", "{:.1f}", " %", 100),
     }
     rows = [
-        [title, *(mean_cell(values[name], text, unit, factor) for values in means.values())]
+        [
+            title,
+            *(mean_cell(means[activation][name], text, unit, factor) for activation in ACTIVATIONS),
+            mean_cell(means["sigmoid less none"][name], text, " points" if unit == " %" else unit, factor),
+        ]
         for name, (title, text, unit, factor) in formats.items()
     ]
     return {"columns": ["", *means], "rows": rows}
