@@ -1,0 +1,133 @@
+"""Each hostile input is answered with one sentence, quickly, in little memory, and leaves no trace; see corpus.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostile.corpus import MAX_CHARACTERS, MAX_LINES, MAX_MIB, Row, all_rows
+
+ROWS = all_rows()
+_TESTS = Path(__file__).parents[1]
+
+
+class Server:
+    """The process that forks one for each row, see server.py."""
+
+    def __init__(self, errors: Path) -> None:
+        environment = os.environ | {
+            "PYTHONPATH": str(_TESTS),
+            "ACCELERATE_USE_CPU": "true",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "TERM": "dumb",
+        }
+        environment.pop("ECHOFORM_TRACEBACK", None)
+        self._errors = errors
+        with errors.open("w") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hostile.server"],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+            )
+        self._line()
+
+    def run(self, key: str, words: list[str], place: Path) -> dict[str, Any]:
+        """Run a row; its exit status, seconds, memory and why it was killed."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"row": key, "words": words, "place": str(place)}) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._line())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=60)
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"the server ended: {self._errors.read_text()[-3000:]}"
+        return line
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("hostile") / "server.txt")
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("key", ROWS)
+def test_hostile_input_gets_one_sentence(key: str, server: Server, tmp_path: Path) -> None:
+    # The input lies some folders deep, so that what climbs out of its folder is still seen.
+    folder = tmp_path / "outside" / "below" / "row"
+    for name in ("cwd", "home", "tmp"):
+        (tmp_path / name).mkdir()
+    folder.mkdir(parents=True)
+    words = ROWS[key].make(folder)
+    before = _contents(tmp_path, folder)
+
+    outcome = server.run(key, words, tmp_path)
+    written = {name: (tmp_path / name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr")}
+
+    after = _contents(tmp_path, folder)
+    _make_removable(tmp_path)
+    _check(ROWS[key], words, outcome, **written)
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    assert not changed, f"written outside of the row's folder: {changed}"
+
+
+def _check(row: Row, words: list[str], outcome: dict[str, Any], stdout: str, stderr: str) -> None:
+    if isinstance(row.door, str):
+        assert words[: len(row.door.split())] == row.door.split(), "the words must begin with those of the door"
+    tail = stderr[-3000:]
+    assert outcome["killed"] is None, f"{outcome['killed']}; {tail}"
+    assert outcome["mib"] <= MAX_MIB, f"it took {outcome['mib']:.0f} MiB; {tail}"
+    assert "Traceback" not in stderr, tail
+    assert outcome["status"] in ({0} if row.accepted else {1, 2}), (
+        f"exit status {outcome['status']}; {stdout[-500:]} {tail}"
+    )
+    assert re.search(row.expected, stdout if row.accepted else stderr), f"no {row.expected!r} in {stdout[-500:]} {tail}"
+    # A flag that the parser refuses is answered in a box with a hint.
+    lines = MAX_LINES if outcome["status"] < 2 else 12
+    assert len(stderr.splitlines()) <= lines and len(stderr) <= MAX_CHARACTERS, f"no short sentence: {tail}"
+
+
+def _contents(parent: Path, folder: Path) -> dict[str, str]:
+    """Kind and content of everything below `parent` but the row's folder and what it wrote to stdout and stderr."""
+    found = {}
+    for top, folders, files in os.walk(parent):
+        if Path(top) == folder:
+            folders.clear()
+            continue
+        for name in [*folders, *files]:
+            path = Path(top, name)
+            if path not in (parent / "stdout", parent / "stderr"):
+                is_file = path.is_file() and not path.is_symlink()
+                digest = hashlib.sha256(path.read_bytes()).hexdigest() if is_file else ""
+                found[path.relative_to(parent).as_posix()] = f"{path.lstat().st_mode:o} {digest}"
+    return found
+
+
+def _make_removable(parent: Path) -> None:
+    """Let pytest remove what a row made unreadable, and remove what is large."""
+    for top, folders, _ in os.walk(parent):
+        for name in folders:
+            path = Path(top, name)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(parent / "outside")
