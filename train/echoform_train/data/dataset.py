@@ -16,6 +16,7 @@ from echoform_train.data.layout import ImageFile, natural_key
 from echoform_train.data.loading import refuse_or_skip
 from echoform_train.data.pixels import Pixels, read_pixels
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.names import check_name
 
 _MAX_CATEGORIES = 64
 
@@ -123,6 +124,8 @@ def build_dataset(images: Sequence[ImageFile]) -> Dataset:
     for name in dict.fromkeys(name for image in images for name in image.columns):
         values = [image.columns.get(name) for image in images]
         feature = _feature_of(values)
+        if isinstance(feature, ClassLabel):
+            _check_condition(name, feature, images)
         if feature is not None:
             features[name] = feature
             columns[name] = [str(value) for value in values] if isinstance(feature, ClassLabel) else values
@@ -130,6 +133,15 @@ def build_dataset(images: Sequence[ImageFile]) -> Dataset:
         columns["split"] = [image.split for image in images]
         features["split"] = Value("string")
     return Dataset.from_dict(columns, features=Features(features))
+
+
+def _check_condition(name: str, feature: ClassLabel, images: Sequence[ImageFile]) -> None:
+    """Check a column that becomes a condition: its labels stand in folder names, its name in those of the weights."""
+    file_of = {str(image.columns.get(name)): image.file for image in reversed(images)}
+    if "." in check_name(name, "column", file_of[feature.names[0]]):
+        raise UserError(f"the name of a condition must not hold a dot, {file_of[feature.names[0]]} has {name!r}")
+    for label in feature.names:
+        check_name(label, name, file_of[label])
 
 
 def _check_users(source: str | Path, images: Sequence[ImageFile]) -> None:

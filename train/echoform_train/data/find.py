@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,8 +17,10 @@ from echoform_train.data.layout import (
     split_name,
 )
 from echoform_train.data.metadata import read_axes, read_metadata
+from echoform_train.data.walk import is_hidden, walk
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, METADATA
+from echoform_train.engine.names import check_name, check_relative_path
 
 _OWN_COLUMNS = ("file", "file_name", "image", "user", "recording", "start_s", "split")
 
@@ -42,7 +44,7 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
         ValueError: If the folder holds no images, has other folders beside split folders, or its metadata or axes are
             malformed.
     """
-    paths = list(_walk(folder))
+    paths = list(walk(folder))
     names = [path.relative_to(folder).as_posix() for path in paths]
     splits = split_folders(folder, [name for name in names if _is_of_kind(kind, name)], loose_files=True)
     rows, metadata_names = read_metadata(folder, splits)
@@ -54,7 +56,7 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
             try:
                 images.append(_describe(path, name, kind, splits, rows))
             except _LayoutError as error:
-                bad_files.append(BadFile(name, str(error)))
+                bad_files.append(BadFile(_printable(name), str(error)))
         elif name not in (*metadata_names, AXES):
             other_files.append(name)
     if not images and not bad_files:
@@ -88,23 +90,6 @@ def separate_incomplete(images: Sequence[ImageFile]) -> tuple[list[ImageFile], l
             kept = lacking
             bad_files += [BadFile(image.file, f"it has a {name}, which most images lack") for image in having]
     return kept, bad_files
-
-
-def find_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Files below a folder that have one of the suffixes, by path inside the folder, in natural order of these paths.
-
-    Hidden files and folders and those of macOS archives are left out.
-    """
-
-    def hidden(path: PurePosixPath) -> bool:
-        return any(part.startswith((".", "__MACOSX")) for part in path.parts)
-
-    paths = {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and path.is_file()
-    }
-    return {name: paths[name] for name in sorted(paths, key=natural_key) if not hidden(PurePosixPath(name))}
 
 
 def split_folders(folder: Path, names: Sequence[str], *, loose_files: bool = False) -> dict[str, str]:
@@ -141,16 +126,6 @@ class _LayoutError(UserError):
     """An image lies where the layout allows none; the message is the reason without the file."""
 
 
-def _walk(folder: Path) -> Iterable[Path]:
-    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
-        if path.name.startswith((".", "__MACOSX")) or path.name == "Thumbs.db":
-            continue
-        if path.is_dir():
-            yield from _walk(path)
-        else:
-            yield path
-
-
 def _is_of_kind(kind: FileKind, name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in kind.suffixes
 
@@ -164,6 +139,7 @@ def _describe(
 ) -> ImageFile:
     """Describe one file by its folders, name and metadata; raises _LayoutError if its user is unknown."""
     a_file = f"{kind.article} {kind.noun}"
+    _check_file(path, name)
     # A split folder stands above the folder of the user.
     folders: list[str] = list(PurePosixPath(name).parts[:-1])
     split = None
@@ -180,13 +156,13 @@ def _describe(
     # The start in the file name belongs to the recording in the file name, not to one that the row names.
     recording, start_s = recording_of(name)
     if row.get("recording") is not None:
-        recording, start_s = str(row["recording"]), None
+        recording, start_s = row["recording"], None
     if row.get("start_s") is not None:
-        start_s = float(row["start_s"])
+        start_s = row["start_s"]
 
     columns = {key: value for key, value in row.items() if key not in _OWN_COLUMNS and value is not None}
     if row.get("user") is not None:
-        user = str(row["user"])
+        user = row["user"]
     else:
         user, of_folders = _user_of_folders(folders, a_file)
         columns = of_folders | columns
@@ -201,15 +177,37 @@ def _user_of_folders(folders: list[str], a_file: str) -> tuple[str, dict[str, st
         raise _LayoutError(f"{a_file} must stand in a folder of its user, it stands at the top")
     if len(folders) > 2:
         raise _LayoutError(f"{a_file} must stand in <user>/ or <user>/<condition>/, it stands deeper")
-    return folders[0], {"condition": folders[1]} if len(folders) == 2 else {}
+    try:
+        names = [
+            check_name(name, kind, "its folder") for name, kind in zip(folders, ("user", "condition"), strict=False)
+        ]
+    except UserError as error:
+        raise _LayoutError(str(error)) from error
+    return names[0], {"condition": names[1]} if len(names) == 2 else {}
+
+
+def _check_file(path: Path, name: str) -> None:
+    """Refuse a name that could change the terminal, and what is no file; a pipe would be waited for without end."""
+    try:
+        check_relative_path(name, "its name", "this folder")
+    except UserError as error:
+        raise _LayoutError(str(error)) from error
+    if not path.is_file():
+        raise _LayoutError("it must be a regular file; it is a pipe, a device or a link to nothing")
+
+
+def _printable(name: str) -> str:
+    """The name as it is, or with escapes in place of characters that a terminal would obey."""
+    return name if name.isprintable() else repr(name)
 
 
 def _empty_folders(folder: Path, kind: FileKind, splits: dict[str, str]) -> list[BadFile]:
     empty = []
     for top in [folder / name for name in splits] or [folder]:
         for subfolder in sorted(top.iterdir(), key=lambda path: natural_key(path.name)):
-            hidden = subfolder.name.startswith((".", "__MACOSX"))
-            if subfolder.is_dir() and not hidden and not any(_is_of_kind(kind, path.name) for path in _walk(subfolder)):
+            if is_hidden(subfolder.name) or not subfolder.is_dir():
+                continue
+            if not any(_is_of_kind(kind, path.name) for path in walk(subfolder)):
                 name = subfolder.relative_to(folder).as_posix()
                 empty.append(BadFile(f"{name}/", f"a user's folder must hold {kind.noun}s, it is empty"))
     return empty

@@ -12,9 +12,10 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from echoform_train.data.image_check import BadFile
 from echoform_train.data.layout import ImageFile, SourceFiles, natural_key, recording_of, split_name
-from echoform_train.data.metadata import read_axes
+from echoform_train.data.metadata import check_start, read_axes
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES, SPLIT
+from echoform_train.engine.names import check_label, check_name, check_relative_path
 from echoform_train.engine.sources import is_hub_id, parse_hub_id, resolve_source
 
 _KNOWN_COLUMNS = ("file", "file_name", "recording", "start_s", "split")
@@ -132,26 +133,32 @@ def _find_in_part(source: str, split: str | None, part: Dataset, need_users: boo
     names = {name: feature.names for name, feature in part.features.items() if isinstance(feature, ClassLabel)}
     encoded = part.cast_column(image_column, Image(decode=False))
     rows = [_name_labels(encoded[number], names) for number in range(len(encoded))]
-    files = _file_names(rows, image_column, split)
+    files = [check_relative_path(name, "file", source) for name in _file_names(rows, image_column, split)]
     images, bad_files = [], []
     for file, row in zip(files, rows, strict=True):
         image, user = row.pop(image_column), row.pop(user_column) if user_column else ""
         if user is None or image is None:
             bad_files.append(BadFile(file, f"every row must have an image and a {user_column}, it lacks one"))
         else:
-            images.append(_describe_row(file, image, str(user), split, row))
+            user = check_name(str(user), str(user_column), f"{source}, {file}") if user_column else ""
+            images.append(_describe_row(source, file, image, user, split, row))
     return SourceFiles(tuple(images), tuple(bad_files))
 
 
-def _describe_row(file: str, image: dict[str, Any], user: str, split: str | None, row: dict[str, Any]) -> ImageFile:
+def _describe_row(
+    source: str, file: str, image: dict[str, Any], user: str, split: str | None, row: dict[str, Any]
+) -> ImageFile:
     # The start in the file name belongs to the recording in the file name, not to one that the row names.
     recording_in_name, start_in_name_s = recording_of(image["path"] or file)
     recording, start_s = row.get("recording"), row.get("start_s", row.get("frame"))
+    where = f"{source}, {file}"
+    if start_s is not None:
+        start_s = check_start(start_s, where)
     return ImageFile(
         file=file,
         data=image["bytes"] if image["bytes"] is not None else Path(image["path"]),
         user=user,
-        recording=recording_in_name if recording is None else str(recording),
+        recording=recording_in_name if recording is None else check_label(str(recording), "recording", where),
         start_s=start_in_name_s if start_s is None and recording is None else start_s,
         split=split,
         columns={name: value for name, value in row.items() if value is not None and name not in _KNOWN_COLUMNS},

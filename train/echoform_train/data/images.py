@@ -17,13 +17,14 @@ from torch import Tensor
 from echoform.pipeline_conv_autoencoder import cut_square
 from echoform_train.data.dataset import build_dataset
 from echoform_train.data.facts import ImageFacts
-from echoform_train.data.find import find_files, find_in_folder, split_folders
+from echoform_train.data.find import find_in_folder, split_folders
 from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, decode_image
 from echoform_train.data.layout import ImageFile, SourceFiles, recording_of
 from echoform_train.data.loading import read_files, read_split, refuse_or_skip
 from echoform_train.data.metadata import read_axes
 from echoform_train.data.split import Split, make_split
+from echoform_train.data.walk import find_files
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, METADATA
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import METADATA
+from echoform_train.engine.json_files import read_json_object, read_located_json_lines
+from echoform_train.engine.names import check_label, check_name, check_relative_path
+
+LARGEST_START_S = 1e20
+"""Latest start of a window in its recording; sensors count nanoseconds since 1970 too, which are 1e18."""
+
+_ORDERED = (("doppler_min_hz", "doppler_max_hz"), ("db_min", "db_max"))
+_POSITIVE = ("window_s", "hop_s")
+_LARGEST_AXIS = 1e15
 
 
 def read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict[str, Any]] | None, list[str]]:
@@ -19,10 +26,12 @@ def read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict[
         splits: Its split folders, see `split_folders`.
 
     Returns:
-        Rows by name of the image, None if there is no such file; and the names of the files that hold them.
+        Rows by name of the image, None if there is no such file; and the names of the files that hold them. `user` and
+        `recording` of a row are checked texts.
 
     Raises:
-        ValueError: If a row is malformed, an image has two rows, or there is a metadata.csv.
+        ValueError: If a row is malformed, names a file outside the folder, has a user, recording or start that is none,
+            an image has two rows, or there is a metadata.csv.
     """
     rows: dict[str, dict[str, Any]] = {}
     read = []
@@ -31,44 +40,68 @@ def read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict[
         if csv_path.is_file():
             raise UserError(f"metadata must be a {METADATA}, {csv_path} is not read")
         path = folder / subfolder / METADATA
-        if not path.is_file():
+        if not path.exists():
             continue
         read.append(path.relative_to(folder).as_posix())
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if line.strip():
-                name, row = _parse_row(line, f"{path} line {number}")
-                name = (PurePosixPath(subfolder) / name).as_posix()
-                if name in rows:
-                    raise UserError(f"{path} line {number}: each file must have one row, {name} has two")
-                rows[name] = row
+        for where, row in read_located_json_lines(path):
+            name = (PurePosixPath(subfolder) / check_relative_path(row.get("file_name"), "file_name", where)).as_posix()
+            if name in rows:
+                raise UserError(f"{where}: each file must have one row, {name} has two")
+            rows[name] = _checked_row(row, where)
     return (rows if read else None), read
 
 
-def _parse_row(line: str, where: str) -> tuple[str, dict[str, Any]]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: a row must be one JSON object ({error})") from error
-    if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-        raise UserError(f"{where}: a row must name its file as a file_name, got {line[:80]}")
-    start_s = row.get("start_s")
-    if start_s is not None and not (_is_number(start_s) and math.isfinite(start_s)):
-        raise UserError(f"{where}: start_s must be a number of seconds, got {start_s!r}")
-    return PurePosixPath(row["file_name"]).as_posix(), row
+def check_start(value: Any, source: object) -> float:
+    """Check the start of a window in its recording.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        UserError: If it is no number, or is not within 1e20 seconds of 0.
+    """
+    if not (_is_number(value) and abs(value) <= LARGEST_START_S):
+        raise UserError(f"start_s of {source} must be a number of seconds, got {repr(value)[:40]}")
+    return float(value)
 
 
-def _is_number(value: object) -> bool:
+def _checked_row(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """The row with its user and recording as text; a number is a common name for either."""
+    checked = dict(row)
+    if row.get("user") is not None:
+        checked["user"] = check_name(_number_as_text(row["user"]), "user", where)
+    if row.get("recording") is not None:
+        checked["recording"] = check_label(_number_as_text(row["recording"]), "recording", where)
+    if row.get("start_s") is not None:
+        checked["start_s"] = check_start(row["start_s"], where)
+    return checked
+
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if type(value) is int and abs(value) < 10**18 else value
+
+
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def read_axes(path: Path) -> dict[str, float] | None:
-    """Read an axes.json: numbers by name; None if there is no such file, ValueError if it holds anything else."""
-    if not path.is_file():
+    """Read an axes.json: finite numbers by name; None if there is no such file.
+
+    Raises:
+        ValueError: If it holds anything else, a length that is not positive, or a range that is upside down.
+    """
+    if not path.exists():
         return None
-    try:
-        axes = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} must be one JSON object ({error})") from error
-    if not isinstance(axes, dict) or not all(_is_number(value) for value in axes.values()):
-        raise UserError(f"{path} must map names to plain numbers, got {axes}")
+    axes = read_json_object(path)
+    for name, value in axes.items():
+        check_label(name, "a name", path)
+        if not (_is_number(value) and abs(value) <= _LARGEST_AXIS):
+            raise UserError(f"{path} must map names to plain numbers, {name} is {repr(value)[:40]}")
+    for name in _POSITIVE:
+        if axes.get(name, 1) <= 0:
+            raise UserError(f"{path} must have a {name} above 0, it is {axes[name]}")
+    for low, high in _ORDERED:
+        if low in axes and high in axes and axes[low] >= axes[high]:
+            raise UserError(f"{path} must have {low} below {high}, they are {axes[low]} and {axes[high]}")
     return {name: float(value) for name, value in axes.items()}

@@ -10,11 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from datasets import ClassLabel, Dataset, Features, Value
 
-from echoform_train.data.find import find_files, split_folders
+from echoform_train.data.find import split_folders
 from echoform_train.data.hub import find_in_dataset, folder_of_files
-from echoform_train.data.image_check import BadFile
+from echoform_train.data.image_check import BadFile, read_file
 from echoform_train.data.layout import natural_key
+from echoform_train.data.walk import find_files
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.names import check_name
 
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
 FOLDERS = ("classes", "recordings")
@@ -40,8 +42,8 @@ class DepthFile:
     """train, validation or test if the source itself assigns it; else None."""
 
     def read(self) -> bytes:
-        """The encoded image."""
-        return self.data if isinstance(self.data, bytes) else self.data.read_bytes()
+        """The encoded image; raises BadFileError if the file cannot be read."""
+        return self.data if isinstance(self.data, bytes) else read_file(self.data, self.file)
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ def _find_in_folder(folder: Path, folders: str) -> list[DepthFile]:
         above = list(PurePosixPath(name).parts[:-1])
         split = splits[above.pop(0)] if splits else None
         example_of_depth.setdefault(len(above), name)
+        for part in above:
+            check_name(part, "folder", folder)
         upper, lower = [*above, None, None][:2]
         label, recording = (upper, lower) if folders == "classes" else (lower, upper)
         images.append(DepthFile(file=name, data=path, label=label, recording=recording, split=split))

@@ -17,25 +17,29 @@ DEEPEST = 64
 """Deepest nesting of lists and objects that is read."""
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, with_infinity: bool = False) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: The file.
+        with_infinity: Read Infinity and -Infinity too, which diffusers writes into the settings of its schedulers.
 
     Raises:
         MissingFileError: If there is no such file.
         UserError: If it is no regular file, is larger than 64 MiB, is no UTF-8 or no JSON, is nested deeper than 64
             levels, or holds a number that is not finite.
     """
-    return parse_json(_read_text(path), str(path))
+    return parse_json(_read_text(path), str(path), with_infinity=with_infinity)
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that must hold an object.
+def read_json_object(path: Path, *, with_infinity: bool = False) -> dict[str, Any]:
+    """Read a JSON file that must hold an object; the arguments are those of `read_json`.
 
     Raises:
         MissingFileError: If there is no such file.
         UserError: As `read_json`, and if it holds anything but an object.
     """
-    value = read_json(path)
+    value = read_json(path, with_infinity=with_infinity)
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object, it holds {_kind(value)}")
     return value
@@ -48,28 +52,37 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         MissingFileError: If there is no such file.
         UserError: As `read_json`, and if a line holds anything but an object; the message has the line's number.
     """
+    return [row for _, row in read_located_json_lines(path)]
+
+
+def read_located_json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """As `read_json_lines`, with "line 3 of PATH" beside each object, for the messages of further checks."""
     rows = []
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
         if line.strip():
-            row = parse_json(line, f"line {number} of {path}")
+            where = f"line {number} of {path}"
+            row = parse_json(line, where)
             if not isinstance(row, dict):
-                raise UserError(f"line {number} of {path} must hold a JSON object, it holds {_kind(row)}")
-            rows.append(row)
+                raise UserError(f"{where} must hold a JSON object, it holds {_kind(row)}")
+            rows.append((where, row))
     return rows
 
 
-def parse_json(text: str, name: str) -> Any:
+def parse_json(text: str, name: str, *, with_infinity: bool = False) -> Any:
     """Parse JSON text.
 
     Args:
         text: The text.
         name: What it is, as the subject of the error's sentence.
+        with_infinity: See `read_json`.
 
     Raises:
         UserError: If it is no JSON, is nested deeper than 64 levels, or holds a number that is not finite.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
+        value = json.loads(
+            text, parse_constant=_infinity if with_infinity else _refuse_constant, parse_float=_finite_float
+        )
     # A number of thousands of digits is a ValueError of int(); deep nesting is a RecursionError.
     except (ValueError, RecursionError) as error:
         reason = f"it is nested deeper than {DEEPEST} levels" if isinstance(error, RecursionError) else str(error)
@@ -114,6 +127,10 @@ def _read_text(path: Path) -> str:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no finite number")
+
+
+def _infinity(name: str) -> float:
+    return _refuse_constant(name) if name == "NaN" else float(name)
 
 
 def _finite_float(digits: str) -> float:
