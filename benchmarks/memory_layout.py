@@ -1,10 +1,10 @@
 """How the memory layout and the number of images per call change the cost of convolutions on this machine.
 
-    python benchmarks/memory_layout.py OUTPUT_JSON [--preset 256] [--at-once 1 2 4 8] [--repeats 5] [--threads 1] ...
+    python benchmarks/memory_layout.py [--output JSON] [--preset 256] [--at-once 1 2 4 8] [--repeats 5] ...
 
 Timed are decoding and a forward pass of the denoiser without gradients, and a forward and backward pass of the first
 stage in training (in bfloat16 where that is faster), each with contiguous and with channels-last weights, for several
-numbers of images per call. Weights are random, calls take turns. Writes OUTPUT_JSON.
+numbers of images per call. Weights are random, calls take turns.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from in_turns import measure, write_results
+from in_turns import measure
+from record import print_tables, write_results
+from tables import RESULTS, Table, cell
 from torch import Tensor, nn
 from untrained import noise_data, untrained_pipeline
 
-from echoform_train.engine.precision import cpu_bf16_gain
+from echoform_train.engine.precision import cpu_computes_bf16
 from echoform_train.trainers import vq_vae as train_vq_vae
 
 Layout = Literal["contiguous", "channels last"]
@@ -36,7 +38,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 class Config:
     """What to measure."""
 
-    output: tyro.conf.Positional[Path]
+    output: Path = RESULTS / "memory_layout.json"
     """JSON file to write."""
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "256"
     """Preset of both training scripts."""
@@ -53,7 +55,7 @@ class Config:
 def main(config: Config) -> None:
     torch.set_num_threads(config.threads)
     torch.manual_seed(0)
-    facts: dict[str, Any] = {"preset": config.preset, "resolution": config.resolution, "calls": {}}
+    calls: dict[str, dict[str, Any]] = {}
     for at_once in config.at_once:
         makers = {
             f"{what}, {layout}": partial(make, config, LAYOUTS[layout], at_once)
@@ -61,9 +63,9 @@ def main(config: Config) -> None:
             for layout in LAYOUTS
         }
         for name, result in measure(makers, config.repeats).items():
-            facts["calls"].setdefault(name, {})[str(at_once)] = result
-        write_results(config.output, facts)
-    print("\n".join(describe(facts)))
+            calls.setdefault(name, {})[str(at_once)] = result
+        write_results(config, {"calls": calls}, {"layouts": table(calls)})
+    print_tables({"layouts": table(calls)})
 
 
 def decoding(dtype: torch.dtype, config: Config, layout: torch.memory_format, at_once: int) -> Callable[[], Tensor]:
@@ -95,7 +97,7 @@ def training(config: Config, layout: torch.memory_format, at_once: int) -> Calla
     nn.Module.to(wrapper, DEVICE)
     wrapper.vqvae.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     images = _normal(at_once, 1, config.resolution, config.resolution).contiguous(memory_format=layout)
-    bf16 = DEVICE == "cuda" or cpu_bf16_gain() > 1
+    bf16 = DEVICE == "cuda" or cpu_computes_bf16()
 
     def step() -> None:
         with torch.autocast(DEVICE, torch.bfloat16, enabled=bf16):
@@ -115,15 +117,15 @@ MAKERS: dict[str, Callable[[Config, torch.memory_format, int], Callable[[], Any]
 }
 
 
-def describe(facts: dict[str, Any]) -> list[str]:
-    """The table in Markdown: milliseconds per image, processor time on a CPU."""
-    sizes = list(next(iter(facts["calls"].values())))
-    lines = [f"| ms per image | {' | '.join(f'{size} at once' for size in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
-    clock = "wall_s" if DEVICE == "cuda" else "cpu_s"
-    for name, results in facts["calls"].items():
-        cells = (f"{1000 * result[clock] / int(size):.1f}" for size, result in results.items())
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+def table(calls: dict[str, dict[str, Any]]) -> Table:
+    """Milliseconds per image, processor time on a CPU."""
+    sizes = list(next(iter(calls.values())))
+    clock, title = ("wall_s", "ms per image") if DEVICE == "cuda" else ("cpu_s", "CPU ms per image")
+    rows = [
+        [name, *(cell("{:.0f}", 1000 * result[clock] / int(size)) for size, result in results.items())]
+        for name, results in calls.items()
+    ]
+    return {"columns": [title, *(f"{size} at once" for size in sizes)], "rows": rows}
 
 
 def _normal(*shape: int) -> Tensor:

@@ -1,13 +1,13 @@
 """Cost of both stages, compared with stock diffusers models of the usual size, in one process and in turns.
 
-    python benchmarks/stock.py OUTPUT_JSON [--parts vq denoiser decoding sampling] [--repeats 5] [--threads 2] ...
+    python benchmarks/stock.py [--output JSON] [--parts vq denoiser decoding sampling] [--repeats 5] [--threads 2] ...
 
 Stock: `VQModel` with widths 64, 128, 256 on RGB, and `UNet2DModel` with widths 256, 512, 768, 1,024, 2 layers per
 block and heads of 16 on its 64x64 latents; float32, squared error, AdamW, 50 steps of DDIM. Ours: a preset of the
 training scripts on one channel, with its own loss, precision and averaging; 8 steps, or the 4 of a distilled
 pipeline. Weights are random, images are noise of 256x256. The cost of a stock image is 50 times its measured forward
 pass plus one decoding, as the JSON file says; ours is the whole pipeline, from noise to painted images. The preset's
-perceptual loss is measured with a random backbone, so that nothing is downloaded. Writes OUTPUT_JSON.
+perceptual loss is measured with a random backbone, so that nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from typing import Any
 
 import torch
 import tyro
-from in_turns import gemm_gflop_per_s, measure, write_results
+from in_turns import gemm_gflop_per_s, measure
+from record import print_tables, write_results
 from stock_calls import MAKERS, RESOLUTION, STOCK_STEPS, USERS, Config
+from tables import Cell, Table, cell
 from untrained import noise_data
 
-from echoform_train.engine.precision import cpu_bf16_gain
+from echoform_train.engine.precision import cpu_computes_bf16
 
 
 def main(config: Config) -> None:
     torch.set_num_threads(config.threads)
     torch.manual_seed(0)
     facts: dict[str, Any] = {
-        "batch_size": config.batch_size,
-        "preset": config.preset,
-        "bf16_gain_of_a_convolution": cpu_bf16_gain(),
+        "cpu_computes_bf16": cpu_computes_bf16(),
         "gemm_gflop_per_s": {
             str(dtype).removeprefix("torch."): gemm_gflop_per_s(dtype) for dtype in (torch.float32, torch.bfloat16)
         },
         "stock_image": f"{STOCK_STEPS} x the measured forward pass + one decoding, no guidance",
         "calls": {},
     }
+    rows: list[dict[str, Any]] = []
     # Written after each part, because the stock side takes minutes.
     data = noise_data(RESOLUTION, USERS, 64)
     with tempfile.TemporaryDirectory() as folder:
@@ -46,13 +47,14 @@ def main(config: Config) -> None:
             if config.only_ours:
                 makers = {name: make for name, make in makers.items() if not name.startswith("stock")}
             facts["calls"] |= {f"{part}: {name}": result for name, result in measure(makers, config.repeats).items()}
-            write_results(config.output, facts | {"table": summary(facts["calls"], config.batch_size)})
-    print("\n".join(describe(facts)))
+            rows = summary(facts["calls"], config.batch_size)
+            write_results(config, facts | {"summary": rows}, {"costs": table(rows, config.batch_size)})
+    print_tables({"costs": table(rows, config.batch_size)})
 
 
 def summary(calls: dict[str, dict[str, Any]], batch_size: int) -> list[dict[str, Any]]:
     """Rows of the table: wall-clock seconds of both sides, and how many times cheaper ours is."""
-    rows = [
+    pairs = [
         ("VQ training step", "vq: ours", "vq: stock"),
         ("VQ training step, ours without LPIPS", "vq: ours without LPIPS", "vq: stock"),
         ("denoiser training step", "denoiser: ours, training step", "denoiser: stock, training step"),
@@ -61,13 +63,13 @@ def summary(calls: dict[str, dict[str, Any]], batch_size: int) -> list[dict[str,
         ("decoding, ours in float32", "decoding: ours, float32", "decoding: stock"),
         ("decoding, ours in bfloat16", "decoding: ours, bfloat16", "decoding: stock"),
     ]
-    table = [_row(name, calls.get(ours), calls.get(stock)) for name, ours, stock in rows]
+    rows = [_row(name, calls.get(ours), calls.get(stock)) for name, ours, stock in pairs]
     image = _stock_image(calls, batch_size)
     for name, result in calls.items():
         if name.startswith("sampling"):
             each = {key: result[key] / batch_size for key in ("wall_s", "cpu_s", "gflop")}
-            table.append(_row(f"an image, {name.partition(': ')[2]}", each | {"peak_mib": result["peak_mib"]}, image))
-    return [row for row in table if row["ours"] is not None or row["stock"] is not None]
+            rows.append(_row(f"an image, {name.partition(': ')[2]}", each | {"peak_mib": result["peak_mib"]}, image))
+    return [row for row in rows if row["ours"] is not None or row["stock"] is not None]
 
 
 def _stock_image(calls: dict[str, dict[str, Any]], batch_size: int) -> dict[str, Any] | None:
@@ -91,30 +93,29 @@ def _brief(result: dict[str, Any] | None) -> dict[str, Any] | None:
     return result and {key: result[key] for key in ("wall_s", "cpu_s", "gflop", "peak_mib")}
 
 
-def describe(facts: dict[str, Any]) -> list[str]:
-    """The table in Markdown."""
-    peaks = facts["gemm_gflop_per_s"]
+def table(rows: list[dict[str, Any]], batch_size: int) -> Table:
+    """Seconds by the clock, operations and memory of both sides."""
     lines = [
-        f"Matrix products: {peaks['float32']:.0f} GFLOP/s in float32, {peaks['bfloat16']:.0f} in bfloat16. "
-        f"Batches of {facts['batch_size']}.",
-        "",
-        "| | ours, s | stock, s | times cheaper (wall clock; CPU time) | GFLOP ours, stock | peak MiB ours, stock |",
-        "|---|---|---|---|---|---|",
+        [
+            row["what"],
+            _cell(row["ours"], "wall_s"),
+            _cell(row["stock"], "wall_s"),
+            _cell(row, "wall_s_times"),
+            *(_both(row, key) for key in ("gflop", "peak_mib")),
+        ]
+        for row in rows
     ]
-    for row in summary(facts["calls"], facts["batch_size"]):
-        ours, stock = row["ours"], row["stock"]
-        lines.append(
-            f"| {row['what']} | {_cell(ours, 'wall_s', 3)} | {_cell(stock, 'wall_s', 3)} "
-            f"| {_cell(row, 'wall_s_times', 3)}; {_cell(row, 'cpu_s_times', 3)} "
-            f"| {_cell(ours, 'gflop', 4)}, {_cell(stock, 'gflop', 4)} "
-            f"| {_cell(ours, 'peak_mib', 4)}, {_cell(stock, 'peak_mib', 4)} |"
-        )
-    return lines
+    columns = [f"batches of {batch_size}", "ours, s", "stock, s", "times cheaper", "GFLOP, ours and stock"]
+    return {"columns": [*columns, "peak MiB, ours and stock"], "rows": lines}
 
 
-def _cell(values: dict[str, Any] | None, key: str, digits: int) -> str:
-    value = None if values is None else values[key]
-    return "not measured" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.{digits}g}"
+def _cell(values: dict[str, Any] | None, key: str) -> Cell:
+    return "not measured" if values is None or values[key] is None else cell("{:.3g}", values[key])
+
+
+def _both(row: dict[str, Any], key: str) -> Cell:
+    values = [side[key] for side in (row["ours"], row["stock"]) if side is not None]
+    return cell(", ".join(["{:,.0f}"] * len(values)), *values)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,27 @@
-"""Choice between float32 and bfloat16 on a device; on a CPU both are timed once."""
+"""Choice between float32 and bfloat16 on a device, from what its hardware computes."""
 
 from __future__ import annotations
 
-import time
-from functools import lru_cache
+import os
 
 import torch
 from accelerate.utils import parse_flag_from_env
-from torch import Tensor
-from torch.nn import functional as F
 
-# bfloat16 has to be clearly faster: two processes, or a run and its resume, must not choose differently by chance.
-_CLEAR_GAIN = 1.25
-_REPEATS = 9
+_ISA_WITHOUT_BF16 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"})
+"""Values of ONEDNN_MAX_CPU_ISA with which oneDNN, torch's library of convolutions, does not use bfloat16 instructions
+of AVX-512 or AMX."""
 
 
 def autocast_dtype(device: torch.device | str) -> torch.dtype | None:
     """The dtype to give to `torch.autocast` on a device, or None to stay in float32.
 
-    On a CPU this is bfloat16 if a convolution runs at least 1.25 times faster in it, forward and backward; this is
-    measured once per process and takes about 0.1 s. On a CUDA device it is bfloat16 if the hardware supports it. On
-    other devices it is None.
+    It is bfloat16 where the hardware computes in it, see `cpu_computes_bf16` for CPUs. On devices other than CPU and
+    CUDA it is None.
     """
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    return torch.bfloat16 if kind == "cpu" and cpu_bf16_gain() >= _CLEAR_GAIN else None
+    return torch.bfloat16 if kind == "cpu" and cpu_computes_bf16() else None
 
 
 def accelerate_precision(setting: str) -> str:
@@ -37,28 +33,16 @@ def accelerate_precision(setting: str) -> str:
     return "bf16" if autocast_dtype("cpu" if on_cpu else "cuda") == torch.bfloat16 else "no"
 
 
-@lru_cache(maxsize=1)
-def cpu_bf16_gain() -> float:
-    """Speed of a convolution, forward and backward, under bfloat16 autocast on one core, divided by that in float32."""
-    # Its own generator: the choice of a precision must not change the random numbers of the training.
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(16, 64, 16, 16, generator=generator).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(64, 64, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on a busy machine, several threads would mostly measure how long they wait
-    try:
-        pairs = [(_pass_s(image, weight, bf16=False), _pass_s(image, weight, bf16=True)) for _ in range(_REPEATS)]
-    finally:
-        torch.set_num_threads(threads)
-    # The fastest repeat shows the hardware; slower ones also show what else the machine was doing.
-    float32_s, bf16_s = (min(seconds) for seconds in zip(*pairs, strict=True))
-    return float32_s / bf16_s
+def cpu_computes_bf16() -> bool:
+    """Whether this CPU has instructions for bfloat16 (AMX or AVX512_BF16) that torch and oneDNN may use.
 
-
-@torch.enable_grad()
-def _pass_s(image: Tensor, weight: Tensor, *, bf16: bool) -> float:
-    image, weight = image.clone().requires_grad_(), weight.clone().requires_grad_()
-    start = time.thread_time()
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        F.conv2d(image, weight, padding=1).relu().sum().backward()
-    return time.thread_time() - start
+    The variables ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA can forbid them. Nothing is timed, so that two processes,
+    or a run and its resume, cannot choose differently. Without these instructions bfloat16 is emulated, and half as
+    fast as float32.
+    """
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return False
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "DEFAULT"))
+    if limit.upper() in _ISA_WITHOUT_BF16:
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
