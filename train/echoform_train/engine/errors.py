@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
     """A flag, file or data set breaks a rule; the message names it, its value and the rule.
@@ -16,3 +19,23 @@ class MissingFileError(UserError, FileNotFoundError):
 
 class DivergedError(UserError, FloatingPointError):
     """A training produced a number that is not finite."""
+
+
+@contextmanager
+def refused_by(what: str, kinds: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
+    """Turn errors that other code raises about an input from outside into a UserError; for narrow places.
+
+    Args:
+        what: The input, such as a file, and the rule: the start of the sentence.
+        kinds: Classes of the errors that the input can cause.
+
+    Raises:
+        UserError: If one of them is raised inside the block; its message is the first line of theirs.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except kinds as error:
+        lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+        raise UserError(f"{what}: {lines[0][:300] if lines else type(error).__name__}") from error

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import DiffusionPipeline
-from huggingface_hub import snapshot_download
 
-from echoform_train.engine.errors import MissingFileError, UserError
+from echoform_train.engine.errors import MissingFileError, UserError, refused_by
 from echoform_train.engine.files import FACTS, FIRST_STAGE, MODEL_CONFIG, MODEL_INDEX, PIPELINE
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.sources import resolve_source
+from echoform_train.publishing.model_folder import LOADING_ERRORS, check_index, check_model
+from echoform_train.publishing.scheduler_trial import try_scheduler
+from echoform_train.publishing.snapshot import download_model
 
 
 def class_name(folder: Path) -> str:
@@ -19,12 +21,16 @@ def class_name(folder: Path) -> str:
 
     Raises:
         FileNotFoundError: If the folder holds neither model_index.json nor config.json.
+        UserError: If that file names no class.
     """
     path = next((folder / name for name in (MODEL_INDEX, MODEL_CONFIG) if (folder / name).is_file()), None)
     if path is None:
         raise MissingFileError(f"{folder} holds neither {MODEL_INDEX} nor {MODEL_CONFIG}; is it an exported folder?")
     config = read_json_object(path)
-    return _name_of_class(config.get("_class_name", config.get("architectures")))  # diffusers, transformers
+    name = _name_of_class(config.get("_class_name", config.get("architectures")))  # diffusers, transformers
+    if not isinstance(name, str):
+        raise UserError(f"{path} must name its class, got {name!r:.80}")
+    return name
 
 
 def find_model(folder: Path) -> Path:
@@ -45,23 +51,29 @@ def find_model(folder: Path) -> Path:
     )
 
 
-def find_pipeline(source: str | Path, pipeline_class: type[Any]) -> Path:
-    """Folder of an exported pipeline of one class; one on the Hub is downloaded to the cache.
+def find_pipeline(source: str | Path, pipeline_class: type[Any], token: str | None = None) -> Path:
+    """Folder of an exported pipeline of one class, checked; one on the Hub is downloaded to the cache.
 
     Args:
         source: Folder, `user/name` or `user/name@revision`.
         pipeline_class: Class of the installed echoform.
+        token: Token of the Hub; None is HF_TOKEN or the one that `hf auth login` stored.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or no pipeline in it.
-        ValueError: If it holds a pipeline of another class.
+        MissingFileError: If there is no such folder or repository, or no pipeline in it.
+        UserError: If it holds a pipeline of another class, or one that cannot be loaded: see `check_model`.
     """
     location = resolve_source(source)
-    folder = (
-        location if isinstance(location, Path) else Path(snapshot_download(location.repo, revision=location.revision))
-    )
-    _check_index(folder, source)
-    _check_class(DiffusionPipeline.load_config(folder), source, pipeline_class)
+    folder = location if isinstance(location, Path) else download_model(location.repo, location.revision, token)
+    if not (folder / MODEL_INDEX).exists():
+        raise MissingFileError(f"{source} holds no {MODEL_INDEX}; is it an exported pipeline?")
+    index = read_json_object(folder / MODEL_INDEX)
+    check_index(index, folder / MODEL_INDEX)
+    # A pipeline of another class would load without an error and fail later, or give other images.
+    found = _name_of_class(index["_class_name"])
+    if found != pipeline_class.__name__:
+        raise UserError(f"the pipeline must be a {pipeline_class.__name__}, {source} holds a {found}")
+    check_model(folder)
     return folder
 
 
@@ -77,33 +89,20 @@ def load_pipeline(
         loading: Further arguments of `from_pretrained`, such as `dtype`.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or no pipeline in it.
-        ValueError: If it holds a pipeline of another class.
+        MissingFileError: As `find_pipeline`.
+        UserError: As `find_pipeline`, and if the pipeline refuses its settings or cannot sample with its scheduler.
     """
-    location = resolve_source(source)
-    if isinstance(location, Path):
-        _check_index(location, source)
-        name, revision = location, None
-    else:
-        name, revision = location
-    # A pipeline of another class would load without an error and fail later, or give other images.
-    _check_class(DiffusionPipeline.load_config(name, revision=revision), source, pipeline_class)
-    if trust_remote_code:
-        return DiffusionPipeline.from_pretrained(name, revision=revision, trust_remote_code=True, **loading)
-    return pipeline_class.from_pretrained(name, revision=revision, **loading)
+    folder = find_pipeline(source, pipeline_class)
+    with refused_by(f"{source} cannot be loaded", LOADING_ERRORS):
+        if trust_remote_code:
+            pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True, **loading)
+        else:
+            pipeline = pipeline_class.from_pretrained(folder, **loading)
+    if "scheduler" in pipeline.components:
+        try_scheduler(pipeline.scheduler, pipeline.config.get("num_inference_steps", 8), source)
+    return pipeline
 
 
-def _check_index(folder: Path, source: str | Path) -> None:
-    if not (folder / MODEL_INDEX).is_file():
-        raise MissingFileError(f"{source} holds no {MODEL_INDEX}; is it an exported pipeline?")
-
-
-def _check_class(index: Any, source: str | Path, pipeline_class: type[Any]) -> None:
-    found = _name_of_class(index["_class_name"])
-    if found != pipeline_class.__name__:
-        raise UserError(f"the pipeline must be a {pipeline_class.__name__}, {source} holds a {found}")
-
-
-def _name_of_class(entry: Any) -> str:
+def _name_of_class(entry: Any) -> Any:
     """Name of a class in a JSON file, stored as "Class", or as ["file", "Class"] if the code file lies beside it."""
-    return entry[-1] if isinstance(entry, list) else entry
+    return entry[-1] if isinstance(entry, list) and entry else entry
