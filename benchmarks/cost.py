@@ -1,12 +1,12 @@
 """Whether cost grows in proportion to training images, generated images, users and steps: three sizes of each.
 
-    python benchmarks/cost.py OUTPUT_JSON [--preset cpu] [--resolution 64] [--repeats 3] [--threads 2] ...
+    python benchmarks/cost.py [--output JSON] [--preset cpu] [--resolution 64] [--repeats 3] [--threads 2] ...
 
 Both trainings see 1, 2 and 4 times `--train-images` images twice, with validation, checkpoints and export. The
 pipeline generates 1, 2 and 4 times `--images` images of one user, 8 images each of 1, 2 and 4 times `--users` users,
 and one batch with 1, 2 and 4 times `--steps` steps. For each, a line is fitted through the medians: the cost of one
 more unit, the cost of zero units, and how far the middle size lies off the line between the ends. Images are noise,
-weights are random, and sizes take turns. Writes OUTPUT_JSON.
+weights are random, and sizes take turns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from in_turns import in_turns, write_results
+from in_turns import in_turns
+from record import print_tables, write_results
+from tables import RESULTS, Table, cell
 from untrained import noise_data, untrained_pipeline
 
 from echoform_train.data.config import DataConfig
@@ -39,7 +41,7 @@ HELD_OUT = 16
 class Config:
     """The smallest size of each series."""
 
-    output: tyro.conf.Positional[Path]
+    output: Path = RESULTS / "cost.json"
     """JSON file to write."""
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
     """Preset of both training scripts."""
@@ -64,13 +66,13 @@ class Config:
 def main(config: Config) -> None:
     torch.set_num_threads(config.threads)
     torch.manual_seed(0)
-    facts: dict[str, Any] = {"preset": config.preset, "resolution": config.resolution, "epochs": EPOCHS, "series": {}}
+    series_facts: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for series in (generation(config), trainings(config, Path(folder))):
             for name, calls in series.items():
-                facts["series"][name] = measured(calls, config.repeats)
-                write_results(config.output, facts)
-    print("\n".join(describe(facts)))
+                series_facts[name] = measured(calls, config.repeats)
+                write_results(config, {"epochs": EPOCHS, "series": series_facts}, {"series": table(series_facts)})
+    print_tables({"series": table(series_facts)})
 
 
 def generation(config: Config) -> dict[str, dict[int, Callable[[], Any]]]:
@@ -114,8 +116,10 @@ def trainings(config: Config, folder: Path) -> dict[str, dict[int, Callable[[], 
         train_ldm.train(settings, _data(config, images), load_first_stage(stage_folder))
 
     return {
-        "pictures of the first stage's training": {n * config.train_images: _of(first, n, config) for n in TIMES},
-        "pictures of the second stage's training": {n * config.train_images: _of(second, n, config) for n in TIMES},
+        "training images of the first stage, 2 epochs": {n * config.train_images: _of(first, n, config) for n in TIMES},
+        "training images of the second stage, 2 epochs": {
+            n * config.train_images: _of(second, n, config) for n in TIMES
+        },
     }
 
 
@@ -146,17 +150,20 @@ def measured(calls: Mapping[int, Callable[[], Any]], repeats: int) -> dict[str, 
     return result
 
 
-def describe(facts: dict[str, Any]) -> list[str]:
-    """The table in Markdown, of CPU time."""
-    lines = ["| | sizes | CPU seconds | one more | at zero | middle off the line |", "|---|---|---|---|---|---|"]
-    for name, result in facts["series"].items():
-        cpu, sizes = result["cpu_s"], ", ".join(map(str, result["sizes"]))
-        seconds = ", ".join(f"{value:.3g}" for value in cpu["medians"])
-        lines.append(
-            f"| {name} | {sizes} | {seconds} | {1000 * cpu['a_unit']:.3g} ms "
-            f"| {cpu['at_zero']:.2g} s | {100 * cpu['middle_off_the_line']:+.1f} % |"
-        )
-    return lines
+def table(series: dict[str, Any]) -> Table:
+    """CPU time by size, and the line through it."""
+    rows = []
+    for name, result in series.items():
+        cpu = result["cpu_s"]
+        row = [
+            name,
+            ", ".join(map(str, result["sizes"])),
+            cell(", ".join(["{:.3g}"] * len(cpu["medians"])), *cpu["medians"]),
+            cell("{:.3g} ms", 1000 * cpu["a_unit"]),
+            cell("{:+.1f} %", 100 * cpu["middle_off_the_line"]),
+        ]
+        rows.append(row)
+    return {"columns": ["", "sizes", "CPU s", "one more costs", "middle off the line"], "rows": rows}
 
 
 def _of(train: Callable[[int], None], times: int, config: Config) -> Callable[[], None]:

@@ -1,16 +1,15 @@
 """Cost of the depth autoencoder, compared with an autoencoder around a ResNet-50, in one process on one core.
 
-    python benchmarks/depth_autoencoder.py OUTPUT_JSON [--batch-size 32] [--repeats 9] ...
+    python benchmarks/depth_autoencoder.py [--output JSON] [--batch-size 32] [--repeats 9] ...
 
 The ResNet autoencoder has 132.6 million parameters: torchvision's ResNet-50 without pooling and classifier, on depth
 and validity; linear maps to 768 numbers and back; and a decoder of transposed convolutions. Times are CPU times of
 encoding and decoding with random weights, medians over repeats that alternate between the networks. Accuracy is not
-measured here. Writes OUTPUT_JSON.
+measured here.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -22,19 +21,20 @@ from typing import Any
 
 import torch
 import tyro
+from record import print_tables, write_results
+from tables import RESULTS, Table, cell
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
 from echoform import DepthAutoencoder
 from echoform.depth_sizes import COSINE_SIZES, SIZES
-from echoform_train.engine.provenance import provenance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What to time."""
 
-    output: tyro.conf.Positional[Path]
+    output: Path = RESULTS / "depth_autoencoder.json"
     """JSON file to write."""
     batch_size: int = 32
     """Images per call."""
@@ -93,13 +93,26 @@ def main(config: Config) -> None:
         for precision, autocast in (("float32", False), ("bfloat16", True)):
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 for name, ms in cpu_ms_per_image(calls, config.repeats, config.batch_size).items():
-                    results.setdefault(name, {})[f"{precision}_ms_an_image"] = ms
+                    results.setdefault(name, {})[f"{precision}_ms_per_image"] = ms
     for name, model in models.items():
         results[name]["parameters"] = sum(p.numel() for p in model.parameters())
-    facts = {"batch_size": config.batch_size, "threads": torch.get_num_threads(), "networks": results}
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    config.output.write_text(json.dumps(facts | provenance(), indent=1))
-    print(json.dumps(facts, indent=1))
+    tables = {"networks": table(results)}
+    write_results(config, {"networks": results}, tables)
+    print_tables(tables)
+
+
+def table(results: dict[str, dict[str, Any]]) -> Table:
+    """CPU time per image in both precisions, and parameters."""
+    rows = [
+        [
+            name,
+            cell("{:.1f} ms per image", one["float32_ms_per_image"]),
+            cell("{:.1f} ms", one["bfloat16_ms_per_image"]),
+            cell("{:.1f} M", one["parameters"] / 1e6),
+        ]
+        for name, one in results.items()
+    ]
+    return {"columns": ["", "float32", "bf16 autocast", "parameters"], "rows": rows}
 
 
 def cpu_ms_per_image(calls: dict[str, Callable[[], Any]], repeats: int, batch_size: int) -> dict[str, float]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +12,6 @@ from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-
-from echoform_train.engine.provenance import provenance
 
 Maker = Callable[[], Callable[[], Any]]
 """Builds a model and its inputs, and returns the call to be timed."""
@@ -84,14 +80,6 @@ def gemm_gflop_per_s(dtype: torch.dtype, repeats: int = 5) -> float:
     each = in_turns(product, repeats)["product"]
     fastest_s = min(wall_s if device == "cuda" else cpu_s / torch.get_num_threads() for wall_s, cpu_s in each)
     return 2 * side**3 / fastest_s / 1e9
-
-
-def write_results(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write facts as JSON, with command, commit, versions, threads and the load of the machine (of all processes)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    where = {"threads": torch.get_num_threads(), "load_average": load, "cores": os.cpu_count()}
-    path.write_text(json.dumps({**facts, **where, **provenance()}, indent=1) + "\n")
 
 
 def _synchronize() -> None:

@@ -1,47 +1,55 @@
-"""Quality of what `echoform quickstart` makes: scores of the generated spectrograms, and of the VQ-VAE.
+"""Quality of what `echoform quickstart` made: scores of the generated spectrograms, and of the VQ-VAE.
 
-    python benchmarks/quickstart.py FOLDER [--data SPECTROGRAMS] [--output JSON]
+    python benchmarks/quickstart.py FOLDER [--output JSON]
 
-Runs the whole quickstart into FOLDER with its default settings.
+FOLDER is that of a finished quickstart on this machine. Command, commit, versions and date are those of its scores.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import tyro
-from record import print_tables, write_results
+from record import machine, print_tables
 from scores_table import scores_table
 from tables import RESULTS
 
-from echoform_train.commands import quickstart
-from echoform_train.engine.files import FACTS
-from echoform_train.engine.json_files import read_json_object
+from echoform_train.engine.files import FACTS, SCORES
+from echoform_train.engine.json_files import read_json_object, write_json
+
+STAGES = ("vq-vae", "ldm")
+OF_A_STAGE = ("parameters", "precision", "images_seen", "best_after", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Where to run it, and on which data."""
+    """Where to read from."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder for everything that the quickstart makes."""
-    data: str | None = None
-    """Folder of spectrograms. Default: simulated walkers."""
+    """Folder of a finished quickstart."""
     output: Path = RESULTS / "quickstart.json"
     """JSON file to write."""
 
 
 def main(config: Config) -> None:
-    result = quickstart.main(quickstart.Config(output_dir=config.folder, data=config.data))
-    trained = {stage: read_json_object(config.folder / stage / FACTS) for stage in ("vq-vae", "ldm")}
-    stages = {
-        stage: {name: facts[name] for name in ("parameters", "images_seen", "best_after", "validation", "precision")}
-        for stage, facts in trained.items()
+    run = read_json_object(config.folder / SCORES)
+    facts = {stage: read_json_object(config.folder / stage / FACTS) for stage in STAGES}
+    written = datetime.fromtimestamp((config.folder / SCORES).stat().st_mtime, timezone.utc)
+    tables = {"scores": scores_table({"generated": run["scores"]})}
+    # The run names its machine in one sentence that begins with the number of threads.
+    threads = int(run["machine"].split()[0])
+    results = {
+        "origin": "written by the run",
+        "date": written.date().isoformat(),
+        **{name: run[name] for name in ("command", "commit", "versions")},
+        "machine": machine() | {"threads": threads, "load_average": None},
+        **{name: run[name] for name in ("settings", "scores", "users")},
+        "stages": {stage: {name: facts[stage][name] for name in OF_A_STAGE} for stage in STAGES},
+        "tables": tables,
     }
-    tables = {"scores": scores_table({"generated": result.scores["scores"]})}
-    scores = {"scores": result.scores["scores"], "users": result.scores["users"], "scoring": result.scores["settings"]}
-    write_results(config, {**scores, "stages": stages}, tables)
+    write_json(config.output, results)
     print_tables(tables)
 
 

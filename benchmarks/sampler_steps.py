@@ -1,6 +1,6 @@
 """What fewer sampling steps cost in quality: one trained pipeline with several samplers and numbers of steps.
 
-    python benchmarks/sampler_steps.py PIPELINE DATA SPLIT_FILE OUTPUT_DIR [--steps 1 2 4 8 16 50 250] ...
+    python benchmarks/sampler_steps.py PIPELINE DATA SPLIT_FILE OUTPUT_DIR [--steps 1 2 4 8 16 50 250] [--output JSON]
 
 Each row of the table is one sampler with one number of steps. All rows start from the same noise, as `echoform
 generate` does, and are scored as by `echoform score generated`: for each seed all rows share the judge of real
@@ -8,8 +8,7 @@ images, and each has its own judge trained on its generated images. `own` is the
 for v-prediction), `own-3` the same of order 3; `ddim`, `dpm` (DPM-Solver++) and `unipc` are built from its settings,
 which keeps noise schedule, prediction type and trailing time steps; `distilled` are pipelines that `echoform distill`
 made from this one. Ratios to the row of `own` with the most steps are paired by seed. Seconds are those of whole
-images, decoding included; rows take turns. Writes OUTPUT_DIR/sampler_steps.json; rows that it already holds are not
-repeated.
+images, decoding included; rows take turns. Rows that OUTPUT_DIR/values.json already holds are not repeated.
 """
 
 from __future__ import annotations
@@ -24,10 +23,13 @@ from typing import Any, Literal
 import torch
 import tyro
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
-from in_turns import in_turns, write_results
+from in_turns import in_turns
+from record import print_tables, write_results
+from tables import RESULTS, Cell, Table, cell, mean_cell
 from torch import Tensor
 
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.sampling import load_pipeline
 from echoform_train.scoring.generated import score_generated
@@ -51,7 +53,9 @@ class Config:
     split_file: tyro.conf.Positional[Path]
     """Split of that training."""
     output_dir: tyro.conf.Positional[Path]
-    """Folder for sampler_steps.json."""
+    """Folder for the scores of finished rows."""
+    output: Path = RESULTS / "sampler_steps.json"
+    """JSON file to write."""
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 50, 250)
     """Numbers of steps of the pipeline's own sampler; the largest is the reference."""
     other_steps: tuple[int, ...] = (2, 4, 8, 16)
@@ -100,23 +104,25 @@ def main(config: Config) -> None:
     rows += [Row(sampler, steps) for sampler in config.others for steps in sorted(config.other_steps)]
     rows += [Row("distilled", steps) for steps in sorted(pipelines.students)]
     judges = dict(zip(config.seeds, train_judges(data, config.seeds, config.judge_train_images, device), strict=True))
-    output = config.output_dir / "sampler_steps.json"
+    finished = config.output_dir / "values.json"
+    finished.parent.mkdir(parents=True, exist_ok=True)
     # Settings that change a score must be those of an earlier run that is continued.
     settings = json.loads(json.dumps({k: v for k, v in asdict(config).items() if k not in FREE}, default=str))
-    values = earlier(output, settings)
+    values = earlier(finished, settings)
     for row in rows:
         for seed in config.seeds[len(values.get(row.name, [])) :]:
             sample = generated(pipelines.of(row), row.steps, seed, config, data)
             values.setdefault(row.name, []).append(judged(data, sample, judges[seed], seed, config, device))
-            write_results(output, {"settings": settings, "values": values})
+            write_json(finished, {"settings": settings, "values": values})
     # Timings take turns over all rows, so they are made anew each time.
     seconds = time_rows(pipelines, rows, config)
-    facts = {"settings": settings, "values": values, "seconds": seconds, "table": table(values, rows, config.steps)}
-    write_results(output, facts)
-    print("\n".join(describe(facts)))
+    scores = interval_scores(values, rows, config.steps)
+    tables = {"samplers": table(scores, seconds)}
+    write_results(config, {"values": values, "seconds": seconds, "scores": scores}, tables)
+    print_tables(tables)
 
 
-FREE = ("output_dir", "steps", "other_steps", "others", "distilled", "seeds", "repeats", "threads")
+FREE = ("output", "output_dir", "steps", "other_steps", "others", "distilled", "seeds", "repeats", "threads")
 """Settings that may differ between a run and its continuation."""
 
 
@@ -149,17 +155,17 @@ class Pipelines:
         return pipeline
 
 
-def earlier(output: Path, settings: dict[str, Any]) -> dict[str, list[dict[str, dict[str, float | None]]]]:
+def earlier(finished: Path, settings: dict[str, Any]) -> dict[str, list[dict[str, dict[str, float | None]]]]:
     """Scores by row, one entry per seed, of an earlier run that was interrupted or had fewer rows or seeds.
 
     Raises:
         ValueError: If it had other settings.
     """
-    if not output.is_file():
+    if not finished.is_file():
         return {}
-    facts = json.loads(output.read_text())
+    facts = read_json_object(finished)
     if facts["settings"] != settings:
-        raise ValueError(f"{output} must have the settings of this run, {settings}, it has {facts['settings']}")
+        raise ValueError(f"{finished} must have the settings of this run, {settings}, it has {facts['settings']}")
     return facts["values"]
 
 
@@ -238,7 +244,7 @@ def time_rows(pipelines: Pipelines, rows: Sequence[Row], config: Config) -> dict
     }
 
 
-def table(
+def interval_scores(
     values: dict[str, list[dict[str, dict[str, float | None]]]], rows: Sequence[Row], steps: Sequence[int]
 ) -> dict[str, Any]:
     """By row and score: mean and 95 % interval over seeds, floor, and ratio to the reference row, paired by seed."""
@@ -268,22 +274,32 @@ def _interval(values: list[float], most: float | None = None) -> dict[str, float
     return {"mean": mean, "low": low, "high": high if most is None else min(high, most)}
 
 
-def describe(facts: dict[str, Any]) -> list[str]:
-    """The table in Markdown: each score, and its ratio to that of the most steps."""
-    first = next(iter(facts["table"].values()))
-    lines = [f"| sampler, steps | s per image | {' | '.join(LABELS[name].partition(':')[0] for name in SHOWN)} |"]
-    lines.append("|---" * (len(SHOWN) + 2) + "|")
-    for name, scores in facts["table"].items():
-        cells = " | ".join(_cell(scores[score_name]) for score_name in SHOWN)
-        lines.append(f"| {name} | {facts['seconds'][name]['wall_s']:.3f} | {cells} |")
-    floors = " | ".join("" if first[name]["floor"] is None else f"{first[name]['floor']:.3f}" for name in SHOWN)
-    return [*lines, f"| real in its place | | {floors} |"]
+def table(scores: dict[str, Any], seconds: dict[str, dict[str, float]]) -> Table:
+    """Each score with its interval over seeds, and its ratio to that of the most steps, paired by seed."""
+    rows = [
+        [name, cell("{:,.0f}", 1000 * seconds[name]["cpu_s"]), *(_cell(entries[score], score) for score in SHOWN)]
+        for name, entries in scores.items()
+    ]
+    floors = [next(iter(scores.values()))[score]["floor"] for score in SHOWN]
+    factors = [100 if score in SHARES else 1 for score in SHOWN]
+    real = [
+        "" if floor is None else cell("{:.3g}", factor * floor) for floor, factor in zip(floors, factors, strict=True)
+    ]
+    titles = [LABELS[score].partition(":")[0] + (", %" if score in SHARES else "") for score in SHOWN]
+    return {
+        "columns": ["sampler, steps", "CPU ms per image", *titles],
+        "rows": [*rows, ["real in its place", "", *real]],
+    }
 
 
-def _cell(entry: dict[str, Any]) -> str:
-    value, ratio = entry["value"], entry["ratio_to_most_steps"]
-    ends = "" if value["low"] is None else f" ({value['low']:.3f} to {value['high']:.3f})"
-    return f"{value['mean']:.3f}{ends}" + ("" if ratio is None else f", x{ratio['mean']:.2f}")
+def _cell(entry: dict[str, Any], score: str) -> Cell:
+    factor = 100 if score in SHARES else 1
+    value = mean_cell(entry["value"], "{:.3g}", "", factor)
+    ratio = entry["ratio_to_most_steps"]
+    if ratio is None:
+        return value
+    ratio_cell = mean_cell(ratio, "{:.2f}")
+    return [f"{value[0]}, x{ratio_cell[0]}", *value[1:], *ratio_cell[1:]]
 
 
 if __name__ == "__main__":

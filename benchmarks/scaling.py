@@ -1,12 +1,12 @@
 """How much faster training and sampling are with a second process, and whether the result stays the same.
 
-    python benchmarks/scaling.py OUTPUT_JSON [--resolution 64] [--train-images 1600] ...
+    python benchmarks/scaling.py [--output JSON] [--resolution 64] [--train-images 1600] ...
 
 `torchrun` starts every program in three ways: one process, two processes of one thread each, and one process of two
 threads. A training has the same images per optimizer step in all of them, and no dropout, whose noise depends on the
 process. Each program runs twice, once three times as long as the other; the difference is timed, so that start-up and
 loading do not count. `sample 256x256` is `echoform generate` with the preset `256` and random weights: bf16, guidance
-1, batches of 8. Writes OUTPUT_JSON.
+1, batches of 8.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
-from in_turns import write_results
+from record import print_tables, write_results
+from tables import RESULTS, Table, cell
 from untrained import noise_data, untrained_pipeline
 
 Program = Literal["train vq-vae", "train ldm", "generate", "sample 256x256"]
@@ -38,7 +39,7 @@ ARRANGEMENTS = {"1 process": (1, 1), "2 processes": (2, 1), "1 process, 2 thread
 class Config:
     """What to run and how long."""
 
-    output: tyro.conf.Positional[Path]
+    output: Path = RESULTS / "scaling.json"
     """JSON file to write."""
     programs: tuple[Program, ...] = ("train vq-vae", "train ldm", "generate", "sample 256x256")
     """Programs to time."""
@@ -56,12 +57,12 @@ def main(config: Config) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         programs = prepare(config, folder)
-        facts: dict[str, Any] = {"resolution": config.resolution, "batch_size": BATCH, "programs": {}}
+        measured: dict[Program, dict[str, dict[str, Any]]] = {}
         for program in config.programs:
             more = (LONG - SHORT) * (config.train_images if program.startswith("train") else config.images)
-            facts["programs"][program] = time_program(program, programs[program], more, folder)
-            write_results(config.output, facts)
-    print("\n".join(describe(facts)))
+            measured[program] = time_program(program, programs[program], more, folder)
+            write_results(config, {"batch_size": BATCH, "programs": measured}, {"programs": table(measured)})
+    print_tables({"programs": table(measured)})
 
 
 Arguments = Callable[[Path, int, int], list[str]]
@@ -157,17 +158,21 @@ def result(folder: Path) -> float | None:
     return validation.get("loss", validation.get("l1"))
 
 
-def describe(facts: dict[str, Any]) -> list[str]:
-    """The table in Markdown."""
-    lines = [f"| images/s | {' | '.join(ARRANGEMENTS)} | 2 processes / twice 1 process | held-out loss of each |"]
-    lines.append("|---" * (len(ARRANGEMENTS) + 3) + "|")
-    for program, measured in facts["programs"].items():
-        speeds = [measured[name]["images_per_s"] for name in ARRANGEMENTS]
-        results = [measured[name]["result"] for name in ARRANGEMENTS]
-        told = "" if None in results else ", ".join(f"{value:.5f}" for value in results)
-        cells = " | ".join(f"{speed:.3g}" for speed in speeds)
-        lines.append(f"| {program} | {cells} | {speeds[1] / (2 * speeds[0]):.0%} | {told} |")
-    return lines
+def table(measured: Mapping[Program, dict[str, dict[str, Any]]]) -> Table:
+    """Speeds in each arrangement, and the held-out loss that each ends with."""
+    rows = []
+    for program, arrangements in measured.items():
+        speeds = [arrangements[name]["images_per_s"] for name in ARRANGEMENTS]
+        losses = [arrangements[name]["result"] for name in ARRANGEMENTS]
+        row = [
+            program,
+            *(cell("{:.3g}", speed) for speed in speeds),
+            cell("{:.0f} %", 100 * speeds[1] / (2 * speeds[0])),
+            cell(", ".join(["{:.5f}"] * len(losses)), *losses),
+        ]
+        rows.append(row)
+    titles = ("images/s", *ARRANGEMENTS, "2 processes / twice 1 process", "held-out loss of each")
+    return {"columns": titles, "rows": rows}
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """Cost of a simulated image on one core, and where the time goes: kinematics, echoes, STFT, image and PNG.
 
-    python benchmarks/simulator.py OUTPUT_DIR [--recordings 40] [--route free] [--whole] ...
+    python benchmarks/simulator.py FOLDER [--output JSON] [--recordings 40] [--route free] [--whole] ...
 
 Measured are processor time (`cpu_ms`), which other work on the machine changes only through shared caches, and
-wall-clock time (`wall_ms`). `--whole` then simulates 31 people with 150 images each into OUTPUT_DIR/data with
-`--workers` processes and reports its wall-clock time and the processor time of its workers. Writes
-OUTPUT_DIR/simulator.json.
+wall-clock time (`wall_ms`). `--whole` then simulates 31 people with 150 images each into FOLDER/data with
+`--workers` processes and reports its wall-clock time and the processor time of its workers.
 """
 
 from __future__ import annotations
 
-import json
 import resource
 import tempfile
 import time
@@ -22,23 +20,26 @@ from typing import Any
 
 import numpy as np
 import tyro
+from record import print_tables, write_results
+from tables import RESULTS, Table, cell
 
-from echoform_train.engine.provenance import provenance
 from echoform_train.radar import simulation
 from echoform_train.radar.simulated_walks import person_of
 from echoform_train.radar.simulation_config import DB_MAX, DB_MIN, SimulationConfig
 from echoform_train.radar.spectrogram_images import save_image
 from echoform_train.radar.walks import Route, draw_walk, record_motion, walk_motion
 
-STEPS = ("kinematics", "echoes", "stft", "picture and png")
+STEPS = ("kinematics", "echoes", "STFT", "image and PNG")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What to measure."""
 
-    output_dir: tyro.conf.Positional[Path]
-    """Folder for the JSON file, and for the data of --whole."""
+    folder: tyro.conf.Positional[Path]
+    """Folder for the data of --whole."""
+    output: Path = RESULTS / "simulator.json"
+    """JSON file to write."""
     recordings: int = 40
     """Recordings of 12 s with 10 images each, after one that warms up."""
     resolution: int = 256
@@ -67,9 +68,8 @@ class Clock:
 
 
 def main(config: Config) -> None:
-    config.output_dir.mkdir(parents=True, exist_ok=True)
     settings = SimulationConfig(
-        output_dir=config.output_dir / "data",
+        output_dir=config.folder / "data",
         users=31,
         recordings_per_user=15,
         resolution=config.resolution,
@@ -80,22 +80,26 @@ def main(config: Config) -> None:
     with tempfile.TemporaryDirectory() as folder:
         simulate_one(settings, 0, Path(folder), Clock())
         clock = Clock()
-        pictures = sum(simulate_one(settings, number, Path(folder), clock) for number in range(config.recordings))
-    results: dict[str, Any] = {"pictures": pictures, "resolution": config.resolution, "route": config.route}
+        images = sum(simulate_one(settings, number, Path(folder), clock) for number in range(config.recordings))
+    results: dict[str, Any] = {"images": images}
     for name, seconds in (("cpu_ms", clock.cpu_s), ("wall_ms", clock.wall_s)):
-        each_ms = {step: 1000 * value / pictures for step, value in seconds.items()}
-        results[name] = {"a picture": sum(each_ms.values()), **each_ms}
+        each_ms = {step: 1000 * value / images for step, value in seconds.items()}
+        results[name] = {"an image": sum(each_ms.values()), **each_ms}
     if config.whole:
         start_s = time.perf_counter()
         simulation.simulate(settings)
         results["whole"] = {
-            "pictures": len(list(settings.output_dir.glob("*/*.png"))),
+            "images": len(list(settings.output_dir.glob("*/*.png"))),
             "workers": config.workers,
             "wall_s": time.perf_counter() - start_s,
             "workers_cpu_s": resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime,
         }
-    (config.output_dir / "simulator.json").write_text(json.dumps(results | provenance(), indent=1))
-    print(json.dumps(results, indent=1))
+    cpu_ms = results["cpu_ms"]
+    columns = ["an image, CPU ms of one core", *(name for name in cpu_ms if name != "an image")]
+    row = [cell("{:.1f}", cpu_ms["an image"]), *(cell("{:.1f}", cpu_ms[name]) for name in STEPS)]
+    tables: dict[str, Table] = {"steps": {"columns": columns, "rows": [row]}}
+    write_results(config, results, tables)
+    print_tables(tables)
 
 
 def simulate_one(settings: SimulationConfig, number: int, folder: Path, clock: Clock) -> int:
@@ -108,16 +112,16 @@ def simulate_one(settings: SimulationConfig, number: int, folder: Path, clock: C
     with clock.timed("echoes"):
         recording = record_motion(walk, motion, settings.radar, rng)
     windows = simulation.cut_windows(settings, recording)
-    pictures = 0
+    images = 0
     while True:
-        with clock.timed("stft"):
+        with clock.timed("STFT"):
             window = next(windows, None)
         if window is None:
-            return pictures
-        with clock.timed("picture and png"):
-            path = folder / f"{pictures}.png"
+            return images
+        with clock.timed("image and PNG"):
+            path = folder / f"{images}.png"
             save_image(path, window[2], settings.resolution, db_min=DB_MIN, db_max=DB_MAX)
-        pictures += 1
+        images += 1
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Cost of the Space over HTTP: its start, one image, twenty visitors at once, and memory.
 
-    python benchmarks/space.py OUTPUT_JSON [--visitors 20] [--starts 3] [--images 5] [--threads 2] ...
+    python benchmarks/space.py [--output JSON] [--visitors 20] [--starts 3] [--images 5] [--threads 2] ...
 
 Both pipelines have full size and random weights: a spectrogram pipeline with a preset of the training scripts,
 256x256 by default, and the default depth autoencoder. The app runs in its own process. Its start lasts until the
 first page, with its examples, is answered; the first start, which may have to read files from disk, is listed
-separately. Writes OUTPUT_JSON, with processor seconds beside wall-clock seconds, because other processes lengthen
-only the latter.
+separately. The JSON file has processor seconds beside wall-clock seconds, because other processes lengthen only the
+latter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from typing import Any
 import torch
 import tyro
 from gradio_client import Client
-from in_turns import write_results
+from record import print_tables, write_results
+from tables import RESULTS, Table, cell
 from untrained import noise_data, untrained_pipeline
 
 from echoform import DepthAutoencoder, DepthAutoencoderPipeline
@@ -43,7 +44,7 @@ ANSWER_S = 600
 class Config:
     """What to measure."""
 
-    output: tyro.conf.Positional[Path]
+    output: Path = RESULTS / "space.json"
     """JSON file to write."""
     preset: str = "256"
     """Preset of the training scripts: the size of the spectrogram models."""
@@ -88,7 +89,32 @@ def main(config: Config) -> None:
             facts = measure(app, config)
     first, *others = starts
     start = {"first": first, "others": others, "median_wall_s": statistics.median(one["wall_s"] for one in starts)}
-    write_results(config.output, {"preset": config.preset, "resolution": config.resolution, "start": start, **facts})
+    tables = {"space": table(starts, facts)}
+    write_results(config, {"start": start, **facts}, tables)
+    print_tables(tables)
+
+
+def table(starts: list[dict[str, float]], facts: dict[str, Any]) -> Table:
+    """Seconds by the clock, and memory."""
+    visitors, again = facts["visitors"]
+    memory = [facts["memory_mib"][name] for name in facts["memory_mib"] if not name.startswith("peak")]
+    walls = [one["wall_s"] for one in starts]
+    rows = [
+        ["start until the first page with its examples", cell(", ".join(["{:.1f}"] * len(walls)) + " s", *walls)],
+        *([f"one image, {name}", cell("{:.2f} s", one["wall_s"])] for name, one in facts["image"].items()),
+        [
+            f"{visitors['asked']} visitors at once",
+            cell(
+                "{} answered, the last after {:.1f} s; {} more, {:.1f} s",
+                *(visitors["answered"], visitors["last_answer_s"], again["answered"], again["last_answer_s"]),
+            ),
+        ],
+        [
+            f"resident memory after start, one visitor, {visitors['asked']}, {2 * visitors['asked']}",
+            cell(", ".join(["{:,.0f}"] * len(memory)) + " MiB", *memory),
+        ],
+    ]
+    return {"columns": ["", ""], "rows": rows}
 
 
 def export(config: Config, folder: Path) -> dict[str, str]:

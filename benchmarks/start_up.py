@@ -1,10 +1,10 @@
 """Seconds until `echoform generate` has made one image in a fresh process, and how many of them are imports.
 
-    python benchmarks/start_up.py OUTPUT_JSON [--pipeline FOLDER] [--repeats 5]
+    python benchmarks/start_up.py [--output JSON] [--pipeline FOLDER] [--repeats 5]
 
 In turns with it run processes that only import torch, or only what any pipeline of diffusers needs. Without
 --pipeline, a pipeline with random weights and the preset `cpu`, 64x64, is used. One more process with `python -X
-importtime` measures the seconds in the modules of each package. Writes OUTPUT_JSON.
+importtime` measures the seconds in the modules of each package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 import tyro
-from in_turns import write_results
+from record import print_tables, write_results
+from tables import RESULTS, Table, cell
 from untrained import noise_data, untrained_pipeline
 
 BARE = {
@@ -40,7 +41,7 @@ _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)")
 class Config:
     """What to start and how often."""
 
-    output: tyro.conf.Positional[Path]
+    output: Path = RESULTS / "start_up.json"
     """JSON file to write."""
     pipeline: Path | None = None
     """Folder of an exported pipeline. Default: one with random weights."""
@@ -76,8 +77,9 @@ def main(config: Config) -> None:
         for kind, each in seconds.items()
     }
     facts = {"processes": processes, "imports": imports(errors)}
-    write_results(config.output, facts)
-    print("\n".join(describe(facts)))
+    tables = describe(facts)
+    write_results(config, facts, tables)
+    print_tables(tables)
 
 
 def generate(pipeline: Path, output_dir: Path) -> list[str]:
@@ -111,16 +113,21 @@ def imports(errors: str) -> dict[str, Any]:
     }
 
 
-def describe(facts: dict[str, Any]) -> list[str]:
-    """Both tables in Markdown."""
-    lines = ["| a fresh process | wall clock | processor time |", "|---|---|---|"]
-    for kind, result in facts["processes"].items():
-        lines.append(f"| `{kind}` | {result['wall_s']:.2f} s | {result['cpu_s']:.2f} s |")
+def describe(facts: dict[str, Any]) -> dict[str, Table]:
+    """Both tables: seconds of each process, and of the imports of each package."""
     named = facts["imports"]
-    lines += ["", f"| imports of `generate` | {named['seconds']:.2f} s | {named['modules']} modules |", "|---|---|---|"]
-    for name, entry in named["packages"].items():
-        lines.append(f"| {name} | {entry['seconds']:.2f} s | {entry['modules']} |")
-    return lines
+    processes = [
+        [f"`{kind}`", cell("{:.1f}", result["wall_s"]), cell("{:.1f}", result["cpu_s"])]
+        for kind, result in facts["processes"].items()
+    ]
+    packages = [["all", cell("{:.2f}", named["seconds"]), cell("{:,}", named["modules"])]]
+    packages += [
+        [name, cell("{:.2f}", one["seconds"]), cell("{:,}", one["modules"])] for name, one in named["packages"].items()
+    ]
+    return {
+        "processes": {"columns": ["", "seconds by the clock", "CPU s"], "rows": processes},
+        "imports": {"columns": ["imports of `generate`", "seconds", "modules"], "rows": packages},
+    }
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeVar, cast
 
 import lpips
 import torch
-import tyro
 from diffusers import DDPMScheduler, UNet2DModel, VQModel
 from diffusers.models.autoencoders.vae import DecoderOutput
 from in_turns import Maker
+from tables import RESULTS
 from torch import Tensor, nn
 from torch.nn import functional as F
 from untrained import untrained_pipeline, untrained_unet
@@ -48,7 +48,7 @@ OURS = ((torch.float32, 8, 1.0), (torch.bfloat16, 8, 1.0), (torch.bfloat16, 8, 1
 class Config:
     """What to measure."""
 
-    output: tyro.conf.Positional[Path]
+    output: Path = RESULTS / "stock.json"
     """JSON file to write."""
     parts: tuple[Part, ...] = ("vq", "denoiser", "decoding", "sampling")
     """Parts of the table to measure."""

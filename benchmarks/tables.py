@@ -38,7 +38,7 @@ def cell(text: str, *numbers: float | None) -> Cell:
     return "" if None in numbers else [text, *numbers]
 
 
-def mean_cell(entry: Any, text: str, unit: str = "", factor: float = 1) -> Cell:
+def mean_cell(entry: Any, text: str, unit: str = "", factor: float = 1) -> list[Any]:
     """A cell of a mean with its 95 % interval, where there is one.
 
     Args:
