@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from echoform_train.study.stage_cache import FinishedStage, StageCache, StageFacts
+from echoform_train.engine.provenance import code_name, provenance
+from echoform_train.study import stage_cache
+from echoform_train.study.stage_cache import FinishedStage, StageCache, StageFacts, codes_of
 
 
 class CountFacts(StageFacts):
@@ -112,6 +114,80 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path):
     with pytest.raises(ValueError, match="holds files that no study made"):
         run(tmp_path / "stages", Counter(), output=tmp_path / "dataset")
     assert [path.name for path in (tmp_path / "dataset").iterdir()] == ["mine.txt"]
+
+
+def test_a_file_of_a_person_is_moved_aside_when_its_folder_is_made_anew(tmp_path, capsys):
+    dataset, aside = tmp_path / "dataset", tmp_path / "dataset-set-aside"
+    run(tmp_path / "stages", Counter(), output=dataset)
+    (dataset / "notes").mkdir()
+    (dataset / "notes" / "mine.txt").write_text("mine")
+    (dataset / ".git").write_text("mine too")
+    (dataset / "1.txt").write_text("2")  # of the same size, edited by hand
+    (dataset / "link").symlink_to(tmp_path / "stages")
+    run(tmp_path / "stages", Counter(inputs={"to": 4}), output=dataset)
+    assert sorted(path.name for path in dataset.iterdir()) == ["0.txt", "1.txt", "2.txt"]
+    assert (dataset / "1.txt").read_text() == "1"
+    assert (aside / "notes" / "mine.txt").read_text() == "mine"
+    assert [(aside / name).read_text() for name in (".git", "1.txt")] == ["mine too", "2"]
+    assert (aside / "link").is_symlink() and (tmp_path / "stages" / "count" / "stage.json").is_file()
+    assert str(aside) in capsys.readouterr().out
+
+
+def test_what_is_aside_already_stays_when_more_is_moved_there(tmp_path):
+    for number, text in enumerate(("first", "second"), start=4):
+        run(tmp_path / "stages", Counter(), output=tmp_path / "dataset")
+        (tmp_path / "dataset" / "mine.txt").write_text(text)
+        run(tmp_path / "stages", Counter(inputs={"to": number}), output=tmp_path / "dataset")
+    folders = sorted(tmp_path.glob("dataset-set-aside*"))
+    assert [(folder / "mine.txt").read_text() for folder in folders] == ["first", "second"]
+
+
+def test_a_link_to_a_folder_elsewhere_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "dataset").symlink_to(tmp_path / "disk")
+    run(tmp_path / "stages", Counter(), output=tmp_path / "dataset")
+    run(tmp_path / "stages", Counter(inputs={"to": 4}), output=tmp_path / "dataset")
+    assert (tmp_path / "dataset").is_symlink() and (tmp_path / "disk" / "2.txt").is_file()
+
+
+def test_another_file_of_the_same_size_makes_it_anew(tmp_path):
+    run(tmp_path, Counter())
+    (tmp_path / "count" / "1.txt").write_text("2")
+    assert not run(tmp_path, Counter()).skipped
+
+
+def test_a_changed_input_is_printed_with_both_values(tmp_path, capsys):
+    run(tmp_path, Counter(inputs={"sampling": {"guidance_scale": 1.0, "steps": 8}, "images": "a" * 200}))
+    run(tmp_path, Counter(inputs={"sampling": {"guidance_scale": 2.5, "steps": 8}, "images": "b" * 200}))
+    printed = capsys.readouterr().out
+    assert "changed inputs: sampling.guidance_scale was 1.0, is now 2.5; images changed" in printed
+
+
+def test_what_other_code_made_is_kept_under_the_commit_that_made_it(tmp_path, monkeypatch, capsys):
+    first = run(tmp_path, Counter())
+    monkeypatch.setattr(stage_cache, "code_state", lambda: {"commit": "fedcba987654", "sources": "0"})
+    again = run(tmp_path, Counter())
+    assert again.skipped
+    assert again.made_by == first.made_by and len(first.made_by) == 1
+    assert f"by other code, {code_name(first.made_by[0])}" in capsys.readouterr().out
+
+
+def test_a_stage_that_two_states_of_the_code_made_names_both(tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Counter(stop_at=2))
+    other = {**provenance(), "commit": "fedcba987654", "sources": "0"}
+    monkeypatch.setattr(stage_cache, "provenance", lambda: other)
+    stage = run(tmp_path, Counter())
+    assert [attempt["sources"] for attempt in stage.made_by] == [provenance()["sources"], "0"]
+    assert codes_of([stage]) == [code_name(provenance()), "commit fedcba987654"]
+
+
+def test_a_state_of_an_earlier_version_is_not_read(tmp_path):
+    run(tmp_path, Counter())
+    state = json.loads((tmp_path / "count" / "stage.json").read_text())
+    del state["made_by"]
+    (tmp_path / "count" / "stage.json").write_text(json.dumps(state))
+    assert not run(tmp_path, Counter()).skipped
 
 
 def test_an_output_outside_holds_nothing_but_what_was_made(tmp_path):

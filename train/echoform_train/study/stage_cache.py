@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import echoform
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.hashes import json_hash
 from echoform_train.engine.json_files import read_json_object, write_json
+from echoform_train.engine.output_folders import differences, record_of
+from echoform_train.engine.provenance import code_name, code_state, provenance
 from echoform_train.report.page import duration
+from echoform_train.study.stage_files import clear_folder, hash_files, is_unchanged
 
 STATE = "stage.json"
 
@@ -68,6 +69,8 @@ class FinishedStage(Generic[FactsT]):
     """Processor time of all attempts together, including child processes."""
     skipped: bool
     """Whether it was already finished before this run."""
+    made_by: list[dict[str, Any]]
+    """Provenance of its attempts, oldest first; several if the code or the machine changed in between."""
 
 
 @dataclass
@@ -75,22 +78,27 @@ class _State:
     """Content of stage.json."""
 
     key: str
-    hashes: dict[str, str]
-    """Hash of each input."""
+    inputs: dict[str, Any]
+    """Record of the inputs, see `record_of`."""
     finished: bool = False
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     facts: Any = None
     """Facts of a finished stage."""
-    files: dict[str, int] = field(default_factory=dict)
-    """Sizes of the files of a finished stage, bytes."""
+    files: dict[str, str] = field(default_factory=dict)
+    """sha256 of the files that the stage wrote, by path."""
+    made_by: list[dict[str, Any]] = field(default_factory=list)
+    """See `FinishedStage`."""
 
 
 class StageCache:
     """The stages of one study, each in a folder below `root`.
 
-    A stage is made again if the hash of its inputs has changed, or if one of its files is missing or has another size
-    than when it was finished. An interrupted stage with unchanged inputs continues with the files in its folder.
+    A stage is made again if its inputs have changed, or if one of its files is missing or has another content than
+    when it was finished. An interrupted stage with unchanged inputs continues with the files in its folder. Files that
+    the stage did not write are never removed.
+
+    A stage that another state of the code has made is kept, and keeps the provenance of that code.
 
     Args:
         root: Folder of the stages.
@@ -114,19 +122,17 @@ class StageCache:
         """
         own_folder = self.root / stage.name
         folder = output or own_folder
-        # Each input has its own hash, so that a changed input can be named.
-        inputs = {**stage.inputs(), "version": echoform.__version__}
-        hashes = {name: _hash_of(value) for name, value in inputs.items()}
-        key = _hash_of([stage.name, hashes])
+        inputs = record_of({**stage.inputs(), "version": echoform.__version__})
+        key = json_hash([stage.name, inputs])
         state = _read_state(own_folder / STATE)
         if state is None and folder.is_dir() and any(folder.iterdir()):
             raise UserError(f"a stage must begin with an empty folder, {folder} holds files that no study made")
 
         # Read a finished stage with the same key, continue an interrupted one, and make any other from the beginning.
         label = stage.name if self.total is None else f"[{len(self.done) + 1}/{self.total}] {stage.name}"
-        skipped = state is not None and _is_valid(state, key, folder)
+        skipped = state is not None and state.key == key and state.finished and is_unchanged(folder, state.files)
         if state is None or not skipped:
-            state = _continue_or_begin(state, key, hashes, {own_folder, folder}, label)
+            state = _continue_or_begin(state, key, inputs, (folder, own_folder), label)
             _make(stage, folder, state, own_folder / STATE)
         finished = FinishedStage(
             name=stage.name,
@@ -136,62 +142,83 @@ class StageCache:
             seconds=state.seconds,
             cpu_seconds=state.cpu_seconds,
             skipped=skipped,
+            made_by=state.made_by,
         )
         if not skipped or self.total is not None:
-            taken = f"{'made before in ' if skipped else ''}{duration(finished.seconds)}"
-            print(f"{label}: {finished.facts['summary']} ({taken})", flush=True)
+            print(f"{label}: {finished.facts['summary']} ({_how_made(finished)})", flush=True)
         self.done.append(finished)
         return finished
 
 
-def _is_valid(state: _State, key: str, folder: Path) -> bool:
-    """Whether the stage was finished with these inputs, and all its files exist unchanged."""
-    files = {folder / name: size for name, size in state.files.items()}
-    is_whole = all(path.is_file() and path.stat().st_size == size for path, size in files.items())
-    return state.key == key and state.finished and is_whole
+def codes_of(stages: Sequence[FinishedStage[Any]]) -> list[str]:
+    """The states of the code that made these stages, in words, each once."""
+    return list(dict.fromkeys(code_name(attempt) for stage in stages for attempt in stage.made_by))
+
+
+def _how_made(stage: FinishedStage[Any]) -> str:
+    if not stage.skipped:
+        return duration(stage.seconds)
+    codes = codes_of([stage])
+    by_others = "" if codes == [code_name(code_state())] else f" by other code, {', '.join(codes)}"
+    return f"made before in {duration(stage.seconds)}{by_others}"
 
 
 def _continue_or_begin(
-    state: _State | None, key: str, hashes: dict[str, str], folders: set[Path], label: str
+    state: _State | None, key: str, inputs: dict[str, Any], folders: tuple[Path, Path], label: str
 ) -> _State:
-    """State of an interrupted attempt with the same inputs, or a new one; the folders of other attempts are removed."""
+    """State of an interrupted attempt with the same inputs, or a new one, for which the folders are cleared.
+
+    Args:
+        state: State of the last attempt; None if there was none.
+        key: Key of the stage now.
+        inputs: Its inputs now.
+        folders: Folder to fill, and folder of the state; usually the same.
+        label: Name of the stage, to print.
+    """
     if state is not None and state.key == key and not state.finished:
         print(f"{label} goes on after {duration(state.seconds)}", flush=True)
         return state
     if state is None:
         print(f"{label} begins", flush=True)
-    else:
-        print(f"{label} is made anew, {_reason(state, hashes)}", flush=True)
-        for folder in folders:
-            if folder.is_dir():
-                shutil.rmtree(folder)
-    return _State(key, hashes)
+        return _State(key, inputs)
+    print(f"{label} is made anew, {_reason(state, inputs)}", flush=True)
+    # The state goes last, so that an interruption in between is noticed by the next run.
+    for folder in dict.fromkeys(folders):
+        files = state.files if folder == folders[0] else {}
+        if aside := clear_folder(folder, files, ours=(STATE,)):
+            print(f"{label}: files in {folder} that are not as a stage wrote them are now in {aside}", flush=True)
+    (folders[1] / STATE).unlink()
+    return _State(key, inputs)
 
 
-def _reason(state: _State, hashes: dict[str, str]) -> str:
-    changed = sorted(name for name in {*hashes, *state.hashes} if hashes.get(name) != state.hashes.get(name))
-    return f"because of changed inputs: {', '.join(changed)}" if changed else "because a file of it is gone or changed"
+def _reason(state: _State, inputs: Mapping[str, Any]) -> str:
+    changed = differences(state.inputs, inputs)
+    return f"because of changed inputs: {changed}" if changed else "because a file of it is gone or changed"
 
 
 def _make(stage: Stage[StageFacts], folder: Path, state: _State, state_file: Path) -> None:
     """Make the stage; write its state before and after."""
     state_file.parent.mkdir(parents=True, exist_ok=True)
+    now = provenance()
+    same = ("commit", "sources", "versions", "machine")
+    if not any(all(attempt.get(name) == now[name] for name in same) for attempt in state.made_by):
+        state.made_by.append(now)
     write_json(state_file, asdict(state))
-    with _timed(state, state_file):
+    with _recorded(state, folder, state_file):
         facts = stage.make(folder)
-    state.finished, state.facts, state.files = True, facts, _sizes(folder)
-    write_json(state_file, asdict(state))
+        state.finished, state.facts = True, facts
 
 
 @contextmanager
-def _timed(state: _State, state_file: Path) -> Iterator[None]:
-    """Add the time that the block takes to the state, even if it is interrupted."""
+def _recorded(state: _State, folder: Path, state_file: Path) -> Iterator[None]:
+    """Add time and files of the block to the state, even if it is interrupted, and write it."""
     wall_s, cpu_s = time.perf_counter(), _cpu_seconds()
     try:
         yield
     finally:
         state.seconds += time.perf_counter() - wall_s
         state.cpu_seconds += _cpu_seconds() - cpu_s
+        state.files = hash_files(folder, except_for=(STATE,))
         write_json(state_file, asdict(state))
 
 
@@ -202,14 +229,8 @@ def _cpu_seconds() -> float:
 
 
 def _read_state(path: Path) -> _State | None:
-    return _State(**read_json_object(path)) if path.is_file() else None
-
-
-def _hash_of(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != STATE and path.name[0] != "."]
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    """The state of a stage; that of another version of echoform has no inputs and no files."""
+    if not path.is_file():
+        return None
+    found = read_json_object(path)
+    return _State(**found) if found.keys() == {each.name for each in fields(_State)} else _State("", {})
