@@ -58,7 +58,7 @@ BAD = {
     "one bit": (encode(Image.fromarray(RGB[..., 0]).convert("1")), "mode is 1"),
     "two frames": (
         encode(Image.fromarray(RGB), "TIFF", save_all=True, append_images=[Image.fromarray(RGB)]),
-        "one image, it holds 2",
+        "one image, it holds several",
     ),
 }
 

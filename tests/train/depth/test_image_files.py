@@ -97,7 +97,7 @@ def save_rgb_of_16_bits(path: Path) -> None:
         ("float.tif", write(np.zeros((4, 4), np.float32)), r"whole units of 16 bits, it is floating point"),
         ("wide.tif", write(np.full((4, 4), 70000, np.int32)), r"whole units in 0\.\.65535, it holds 70000\.\.70000"),
         ("signed.tif", write(np.full((4, 4), -1, np.int32)), r"whole units in 0\.\.65535, it holds -1\.\.-1"),
-        ("pages.tif", save_pages, "must hold one depth image, it holds 2"),
+        ("pages.tif", save_pages, "must hold one image, it holds several"),
         ("cut.png", save_cut, "truncated or no image"),
         ("empty.png", lambda path: path.write_bytes(b""), "the file is empty"),
         ("text.png", lambda path: path.write_text("depth"), "truncated or no image"),

@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Sequence
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,7 +19,32 @@ from echoform_train.engine.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+"""Formats of image files by their names in PIL; what a file holds counts, not its suffix."""
+
+MAX_PIXELS = 4096 * 4096
+"""Most pixels of an image file."""
+MAX_FILE_BYTES = 96 * 2**20
+"""Largest image file: MAX_PIXELS of 16-bit RGB, uncompressed, are as large."""
+
 _LISTED = 5
+
+# What PIL raises on broken files: most of its decoders do not check what they read.
+_PIL_ERRORS = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +92,68 @@ def refuse(bad_files: Sequence[BadFile]) -> None:
     raise UserError(f"{len(bad_files)} {noun} cannot be used (--skip-bad-files leaves them out): {'; '.join(lines)}")
 
 
+def read_file(path: Path, file: str) -> bytes:
+    """Content of an image file.
+
+    Args:
+        path: The file.
+        file: Its name for the error message.
+
+    Raises:
+        BadFileError: If it is no regular file, cannot be read, or is larger than MAX_FILE_BYTES.
+    """
+    try:
+        # A pipe of this name would be waited for without end.
+        if not path.is_file():
+            raise BadFileError(BadFile(file, "it must be a regular file; it is a pipe, a device or a link to nothing"))
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            limit = f"{MAX_FILE_BYTES // 2**20} MiB"
+            raise BadFileError(BadFile(file, f"an image file must be at most {limit}, it is {size // 2**20} MiB"))
+        return path.read_bytes()
+    except OSError as error:
+        raise BadFileError(BadFile(file, f"it cannot be read ({error.strerror})")) from error
+
+
+@contextmanager
+def opened_image(data: bytes, file: str) -> Iterator[Image.Image]:
+    """Open an image for a block that decodes it; its header is checked before any pixel is decoded.
+
+    Args:
+        data: Content of the file.
+        file: Name of the file, for the error message.
+
+    Raises:
+        BadFileError: If the file is truncated or no image of FORMATS, holds several images or more than
+            MAX_PIXELS; and in place of every error of PIL inside the block, or a ValueError about the image.
+    """
+    if not data:
+        raise BadFileError(BadFile(file, "an image must hold data, the file is empty"))
+    # PIL warns of sizes that are refused here.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                reason = (
+                    f"an image must have at most {MAX_PIXELS:,} pixels, its header says {image.width}x{image.height}"
+                )
+                raise BadFileError(BadFile(file, reason))
+            if _holds_several(image):
+                raise BadFileError(BadFile(file, "a file must hold one image, it holds several"))
+            yield image
+    except BadFileError:
+        raise
+    except Image.DecompressionBombError as error:
+        reason = f"an image must have at most {MAX_PIXELS:,} pixels, its header says many more"
+        raise BadFileError(BadFile(file, reason)) from error
+    except Image.UnidentifiedImageError as error:
+        reason = f"cannot be decoded, it is truncated or no image ({', '.join(FORMATS)})"
+        raise BadFileError(BadFile(file, reason)) from error
+    except _PIL_ERRORS as error:
+        reason = f"cannot be decoded, it is truncated or no image ({_one_line(error)})"
+        raise BadFileError(BadFile(file, reason)) from error
+
+
 def decode_image(data: bytes, file: str) -> np.ndarray:
     """Decode an image without changing the values of its pixels.
 
@@ -76,24 +167,30 @@ def decode_image(data: bytes, file: str) -> np.ndarray:
         uint8 [H, W] for a greyscale image, uint8 [H, W, 3] for a colour image.
 
     Raises:
-        BadFileError: If the file is truncated or no image, or is neither 8-bit greyscale nor RGB, or has alpha.
+        BadFileError: See `opened_image`; and if the image is neither 8-bit greyscale nor RGB, or has alpha.
     """
-    if not data:
-        raise BadFileError(BadFile(file, "an image must hold data, the file is empty"))
+    with opened_image(data, file) as image:
+        reason = _mode_problem(image)
+        if reason is not None:
+            raise BadFileError(BadFile(file, reason))
+        image.load()
+        return np.array(image.convert("RGB") if image.mode == "P" else image)
+
+
+def _holds_several(image: Image.Image) -> bool:
+    """Whether the file holds a second image; counting all could take minutes."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            reason = _mode_problem(image)
-            if reason is None:
-                image.load()
-                return np.array(image.convert("RGB") if image.mode == "P" else image)
-    except (OSError, EOFError, SyntaxError, ValueError, struct.error) as error:  # what PIL raises on broken files
-        raise BadFileError(BadFile(file, f"cannot be decoded, it is truncated or no image ({error})")) from error
-    raise BadFileError(BadFile(file, reason))
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _mode_problem(image: Image.Image) -> str | None:
-    if getattr(image, "n_frames", 1) != 1:
-        return f"a file must hold one image, it holds {getattr(image, 'n_frames', 1)}"
     # PIL opens 16-bit RGB as mode RGB and silently drops the low byte; only the raw mode shows it.
     if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
         return f"pixels must have 8 bits, it is 16-bit or wider (mode {image.mode})"

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile
+from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, read_file
 
 SPLITS = ("train", "validation", "test")
 SIDES = (*SPLITS, "left_out")
 """Sides of a split. `left_out` holds the images in the gaps: they overlap two sides and belong to neither."""
 
 _SPLIT_OF = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
-_TIMED_NAME = re.compile(r"(?P<recording>.+)_t(?P<centiseconds>\d+)")
+_TIMED_NAME = re.compile(r"(?P<recording>.+)_t(?P<centiseconds>\d{1,12})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class ImageFile:
     """Further facts by name, such as conditions or height_m."""
 
     def read(self) -> bytes:
-        """Content of the file."""
-        return self.data if isinstance(self.data, bytes) else self.data.read_bytes()
+        """Content of the file; raises BadFileError if it cannot be read."""
+        return self.data if isinstance(self.data, bytes) else read_file(self.data, self.file)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,15 @@ class SourceFiles:
 
 def natural_key(name: str) -> tuple[Any, ...]:
     """Sorting key in natural order: ID_2 before ID_10."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part.casefold()) for part in parts], name
+    return [_key_of_part(part) for part in re.split(r"(\d+)", name)], name
+
+
+def _key_of_part(part: str) -> tuple[int, int, str]:
+    if not part.isdecimal():
+        return 0, 0, part.casefold()
+    # Not int(), which refuses to read thousands of digits.
+    digits = part.lstrip("0")
+    return 1, len(digits), digits
 
 
 def split_name(name: str) -> str | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from echoform.pipeline_depth_autoencoder import resize_depth, units_of_image
-from echoform_train.data.image_check import BadFile, BadFileError
+from echoform_train.data.image_check import BadFile, BadFileError, opened_image, read_file
 from echoform_train.depth.sources import DepthFile
+from echoform_train.engine.errors import MissingFileError
 
 MAX_UNITS = 65535
 """Largest value of 16 bits."""
@@ -35,7 +33,9 @@ def read_depth(path: str | Path) -> np.ndarray:
         FileNotFoundError: If there is no such file.
         BadFileError: If the file is no 16-bit depth image, see `decode_depth`; it is a ValueError.
     """
-    return decode_depth(Path(path).read_bytes(), str(path))
+    if not Path(path).exists():
+        raise MissingFileError(f"there is no file {path}")
+    return decode_depth(read_file(Path(path), str(path)), str(path))
 
 
 def decode_depth(data: bytes, file: str) -> np.ndarray:
@@ -49,18 +49,16 @@ def decode_depth(data: bytes, file: str) -> np.ndarray:
         uint16 [H, W], the sensor's units exactly as stored; 0 means no reading.
 
     Raises:
-        BadFileError: If the file is truncated or neither PNG nor TIFF, or holds several images, colours, 8-bit values,
-            floating-point values, or integers that do not fit into 16 bits. It is a ValueError.
+        BadFileError: If the file is truncated, is neither PNG nor TIFF or has more than MAX_PIXELS, or holds several
+            images, colours, 8-bit values, floating-point values, or integers that do not fit into 16 bits. It is a
+            ValueError.
     """
-    if not data:
-        raise BadFileError(BadFile(file, "a depth image must hold data, the file is empty"))
-    try:
-        with Image.open(io.BytesIO(data)) as image:
+    with opened_image(data, file) as image:
+        # A rule that the image breaks is not a damage of the file.
+        try:
             pixels = units_of_image(image)
-    except (OSError, EOFError, SyntaxError, struct.error) as error:  # raised by PIL for broken files
-        raise BadFileError(BadFile(file, f"cannot be decoded, it is truncated or no image ({error})")) from error
-    except ValueError as error:
-        raise BadFileError(BadFile(file, str(error))) from error
+        except ValueError as error:
+            raise BadFileError(BadFile(file, str(error))) from error
     if pixels.dtype.kind == "f":
         raise BadFileError(BadFile(file, "depth must be whole units of 16 bits, it is floating point (mode F)"))
     if pixels.min() < 0 or pixels.max() > MAX_UNITS:
