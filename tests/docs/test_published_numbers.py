@@ -16,6 +16,12 @@ from doc_pages import ROOT, load_script
 
 RESULTS = ROOT / "benchmarks" / "results"
 FILES = sorted(RESULTS.glob("*.json"))
+SCRIPTS = [
+    path
+    for path in sorted(ROOT.glob("benchmarks/*.py"))
+    if "from tables import RESULTS" in path.read_text(encoding="utf-8")
+]
+"""Benchmarks that write a file of results."""
 PAGES = [
     ROOT / "README.md",
     *sorted(ROOT.glob("benchmarks/*.md")),
@@ -105,3 +111,60 @@ def test_numbers_quoted_in_a_page_are_in_the_files_that_it_names(page: Path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_holds_no_measured_number_without_a_file(page: Path):
     assert not [(number, text[:80]) for files, text in passages(page) if not files for number, _ in measured(text)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_file_says_where_its_numbers_come_from(file: Path):
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    if facts["origin"] == "written by the run":
+        assert re.fullmatch(r"[0-9a-f]{12}\+?", facts["commit"])
+        assert facts["command"]
+        assert facts["settings"]
+        assert {"torch", "diffusers"} <= set(facts["versions"])
+        assert {"processor", "cores", "threads", "instruction_sets"} <= set(facts["machine"])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", facts["date"])
+    else:
+        assert re.match(r"transcribed from the table published at commit [0-9a-f]{12};", facts["origin"])
+        assert facts["commit"] is None
+
+
+def test_every_file_is_quoted_by_a_page():
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert not [file.name for file in FILES if file.name not in pages]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_benchmark_writes_to_the_results_by_default(script: Path):
+    name = script.stem.removesuffix("_calls")  # the settings of stock.py stand in stock_calls.py
+    assert f'output: Path = RESULTS / "{name}.json"' in script.read_text(encoding="utf-8")
+
+
+def test_a_table_is_rendered_with_the_digits_of_its_formats(tables: ModuleType):
+    entry = {"mean": 0.91666, "low": 0.8776, "high": 0.9557}
+    rows = [
+        ["judge", tables.mean_cell(entry, "{:.1f}", " %", 100), tables.cell("{:,.0f} ms", 1244.4)],
+        ["none", tables.mean_cell({"mean": 2.5, "low": None, "high": None}, "{:.2f}"), tables.cell("{}", None)],
+    ]
+    lines = ["| | share | cost |", "|---|---|---|", "| judge | 91.7 % (87.8 to 95.6) | 1,244 ms |", "| none | 2.50 | |"]
+    assert tables.markdown({"columns": ["", "share", "cost"], "rows": rows}) == "\n".join(lines) + "\n"
+
+
+def test_measured_numbers_are_those_with_a_decimal_point_or_a_unit():
+    text = "15 people in 256x256 named 81 to 92 % right, -0.3 points less; see `--seed 3` of 2026-11-22, 95 % intervals"
+    assert list(measured(NOT_PROSE.sub("", text))) == [("81", True), ("92", True), ("-0.3", True)]
+
+
+@pytest.mark.parametrize(
+    ("printed", "is_percent", "known", "holds"),
+    [
+        ("34.1", False, 34.05, True),
+        ("34.2", False, 34.05, False),
+        ("93.4", True, 0.934375, True),
+        ("93.4", False, 0.934375, False),
+        ("1.8", True, -1.8, True),
+        ("+0.7", True, -0.7, False),
+        ("1,244", False, 1244.4, True),
+    ],
+)
+def test_a_quoted_number_is_a_rounding_of_the_measured_one(printed: str, is_percent: bool, known: float, holds: bool):
+    assert is_rounding_of(printed, is_percent, {known}) == holds
