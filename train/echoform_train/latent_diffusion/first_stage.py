@@ -17,8 +17,10 @@ from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.spectrograms import to_model, to_pixels
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FACTS, FIRST_STAGE
-from echoform_train.engine.json_files import read_json_object
+from echoform_train.publishing.cards.first_stage import FirstStageTraining
 from echoform_train.publishing.exported import class_name
+from echoform_train.publishing.families import load_installed
+from echoform_train.publishing.training_facts import read_training
 
 FirstStageModel = VQModel | AutoencoderKL
 
@@ -75,7 +77,8 @@ def load_first_stage(folder: Path) -> FirstStage:
 
     Raises:
         FileNotFoundError: If the folder holds no finished first stage.
-        ValueError: If the model in the folder is neither a VQModel nor an AutoencoderKL.
+        ValueError: If the model in the folder is neither a VQModel nor an AutoencoderKL, is not whole, or its facts are
+            not those of a first stage.
     """
     for name in (FACTS, FIRST_STAGE):
         if not (folder / name).exists():
@@ -86,8 +89,11 @@ def load_first_stage(folder: Path) -> FirstStage:
     name = class_name(folder / FIRST_STAGE)
     if name not in classes:
         raise UserError(f"a first stage must be a {' or an '.join(classes)}, got {name} in {folder / FIRST_STAGE}")
-    model = classes[name].from_pretrained(folder / FIRST_STAGE).requires_grad_(False)
-    return FirstStage(folder, model, read_json_object(folder / FACTS))
+    facts = read_training(folder / FACTS, FirstStageTraining, SpectrogramFacts)
+    if not isinstance(facts.get("quantized", False), bool) or (name == "VQModel") != ("quantized" in facts):
+        raise UserError(f"quantized in {folder / FACTS} must be true or false for a VQModel alone")
+    model = cast(FirstStageModel, load_installed(folder / FIRST_STAGE, use_safetensors=True))
+    return FirstStage(folder, model.requires_grad_(False), cast(dict[str, Any], facts))
 
 
 def images_to_latents(model: FirstStageModel, images: Tensor) -> Tensor:

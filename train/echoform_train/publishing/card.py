@@ -12,12 +12,13 @@ from echoform_cards.augmentation import Augmentation
 from echoform_cards.facts import People
 from echoform_cards.model_card import Sampling
 from echoform_train.engine.atomic_files import write_text
-from echoform_train.engine.errors import MissingFileError, UserError
+from echoform_train.engine.errors import MissingFileError, UserError, refused_by
 from echoform_train.engine.files import FACTS, MODEL_INDEX, SAMPLE_SHEET, SAMPLES
-from echoform_train.engine.json_files import read_json_object, write_json
+from echoform_train.engine.json_files import write_json
 from echoform_train.publishing.cards.common import CardFacts, ExportedModel, Training
 from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import published_class
+from echoform_train.publishing.training_facts import read_training
 
 
 def write_card(
@@ -57,10 +58,11 @@ def write_card(
     facts_file = next((path for path in (folder / FACTS, folder.parent / FACTS) if path.is_file()), None)
     if facts_file is None:
         raise MissingFileError(f"{folder} holds no {FACTS}, from which the card is written")
-    render = published_class(folder).card
+    published = published_class(folder)
+    render = published.card
     if render is None:
         raise UserError(f"there is no card for the class {name} of {folder}")
-    training = cast(Training, read_json_object(facts_file))
+    training: Training = read_training(facts_file, published.training, published.data)
 
     # Arguments given now replace those that an earlier call stored.
     given = {
@@ -77,10 +79,13 @@ def write_card(
         write_json(folder / FACTS, training | {"card": card})
 
     # Text that a person wrote into an earlier card stays.
-    text = render(ExportedModel(folder, name, training, cast(CardFacts, card), repo))
+    with refused_by(f"{facts_file} must hold what the card of a {name} prints"):
+        text = render(ExportedModel(folder, name, training, cast(CardFacts, card), repo))
     path = folder / CARD
-    existing = path.read_text(encoding="utf-8") if path.is_file() else ""
-    write_text(path, merge_card(text, existing))
+    with refused_by(f"{path} must be a card, UTF-8 text"):
+        existing = path.read_text(encoding="utf-8") if path.is_file() else ""
+        merged = merge_card(text, existing)
+    write_text(path, merged)
 
 
 def _copy_sample_sheet(folder: Path) -> int | None:

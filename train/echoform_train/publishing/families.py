@@ -8,14 +8,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from echoform_train.engine.errors import UserError
+from echoform_train.data.facts import DataFacts, DepthFacts, ImageFacts, SpectrogramFacts
+from echoform_train.engine.errors import UserError, refused_by
 from echoform_train.publishing import seeded_outputs as outputs
-from echoform_train.publishing.cards.common import ExportedModel
-from echoform_train.publishing.cards.conv import conv_card
+from echoform_train.publishing.cards.common import ExportedModel, Training
+from echoform_train.publishing.cards.conv import ConvTraining, conv_card
 from echoform_train.publishing.cards.depth import depth_card
-from echoform_train.publishing.cards.first_stage import first_stage_card
-from echoform_train.publishing.cards.spectrogram import spectrogram_card
+from echoform_train.publishing.cards.first_stage import FirstStageTraining, first_stage_card
+from echoform_train.publishing.cards.spectrogram import DenoiserTraining, spectrogram_card
 from echoform_train.publishing.exported import class_name
+from echoform_train.publishing.model_folder import LOADING_ERRORS, check_model
 
 
 @dataclass(frozen=True)
@@ -28,19 +30,28 @@ class PublishedClass:
     """Function of seeded_outputs.py that runs a loaded object of the class."""
     card: Callable[[ExportedModel], str] | None = None
     """Writes README.md; None if the class has no card."""
+    training: type[Any] = Training
+    """TypedDict of facts.json."""
+    data: type[Any] = DataFacts
+    """TypedDict of "data" in facts.json."""
     space_name: str | None = None
     """Name of the class in the flags and environment variables of the Space; None if the Space does not show it."""
 
 
+_FIRST_STAGE = PublishedClass("diffusers", outputs.first_stage, first_stage_card, FirstStageTraining, SpectrogramFacts)
 PUBLISHED = {
-    "VQLDMDopplerPipeline": PublishedClass("echoform", outputs.spectrogram_pipeline, spectrogram_card, "doppler"),
-    "VQModel": PublishedClass("diffusers", outputs.first_stage, first_stage_card),
-    "AutoencoderKL": PublishedClass("diffusers", outputs.first_stage, first_stage_card),
-    "DepthAutoencoderPipeline": PublishedClass("echoform", outputs.depth_pipeline, depth_card, "depth"),
-    "DepthAutoencoder": PublishedClass("echoform", outputs.depth_model),
-    "DepthEncoder": PublishedClass("echoform", outputs.depth_model, depth_card),
+    "VQLDMDopplerPipeline": PublishedClass(
+        "echoform", outputs.spectrogram_pipeline, spectrogram_card, DenoiserTraining, SpectrogramFacts, "doppler"
+    ),
+    "VQModel": _FIRST_STAGE,
+    "AutoencoderKL": _FIRST_STAGE,
+    "DepthAutoencoderPipeline": PublishedClass(
+        "echoform", outputs.depth_pipeline, depth_card, Training, DepthFacts, "depth"
+    ),
+    "DepthAutoencoder": PublishedClass("echoform", outputs.depth_model, None, Training, DepthFacts),
+    "DepthEncoder": PublishedClass("echoform", outputs.depth_model, depth_card, Training, DepthFacts),
     "DepthEncoderModel": PublishedClass("echoform.transformers_depth_encoder", outputs.transformers_depth_encoder),
-    "ConvAutoencoderPipeline": PublishedClass("echoform", outputs.conv_pipeline, conv_card),
+    "ConvAutoencoderPipeline": PublishedClass("echoform", outputs.conv_pipeline, conv_card, ConvTraining, ImageFacts),
 }
 """By class name. A new family adds its classes here, its card to cards/ and its outputs to seeded_outputs.py."""
 
@@ -64,6 +75,12 @@ def load_installed(folder: Path, **loading: Any) -> Any:
     Args:
         folder: An exported folder.
         loading: Arguments of `from_pretrained`.
+
+    Raises:
+        MissingFileError: If a file is missing: see `check_model`.
+        UserError: If the folder is not whole, or the class refuses its settings.
     """
     module = import_module(published_class(folder).module)
-    return getattr(module, class_name(folder)).from_pretrained(folder, **loading)
+    check_model(folder)
+    with refused_by(f"{folder} cannot be loaded", LOADING_ERRORS):
+        return getattr(module, class_name(folder)).from_pretrained(folder, **loading)

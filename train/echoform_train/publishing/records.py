@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -11,13 +12,14 @@ from echoform_train.engine.errors import UserError
 _WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", NoneType: "null"}
 
 
-def check_record(value: Any, kind: Any, where: str) -> None:
+def check_record(value: Any, kind: Any, where: str, optional: Collection[str] = ()) -> None:
     """Check that a value that was read from JSON has a type; further entries of records are allowed.
 
     Args:
         value: The value.
         kind: TypedDict, or a type made of str, bool, int, float, None, list, dict, Literal and unions of them.
         where: What was read, as the start of the message.
+        optional: Entries of the record that may be missing although the type requires them.
 
     Raises:
         UserError: If an entry is missing or of another type; the message names it.
@@ -25,7 +27,7 @@ def check_record(value: Any, kind: Any, where: str) -> None:
     if is_typeddict(kind):
         _check_table(value, where)
         hints = get_type_hints(kind)
-        for name in sorted(kind.__required_keys__):
+        for name in sorted(kind.__required_keys__ - set(optional)):
             if name not in value:
                 raise UserError(f"{where} must have {name}, it has {', '.join(map(str, value))[:80] or 'nothing'}")
         for name in hints.keys() & value.keys():

@@ -1,0 +1,53 @@
+"""Reading of facts.json, which may come from somebody else, for cards and for the next training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from echoform_train.engine.errors import UserError
+from echoform_train.engine.json_files import read_json_object
+from echoform_train.engine.names import check_label, check_names
+from echoform_train.publishing.cards.common import CardFacts
+from echoform_train.publishing.records import check_record
+
+Training = TypeVar("Training")
+LARGEST_SIDE = 4096
+"""Largest side of the images of a model, pixels."""
+_NEWER = frozenset({"split_sha256", "images_sha256"})
+"""Entries that echoform 0.1.0 did not write yet."""
+
+
+def read_training(path: Path, kind: type[Training], data: type[Any]) -> Training:
+    """Read facts.json of a training.
+
+    Args:
+        path: The file.
+        kind: TypedDict of the file.
+        data: TypedDict of its entry "data".
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UserError: If an entry is missing or of another type, a name is not allowed, or a size is out of range.
+    """
+    return check_training(read_json_object(path), kind, data, str(path))
+
+
+def check_training(facts: dict[str, Any], kind: type[Training], data: type[Any], where: str) -> Training:
+    """Check the content of facts.json; the arguments and errors are those of `read_training`."""
+    check_record(facts, kind, where, optional=_NEWER)
+    check_record(facts["data"], data, f"data in {where}", optional=_NEWER)
+    if "card" in facts:
+        check_record(facts["card"], CardFacts, f"card in {where}")
+    given = facts["data"]
+    check_label(given["source"], "source of the data", where)
+    for name, values in (("resolution", range(1, LARGEST_SIDE + 1)), ("channels", (1, 3))):
+        if name in given and given[name] not in values:
+            rule = f"in 1..{LARGEST_SIDE}" if name == "resolution" else "1 or 3"
+            raise UserError(f"{name} in {where} must be {rule}, got {given[name]:.3g}")
+    if "users" in given:
+        check_names(given["users"], "user", where)
+    for condition, labels in given.get("conditions", {}).items():
+        check_names([condition], "condition", where)
+        check_names(labels, f"value of {condition}", where)
+    return cast(Training, facts)
