@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from echoform_train.commands import generate
 from tiny import run_processes
@@ -90,10 +91,66 @@ def test_what_the_pipeline_does_not_know_is_refused(config, change, message):
         generate.main(replace(config, **change))
 
 
-def test_images_of_other_settings_are_not_mixed_into_a_folder(config):
-    generate.main(replace(config, users=("ID_1",), num_images=1))
-    with pytest.raises(ValueError, match=r"images of other settings \(guidance_scale\)"):
-        generate.main(replace(config, guidance_scale=2.5))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"guidance_scale": 2.5}, r"--guidance-scale was 1\.5, is now 2\.5"),
+        ({"num_inference_steps": 3}, r"--num-inference-steps was 2, is now 3"),
+        ({"seed": 7}, r"--seed was 0, is now 7"),
+        ({"conditions": ("direction=away",)}, r'--conditions was \[\], is now \["direction=away"\]'),
+        ({"dtype": "bfloat16"}, r"--dtype was float32, is now bfloat16"),
+    ],
+)
+def test_images_of_other_settings_are_not_mixed_into_a_folder(config, change, message):
+    first = replace(config, users=("ID_1",), num_images=1)
+    generate.main(first)
+    before = pixels(config.output_dir)
+    with pytest.raises(ValueError, match=message):
+        generate.main(replace(first, **change))
+    assert pixels(config.output_dir).keys() == before.keys()
+
+
+def test_a_pipeline_that_was_trained_on_is_another_one_and_a_moved_one_is_the_same(config, tmp_path):
+    shutil.copytree(config.pipeline, tmp_path / "here")
+    first = replace(config, pipeline=str(tmp_path / "here"), users=("ID_1",), num_images=1)
+    generate.main(first)
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    (moved / "README.md").write_text("another card")
+    generate.main(replace(first, pipeline=str(moved), num_images=2))
+    file = next((moved / "unet").glob("*.safetensors"))
+    weights = load_file(file)
+    save_file({name: tensor + 1e-3 if tensor.is_floating_point() else tensor for name, tensor in weights.items()}, file)
+    with pytest.raises(ValueError, match="--pipeline changed"):
+        generate.main(replace(first, pipeline=str(moved)))
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "ID_1/mine.png", "notes.txt"])
+def test_a_folder_of_data_or_of_somebody_else_gets_no_images(config, name):
+    file = config.output_dir / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(ValueError, match="--output-dir must be a new or an empty folder"):
+        generate.main(config)
+    assert [path for path in config.output_dir.rglob("*") if path.is_file()] == [file]
+
+
+def test_a_user_called_like_a_path_writes_nothing_elsewhere(config, tmp_path):
+    shutil.copytree(config.pipeline, tmp_path / "pipeline")
+    index = json.loads((tmp_path / "pipeline" / "model_index.json").read_text())
+    index["id2label"]["0"] = "../../outside"
+    (tmp_path / "pipeline" / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="outside"):
+        generate.main(replace(config, pipeline=str(tmp_path / "pipeline")))
+    assert not list(tmp_path.glob("**/outside"))
+
+
+def test_a_file_of_a_person_beside_the_metadata_stays(config):
+    first = replace(config, users=("ID_1",), num_images=1)
+    generate.main(first)
+    (config.output_dir / "metadata.jsonl.2024-backup").write_text("mine")
+    generate.main(replace(first, num_images=2))
+    assert (config.output_dir / "metadata.jsonl.2024-backup").read_text() == "mine"
+    assert len(rows(config.output_dir)) == 2
 
 
 def test_two_processes_share_the_work_and_make_the_same_images(config, tmp_path):

@@ -75,5 +75,5 @@ def test_a_killed_attempt_leaves_nothing_that_is_in_the_way(tmp_path):
 
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(ValueError, match="--output-dir must be a folder, .*out is a file"):
+    with pytest.raises(ValueError, match=r"--output-dir must be a folder, .*out is a file"):
         fill(tmp_path / "out")

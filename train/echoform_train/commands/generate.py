@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -11,14 +11,20 @@ import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+import echoform
+from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.names import check_names
+from echoform_train.engine.output_folders import continue_folder
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.generated_folder import GeneratedFolder, PlannedImage
 from echoform_train.latent_diffusion.sampling import load_pipeline
+from echoform_train.publishing.exported import find_pipeline
+from echoform_train.publishing.identity import model_identity
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SAME_IN_A_FOLDER = ("pipeline", "seed", "conditions", "guidance_scale", "num_inference_steps", "dtype")
-"""Settings that all images of one output folder share."""
+SAME_IN_A_FOLDER = ("seed", "conditions", "guidance_scale", "num_inference_steps", "dtype", "trust_remote_code")
+"""Settings that all images of one output folder share, as well as the pipeline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Config:
     pipeline: str
     """Folder of an exported pipeline, or its id on the Hub."""
     output_dir: Path
-    """Folder for the images and metadata.jsonl."""
+    """Folder for the images, metadata.jsonl and settings.json; new, empty, or begun with the same settings."""
     users: tuple[str, ...] = ()
     """Names of the users. Default: all."""
     num_images: int = 16
@@ -66,11 +72,12 @@ def main(config: Config) -> GenerationResult:
 
     Raises:
         FileNotFoundError: If the folder holds no pipeline.
-        ValueError: If the pipeline does not know a user or condition, or the output folder was started with
-            other settings.
+        ValueError: If the pipeline does not know a user or condition, or the output folder was begun with another
+            pipeline or other settings, or holds files of somebody else.
     """
     state = Accelerator()
-    pipeline = load_pipeline(config.pipeline, DTYPES[config.dtype], config.trust_remote_code).to(state.device)
+    source = find_pipeline(config.pipeline, VQLDMDopplerPipeline)
+    pipeline = load_pipeline(str(source), DTYPES[config.dtype], config.trust_remote_code).to(state.device)
     pipeline.set_progress_bar_config(disable=True)
     config = _with_defaults(config, pipeline)
     images = plan(pipeline, config)
@@ -78,7 +85,7 @@ def main(config: Config) -> GenerationResult:
 
     # The main process checks the folder and merges the rows of an earlier run before the others read it.
     if state.is_main_process:
-        folder.check_settings({name: value for name, value in asdict(config).items() if name in SAME_IN_A_FOLDER})
+        continue_folder(config.output_dir, _shared_settings(config, source), "--output-dir")
         folder.merge_metadata()
     state.wait_for_everyone()
     with state.split_between_processes(folder.missing()) as mine:
@@ -97,7 +104,7 @@ def plan(pipeline: Any, config: Config) -> list[PlannedImage]:
     Raises:
         ValueError: If the pipeline does not know a user, or a condition is not written as name=value.
     """
-    known = list(pipeline.config["id2label"].values())
+    known = check_names(list(pipeline.config["id2label"].values()), "user", config.pipeline)
     users = config.users or tuple(known)
     if unknown := [user for user in users if user not in known]:
         raise UserError(f"users must be among {', '.join(known)}, got {', '.join(unknown)}")
@@ -120,6 +127,12 @@ def _with_defaults(config: Config, pipeline: Any) -> Config:
         num_inference_steps=pipeline.config.get("num_inference_steps", 8) if steps is None else steps,
         guidance_scale=pipeline.config.get("guidance_scale", 1.5) if guidance is None else guidance,
     )
+
+
+def _shared_settings(config: Config, pipeline: Path) -> dict[str, Any]:
+    """What all images of the output folder share, by flag."""
+    flags = {f"--{name.replace('_', '-')}": getattr(config, name) for name in SAME_IN_A_FOLDER}
+    return {"--pipeline": model_identity(pipeline), **flags, "version of echoform": echoform.__version__}
 
 
 def _parse_condition(text: str) -> tuple[str, list[str]]:

@@ -32,9 +32,8 @@ def record_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
-            flat |= {
-                f"{name}.{inner}": each for inner, each in record_of({str(k): v for k, v in value.items()}).items()
-            }
+            nested = record_of({str(inner): each for inner, each in value.items()})
+            flat |= {f"{name}.{inner}": each for inner, each in nested.items()}
         else:
             text = json.dumps(value, allow_nan=False)
             flat[name] = json.loads(text) if len(text) <= LONGEST_VALUE else f"sha256 {json_hash(value)}"
@@ -43,9 +42,8 @@ def record_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The settings that differ between two records, each with both values; "" if they are equal."""
-    names = [
-        name for name in {**now, **earlier} if name not in now or name not in earlier or now[name] != earlier[name]
-    ]
+    known_to_both = earlier.keys() & now.keys()
+    names = [name for name in {**now, **earlier} if name not in known_to_both or now[name] != earlier[name]]
     phrases = [_phrase(name, earlier, now) for name in names[:MOST_SHOWN]]
     more = len(names) - MOST_SHOWN
     return "; ".join([*phrases, f"{more} more"] if more > 0 else phrases)

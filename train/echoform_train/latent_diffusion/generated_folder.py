@@ -1,8 +1,9 @@
-"""A folder of generated spectrograms: images, metadata.jsonl and settings; an interrupted run can continue in it."""
+"""A folder of generated spectrograms: images and metadata.jsonl; an interrupted run can continue in it."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,10 @@ from typing import Any
 from diffusers.utils import load_image, make_image_grid
 from PIL import Image
 
-from echoform_train.engine.errors import UserError
+from echoform_train.engine.atomic_files import atomic_write, write_text
 from echoform_train.engine.files import METADATA
-from echoform_train.engine.json_files import read_json_object, write_json
+from echoform_train.engine.json_files import parse_json
 
-SETTINGS = "generate.json"
 GRID = "grid.png"
 
 
@@ -65,22 +65,6 @@ class GeneratedFolder:
     def __init__(self, folder: Path, images: Sequence[PlannedImage]) -> None:
         self.folder, self.images = folder, images
 
-    def check_settings(self, settings: dict[str, Any]) -> None:
-        """Refuse a folder that was started with other settings, and write the settings to it; main process only.
-
-        Raises:
-            ValueError: If the folder was started with other settings.
-        """
-        settings = json.loads(json.dumps(settings))
-        path = self.folder / SETTINGS
-        if path.is_file() and (earlier := read_json_object(path)) != settings:
-            changed = [name for name in settings if earlier.get(name) != settings[name]]
-            raise UserError(
-                f"{self.folder} holds images of other settings ({', '.join(changed)}); choose another --output-dir"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, settings)
-
     def missing(self) -> list[PlannedImage]:
         """The planned images whose file or row is still missing."""
         rows = self._rows()
@@ -92,9 +76,8 @@ class GeneratedFolder:
             path = self.folder / each.file_name
             path.parent.mkdir(parents=True, exist_ok=True)
             # An image under its final name is always complete.
-            partial = path.with_suffix(".partial")
-            image.save(partial, format="png")
-            partial.replace(path)
+            with atomic_write(path) as partial:
+                image.save(partial, format="png")
         with (self.folder / f"{METADATA}.{process}").open("a") as file:
             file.writelines(json.dumps(each.row()) + "\n" for each in planned)
 
@@ -103,10 +86,8 @@ class GeneratedFolder:
         rows = self._rows()
         order = {image.file_name: position for position, image in enumerate(self.images)}
         names = sorted(rows, key=lambda name: (order.get(name, len(order)), name))
-        partial = self.folder / f".{METADATA}.partial"
-        partial.write_text("".join(rows[name] + "\n" for name in names))
-        partial.replace(self.folder / METADATA)
-        for path in self.folder.glob(f"{METADATA}.[0-9]*"):
+        write_text(self.folder / METADATA, "".join(rows[name] + "\n" for name in names))
+        for path in self._files_of_processes():
             path.unlink()
 
     def save_grid(self, columns: int = 8) -> None:
@@ -119,8 +100,13 @@ class GeneratedFolder:
     def _rows(self) -> dict[str, str]:
         """Lines of all metadata files by file name, without a line that an interruption cut short."""
         rows = {}
-        for path in sorted(self.folder.glob(f"{METADATA}*")):
-            for line in path.read_text().splitlines():
+        for path in [self.folder / METADATA, *self._files_of_processes()]:
+            for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
                 if line.endswith("}"):
-                    rows[json.loads(line)["file_name"]] = line
+                    rows[parse_json(line, f"a line of {path}")["file_name"]] = line
         return rows
+
+    def _files_of_processes(self) -> list[Path]:
+        """The metadata files that processes have written and that are not merged yet."""
+        pattern = re.compile(rf"{re.escape(METADATA)}\.[0-9]+")
+        return sorted(path for path in self.folder.glob(f"{METADATA}.*") if pattern.fullmatch(path.name))
