@@ -20,6 +20,7 @@ MAX_GRAY_RESIDUAL = 1.0
 """The same for gray: a grey image stored as RGB has equal channels, also as JPEG, but a pale photograph reaches 6."""
 
 _DETECTION_PIXELS = 2**14
+_BLOCK_PIXELS = 2**20
 
 # MATLAB's parula since R2017a, 256 x RRGGBB: round(255 x) of the published four-digit values.
 _PARULA_HEX = (
@@ -91,15 +92,13 @@ def to_index(rgb: np.ndarray, name: str) -> np.ndarray:
         ValueError: If rgb is not uint8 with three channels last, or the name is none of COLORMAPS.
     """
     _check_rgb(rgb)
-    known = _known_colors(name)
-    packed = _pack(rgb)
-    index = known[packed]
-    unknown = index < 0
-    if unknown.any():
-        colors = np.unique(packed[unknown])
-        known[colors] = _nearest(_unpack(colors), name)[1]
-        index = known[packed]
-    return index.astype(np.uint8)
+    index = np.empty(rgb.shape[:-1], dtype=np.uint8)
+    flat_rgb, flat_index = rgb.reshape(-1, 3), index.reshape(-1)
+    # In blocks, because packed colours take many times the memory of an image.
+    for start in range(0, len(flat_rgb), _BLOCK_PIXELS):
+        block = slice(start, start + _BLOCK_PIXELS)
+        flat_index[block] = _known_index(_pack(flat_rgb[block]), name)
+    return index
 
 
 def residual(rgb: np.ndarray, index: np.ndarray, name: str) -> float:
@@ -162,6 +161,18 @@ def _known_colors(name: str) -> np.ndarray:
     """Cache of the nearest index of every 24-bit colour, int16 [2**24]; -1 if not computed yet (32 MB)."""
     _lookup_table(name)
     return np.full(2**24, -1, dtype=np.int16)
+
+
+def _known_index(packed: np.ndarray, name: str) -> np.ndarray:
+    """Nearest index of packed colours [K], int16; those that are met for the first time are searched and kept."""
+    known = _known_colors(name)
+    index = known[packed]
+    unknown = index < 0
+    if unknown.any():
+        colors = np.unique(packed[unknown])
+        known[colors] = _nearest(_unpack(colors), name)[1]
+        index = known[packed]
+    return index
 
 
 def _nearest(colors: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -24,6 +24,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 MAX_PIXELS = 4096 * 4096
 """Most pixels of an image file."""
+MAX_SIDE = 1024
+"""Largest height and width at which images are kept and trained on, pixels."""
 MAX_FILE_BYTES = 96 * 2**20
 """Largest image file: MAX_PIXELS of 16-bit RGB, uncompressed, are as large."""
 
@@ -90,6 +92,18 @@ def refuse(bad_files: Sequence[BadFile]) -> None:
         lines.append(f"and {len(bad_files) - _LISTED} more")
     noun = "file" if len(bad_files) == 1 else "files"
     raise UserError(f"{len(bad_files)} {noun} cannot be used (--skip-bad-files leaves them out): {'; '.join(lines)}")
+
+
+def check_resolution(resolution: int, smallest: int = 1) -> None:
+    """Check the height and width to which images are resized.
+
+    Raises:
+        ValueError: If it is not in smallest..MAX_SIDE.
+    """
+    if resolution < smallest:
+        raise UserError(f"resolution must be at least {smallest}, got {resolution}")
+    if resolution > MAX_SIDE:
+        raise UserError(f"resolution must be at most {MAX_SIDE}, got {resolution}")
 
 
 def read_file(path: Path, file: str) -> bytes:

@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 
 from echoform_train.data.colormap import COLORMAPS, MAX_RESIDUAL, detect, residual, to_index
-from echoform_train.data.image_check import BadFile, BadFileError, decode_image
+from echoform_train.data.image_check import MAX_SIDE, BadFile, BadFileError, check_resolution, decode_image
 from echoform_train.data.layout import ImageFile
 from echoform_train.data.loading import read_files
 from echoform_train.engine.errors import UserError
 
 _SAMPLE = 48
+_THINNED_PIXELS = 2**20
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,18 @@ class _Kind:
     gray_allowed: bool = True
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What one image of the sample shows of them."""
+
+    shape: tuple[int, ...]
+    colors: np.ndarray
+    """Its pixels, uint8 [..., C]; of a large image every n-th one, so that a sample fits into memory."""
+    is_gray: bool
+    decoded: np.ndarray | None
+    """The image itself, unless it is large."""
+
+
 def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resolution: int | None = None) -> Pixels:
     """Decode, check, convert and resize images.
 
@@ -55,27 +68,32 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
     Args:
         images: The files to read.
         colormap: "auto" detects, "none" keeps RGB, or the name of a map.
-        resolution: Height and width to resize to, pixels; None keeps the size. Indices are resized, not painted
-            colours: by the mean over areas if the resolution divides the size, else by antialiased bicubic.
+        resolution: Height and width to resize to, at most MAX_SIDE pixels; None keeps the size, which must then be at
+            most MAX_SIDE. Indices are resized, not painted colours: by the mean over areas if the resolution divides
+            the size, else by antialiased bicubic.
 
     Raises:
-        ValueError: If colormap or resolution are out of range, or no image of the sample can be decoded.
+        ValueError: If colormap, resolution or size are out of range, or no image of the sample can be decoded.
     """
     if colormap not in ("auto", "none", *COLORMAPS):
         raise UserError(f"colormap must be auto, none or one of {', '.join(COLORMAPS)}, got {colormap!r}")
-    if resolution is not None and resolution < 1:
-        raise UserError(f"resolution must be positive, got {resolution}")
+    if resolution is not None:
+        check_resolution(resolution)
     # Find the usual size and colour map on images spread over the source.
     sampled = sorted({round(index) for index in np.linspace(0, len(images) - 1, min(_SAMPLE, len(images)))})
-    sampled, sample, bad_sample = read_files(sampled, lambda index: _decode(images[index]))
+    sampled, sample, bad_sample = read_files(sampled, lambda index: _look(_decode(images[index])))
     kind = _majority(sample, colormap)
     if kind is None:
         raise UserError(f"no image can be used, for example {bad_sample[0]}")
 
+    if resolution is None and max(kind.shape[:2]) > MAX_SIDE:
+        size = f"{kind.shape[1]}x{kind.shape[0]}"
+        raise UserError(f"images larger than {MAX_SIDE}x{MAX_SIDE} must be resized with --resolution, they are {size}")
+
     # One array for all images: a list of arrays and their stack would need twice the memory.
     height, width = (resolution, resolution) if resolution else kind.shape[:2]
     pixels = np.empty((len(images), 1 if kind.colormap else 3, height, width), dtype=np.uint8)
-    decoded_sample = dict(zip(sampled, sample, strict=True))
+    decoded_sample = {index: look.decoded for index, look in zip(sampled, sample, strict=True)}
 
     def convert(index: int) -> float:
         decoded = decoded_sample.pop(index, None)
@@ -99,26 +117,36 @@ def _decode(image: ImageFile) -> np.ndarray:
     return decode_image(image.read(), image.file)
 
 
-def _majority(sample: list[np.ndarray], colormap: str) -> _Kind | None:
+def _look(decoded: np.ndarray) -> _Look:
+    is_gray = decoded.ndim == 2 or _is_gray(decoded)
+    pixels = decoded.shape[0] * decoded.shape[1]
+    if pixels <= _THINNED_PIXELS:
+        return _Look(decoded.shape, decoded, is_gray, decoded)
+    flat = decoded.reshape(pixels, *decoded.shape[2:])
+    # An odd step, because an even one would stay in some columns.
+    return _Look(decoded.shape, flat[:: pixels // _THINNED_PIXELS | 1].copy(), is_gray, None)
+
+
+def _majority(sample: list[_Look], colormap: str) -> _Kind | None:
     """Properties of most images of a sample; None if the sample is empty."""
     if not sample:
         return None
-    shape = Counter(image.shape for image in sample).most_common(1)[0][0]
-    sample = [image for image in sample if image.shape == shape]
+    shape = Counter(look.shape for look in sample).most_common(1)[0][0]
+    sample = [look for look in sample if look.shape == shape]
     if len(shape) == 2:
         if colormap not in ("auto", "none", "gray"):
             raise UserError(f"greyscale images have the colour map gray, so colormap cannot be {colormap!r}")
         return _Kind(shape, "gray", 0.0)
-    matches = [detect(image) for image in sample]
+    matches = [detect(look.colors) for look in sample]
     name, votes = Counter(match.name for match in matches).most_common(1)[0]
     # RGB is kept if it was chosen, or if no known map painted most images.
     if colormap == "none" or (colormap == "auto" and (name is None or votes <= len(sample) / 2)):
         mean = float(np.mean([match.residual for match in matches]))
-        return _Kind(shape, None, mean, gray_allowed=sum(map(_is_gray, sample)) > len(sample) / 2)
+        return _Kind(shape, None, mean, gray_allowed=sum(look.is_gray for look in sample) > len(sample) / 2)
     name = colormap if colormap != "auto" else name
     assert name is not None
     # All images of strongly compressed JPEG are far from their map, so the limit depends on the usual distance.
-    usual = float(np.median([_painted_residual(image, to_index(image, name), name) for image in sample]))
+    usual = float(np.median([_painted_residual(look.colors, to_index(look.colors, name), name) for look in sample]))
     return _Kind(shape, name, usual, max_residual=max(MAX_RESIDUAL, 3 * usual))
 
 
