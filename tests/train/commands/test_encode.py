@@ -1,10 +1,12 @@
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from datasets import Dataset
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import cdist
 
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
@@ -125,3 +127,24 @@ def test_what_is_missing_is_said_in_one_sentence(arguments, message, capsys):
         cli.main(["encode", *arguments])
     assert exit_status.value.code == 1
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_an_index_is_not_searched_with_another_model(shapes, depth_ae, embedded, tmp_path):
+    other = shutil.copytree(depth_ae / "pipeline", tmp_path / "other")
+    file = next((other / "autoencoder").glob("*.safetensors"))
+    weights = load_file(file)
+    name = next(name for name in weights if name.endswith("head.bias"))
+    save_file(weights | {name: weights[name] + 1e-3}, file)
+    query = Config(query=(shapes / "box" / "depth_box_0001.png",), index=embedded, picture=tmp_path / "nearest.png")
+    with pytest.raises(ValueError, match="needs the pipeline that made the index"):
+        search(replace(query, pipeline=str(other)))
+    assert not query.picture.exists()
+    # The same model at another place is the same.
+    moved = shutil.copytree(depth_ae / "pipeline", tmp_path / "moved")
+    assert search(replace(query, pipeline=str(moved)))[0][0].distance == pytest.approx(0, abs=1e-2)
+
+
+def test_a_folder_that_holds_something_is_not_written_into(shapes, depth_ae, tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"--output must be a new or an empty folder, .* holds note\.txt"):
+        encode(Config(source=str(shapes), pipeline=str(depth_ae / "pipeline"), output=tmp_path))

@@ -108,6 +108,7 @@ def test_what_is_saved_wrongly_does_not_pass(depth_ae, tmp_path, monkeypatch):
     monkeypatch.setattr(DepthEncoder, "save_pretrained", save_noise)
     with pytest.raises(RuntimeError, match="bit by bit, the largest difference is"):
         main(Config(source=str(depth_ae), output=tmp_path / "encoder"))
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_training_without_an_export_names_its_checkpoints(depth_ae, tmp_path):
@@ -119,5 +120,5 @@ def test_a_training_without_an_export_names_its_checkpoints(depth_ae, tmp_path):
 
 def test_a_folder_that_holds_something_is_not_written_into(depth_ae, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(ValueError, match="holds something already"):
+    with pytest.raises(ValueError, match=r"--output must be a new or an empty folder, .* holds note\.txt"):
         main(Config(source=str(depth_ae), output=tmp_path))

@@ -99,7 +99,7 @@ def test_other_pipelines_full_folders_and_single_pictures_are_refused(maps, tmp_
         generate_decoder.main(Config(pipeline=str(tmp_path / "other"), output_dir=tmp_path / "out"))
     with pytest.raises(FileNotFoundError, match=r"holds no model_index\.json; is it an exported pipeline"):
         generate_decoder.main(Config(pipeline=str(tmp_path), output_dir=tmp_path / "out"))
-    with pytest.raises(ValueError, match="--output-dir must be new or empty"):
+    with pytest.raises(ValueError, match="--output-dir must be a new or an empty folder"):
         generate_decoder.main(Config(pipeline=str(maps[1]), output_dir=maps[1]))
     with pytest.raises(ValueError, match="at least two images to interpolate between"):
         generate_decoder.main(Config(pipeline=str(maps[1]), output_dir=tmp_path / "out", images=(maps[1],)))

@@ -14,6 +14,7 @@ from echoform_train.depth.image_files import read_depth
 from echoform_train.depth.search import (
     COLUMN,
     INDEX,
+    IndexFacts,
     Neighbour,
     embed_source,
     find_nearest,
@@ -22,7 +23,9 @@ from echoform_train.depth.search import (
     save_neighbours,
 )
 from echoform_train.engine.errors import UserError
-from echoform_train.publishing.exported import load_pipeline
+from echoform_train.engine.output_folders import new_folder, require_empty
+from echoform_train.publishing.exported import find_pipeline, load_pipeline
+from echoform_train.publishing.identity import model_identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +77,11 @@ def encode(source: str, config: Config) -> Dataset:
     """Embed a source, and write the data set with its index to `config.output`."""
     if config.pipeline is None:
         raise UserError(f"--pipeline is required to embed {source}")
-    if config.output.exists() and (not config.output.is_dir() or any(config.output.iterdir())):
-        raise UserError(f"--output must be a new or an empty folder, {config.output} holds something already")
+    require_empty(config.output, "--output")
+    folder = find_pipeline(config.pipeline, DepthAutoencoderPipeline)
     dataset, bad_files = embed_source(
         source,
-        _load_pipeline(config.pipeline),
+        _load_pipeline(folder),
         folders=config.folders,
         batch_size=config.batch_size,
         skip_bad_files=config.skip_bad_files,
@@ -86,7 +89,14 @@ def encode(source: str, config: Config) -> Dataset:
     for bad in bad_files:
         print(f"skipped {bad}")
     place = str(Path(config.pipeline).resolve()) if Path(config.pipeline).exists() else config.pipeline
-    save_index(dataset, {"pipeline": place, "source": source, "distance": "euclidean"}, config.output)
+    facts: IndexFacts = {
+        "pipeline": place,
+        "model": model_identity(folder),
+        "source": source,
+        "distance": "euclidean",
+    }
+    with new_folder(config.output, "--output") as partial:
+        save_index(dataset, facts, partial)
     print(f"{len(dataset)} embeddings of {len(dataset[0][COLUMN])} numbers in {config.output}, their index in {INDEX}")
     return dataset
 
@@ -98,7 +108,15 @@ def search(config: Config) -> list[list[Neighbour]]:
     if config.neighbours < 1:
         raise UserError(f"--neighbours must be at least 1, got {config.neighbours}")
     facts = load_index_facts(config.index)
-    pipeline = _load_pipeline(config.pipeline or facts["pipeline"])
+    source = config.pipeline or facts["pipeline"]
+    folder = find_pipeline(source, DepthAutoencoderPipeline)
+    # Embeddings of two models have nothing in common, even if they are of equal length.
+    if model_identity(folder) != facts["model"]:
+        raise UserError(
+            f"--query needs the pipeline that made the index {config.index}, {source} now holds another model; embed "
+            "the images again, or name the right one with --pipeline"
+        )
+    pipeline = _load_pipeline(folder)
     queries = [read_depth(path) for path in config.query]
     results = find_nearest(queries, pipeline, config.index, count=config.neighbours, batch_size=config.batch_size)
     for path, neighbours in zip(config.query, results, strict=True):
@@ -110,7 +128,7 @@ def search(config: Config) -> list[list[Neighbour]]:
     return results
 
 
-def _load_pipeline(source: str) -> DepthAutoencoderPipeline:
+def _load_pipeline(source: Path) -> DepthAutoencoderPipeline:
     pipeline = load_pipeline(source, DepthAutoencoderPipeline)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -9,7 +9,7 @@ import tyro
 
 from echoform.depth_autoencoder import DepthEncoder
 from echoform_train.depth.encoder_export import Format, check_saved_encoder, find_encoder, save_encoder
-from echoform_train.engine.errors import UserError
+from echoform_train.engine.output_folders import new_folder, require_empty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,13 @@ def main(config: Config) -> DepthEncoder:
         ValueError: If the source holds no depth encoder, or the output folder is not empty.
         RuntimeError: If the embeddings of the saved encoder differ from those of the source.
     """
-    if config.output.exists() and (not config.output.is_dir() or any(config.output.iterdir())):
-        raise UserError(f"--output must be a new or an empty folder, {config.output} holds something already")
+    require_empty(config.output, "--output")
     encoder, facts = find_encoder(config.source, revision=config.revision, token=config.token)
-    save_encoder(encoder, facts, config.output, config.format)
-    if config.verify:
-        check_saved_encoder(encoder, config.output, config.format)
+    # The folder appears only after the check.
+    with new_folder(config.output, "--output") as partial:
+        save_encoder(encoder, facts, partial, config.format)
+        if config.verify:
+            check_saved_encoder(encoder, partial, config.format)
     print(
         f"{config.output} holds an encoder of {sum(p.numel() for p in encoder.parameters()) / 1e6:.1f} M parameters: "
         f"{encoder.config['sample_size']} pixels square -> {encoder.config['latent_dim']} numbers"

@@ -17,6 +17,7 @@ from echoform_train.conv.decoding import (
 )
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.evaluation import choose_device
+from echoform_train.engine.output_folders import new_folder, require_empty
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.publishing.exported import load_pipeline
 
@@ -79,17 +80,17 @@ def main(config: Config) -> DecodingResult:
     )
     pipeline.to(choose_device(config.device))
     pipeline.set_progress_bar_config(disable=True)
-    # Images are encoded before anything is written, so that an unreadable image leaves no incomplete folder.
     if config.images:
         walks = list(interpolate_images(pipeline, config.images, config.steps, config.batch_size))
     else:
         walks = list(interpolate_random(pipeline, config.walks, config.seed, config.steps))
-    folder = DecodedFolder(config.output_dir)
-    if config.num_images:
-        _write_random(pipeline, config, folder)
-    if walks:
-        _write_interpolations(pipeline, config, walks, folder)
-    folder.write_metadata()
+    with new_folder(config.output_dir, "--output-dir") as partial:
+        folder = DecodedFolder(partial)
+        if config.num_images:
+            _write_random(pipeline, config, folder)
+        if walks:
+            _write_interpolations(pipeline, config, walks, folder)
+        folder.write_metadata()
     print(f"{len(folder.rows)} images decoded from latents alone in {config.output_dir}")
     return DecodingResult(config.output_dir, folder.rows)
 
@@ -126,5 +127,4 @@ def _check(config: Config) -> None:
         raise UserError(f"--images must name at least two images to interpolate between, got {config.images[0]}")
     if config.steps < 2:
         raise UserError(f"--steps must be at least 2, got {config.steps}")
-    if config.output_dir.is_dir() and any(config.output_dir.iterdir()):
-        raise UserError(f"--output-dir must be new or empty, {config.output_dir} is not")
+    require_empty(config.output_dir, "--output-dir")

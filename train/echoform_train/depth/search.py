@@ -34,6 +34,8 @@ class IndexFacts(TypedDict):
 
     pipeline: str
     """Folder or Hub id of the pipeline that embedded the images."""
+    model: str
+    """Identity of that pipeline, see `model_identity`."""
     source: str
     distance: str
     """"euclidean"."""
@@ -118,10 +120,14 @@ def load_index_facts(folder: Path) -> IndexFacts:
 
     Raises:
         FileNotFoundError: If the folder holds no index.
+        ValueError: If its facts are incomplete.
     """
     if not (folder / INDEX).is_file():
         raise MissingFileError(f"{folder} holds no {INDEX}; is it the output of `echoform encode`?")
-    return cast(IndexFacts, read_json_object(folder / INDEX_FACTS))
+    facts = read_json_object(folder / INDEX_FACTS)
+    if wrong := [name for name in IndexFacts.__annotations__ if not isinstance(facts.get(name), str)]:
+        raise UserError(f"{folder / INDEX_FACTS} must hold {', '.join(wrong)} as text; embed the images again")
+    return cast(IndexFacts, facts)
 
 
 def find_nearest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
@@ -17,6 +16,7 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, METADATA
 from echoform_train.engine.json_files import write_json, write_json_lines
+from echoform_train.engine.output_folders import new_folder
 from echoform_train.scoring.generated_images import Sample
 
 Columns = Mapping[str, Any]
@@ -90,10 +90,11 @@ def write_dataset(
     counts = {split: len(getattr(data, split)) for split in SPLITS}
     _check_columns({"generated": generated_columns, **columns}, {"generated": len(generated[1]), **counts})
 
-    # Written beside the folder and moved at the end, so that an interrupted attempt leaves nothing behind.
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with tqdm(total=sum(counts.values()) + len(generated[1]), unit="image", desc="data set") as bar:
+    total = sum(counts.values()) + len(generated[1])
+    with (
+        new_folder(folder, "the folder of the data set") as partial,
+        tqdm(total=total, unit="image", desc="data set") as bar,
+    ):
         for split in SPLITS:
             images = [*_real_images(data, split, columns[split])]
             if split == "train":
@@ -104,12 +105,8 @@ def write_dataset(
                 lines.append({"file_name": name, **line})
                 bar.update()
             write_json_lines(partial / split / METADATA, lines)
-    if data.axes is not None:
-        write_json(partial / AXES, data.axes)
-    # The caller may have made an empty folder.
-    if folder.is_dir():
-        folder.rmdir()
-    partial.rename(folder)
+        if data.axes is not None:
+            write_json(partial / AXES, data.axes)
     return {
         split: {"real": counts[split], "generated": len(generated[1]) if split == "train" else 0} for split in SPLITS
     }
