@@ -25,8 +25,7 @@ from tables import RESULTS, Table, cell
 
 from echoform_train.radar import simulation
 from echoform_train.radar.simulated_walks import person_of
-from echoform_train.radar.simulation_config import DB_MAX, DB_MIN, SimulationConfig
-from echoform_train.radar.spectrogram_images import save_image
+from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.radar.walks import Route, draw_walk, record_motion, walk_motion
 
 STEPS = ("kinematics", "echoes", "STFT", "image and PNG")
@@ -110,7 +109,7 @@ def simulate_one(settings: SimulationConfig, number: int, folder: Path, clock: C
         walk = draw_walk(person_of(number, 1), "normal", direction, rng)
         motion = walk_motion(walk, settings.recording_s + settings.shown_s - settings.window_s, rng)
     with clock.timed("echoes"):
-        recording = record_motion(walk, motion, settings.radar, rng)
+        recording = record_motion(walk, motion, settings.measurement, rng)
     windows = simulation.cut_windows(settings, recording)
     images = 0
     while True:
@@ -120,7 +119,7 @@ def simulate_one(settings: SimulationConfig, number: int, folder: Path, clock: C
             return images
         with clock.timed("image and PNG"):
             path = folder / f"{images}.png"
-            save_image(path, window[2], settings.resolution, db_min=DB_MIN, db_max=DB_MAX)
+            simulation.save_window(path, window[2], settings)
         images += 1
 
 

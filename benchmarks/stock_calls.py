@@ -21,7 +21,7 @@ from untrained import untrained_pipeline, untrained_unet
 
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, to_model
-from echoform_train.engine.config import resume_settings
+from echoform_train.engine.resume import resume_settings
 from echoform_train.engine.ema import make_ema
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.run import Run

@@ -58,10 +58,15 @@ def passages(page: Path) -> Iterator[tuple[list[str], str]]:
 
 
 def measured(text: str) -> Iterator[tuple[str, bool]]:
-    """Numbers with a decimal point or a unit of measurement, and whether a percent sign or points follow."""
+    """Numbers with a decimal point or a unit of measurement, or alone in a cell of a table.
+
+    Yields:
+        The number as printed, and whether a percent sign or points follow.
+    """
     for match in NUMBER.finditer(text):
         unit = ENUMERATED.match(text, match.end())
-        if unit or "." in match[0]:
+        is_alone = text[: match.start()].rstrip(" *").endswith("|") and text[match.end() :].lstrip(" *").startswith("|")
+        if unit or is_alone or "." in match[0]:
             yield match[0], bool(unit and re.search(r"(%|points?)$", unit[0]))
 
 
@@ -152,6 +157,7 @@ def test_a_table_is_rendered_with_the_digits_of_its_formats(tables: ModuleType):
 def test_measured_numbers_are_those_with_a_decimal_point_or_a_unit():
     text = "15 people in 256x256 named 81 to 92 % right, -0.3 points less; see `--seed 3` of 2026-11-22, 95 % intervals"
     assert list(measured(NOT_PROSE.sub("", text))) == [("81", True), ("92", True), ("-0.3", True)]
+    assert list(measured("| 256 images | **151** | some 3 | 1,244 |")) == [("151", False), ("1,244", False)]
 
 
 @pytest.mark.parametrize(
