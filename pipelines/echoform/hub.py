@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,17 @@ class PushError(RuntimeError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NotPushableError(PushError, ValueError):
+    """A folder that must not be pushed, because somebody who loads it would get something else, or run code.
+
+    Args:
+        message: The whole message.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, message)
 
 
 class _IsPublic(Refused):
@@ -83,7 +95,7 @@ def push_folder(
 
     Raises:
         FileNotFoundError: If the folder is no exported folder.
-        ValueError: If it holds weights that are not safetensors, or the repository's name is not allowed.
+        NotPushableError: If it holds weights that are not safetensors, or its JSON is none.
         PushError: If the push failed; the branch is then as it was.
     """
     files = files_to_upload(folder) if repo_type == "model" else _files_of_data(folder)
@@ -249,19 +261,20 @@ def files_to_upload(folder: Path) -> list[Path]:
     """The files of an exported folder that are uploaded, as sorted paths below it.
 
     At the root: card, facts, scores, fingerprint and images. At the root and in the components that model_index.json
-    names: configurations, safetensors and code. Not uploaded are checkpoints, logs, pickles and split.json, which names
-    every file of the data and is published with the data.
+    names: configurations, safetensors, and the code that a configuration names. Not uploaded are checkpoints, logs,
+    pickles, code of an earlier version that nothing names any more, and split.json, which names every file of the data
+    and is published with the data.
 
     Raises:
         FileNotFoundError: If the folder holds neither model_index.json nor config.json.
-        ValueError: If a model in it has weights, but none that are safetensors.
+        NotPushableError: If a model in it has weights, but none that are safetensors, or a configuration is no JSON.
     """
     index_file = folder / "model_index.json"
     if not index_file.is_file() and not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder} holds neither model_index.json nor config.json; is it an exported pipeline or model?"
         )
-    index = json.loads(index_file.read_text()) if index_file.is_file() else {}
+    index = _read_object(index_file) if index_file.is_file() else {}
     components = [name for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")]
     found = []
     for part in [folder, *(folder / name for name in sorted(components) if (folder / name).is_dir())]:
@@ -269,8 +282,10 @@ def files_to_upload(folder: Path) -> list[Path]:
         # Weights that exist only as a pickle would silently be missing from the repository.
         pickles = [name for name in names if name.endswith(_PICKLES)]
         if pickles and "config.json" in names and not any(name.endswith(_WEIGHTS) for name in names):
-            raise ValueError(f"weights must be safetensors, got {part / pickles[0]}")
-        found += [part / name for name in names if _is_uploaded(name, part == folder)]
+            raise NotPushableError(f"weights must be safetensors, got {part / pickles[0]}")
+        entry = index.get("_class_name" if part == folder else part.name)
+        code = _named_code(part, names, [entry[0]] if isinstance(entry, list) and entry else [])
+        found += [part / name for name in names if name in code or _is_uploaded(name, part == folder)]
     return sorted(path.relative_to(folder) for path in found)
 
 
@@ -326,9 +341,41 @@ class _Target:
 
 
 def _is_uploaded(name: str, at_root: bool) -> bool:
-    if name.endswith((*_WEIGHTS, "config.json", ".py")):
+    if name.endswith((*_WEIGHTS, "config.json")):
         return True
     return at_root and (name in _AT_ROOT or name.endswith(".png"))
+
+
+def _named_code(part: Path, names: Sequence[str], stems: Sequence[str]) -> set[str]:
+    """Names of the code files in a folder that its configurations or `stems` name, and of those that they import."""
+    waiting = [str(stem) for stem in stems]
+    for name in names:
+        if name.endswith("config.json"):
+            config = _read_object(part / name)
+            tables = [config.get("auto_map") or {}, config.get("custom_pipelines") or {}]
+            if not all(isinstance(table, dict) for table in tables):
+                raise NotPushableError(f"auto_map and custom_pipelines in {part / name} must be mappings")
+            references = [*tables[0].values(), *(task["impl"] for task in tables[1].values() if "impl" in task)]
+            # A reference is "file.Class", or a list of those.
+            nested = [one if isinstance(one, list) else [one] for one in references]
+            waiting += [str(one).partition(".")[0] for several in nested for one in several]
+    found: set[str] = set()
+    while waiting:
+        name = f"{waiting.pop()}.py"
+        if name in names and name not in found:
+            found.add(name)
+            waiting += re.findall(r"^\s*from \.(\w+) import", (part / name).read_text(encoding="utf-8"), re.MULTILINE)
+    return found
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise NotPushableError(f"{path} must be JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise NotPushableError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
 
 
 def _files_of_data(folder: Path) -> list[Path]:
@@ -353,14 +400,14 @@ def _replaced(existing: Sequence[str], pushed: Sequence[str], repo_type: str) ->
 
 
 def _merged_card(target: _Target, card: Path, full_id: str, head: Any) -> bytes:
-    existing = ""
+    stored = b""
     if CARD in _names_in(head):
         with tempfile.TemporaryDirectory() as temporary:
             path = target.api.hf_hub_download(
                 full_id, CARD, revision=head.sha, repo_type=target.repo_type, local_dir=temporary
             )
-            existing = Path(path).read_bytes().decode()
+            stored = Path(path).read_bytes()
     try:
-        return merge_card(card.read_text(encoding="utf-8"), existing).encode()
+        return merge_card(card.read_text(encoding="utf-8"), stored.decode()).encode()
     except ValueError as error:
-        raise Refused(str(error)) from error
+        raise Refused(f"{CARD} here and in the repository must be UTF-8 with YAML: {error}") from error

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import httpx
 
 Result = TypeVar("Result")
@@ -40,6 +40,8 @@ def retry(attempt: Callable[[], Result], attempts: int, first_wait_s: float) -> 
     for number in range(1, attempts + 1):
         try:
             return attempt()
+        except HFValidationError as error:
+            raise Refused(f"the Hub allows no such name ({str(error).splitlines()[0]})") from error
         except (httpx.HTTPError, OfflineModeIsEnabled, RuntimeError) as error:
             # An upload that failed in a thread raises a RuntimeError with the error of the Hub as its cause.
             cause = error.__cause__ if isinstance(error, RuntimeError) else error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from echoform.hub import CARD, check_access, files_to_upload
+from echoform.hub import CARD, check_access
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.config import PublishConfig, data_facts
 from echoform_train.data.publish import publish_dataset
@@ -20,6 +19,7 @@ from echoform_train.engine.files import FACTS, MODEL_INDEX, PIPELINE, REPORT_DAT
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.parallel import usable_cores
 from echoform_train.publishing.card import write_card
+from echoform_train.publishing.copy_model import copy_model
 from echoform_train.publishing.exported import find_pipeline
 from echoform_train.study.accuracy.verdict import Verdict
 from echoform_train.study.config import GeneratorConfig, StudyConfig
@@ -217,11 +217,8 @@ def _export_pipeline(
     """Copy the generator of the largest size to OUTPUT_DIR/pipeline, with a card that shows the result."""
     if folder.is_dir() and not (folder / MODEL_INDEX).is_file():
         raise UserError(f"{folder} must be empty or hold an exported pipeline, it holds something else")
-    for path in files_to_upload(source):
-        # An existing card may have been edited by hand, so it is kept, and only updated below.
-        if path.name != CARD or not (folder / CARD).is_file():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / path, folder / path)
+    # An existing card may have been edited by hand, so it is kept, and only updated below.
+    copy_model(source, folder, keep=(CARD,))
     if not (folder / FACTS).is_file():
         print(f"{study.pipeline} holds no {FACTS}: nothing is known of its training, so that no card is written")
         return

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from echoform_train.publishing.verify import Verification, verify
+from echoform_train.publishing.verify import TIME_LIMIT_S, Verification, verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,8 @@ class Config:
     """Branch, tag or commit. Default: main."""
     token: str | None = None
     """Token of the Hub. Default: HF_TOKEN, or the token that `hf auth login` stored."""
+    time_limit_s: float = TIME_LIMIT_S
+    """Seconds that loading and running it may take."""
 
 
 def main(config: Config) -> Verification:
@@ -29,9 +31,15 @@ def main(config: Config) -> Verification:
 
     Raises:
         FileNotFoundError: If the repository, or something that it must hold, is missing.
-        ValueError: If something in it is wrong, it does not load, or it gives other outputs.
+        ValueError: If something in it is wrong, it does not load in time, or it gives other outputs.
     """
     with tempfile.TemporaryDirectory(prefix="echoform-verify-") as home:
-        verification = verify(config.repo, Path(home), revision=config.revision, token=config.token)
+        verification = verify(
+            config.repo,
+            Path(home),
+            revision=config.revision,
+            token=config.token,
+            time_limit_s=config.time_limit_s,
+        )
     print(f"verified: {verification.summary()}")
     return verification

@@ -9,10 +9,14 @@ from typing import Any, Protocol
 import torch
 from diffusers import DiffusionPipeline
 
-from echoform_train.engine.config import RunConfig, resume_settings
+from echoform_train.data.split import Split
+from echoform_train.data.split_files import check_writable, write_split
+from echoform_train.engine.atomic_files import copy_to_partial, replace_folder
+from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import FACTS, PIPELINE
+from echoform_train.engine.files import FACTS, PIPELINE, SPLIT
 from echoform_train.engine.json_files import write_json
+from echoform_train.engine.resume import data_content, resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
@@ -46,20 +50,38 @@ class SplitData(Protocol):
         """Folder or Hub id."""
         ...
 
+    @property
+    def split(self) -> Split:
+        """Names of the images of each side."""
+        ...
+
 
 def start_training(config: TrainerConfig, data: SplitData) -> Run:
-    """Begin a run on some data, and seed torch for the initial weights of the model.
+    """Begin a run on some data, write its split, and seed torch for the initial weights of the model.
 
     Raises:
-        ValueError: If there are no validation images, or the output folder holds another run.
+        ValueError: If there are no validation images, or the output folder holds another run or another split.
         PushError: If the settings ask for a push that is not allowed.
     """
     if not len(data.validation):
         raise UserError(f"a training needs validation images, the split of {data.source} has none")
-    run = Run(config.run, len(data.train), resume_settings(config))
+    run = Run(config.run, len(data.train), resume_settings(config, data_content(data)))
     check_before_training(run)
+    keep_split(run, data.split)
     torch.manual_seed(config.run.seed)
     return run
+
+
+def keep_split(run: Run, split: Split) -> None:
+    """Write the split of a training to OUTPUT_DIR/split.json, on the main process; its scores and next stages use it.
+
+    Raises:
+        ValueError: If the file exists and holds another split; on every process, so that none waits for another.
+    """
+    path = run.config.output_dir / SPLIT
+    check_writable(split, path)
+    if run.is_main:
+        write_split(split, path)
 
 
 def finish_training(run: Run, best_pipeline: Callable[[], DiffusionPipeline]) -> TrainingResult:
@@ -81,6 +103,8 @@ def finish_training(run: Run, best_pipeline: Callable[[], DiffusionPipeline]) ->
 
 def export_pipeline(pipeline: DiffusionPipeline, facts: dict[str, Any], folder: Path) -> None:
     """Write a pipeline, the facts of its training and its model card to `folder`, which then loads anywhere."""
-    pipeline.save_pretrained(folder)
-    write_json(folder / FACTS, facts)
-    write_card(folder)
+    partial = copy_to_partial(folder)
+    pipeline.save_pretrained(partial)
+    write_json(partial / FACTS, facts)
+    write_card(partial)
+    replace_folder(folder, partial)

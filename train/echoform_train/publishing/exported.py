@@ -7,6 +7,7 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
+from echoform_train.data.hub import download_file
 from echoform_train.engine.errors import MissingFileError, UserError, refused_by
 from echoform_train.engine.files import FACTS, FIRST_STAGE, MODEL_CONFIG, MODEL_INDEX, PIPELINE
 from echoform_train.engine.json_files import read_json_object
@@ -75,6 +76,26 @@ def find_pipeline(source: str | Path, pipeline_class: type[Any], token: str | No
         raise UserError(f"the pipeline must be a {pipeline_class.__name__}, {source} holds a {found}")
     check_model(folder)
     return folder
+
+
+def training_data_of(source: str | Path) -> dict[str, Any] | None:
+    """The entry "data" of the facts.json of an exported pipeline: what it was trained on; None if it has no facts.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or the Hub cannot be reached.
+        ValueError: If the file holds something else.
+    """
+    location = resolve_source(source)
+    if isinstance(location, Path):
+        path = location / FACTS if (location / FACTS).exists() else None
+    else:
+        path = download_file(location.repo, location.revision, FACTS, repo_type="model")
+    if path is None:
+        return None
+    data = read_json_object(path).get("data")
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold an object data, which tells what the model was trained on")
+    return data
 
 
 def load_pipeline(

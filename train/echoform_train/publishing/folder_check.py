@@ -12,12 +12,15 @@ from typing import Any
 
 import diffusers
 import transformers
-from safetensors import SafetensorError, safe_open
 
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG, MODEL_INDEX
+from echoform_train.engine.json_files import read_json_object
+from echoform_train.engine.names import check_relative_path
 from echoform_train.publishing.fingerprint import sha256_of
+from echoform_train.publishing.model_folder import check_index
 from echoform_train.publishing.released import Releases, release_of
+from echoform_train.publishing.weight_files import check_finite, read_header, weight_files
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
 _HARMLESS = (".json", ".jsonl", ".md", ".txt", ".csv", ".yaml", ".png", ".jpg", ".jpeg", ".webp", ".gif")
@@ -26,6 +29,7 @@ _LIBRARIES = {
     "diffusers": (diffusers, ("ModelMixin", "SchedulerMixin")),
     "transformers": (transformers, ("PreTrainedModel",)),
 }
+_SHARD_INDEX = ".safetensors.index.json"
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -50,7 +54,8 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name:
-            raise UserError(f"a file must lie in the repository, got {name!r}")
+            raise UserError(f"a file must lie in the repository, got {name!r:.200}")
+        check_relative_path(name, "file", "the repository")
         suffix = path.suffix.lower()
         if suffix in _PICKLES:
             raise UserError(f"{name} may run code when it is read; weights must be safetensors")
@@ -92,7 +97,8 @@ def _named_parts(folder: Path, names: list[str]) -> dict[str, tuple[str, str]]:
         if MODEL_CONFIG not in names:
             raise MissingFileError(f"it holds neither {MODEL_INDEX} nor {MODEL_CONFIG}; is it an exported model?")
         return {}
-    index = read_json(folder / MODEL_INDEX)
+    index = read_json_object(folder / MODEL_INDEX)
+    check_index(index, MODEL_INDEX)
     parts = {"": _pair("_class_name", index.get("_class_name"))}
     for component, entry in index.items():
         if isinstance(entry, list) and not component.startswith("_") and entry != [None, None]:
@@ -140,7 +146,7 @@ def _named_code(folder: Path, names: list[str], parts: Mapping[str, tuple[str, s
 
 def _references(path: Path) -> list[str]:
     """Code that a configuration makes diffusers or transformers import, as "file.Class"."""
-    config = read_json(path)
+    config = read_json_object(path)
     auto_map, tasks = config.get("auto_map") or {}, config.get("custom_pipelines") or {}
     if not (
         isinstance(auto_map, dict) and isinstance(tasks, dict) and all(isinstance(v, dict) for v in tasks.values())
@@ -183,7 +189,7 @@ def _parse(folder: Path, path: str) -> ast.Module:
 
 def _loader_of_model(folder: Path, has_code: bool) -> str:
     """Class that loads a single model; raises ValueError if there is no code and it is no model of diffusers."""
-    config = read_json(folder / MODEL_CONFIG)
+    config = read_json_object(folder / MODEL_CONFIG)
     if has_code:
         return "transformers.AutoModel" if "model_type" in config else "diffusers.AutoModel"
     name = config.get("_class_name")
@@ -209,10 +215,11 @@ def _check_weights(folder: Path, names: list[str], parts: Mapping[str, tuple[str
     """Paths of the weights, which must be complete: every file with tensors, every shard, every component."""
     weights = tuple(name for name in names if name.endswith(".safetensors"))
     for name in weights:
-        _check_tensors(folder, name)
+        read_header(folder / name)
+        check_finite(folder / name)
     for name in names:
-        if name.endswith(".safetensors.index.json"):
-            _check_shards(folder, name, weights)
+        if name.endswith(_SHARD_INDEX):
+            weight_files((folder / name).parent, PurePosixPath(name).name.removesuffix(_SHARD_INDEX))
     for component, (library, class_name) in parts.items():
         # Neither the pipeline itself nor a scheduler has weights.
         if not component or (library == "diffusers" and _is_a(library, class_name, "SchedulerMixin")):
@@ -222,36 +229,3 @@ def _check_weights(folder: Path, names: list[str], parts: Mapping[str, tuple[str
     if not weights:
         raise MissingFileError("there are no safetensors weights")
     return weights
-
-
-def _check_tensors(folder: Path, name: str) -> None:
-    try:
-        with safe_open(folder / name, framework="numpy") as file:
-            count = len(file.keys())
-    except SafetensorError as error:
-        raise UserError(f"{name} is truncated or no safetensors file ({error})") from error
-    if count == 0:
-        raise UserError(f"{name} holds no tensors")
-
-
-def _check_shards(folder: Path, index: str, weights: tuple[str, ...]) -> None:
-    """Every shard that an index of weights names lies beside it."""
-    shards = read_json(folder / index).get("weight_map", {})
-    for shard in sorted(set(shards.values())):
-        if f"{index.rpartition('/')[0]}/{shard}".lstrip("/") not in weights:
-            raise MissingFileError(f"{index} names {shard!r}, which does not lie beside it")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds a mapping.
-
-    Raises:
-        ValueError: If the file is no JSON, or holds no mapping.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path.name} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path.name} must hold a mapping, got {type(content).__name__}")
-    return content

@@ -7,15 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from echoform.hub import CARD, check_access, files_to_upload, push_folder, retry_command
+from echoform.hub import CARD, check_access, push_folder, retry_command
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import FACTS, FIRST_STAGE
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
+from echoform_train.publishing.copy_model import copy_model
 from echoform_train.publishing.exported import find_model
 from echoform_train.publishing.fingerprint import write_fingerprint
+from echoform_train.publishing.model_folder import check_model
 
 
 def push(
@@ -45,10 +47,12 @@ def push(
 
     Raises:
         FileNotFoundError: If the folder holds no model.
-        ValueError: If it holds weights that are not safetensors.
+        UserError: If the model cannot be loaded: see `check_model`.
         PushError: If the push failed; the message says which command tries again.
     """
     model = find_model(folder)
+    # What is not whole is refused before anything is made on the Hub.
+    check_model(model)
     make_private = True if private else None  # None: the default of the namespace
     # The card's code snippet needs the full id.
     if "/" not in repo_id:
@@ -72,9 +76,7 @@ def push(
 
 def copy_for_push(model: Path, staged: Path, repo_id: str) -> None:
     """Copy the files of a model that are pushed to `staged`, and write card and fingerprint there."""
-    for path in files_to_upload(model):
-        (staged / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(model / path, staged / path)
+    copy_model(model, staged)
     if model.name == FIRST_STAGE and not (staged / FACTS).exists():
         shutil.copyfile(model.parent / FACTS, staged / FACTS)
     if (staged / FACTS).is_file():

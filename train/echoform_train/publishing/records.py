@@ -31,23 +31,23 @@ def check_record(value: Any, kind: Any, where: str, optional: Collection[str] = 
             if name not in value:
                 raise UserError(f"{where} must have {name}, it has {', '.join(map(str, value))[:80] or 'nothing'}")
         for name in hints.keys() & value.keys():
-            check_record(value[name], hints[name], f"{name} in {where}")
+            check_record(value[name], hints[name], f"{name} in {where}", optional)
         return
     origin, inner = get_origin(kind), get_args(kind)
     if origin is dict:
         _check_table(value, where)
         for name, each in value.items():
-            check_record(each, inner[1], f"{str(name)[:40]} in {where}")
+            check_record(each, inner[1], f"{str(name)[:40]} in {where}", optional)
     elif origin is list:
         if not isinstance(value, list):
             raise UserError(f"{where} must be a list, got {_short(value)}")
         for number, each in enumerate(value):
-            check_record(each, inner[0], f"entry {number} in {where}")
+            check_record(each, inner[0], f"entry {number} in {where}", optional)
     elif origin in (UnionType, Union):
         # Where one part is None, the other one says what is wrong.
         others = [part for part in inner if part is not NoneType]
         if value is not None or NoneType not in inner:
-            check_record(value, others[0], where)
+            check_record(value, others[0], where, optional)
     elif origin is Literal:
         if value not in inner:
             raise UserError(f"{where} must be among {', '.join(map(str, inner))}, got {_short(value)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from echoform_train.data.facts import DepthFacts
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.names import check_label, check_names
@@ -16,6 +17,8 @@ LARGEST_SIDE = 4096
 """Largest side of the images of a model, pixels."""
 _NEWER = frozenset({"split_sha256", "images_sha256"})
 """Entries that echoform 0.1.0 did not write yet."""
+_OF_THE_CARD = frozenset({"source", "images", "split"})
+"""Entries of the data of a depth model that its card needs; the others are in its config too."""
 
 
 def read_training(path: Path, kind: type[Training], data: type[Any]) -> Training:
@@ -35,8 +38,9 @@ def read_training(path: Path, kind: type[Training], data: type[Any]) -> Training
 
 def check_training(facts: dict[str, Any], kind: type[Training], data: type[Any], where: str) -> Training:
     """Check the content of facts.json; the arguments and errors are those of `read_training`."""
-    check_record(facts, kind, where, optional=_NEWER)
-    check_record(facts["data"], data, f"data in {where}", optional=_NEWER)
+    optional = DepthFacts.__required_keys__ - _OF_THE_CARD if data is DepthFacts else _NEWER
+    check_record(facts, kind, where, optional)
+    check_record(facts["data"], data, f"data in {where}", optional)
     if "card" in facts:
         check_record(facts["card"], CardFacts, f"card in {where}")
     given = facts["data"]

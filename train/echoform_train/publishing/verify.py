@@ -6,16 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import httpx
-
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FINGERPRINT
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.publishing import seeded_outputs
 from echoform_train.publishing.families import published_class
 from echoform_train.publishing.fingerprint import (
@@ -26,8 +24,13 @@ from echoform_train.publishing.fingerprint import (
     loaded_files,
     sha256_of,
 )
-from echoform_train.publishing.folder_check import Contents, check_folder, check_names, read_json
+from echoform_train.publishing.folder_check import Contents, check_folder, check_names
+from echoform_train.publishing.records import check_record
 from echoform_train.publishing.released import known_releases
+from echoform_train.publishing.snapshot import MOST_FILES, download_all
+
+TIME_LIMIT_S = 600.0
+"""Seconds that loading and running a repository may take; a large model takes some ten seconds on two cores."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class Verification:
         )
 
 
-def verify(repo: str, home: Path, *, revision: str | None = None, token: str | None = None) -> Verification:
+def verify(
+    repo: str, home: Path, *, revision: str | None = None, token: str | None = None, time_limit_s: float = TIME_LIMIT_S
+) -> Verification:
     """Download, check and run a repository. Its code runs only if it is the code of a released echoform.
 
     Args:
@@ -63,11 +68,14 @@ def verify(repo: str, home: Path, *, revision: str | None = None, token: str | N
         home: Empty folder for everything that is downloaded or cached.
         revision: Branch, tag or commit.
         token: Token of the Hub.
+        time_limit_s: Seconds that loading and running it may take.
 
     Raises:
         FileNotFoundError: If the repository, or something that it must hold, is missing.
-        ValueError: If something in it is wrong, it does not load, or it gives other outputs.
+        ValueError: If something in it is wrong or too large, it does not load in time, or it gives other outputs.
     """
+    if time_limit_s <= 0:
+        raise UserError(f"--time-limit-s must be greater than 0, got {time_limit_s:g}")
     if Path(repo).is_dir():
         if revision is not None:
             raise UserError(f"a folder has no revisions, got {revision!r} for {repo}")
@@ -81,7 +89,7 @@ def verify(repo: str, home: Path, *, revision: str | None = None, token: str | N
         fingerprint = read_fingerprint(folder)
         make_outputs = published_class(folder).outputs.__name__
         arguments = [contents.loader, source, commit or "", make_outputs, json.dumps(fingerprint["arguments"])]
-        differences = _compare(fingerprint, _run_without_echoform(arguments, home, token))
+        differences = _compare(fingerprint, _run_without_echoform(arguments, home, token, time_limit_s))
     except UserError as error:
         raise type(error)(f"{repo}: {error}") from error
     return Verification(repo, commit, len(names), contents, differences)
@@ -94,7 +102,7 @@ def read_fingerprint(folder: Path) -> Fingerprint:
         FileNotFoundError: If a file is missing.
         ValueError: If the fingerprint is malformed, or a file was changed or added.
     """
-    facts = read_json(folder / FINGERPRINT)
+    facts = read_json_object(folder / FINGERPRINT)
     _check_fingerprint(facts)
     present = loaded_files(folder)
     for path in sorted({*present, *facts["files"]}):
@@ -111,7 +119,9 @@ def _check_fingerprint(facts: dict[str, Any]) -> None:
     arguments, tolerance = facts.get("arguments"), facts.get("tolerance")
     if not isinstance(arguments, dict) or set(arguments) != set(ARGUMENTS):
         raise UserError(f"arguments in {FINGERPRINT} must be {', '.join(ARGUMENTS)}, got {arguments}")
-    steps = arguments["num_inference_steps"]
+    steps, seed = arguments["num_inference_steps"], arguments["seed"]
+    if not (isinstance(seed, int) and 0 <= seed < 2**63):
+        raise UserError(f"seed in {FINGERPRINT} must be a whole number from 0, got {seed!r:.40}")
     if not (isinstance(steps, int) and 1 <= steps <= 100):
         raise UserError(f"num_inference_steps in {FINGERPRINT} must be in 1..100, got {steps!r}")
     if not (isinstance(tolerance, float) and 0 < tolerance <= TOLERANCE):
@@ -119,55 +129,63 @@ def _check_fingerprint(facts: dict[str, Any]) -> None:
     for key in ("outputs", "files"):
         if not (isinstance(facts.get(key), dict) and facts[key]):
             raise UserError(f"{key} in {FINGERPRINT} must be a mapping that is not empty")
+    check_record(facts["outputs"], dict[str, list[float]], f"outputs in {FINGERPRINT}")
+    check_record(facts["files"], dict[str, str], f"files in {FINGERPRINT}")
+    check_record(arguments, dict[str, float], f"arguments in {FINGERPRINT}")
 
 
 def _download(repo: str, home: Path, revision: str | None, token: str | None) -> tuple[Path, str]:
-    """Download a repository, if the names of its files are allowed, to an empty cache; return its folder and commit."""
-    try:
-        info: Any = HfApi(token=token).model_info(repo, revision=revision)
+    """Download a repository, if its size and the names of its files are allowed; return its folder and commit."""
+
+    def check(names: Sequence[str]) -> None:
         try:
-            check_names(sibling.rfilename for sibling in info.siblings)
+            check_names(names)
         except UserError as error:
             raise UserError(f"{repo}: {error}") from error
-        return Path(snapshot_download(repo, revision=info.sha, token=token, cache_dir=home / "hub")), info.sha
-    except HFValidationError as error:
-        raise MissingFileError(f"{repo} is neither a folder nor the id of a repository: {error}") from error
-    except (httpx.HTTPError, OfflineModeIsEnabled) as error:
-        where = _with_revision(repo, revision)
-        raise MissingFileError(f"{where} could not be downloaded: {_reason(error)}") from error
+
+    return download_all(repo, home / "hub", check, revision, token)
 
 
 def _with_revision(repo: str, revision: str | None) -> str:
     return repo if revision is None else f"{repo} at {revision}"
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set"
-    if not isinstance(error, HfHubHTTPError):
-        return f"the connection to the Hub failed ({type(error).__name__}: {error})"
-    status = error.response.status_code
-    if status in (401, 403, 404):
-        return f"there is none, or the token may not read it (the Hub answered {status})"
-    return f"the Hub answered {status}"
-
-
 def _files_of(folder: Path) -> list[str]:
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
-    return sorted(path.as_posix() for path in paths if path.parts[0] not in (".git", ".cache"))
+    """Paths of the files in a folder, which must be regular ones and no more than a repository may have."""
+    names = []
+    for path in folder.rglob("*"):
+        relative = path.relative_to(folder)
+        if path.is_dir() or relative.parts[0] in (".git", ".cache"):
+            continue
+        if not path.is_file():
+            raise UserError(f"{path} must be a regular file")
+        names.append(relative.as_posix())
+        if len(names) > MOST_FILES:
+            raise UserError(f"{folder}: a model must have at most {MOST_FILES} files, it has more")
+    return sorted(names)
 
 
-def _run_without_echoform(arguments: list[str], home: Path, token: str | None) -> dict[str, list[float]]:
+def _run_without_echoform(
+    arguments: list[str], home: Path, token: str | None, time_limit_s: float
+) -> dict[str, list[float]]:
     """Run seeded_outputs.py as a script; it loads the checked files, which lie in the cache in `home`."""
     output = home / "made.json"
     command = [sys.executable, "-I", seeded_outputs.__file__, *arguments, str(output)]
     caches = {"HF_HUB_CACHE": str(home / "hub"), "HF_MODULES_CACHE": str(home / "modules")}
     environment = os.environ | caches | ({} if token is None else {"HF_TOKEN": token})
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=time_limit_s
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise UserError(
+            f"it does not load and run within {time_limit_s:g} s where echoform is not installed; --time-limit-s gives "
+            "it longer"
+        ) from expired
     if done.returncode != 0:
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
         raise UserError(f"it does not load or run where echoform is not installed: {''.join(last)}")
-    return json.loads(output.read_text())
+    return read_json_object(output)
 
 
 def _compare(fingerprint: Fingerprint, made: dict[str, list[float]]) -> dict[str, float]:
