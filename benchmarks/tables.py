@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypedDict
 
 from echoform_train.engine.json_files import read_json
+from echoform_train.engine.provenance import code_name
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -65,7 +66,7 @@ def source(facts: dict[str, Any], link: str) -> str:
         return f"*[Transcribed]({link}): the file that the run wrote was not kept.*\n"
     threads = facts["machine"]["threads"]
     cores = f"{threads} core{'s' if threads > 1 else ''} of {facts['machine']['processor']}"
-    return f"*[Written by a run]({link}) of {facts['date']} at commit {facts['commit']}, {cores}.*\n"
+    return f"*[Written by a run]({link}) of {facts['date']} at {code_name(facts)}, {cores}.*\n"
 
 
 def pages() -> list[Path]:
