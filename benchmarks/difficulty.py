@@ -111,7 +111,7 @@ def accuracy_table(config: Config, means: dict[str, dict[str, float]]) -> Table:
         tested[f"{first}_to_{first}"] = (first, f"{first}, held-out recordings")
     rows = [[*tested[name], mean_cell(mean, "{:.1f}", " %", 100)] for name, mean in means.items() if name in tested]
     rows.append(["", "background, share of the pixels", mean_cell(means["background_share"], "{:.1f}", " %", 100)])
-    return {"columns": ["trained on", "tested on", "accuracy"], "rows": rows}
+    return {"columns": ["trained on", "tested on", f"accuracy, {len(config.seeds)} seeds"], "rows": rows}
 
 
 def only(data: SpectrogramData, part: Spectrograms, condition: str) -> Spectrograms:

@@ -109,8 +109,8 @@ def main(config: Config) -> None:
         results[name] = kept | told
         images = {"train": len(data.train), "test": len(data.test)}
         facts = {"variants": results, "images": images}
-        write_results(config, facts, {"variants": table(results)})
-    print_tables({"variants": table(results)})
+        write_results(config, facts, {"variants": table(results, len(judges))})
+    print_tables({"variants": table(results, len(judges))})
 
 
 def trained(
@@ -208,7 +208,7 @@ def stock_loss(model: FirstStageModel, images: torch.Tensor) -> torch.Tensor:
     return F.mse_loss(output.sample, images) + output.commit_loss.mean()
 
 
-def table(results: dict[str, Any]) -> Table:
+def table(results: dict[str, Any], judges: int) -> Table:
     """Scores with their intervals: of PSNR and SSIM over images, of the accuracy over judges."""
     rows = []
     for name, scores in results.items():
@@ -224,8 +224,8 @@ def table(results: dict[str, Any]) -> Table:
             "yes" if scores["verdict"]["good_enough"] else "no",
         ]
         rows.append(row)
-    titles = ("", "PSNR", "SSIM", "PSNR, latents 10 % off", "accuracy kept", "codes in use, perplexity", "good enough")
-    return {"columns": titles, "rows": rows}
+    shown = ("PSNR", "SSIM", "PSNR, latents 10 % off", f"accuracy kept, {judges} judges", "codes in use, perplexity")
+    return {"columns": ["one training each", *shown, "good enough"], "rows": rows}
 
 
 if __name__ == "__main__":

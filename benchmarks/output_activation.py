@@ -94,13 +94,13 @@ def main(config: Config) -> None:
     }
     means["sigmoid less none"] = differences
     images = {"train": len(data.train), "test": len(data.test)}
-    tables = {"activations": activation_table(means)}
+    tables = {"activations": activation_table(means, len(config.seeds))}
     write_results(config, {"images": images, "rows": rows, "mean": means}, tables)
     draw(config, data)
     print_tables(tables)
 
 
-def activation_table(means: dict[str, dict[str, dict[str, float]]]) -> Table:
+def activation_table(means: dict[str, dict[str, dict[str, float]]], seeds: int) -> Table:
     """Both networks and their difference, with intervals over the seeds."""
     formats: dict[str, tuple[str, str, str, float]] = {
         "psnr_db": ("PSNR", "{:.1f}", " dB", 1),
@@ -116,7 +116,7 @@ def activation_table(means: dict[str, dict[str, dict[str, float]]]) -> Table:
         ]
         for name, (title, text, unit, factor) in formats.items()
     ]
-    return {"columns": ["", *means], "rows": rows}
+    return {"columns": [f"95 % intervals over {seeds} seeds", *means], "rows": rows}
 
 
 def train(

@@ -171,7 +171,7 @@ def table(measured: Mapping[Program, dict[str, dict[str, Any]]]) -> Table:
             cell(", ".join(["{:.5f}"] * len(losses)), *losses),
         ]
         rows.append(row)
-    titles = ("images/s", *ARRANGEMENTS, "2 processes / twice 1 process", "held-out loss of each")
+    titles = ("images/s", *ARRANGEMENTS, "2 processes / twice 1 process", "held-out loss of each, one seed")
     return {"columns": titles, "rows": rows}
 
 

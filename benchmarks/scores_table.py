@@ -25,4 +25,6 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]], shown: Sequence[str] =
         floor = entries[0]["floor"]
         real = cell(text + unit, None if floor is None else factor * floor)
         rows.append([LABELS[name].partition(":")[0], *(mean_cell(one, text, unit, factor) for one in entries), real])
-    return {"columns": ["", *scores, "real in its place"], "rows": rows}
+    first = next(iter(scores.values()))[shown[0]]
+    over = "one seed" if first["low"] is None else f"95 % intervals over {first['n']} {first['interval_over']}"
+    return {"columns": [over, *scores, "real in its place"], "rows": rows}

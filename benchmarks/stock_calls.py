@@ -21,9 +21,9 @@ from untrained import untrained_pipeline, untrained_unet
 
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, to_model
-from echoform_train.engine.resume import resume_settings
 from echoform_train.engine.ema import make_ema
 from echoform_train.engine.learner import Learner
+from echoform_train.engine.resume import resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.latent_diffusion.codebook import EMACodebook, look_up
 from echoform_train.latent_diffusion.first_stage import encode_pixels
