@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
-from scipy.io.matlab import MatReadError
+from scipy.io.matlab import MatReadError, MatReadWarning, matfile_version
 
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.extras import needs_extra
@@ -19,8 +22,34 @@ from echoform_train.engine.extras import needs_extra
 if TYPE_CHECKING:
     import h5py
 
+MAX_UNFOLDING = 20
+"""How many times larger than its file an array may be; samples of a radar compress to a third at best."""
+UNFOLDED_BYTES = 256 * 2**20
+"""Size up to which arrays may be larger than that."""
+
+_MAX_CHUNKS = 2**20
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NUMBER_CLASSES = ("double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+_MI_COMPRESSED = 15
+_PIECE_BYTES = 2**16
+
+# What numpy, scipy and h5py raise on broken files.
+_READ_ERRORS = (
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    OSError,
+    EOFError,
+    TypeError,
+    SyntaxError,
+    RuntimeError,
+    MemoryError,
+    MatReadError,
+    MatReadWarning,
+    struct.error,
+    zlib.error,
+)
 
 
 def read_array(path: Path, mat_variable: str | None = None) -> NDArray[Any]:
@@ -37,9 +66,12 @@ def read_array(path: Path, mat_variable: str | None = None) -> NDArray[Any]:
         Numbers of any dtype, real or complex; memory-mapped where the file allows it.
 
     Raises:
-        ValueError: If the file cannot be read, holds no numbers, or several variables are possible. The message does
-            not name the file.
+        ValueError: If the file cannot be read, unfolds to much more than its own size (MAX_UNFOLDING), holds no
+            numbers, or several variables are possible. The message does not name the file.
     """
+    # A pipe of this name would be waited for without end.
+    if not path.is_file():
+        raise UserError("it must be a regular file; it is a folder, a pipe, a device or a link to nothing")
     if path.suffix.lower() == ".npy":
         return _read_npy(path)
     return _read_hdf5(path, mat_variable) if _is_hdf5(path) else _read_mat(path, mat_variable)
@@ -54,15 +86,18 @@ def _is_hdf5(path: Path) -> bool:
 
 def _read_npy(path: Path) -> NDArray[Any]:
     with _errors_of(".npy"):
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return _numbers(array)
+        return _numbers(np.lib.format.open_memmap(path, mode="r"))
 
 
 def _read_mat(path: Path, mat_variable: str | None) -> NDArray[Any]:
     with _errors_of(".mat"):
+        if matfile_version(path)[0] == 1:
+            _check_unfolding(path)
         sizes = {name: (size, kind) for name, size, kind in scipy.io.whosmat(path) if kind in _NUMBER_CLASSES}
     name = _choose(sizes, mat_variable)
+    size, kind = sizes[name]
     with _errors_of(".mat"):
+        _check_size(math.prod(size) * np.dtype(kind).itemsize, path)
         array = scipy.io.loadmat(path, variable_names=[name])[name]
     return _numbers(array)
 
@@ -71,13 +106,11 @@ def _read_hdf5(path: Path, mat_variable: str | None) -> NDArray[Any]:
     with needs_extra("matlab", "a .mat file of version 7.3"):
         import h5py
     with _errors_of(".mat of version 7.3"), h5py.File(path) as file:
-        arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset) and _is_matrix(item)}
+        arrays = dict(_matrices(file))
         sizes = {name: (item.shape[::-1], str(item.dtype)) for name, item in arrays.items()}
-    name = _choose(sizes, mat_variable)
-    with _errors_of(".mat of version 7.3"), h5py.File(path) as file:
-        dataset = file[name]
-        assert isinstance(dataset, h5py.Dataset)
-        array: NDArray[Any] = dataset[()]
+        name = _choose(sizes, mat_variable)
+        _check_stored(arrays[name], path)
+        array: NDArray[Any] = arrays[name][()]
     return _numbers(array.T)
 
 
@@ -85,23 +118,75 @@ def _read_hdf5(path: Path, mat_variable: str | None) -> NDArray[Any]:
 def _errors_of(kind: str) -> Iterator[None]:
     """Turn the errors of numpy, scipy and h5py on broken files into one sentence."""
     try:
-        yield
-    except (
-        ValueError,
-        IndexError,
-        OSError,
-        EOFError,
-        TypeError,
-        MatReadError,
-        NotImplementedError,
-        zlib.error,
-    ) as error:
-        raise UserError(f"cannot be read as {kind}, it is truncated or of another format ({error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", MatReadWarning)
+            yield
+    except UserError:
+        raise
+    except _READ_ERRORS as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"cannot be read as {kind}, it is truncated or of another format ({reason})") from error
+
+
+def _check_size(unfolded_bytes: int, path: Path) -> None:
+    limit = max(UNFOLDED_BYTES, MAX_UNFOLDING * path.stat().st_size)
+    if unfolded_bytes > limit:
+        raise UserError(
+            f"its array must take at most {limit // 2**20} MiB ({MAX_UNFOLDING} times its file, or "
+            f"{UNFOLDED_BYTES // 2**20} MiB), it would take {unfolded_bytes / 2**20:.0f} MiB; a .npy may be larger"
+        )
+
+
+def _check_unfolding(path: Path) -> None:
+    """Check the compressed parts of a .mat of version 5 piece by piece: their headers may say less than they hold."""
+    with path.open("rb") as file:
+        order = "<" if file.read(128)[126:] == b"IM" else ">"
+        unfolded = 0
+        while len(tag := file.read(8)) == 8:
+            kind, length = struct.unpack(f"{order}II", tag)
+            if kind != _MI_COMPRESSED:
+                file.seek(length, 1)
+                continue
+            end, inflater = file.tell() + length, zlib.decompressobj()
+            while not inflater.eof and (piece := file.read(min(_PIECE_BYTES, end - file.tell()))):
+                while piece:
+                    unfolded += len(inflater.decompress(piece, 2**24))
+                    piece = inflater.unconsumed_tail
+                    _check_size(unfolded, path)
+            file.seek(end)
+
+
+def _matrices(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Arrays of numbers at the top of a file. Links are not followed: they may lead to themselves or other files."""
+    import h5py
+
+    for name in file:
+        if isinstance(file.get(name, getlink=True), h5py.HardLink):
+            item = file[name]
+            if isinstance(item, h5py.Dataset) and _is_matrix(item):
+                yield name, item
 
 
 def _is_matrix(dataset: h5py.Dataset) -> bool:
     matlab_class = dataset.attrs.get("MATLAB_class", b"double")
-    return matlab_class.decode() in _NUMBER_CLASSES and "MATLAB_empty" not in dataset.attrs
+    if isinstance(matlab_class, bytes):
+        matlab_class = matlab_class.decode("latin-1")
+    known = isinstance(matlab_class, str) and matlab_class in _NUMBER_CLASSES
+    return known and "MATLAB_empty" not in dataset.attrs and dataset.shape is not None and _is_number(dataset.dtype)
+
+
+def _check_stored(dataset: h5py.Dataset, path: Path) -> None:
+    """Check that an array lies in its file and does not unfold to much more."""
+    if dataset.is_virtual or dataset.external:
+        raise UserError("its array must lie in the file itself, it refers to other files")
+    _check_size(math.prod(dataset.shape) * dataset.dtype.itemsize, path)
+    if dataset.chunks is not None:
+        _check_size(math.prod(dataset.chunks) * dataset.dtype.itemsize, path)
+        chunks = math.prod(
+            math.ceil(length / chunk) for length, chunk in zip(dataset.shape, dataset.chunks, strict=True)
+        )
+        if chunks > _MAX_CHUNKS:
+            raise UserError(f"its array must be stored in at most {_MAX_CHUNKS} chunks, it has {chunks}")
 
 
 def _choose(arrays: dict[str, tuple[tuple[int, ...], str]], requested: str | None) -> str:
@@ -113,17 +198,24 @@ def _choose(arrays: dict[str, tuple[tuple[int, ...], str]], requested: str | Non
                 f"--mat-variable must name an array of numbers, got {requested}; the file holds {listed or 'none'}"
             )
         return requested
-    large = [name for name, (size, _) in arrays.items() if np.prod(size) > 1]
+    large = [name for name, (size, _) in arrays.items() if math.prod(size) > 1]
     if len(large) != 1:
         raise UserError(f"--mat-variable must name the array of the samples; the file holds {listed or 'none'}")
     return large[0]
 
 
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    """Whether numbers are real or complex, the latter also as pairs of fields `real` and `imag`."""
+    if dtype.names == ("real", "imag"):
+        return all(dtype[name].kind in "iuf" and dtype[name].shape == () for name in dtype.names)
+    return dtype.kind in "iufc"
+
+
 def _numbers(array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype.names == ("real", "imag"):
-        pairs = np.empty(array.shape, np.complex64 if array["real"].dtype.itemsize <= 4 else np.complex128)
-        pairs.real, pairs.imag = array["real"], array["imag"]
-        return pairs
-    if array.dtype.kind not in "iufc":
-        raise UserError(f"a file must hold an array of numbers, its dtype is {array.dtype}")
-    return array
+    if not _is_number(array.dtype):
+        raise UserError(f"a file must hold an array of numbers, its dtype is {str(array.dtype)[:100]}")
+    if array.dtype.names is None:
+        return array
+    pairs = np.empty(array.shape, np.complex64 if array["real"].dtype.itemsize <= 4 else np.complex128)
+    pairs.real, pairs.imag = array["real"], array["imag"]
+    return pairs

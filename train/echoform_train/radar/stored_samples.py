@@ -13,6 +13,13 @@ from echoform_train.engine.errors import UserError
 AXES = ("time", "frames", "chirps", "samples", "receivers", "iq")
 """Names that the axes of a stored array can have."""
 
+MAX_SAMPLES = 2**25
+"""Most samples of I/Q in a file, all receivers together: an hour at 8 kHz."""
+MAX_CUBE_SAMPLES = 2**27
+"""Most samples of a cube."""
+LARGEST_SAMPLE = 1e12
+"""Largest real or imaginary part of a sample; the sum of many powers must fit into 32 bits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleFormat:
@@ -83,6 +90,9 @@ def ordered_axes(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
     if array.ndim != len(form.axes):
         raise UserError(f"the array must have {len(form.axes)} axes ({', '.join(form.axes)}), it is {shape}")
     lengths = dict(zip(form.axes, array.shape, strict=True))
+    most = MAX_CUBE_SAMPLES if form.is_cube else MAX_SAMPLES
+    if not 0 < array.size // lengths.get("iq", 1) <= most:
+        raise UserError(f"the array must hold 1 to {most:,} samples, it is {shape}; long recordings can be cut")
     if lengths.get("iq", 2) != 2:
         raise UserError(f"the axis iq must have length 2, I and Q, it has {lengths['iq']} of {shape}")
     if isinstance(form.receiver, int) and form.receiver > lengths["receivers"]:
@@ -129,14 +139,14 @@ def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 
         if np.iscomplexobj(array):
             raise UserError(f"an array with an axis iq must be real, its dtype is {array.dtype}")
         pairs = np.empty(array.shape[:-1], np.complex64)
-        pairs.real, pairs.imag = array[..., 0], array[..., 1]
+        pairs.real, pairs.imag = _to_float32(array[..., 0]), _to_float32(array[..., 1])
         array = pairs
     elif np.iscomplexobj(array):
-        array = array.astype(np.complex64)
+        array = _to_float32(array)
     elif form.is_cube:
         if form.conjugate:
             raise UserError(f"conjugate must go with complex samples, they are {array.dtype}")
-        array = array.astype(np.float32)
+        array = _to_float32(array)
     else:
         raise UserError(
             "I/Q samples must be complex, or I and Q along an axis iq, as only both show the direction of a motion; "
@@ -151,4 +161,12 @@ def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 
             f"samples must be finite, {int(bad.sum())} are NaN or infinite, the first at "
             f"{first / form.pulse_rate_hz:.3f} s"
         )
+    if max(np.abs(part(array)).max(initial=0) for part in (np.real, np.imag)) > LARGEST_SAMPLE:
+        raise UserError(f"samples must lie within {LARGEST_SAMPLE:g} of 0, so that their power can be computed")
     return np.conj(array) if form.conjugate else array
+
+
+def _to_float32(array: NDArray[Any]) -> NDArray[Any]:
+    """Real or complex numbers of 32 bits; what is too large for them becomes infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
