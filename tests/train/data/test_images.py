@@ -78,7 +78,8 @@ def test_windows_of_one_recording_never_stand_on_two_sides(walkers, tmp_path):
 
 
 def test_a_split_is_written_once_and_then_used_and_that_of_other_trainings_fits(walkers, first_stage, tmp_path):
-    first = load(walkers, tmp_path / "split.json")
+    first = load(walkers)
+    first.split.save(tmp_path / "split.json")
     assert parts(load(walkers, tmp_path / "split.json")) == parts(first)
     theirs = load(walkers, first_stage / "split.json")
     known = json.loads((first_stage / "split.json").read_text())

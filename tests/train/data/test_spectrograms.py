@@ -130,8 +130,8 @@ def test_starts_are_those_of_the_file_names_and_follow_a_selection(tmp_path, wri
 
 def test_the_split_travels_in_its_file(two_users, tmp_path, write_picture):
     split_file = tmp_path / "split.json"
-    first = load_spectrograms(two_users, split_file=split_file, gap_windows=1)
-    assert split_file.is_file()
+    first = load_spectrograms(two_users, gap_windows=1)
+    first.split.save(split_file)
     assert load_spectrograms(two_users, split_file=split_file, gap_windows=2, seed=5).split == first.split
     write_picture(two_users / "ID_2" / "new.png")
     with pytest.raises(ValueError, match=r"split\.json cannot be used .*1 images are not in it \(ID_2/new\.png\)"):

@@ -120,7 +120,8 @@ def test_65535_must_be_explained(hands: Path):
 
 def test_the_split_travels_in_its_file(hands: Path, tmp_path: Path):
     split_file = tmp_path / "split.json"
-    first = load_depth(hands, resolution=16, split_file=split_file, gap_images=2)
+    first = load_depth(hands, resolution=16, gap_images=2)
+    first.split.save(split_file)
     second = load_depth(hands, resolution=16, split_file=split_file, gap_images=0, test_share=0.5)
     assert first.split == second.split
     (hands / "a/depth_0_0001.png").unlink()

@@ -12,6 +12,7 @@ from echoform_train.data.config import PublishConfig
 from echoform_train.data.description import describe
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
+from echoform_train.data.split_files import print_split
 from echoform_train.radar.iq_config import IqConfig
 from echoform_train.radar.iq_recordings import prepare_recordings
 
@@ -28,7 +29,9 @@ class Config(PublishConfig):
     """Folder of spectrograms, one subfolder per user, or the id of a data set on the Hub; with --from-iq, folder of
     recordings."""
     split_file: Path | None = None
-    """File of the split to use; if it does not exist, the new split is written there."""
+    """File of an existing split to use. Default: the split of a published data set, or a new one."""
+    save_split: Path | None = None
+    """File to write the split to, for --split-file of later commands; a file with another split is not overwritten."""
     resolution: int | None = None
     """Height and width to resize to, in pixels. Default: the size of the images; with --from-iq, 256."""
     colormap: str = "auto"
@@ -53,14 +56,13 @@ def main(config: Config) -> SpectrogramData:
 
     Raises:
         FileNotFoundError: If there is no such source.
-        ValueError: If it cannot be trained on; the message names the file and the rule.
+        ValueError: If it cannot be trained on, or --save-split names a file with another split; the message names the
+            file and the rule.
         PushError: If the Hub refuses the push.
     """
     measured = config.iq.from_iq
     if measured:
         config = _compute_spectrograms(config)
-    # Checked before loading, because loading writes a missing split file.
-    split_existed = config.split_file is not None and config.split_file.exists()
     data = load_spectrograms(
         config.data,
         split_file=config.split_file,
@@ -72,8 +74,7 @@ def main(config: Config) -> SpectrogramData:
         seed=config.seed,
     )
     print("\n".join(describe(data)))
-    if config.split_file is not None:
-        print(f"Split {'read from' if split_existed else 'written to'} {config.split_file}")
+    print_split(data.split, config.split_file, config.save_split)
     if config.push_to_hub is not None:
         url = _publish(config, config.push_to_hub, measured)
         print(f"Pushed to {url}")
@@ -85,7 +86,7 @@ def _publish(config: Config, repo_id: str, measured: bool) -> str:
     return publish_dataset(
         config.data,
         repo_id,
-        split_file=config.split_file,
+        split_file=config.split_file or config.save_split,
         people="recorded" if measured else None,
         private=config.private,
         revision=config.revision,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
 from echoform_train.data.config import PublishConfig
 from echoform_train.data.layout import SIDES
+from echoform_train.data.split_files import print_split
 from echoform_train.depth.config import DepthDataConfig, load_depth_data
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.publish import publish_depth
@@ -23,6 +25,8 @@ class Config(PublishConfig):
     """
 
     data: tyro.conf.OmitArgPrefixes[DepthDataConfig]
+    save_split: Path | None = None
+    """File to write the split to, for --split-file of later commands; a file with another split is not overwritten."""
     seed: int = 0
     """Seed of the split."""
 
@@ -35,12 +39,9 @@ def main(config: Config) -> DepthData:
         ValueError: If the images cannot be used for training; the message names the file and the rule.
         PushError: If the Hub refuses the push.
     """
-    split_file = config.data.split_file
-    split_existed = split_file is not None and split_file.exists()
-    data = load_depth_data(config.data, split_file, config.seed)
+    data = load_depth_data(config.data, config.data.split_file, config.seed)
     print("\n".join(describe(data)))
-    if split_file is not None:
-        print(f"Split {'read from' if split_existed else 'written to'} {split_file}")
+    print_split(data.split, config.data.split_file, config.save_split)
     if config.push_to_hub is not None:
         url = publish_depth(
             data,

@@ -12,12 +12,13 @@ from echoform_train.conv.figures import save_score_figures
 from echoform_train.conv.quality import ConvScores, score_model
 from echoform_train.conv.score_table import card_scores, table_lines
 from echoform_train.data.images import ImageSourceConfig, load_image_data
+from echoform_train.data.split_files import check_split_of_model, write_split
 from echoform_train.engine.evaluation import choose_device
-from echoform_train.engine.files import SCORES
+from echoform_train.engine.files import SCORES, SPLIT
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
-from echoform_train.publishing.exported import load_pipeline
+from echoform_train.publishing.exported import load_pipeline, training_data_of
 from echoform_train.scoring.paths import scoring_paths
 
 
@@ -28,6 +29,8 @@ class Config:
     pipeline: tyro.conf.Positional[str]
     """Exported pipeline: a folder, or user/model on the Hub."""
     data: tyro.conf.OmitArgPrefixes[ImageSourceConfig]
+    other_data: bool = False
+    """Score on other images than those of the training, with a split of their own."""
     output: Path | None = None
     """Folder for scores.json and the figures. Default: `scores` next to the folder of the pipeline."""
     seed: int = 0
@@ -45,7 +48,7 @@ def main(config: Config) -> ConvScores:
         FileNotFoundError: If the pipeline, the data or the split of the training is missing.
         ValueError: If the data do not fit, or there is nothing to score.
     """
-    output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file)
+    output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file, config.other_data)
     pipeline: ConvAutoencoderPipeline = load_pipeline(config.pipeline, ConvAutoencoderPipeline)
     model = pipeline.to(choose_device(config.device)).autoencoder
     # The images as the model saw them in its training: same size, channels and split.
@@ -56,8 +59,15 @@ def main(config: Config) -> ConvScores:
         resolution=model.config["sample_size"],
         color="grey" if model.config["in_channels"] == 1 else "rgb",
     )
+    check_split_of_model(
+        data,
+        training_data_of(config.pipeline),
+        f"the pipeline {config.pipeline}",
+        Path(config.pipeline).parent,
+        other_data=config.other_data,
+    )
+    write_split(data.split, output / SPLIT)
     scores, measured = score_model(model, data)
-    output.mkdir(parents=True, exist_ok=True)
     write_json(output / SCORES, scores.to_json() | provenance())
     save_score_figures(model, data.test, measured, output)
     if config.card and Path(config.pipeline).is_dir():

@@ -8,17 +8,18 @@ from pathlib import Path
 import tyro
 
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+from echoform_train.data.split_files import check_split_of_model, write_split
 from echoform_train.depth.config import DepthSourceConfig, load_depth_source
 from echoform_train.depth.figures import save_score_figures
 from echoform_train.depth.quality import DepthScores, score_pipeline
 from echoform_train.depth.score_table import card_scores, table_lines
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.extras import needs_extra
-from echoform_train.engine.files import SCORES
+from echoform_train.engine.files import SCORES, SPLIT
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
-from echoform_train.publishing.exported import load_pipeline
+from echoform_train.publishing.exported import load_pipeline, training_data_of
 from echoform_train.scoring.paths import scoring_paths
 
 
@@ -29,6 +30,8 @@ class Config:
     pipeline: tyro.conf.Positional[str]
     """Exported pipeline: a folder, or user/model on the Hub."""
     data: tyro.conf.OmitArgPrefixes[DepthSourceConfig]
+    other_data: bool = False
+    """Score on other images than those of the training, with a split of their own."""
     output: Path | None = None
     """Folder for scores.json and the figures. Default: `scores` next to the folder of the pipeline."""
     seed: int = 0
@@ -48,7 +51,7 @@ def main(config: Config) -> DepthScores:
     """
     with needs_extra("depth", "echoform score depth-ae"):
         import sklearn  # noqa: F401  a missing package is noticed before the work
-    output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file)
+    output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file, config.other_data)
     pipeline: DepthAutoencoderPipeline = load_pipeline(config.pipeline, DepthAutoencoderPipeline)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(choose_device(config.device))
@@ -62,8 +65,15 @@ def main(config: Config) -> DepthScores:
         units_per_mm=pipeline.config["units_per_mm"],
         invalid_values=pipeline.config["invalid_values"],
     )
+    check_split_of_model(
+        data,
+        training_data_of(config.pipeline),
+        f"the pipeline {config.pipeline}",
+        Path(config.pipeline).parent,
+        other_data=config.other_data,
+    )
+    write_split(data.split, output / SPLIT)
     scores, reconstructions = score_pipeline(pipeline, data)
-    output.mkdir(parents=True, exist_ok=True)
     write_json(output / SCORES, scores.to_json() | provenance())
     save_score_figures(pipeline, data, scores, reconstructions, output)
     if config.card and Path(config.pipeline).is_dir():

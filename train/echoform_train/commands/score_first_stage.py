@@ -10,6 +10,7 @@ import tyro
 
 from echoform_train.data.config import data_facts
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
+from echoform_train.data.split_files import split_to_read, write_split
 from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES, SPLIT
@@ -35,7 +36,7 @@ class Config:
     data: str
     """Folder of the spectrograms that it was trained on, or the id of the data set on the Hub."""
     split_file: Path | None = None
-    """Split of that training. Default: split.json of the folder."""
+    """File of the split of that training; another one is refused. Default: split.json in the folder."""
     output: Path | None = None
     """Folder for scores.json and the figures. Default: `scores` in the folder of the first stage."""
     judge_seeds: tuple[int, ...] = (0, 1, 2)
@@ -70,6 +71,8 @@ def main(config: Config) -> FirstStageScoring:
     """
     stage = load_first_stage(config.folder)
     data = _load_data(config, stage)
+    folder = config.output or config.folder / "scores"
+    write_split(data.split, folder / SPLIT)
     device = choose_device(config.device)
 
     # Judges are trained on real images only, and then tested on reconstructions of the first stage.
@@ -80,8 +83,6 @@ def main(config: Config) -> FirstStageScoring:
     counts = {"train": len(data.train), "test": len(data.test), "users": num_users}
     scores = FirstStageScores(verdict=verdict(quality.scores, num_users), **quality.scores, images=counts)
 
-    folder = config.output or config.folder / "scores"
-    folder.mkdir(parents=True, exist_ok=True)
     settings = {"judge_seeds": list(config.judge_seeds), "judge_train_images": config.judge_train_images}
     written: dict[str, Any] = {**scores, "settings": settings, **provenance()}
     write_json(folder / SCORES, written)
@@ -94,9 +95,9 @@ def main(config: Config) -> FirstStageScoring:
 
 def _load_data(config: Config, stage: FirstStage) -> SpectrogramData:
     """The data of the first stage's training, with its split."""
-    split_file = config.split_file or config.folder / SPLIT
-    if not split_file.is_file():
-        raise MissingFileError(f"{split_file} is no file; scoring needs the split of the first stage's training")
+    split_file = split_to_read(config.split_file, config.folder)
+    if split_file is None:
+        raise MissingFileError(f"{config.folder} holds no {SPLIT}; --split-file must name the split of its training")
     data = load_spectrograms(
         config.data,
         split_file=split_file,
@@ -105,4 +106,5 @@ def _load_data(config: Config, stage: FirstStage) -> SpectrogramData:
         skip_bad_files=config.skip_bad_files,
     )
     stage.check_data(data_facts(data))
+    stage.check_split(data)
     return data

@@ -21,8 +21,8 @@ class DataConfig:
     """Folder of spectrograms, one subfolder per user, or the id of a data set on the Hub: user/name or
     user/name@revision."""
     split_file: Path | None = None
-    """File of the split to use; if it does not exist, the new split is written there. Default: OUTPUT_DIR/split.json;
-    for a denoiser, the split of its first stage."""
+    """File of an existing split to use. Default: OUTPUT_DIR/split.json if there is one, else the split of a published
+    data set or a new one; for a denoiser, the split of its first stage. Each training writes OUTPUT_DIR/split.json."""
     resolution: int | None = None
     """Height and width to resize to, in pixels. Default: the size of the images."""
     colormap: str = "auto"
@@ -59,7 +59,7 @@ def load_data(config: DataConfig, seed: int) -> SpectrogramData:
     """Load the spectrograms that the flags of a command name.
 
     Args:
-        config: The flags. Its split is read, or written if the file does not exist.
+        config: The flags.
         seed: Seed for choosing the recordings of each side.
 
     Raises:
@@ -90,4 +90,6 @@ def data_facts(data: SpectrogramData) -> SpectrogramFacts:
         "conditions": {name: list(labels.values()) for name, labels in data.condition_labels.items()},
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         "split": data.split.method,
+        "split_sha256": data.split.sha256,
+        "images_sha256": data.images_sha256,
     }

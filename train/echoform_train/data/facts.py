@@ -16,6 +16,10 @@ class DataFacts(TypedDict):
     """Number of images for train, validation and test."""
     split: str
     """Method of the split, such as "by recording"."""
+    split_sha256: str
+    """Hash of the names of the images of each side; later stages and scores must have the same."""
+    images_sha256: str
+    """Hash of the names and the content of all image files of the source."""
 
 
 class ImageFacts(DataFacts):

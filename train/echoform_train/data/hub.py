@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset
 from datasets.exceptions import DatasetNotFoundError
@@ -45,7 +45,7 @@ def published_split(source: str | Path) -> Path | None:
     """
     if Path(source).is_dir():
         return _file_in(Path(source), SPLIT) if is_dataset_folder(Path(source)) else None
-    return _download(*parse_hub_id(str(source)), SPLIT) if is_hub_id(str(source)) else None
+    return download_file(*parse_hub_id(str(source)), SPLIT, repo_type="dataset") if is_hub_id(str(source)) else None
 
 
 def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
@@ -74,7 +74,8 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
         ) from error
     assert isinstance(loaded, DatasetDict)
     split_file, axes_file = (
-        _file_in(Path(source), name) if local else _download(repo, revision, name) for name in (SPLIT, AXES)
+        _file_in(Path(source), name) if local else download_file(repo, revision, name, repo_type="dataset")
+        for name in (SPLIT, AXES)
     )
     # The split.json of a published data set is used in place of the splits of the Hub.
     published = split_file is not None
@@ -98,12 +99,16 @@ def _file_in(folder: Path, name: str) -> Path | None:
     return folder / name if (folder / name).is_file() else None
 
 
-def _download(repo: str, revision: str | None, name: str) -> Path | None:
-    """Download a file of a data set to the cache; None if the data set holds no such file."""
+def download_file(repo: str, revision: str | None, name: str, *, repo_type: Literal["dataset", "model"]) -> Path | None:
+    """Download a file of a repository on the Hub to the cache; None if the repository holds no such file.
+
+    Raises:
+        FileNotFoundError: If the Hub cannot be reached, and the cache does not tell.
+    """
     try:
-        return Path(hf_hub_download(repo, name, repo_type="dataset", revision=revision))
+        return Path(hf_hub_download(repo, name, repo_type=repo_type, revision=revision))
     except LocalEntryNotFoundError as error:
-        if try_to_load_from_cache(repo, name, repo_type="dataset", revision=revision) is _CACHED_NO_EXIST:
+        if try_to_load_from_cache(repo, name, repo_type=repo_type, revision=revision) is _CACHED_NO_EXIST:
             return None
         raise MissingFileError(
             f"the Hub cannot be reached, and it is unknown from the cache whether {repo} holds a {name}: {error}"

@@ -21,7 +21,7 @@ from echoform_train.data.find import find_in_folder, split_folders
 from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, decode_image
 from echoform_train.data.layout import ImageFile, SourceFiles, recording_of
-from echoform_train.data.loading import read_files, read_split, refuse_or_skip
+from echoform_train.data.loading import ContentHashes, read_files, read_split, refuse_or_skip
 from echoform_train.data.metadata import read_axes
 from echoform_train.data.split import Split, make_split
 from echoform_train.data.walk import find_files
@@ -38,8 +38,8 @@ class ImageSourceConfig:
     data: Annotated[str, tyro.conf.arg(aliases=["--dataset-name"])]
     """Folder of images in any subfolders, or the id of a data set on the Hub: user/name, user/name@revision."""
     split_file: Path | None = None
-    """File of the split to use; if it does not exist, the new split is written there. Default: split.json in the output
-    folder of the training."""
+    """File of an existing split to use. Default: split.json in the output folder of the training, which each training
+    writes."""
     validation_share: float = 0.15
     """Share of the images for validation."""
     test_share: float = 0.2
@@ -82,6 +82,10 @@ class ImageData:
     left_out: Images
     """Images in the gaps of the split."""
     split: Split
+    split_file: Path | None
+    """File that the split was read from; None: that of a published data set, or a new one."""
+    images_sha256: str
+    """Hash of names and content of all image files."""
     source: str
     skipped: tuple[BadFile, ...]
     """Files that could not be used and were skipped, because `skip_bad_files` was set."""
@@ -99,21 +103,22 @@ def load_image_data(
 
     Args:
         config: Source and shares of the sides; its `split_file` is not read.
-        split_file: Split to use. If the file does not exist, the split is that of a published data set or a new one,
-            and it is written there. Splits of `echoform prepare` and of other trainings can be used.
+        split_file: Existing split to use, also of `echoform prepare` or another training; None: that of a published
+            data set, or a new one.
         seed: Seed for choosing the recordings of each side.
         resolution: Height and width to resize to, pixels.
         color: See `ImageDataConfig`.
 
     Raises:
-        FileNotFoundError: If there is no such source.
+        FileNotFoundError: If there is no such source or split.
         ValueError: If a file cannot be used, the split does not fit, or an argument is out of range.
     """
     if resolution < 2:
         raise UserError(f"resolution must be at least 2, got {resolution}")
     folder = folder_of_files(config.data)
     found = _find_in_dataset(config.data) if folder is None else _find_in_folder(folder)
-    kept, decoded, bad_files = read_files(found.images, lambda image: _read(image, resolution, color))
+    hashes = ContentHashes()
+    kept, decoded, bad_files = read_files(found.images, lambda image: _read(image, hashes, resolution, color))
     bad_files = [*found.bad_files, *bad_files]
     refuse_or_skip(bad_files, skip_bad_files=config.skip_bad_files)
     if not kept:
@@ -121,12 +126,18 @@ def load_image_data(
     pixels = _stack(decoded, resolution)
 
     split = _choose_split(config, found, build_dataset(kept), split_file, seed)
-    split.save_if_new(split_file)
     sides = {
         side: Images(pixels=pixels[torch.tensor(indices, dtype=torch.int64)], files=getattr(split, side))
         for side, indices in split.indices([image.file for image in kept]).items()
     }
-    return ImageData(**sides, split=split, source=config.data, skipped=tuple(bad_files))
+    return ImageData(
+        **sides,
+        split=split,
+        split_file=split_file,
+        images_sha256=hashes.of(kept),
+        source=config.data,
+        skipped=tuple(bad_files),
+    )
 
 
 def image_facts(data: ImageData) -> ImageFacts:
@@ -137,6 +148,8 @@ def image_facts(data: ImageData) -> ImageFacts:
         "channels": data.train.pixels.shape[1],
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         "split": data.split.method,
+        "split_sha256": data.split.sha256,
+        "images_sha256": data.images_sha256,
     }
 
 
@@ -168,9 +181,9 @@ def _without_user(image: ImageFile, folder: str) -> ImageFile:
     return replace(image, user="all", recording=recording, columns={})
 
 
-def _read(file: ImageFile, resolution: int, color: Color) -> np.ndarray:
+def _read(file: ImageFile, hashes: ContentHashes, resolution: int, color: Color) -> np.ndarray:
     """Pixels uint8 [resolution, resolution] or [resolution, resolution, 3] of one file."""
-    image = Image.fromarray(decode_image(file.read(), file.file))
+    image = Image.fromarray(decode_image(hashes.read(file), file.file))
     image = image if color == "auto" else image.convert("L" if color == "grey" else "RGB")
     return np.asarray(cut_square(image, resolution))
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from datasets import Dataset
 
 from echoform_train.data.image_check import BadFile, BadFileError, refuse
 from echoform_train.data.split import Split, check_split
-from echoform_train.engine.errors import UserError
+from echoform_train.engine.errors import MissingFileError, UserError
+from echoform_train.engine.hashes import json_hash
 
 File = TypeVar("File")
 Content = TypeVar("Content")
@@ -47,6 +49,36 @@ def read_files(
     return kept, contents, [result for result in results if isinstance(result, BadFile)]
 
 
+class NamedContent(Protocol):
+    """A file of a source, as `ImageFile` and `DepthFile` are."""
+
+    @property
+    def file(self) -> str:
+        """Its name inside the source."""
+        ...
+
+    def read(self) -> bytes:
+        """Its content."""
+        ...
+
+
+class ContentHashes:
+    """Reads files, and keeps the hash of the content of each; several threads can share it."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+
+    def read(self, file: NamedContent) -> bytes:
+        """Content of a file."""
+        content = file.read()
+        self._hashes[file.file] = hashlib.sha256(content).hexdigest()
+        return content
+
+    def of(self, files: Sequence[NamedContent]) -> str:
+        """sha256, in hexadecimal, of the names and the content of files that were read, whatever their order."""
+        return json_hash({file.file: self._hashes[file.file] for file in files})
+
+
 def refuse_or_skip(bad_files: Sequence[BadFile], *, skip_bad_files: bool) -> None:
     """Stop at files that cannot be used, or log each as a warning if the user chose to skip them.
 
@@ -72,17 +104,23 @@ def read_split(
     Args:
         table: The images of the source, with the columns that `make_split` reads.
         source: Name of the source, for the error message.
-        split_file: The user's split; used if the file exists.
-        published_split: The split that a published data set contains; used if the user's does not exist.
+        split_file: The user's split, if there is one.
+        published_split: The split that a published data set contains; used if the user gives none.
         window_s: Length of a spectrogram window in seconds; None if unknown.
 
     Returns:
-        The split, or None if neither file exists: the caller then makes a new one.
+        The split, or None if there is neither: the caller then makes a new one.
 
     Raises:
-        ValueError: If the split does not fit the images.
+        FileNotFoundError: If the user's file does not exist.
+        ValueError: If a file holds no split, or one that does not fit the images.
     """
-    existing = split_file if split_file is not None and split_file.exists() else published_split
+    if split_file is not None and not split_file.exists():
+        raise MissingFileError(
+            f"--split-file {split_file} does not exist; it must name a split that was written before, such as "
+            f"split.json in the folder of a training, and `prepare` with --save-split writes a new one"
+        )
+    existing = split_file or published_split
     if existing is None:
         return None
     split = Split.load(existing)

@@ -12,7 +12,7 @@ from PIL import Image
 from echoform_train.data.colormap import COLORMAPS, MAX_RESIDUAL, detect, residual, to_index
 from echoform_train.data.image_check import MAX_SIDE, BadFile, BadFileError, check_resolution, decode_image
 from echoform_train.data.layout import ImageFile
-from echoform_train.data.loading import read_files
+from echoform_train.data.loading import ContentHashes, read_files
 from echoform_train.engine.errors import UserError
 
 _SAMPLE = 48
@@ -24,6 +24,8 @@ class Pixels:
     """Decoded images of one size and one kind."""
 
     images: tuple[ImageFile, ...]
+    images_sha256: str
+    """Hash of names and content of these files."""
     pixels: np.ndarray
     """uint8 [N, C, H, W]; C is 1 for indices into a colour map, 3 for RGB."""
     bad_files: tuple[BadFile, ...]
@@ -79,9 +81,10 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
         raise UserError(f"colormap must be auto, none or one of {', '.join(COLORMAPS)}, got {colormap!r}")
     if resolution is not None:
         check_resolution(resolution)
+    hashes = ContentHashes()
     # Find the usual size and colour map on images spread over the source.
     sampled = sorted({round(index) for index in np.linspace(0, len(images) - 1, min(_SAMPLE, len(images)))})
-    sampled, sample, bad_sample = read_files(sampled, lambda index: _look(_decode(images[index])))
+    sampled, sample, bad_sample = read_files(sampled, lambda index: _look(_decode(images[index], hashes)))
     kind = _majority(sample, colormap)
     if kind is None:
         raise UserError(f"no image can be used, for example {bad_sample[0]}")
@@ -97,14 +100,15 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
 
     def convert(index: int) -> float:
         decoded = decoded_sample.pop(index, None)
-        decoded = _decode(images[index]) if decoded is None else decoded
+        decoded = _decode(images[index], hashes) if decoded is None else decoded
         converted, distance = _to_kind(decoded, kind, images[index].file)
         pixels[index] = _resize(converted, height, width)
         return distance
 
     used, distances, bad_files = read_files(range(len(images)), convert)
     return Pixels(
-        images=tuple(images[index] for index in used),
+        images=(kept := tuple(images[index] for index in used)),
+        images_sha256=hashes.of(kept),
         pixels=pixels if len(used) == len(images) else pixels[used],
         bad_files=tuple(bad_files),
         native_size=(kind.shape[0], kind.shape[1]),
@@ -113,8 +117,8 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
     )
 
 
-def _decode(image: ImageFile) -> np.ndarray:
-    return decode_image(image.read(), image.file)
+def _decode(image: ImageFile, hashes: ContentHashes) -> np.ndarray:
+    return decode_image(hashes.read(image), image.file)
 
 
 def _look(decoded: np.ndarray) -> _Look:

@@ -52,7 +52,7 @@ def publish_dataset(
     Args:
         data: Folder or Hub id, see `load_spectrograms`.
         repo_id: `user/name` on the Hub; created if it does not exist.
-        split_file: Split to publish; if it is None or does not exist, the split that a training would make.
+        split_file: Existing split to publish; None: the split that a training would make.
         name: Title of the card; None is the name of the folder.
         people: Whether the walking people are simulated or recorded; if unknown, the card warns as for recorded people.
         license: Licence identifier of the Hub, such as "cc-by-4.0"; None: the card says that there is none.

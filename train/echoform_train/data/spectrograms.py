@@ -59,6 +59,10 @@ class SpectrogramData:
     left_out: Spectrograms
     """Images in the gaps of the split."""
     split: Split
+    split_file: Path | None = None
+    """File that the split was read from; None: that of a published data set, or a new one."""
+    images_sha256: str = ""
+    """Hash of names and content of all image files."""
     id2label: dict[int, str]
     """Label of each user by class id, in natural order."""
     condition_labels: dict[str, dict[int, str]]
@@ -94,8 +98,7 @@ def load_spectrograms(
 
     Args:
         source: Folder or Hub id, see `load_images`.
-        split_file: Split to use. If the file does not exist, the split is that of a published data set or a new one,
-            and it is written there.
+        split_file: Existing split to use; None: that of a published data set, or a new one.
         resolution: Height and width to resize to, pixels; None keeps the size.
         colormap: "auto" detects it, "none" keeps RGB, or the name of a map.
         conditions: Categorical columns to keep; None keeps all that have at least two values.
@@ -105,7 +108,7 @@ def load_spectrograms(
         seed: Seed for choosing the recordings of each side.
 
     Raises:
-        FileNotFoundError: If there is no such source.
+        FileNotFoundError: If there is no such source or split.
         ValueError: If a file cannot be used, a condition is unknown, the split does not fit, or an argument is out of
             range; the message names the file or argument.
     """
@@ -113,7 +116,6 @@ def load_spectrograms(
     # Conditions and split are checked before the pixels are copied.
     condition_names = _choose_conditions(read.dataset, conditions)
     split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
-    split.save_if_new(split_file)
 
     everything = _to_tensors(read, condition_names)
     sides = {side: everything.select(indices) for side, indices in split.indices(everything.files).items()}
@@ -121,6 +123,8 @@ def load_spectrograms(
     return SpectrogramData(
         **sides,
         split=split,
+        split_file=split_file,
+        images_sha256=read.pixels.images_sha256,
         id2label=dict(enumerate(features["user"].names)),
         condition_labels={name: dict(enumerate(features[name].names)) for name in condition_names},
         colormap=read.pixels.colormap,
@@ -146,7 +150,7 @@ def to_pixels(model: Tensor) -> Tensor:
 def choose_split(
     read: SourceImages, split_file: Path | None, *, gap_windows: int, window_s: float | None, seed: int
 ) -> Split:
-    """The split in a file, else that of a published data set, else a new one; see `load_spectrograms`.
+    """The split of the file that is given, else that of a published data set, else a new one.
 
     Raises:
         ValueError: If it does not fit the images, or none can be made.

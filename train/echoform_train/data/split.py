@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import math
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from datasets import Dataset
 
@@ -25,9 +25,14 @@ from echoform_train.data.split_cutting import (
     windows_of,
 )
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.json_files import write_json
+from echoform_train.engine.hashes import json_hash
+from echoform_train.engine.json_files import read_json_object, write_json
+from echoform_train.engine.names import check_relative_path
 
 Method = Literal["by recording", "contiguous with a gap", "as given"]
+
+MOST_GAP_WINDOWS = 1_000_000
+"""Largest number of images to leave out at a cut."""
 
 _LISTED = 3
 _METHOD_KEY = "how"  # in the JSON file
@@ -60,34 +65,62 @@ class Split:
         index_of = {file: index for index, file in enumerate(files)}
         return {side: [index_of[file] for file in getattr(self, side)] for side in SIDES}
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the names of each side, in hexadecimal: two splits of equal hash hold out the same images."""
+        return json_hash({side: sorted(getattr(self, side)) for side in SIDES})
+
     def save(self, path: str | Path) -> None:
-        """Write the split as JSON."""
+        """Write the split as JSON, atomically; an existing file is replaced."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        facts = {_METHOD_KEY if name == "method" else name: value for name, value in asdict(self).items()}
-        write_json(path, facts)
-
-    def save_if_new(self, path: Path | None) -> None:
-        """Write the split as JSON if a path is given and no such file exists."""
-        if path is not None and not path.exists():
-            self.save(path)
+        write_json(path, {_METHOD_KEY if name == "method" else name: value for name, value in asdict(self).items()})
 
     @classmethod
     def load(cls, path: str | Path) -> Split:
         """Read a file that `save` wrote.
 
         Raises:
-            ValueError: If the file holds no split.
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file holds no split: another JSON, an unusable name, an image on two sides, or no images
+                for training, validation or test.
         """
+        facts = read_json_object(Path(path))
+        expected = {*cls.__dataclass_fields__, _METHOD_KEY} - {"method"}
+        if set(facts) != expected:
+            raise UserError(f"{path} must be a split with {', '.join(sorted(expected))}; it is not")
+        # Every name and number is checked, because the file may be somebody else's.
+        sides = {side: _names_of_side(facts[side], side, path) for side in SIDES}
+        method, gap_windows, seed = facts[_METHOD_KEY], facts["gap_windows"], facts["seed"]
+        if method not in get_args(Method):
+            methods = ", ".join(get_args(Method))
+            raise UserError(f"{path} must have a {_METHOD_KEY} among {methods}, it is {repr(method)[:40]}")
+        if type(seed) is not int or type(gap_windows) is not int or not 0 <= gap_windows <= MOST_GAP_WINDOWS:
+            raise UserError(f"{path} must have a whole gap_windows in 0..{MOST_GAP_WINDOWS} and a whole seed")
         try:
-            facts = json.loads(Path(path).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} must be JSON ({error})") from error
-        names = {*cls.__dataclass_fields__, _METHOD_KEY} - {"method"}
-        if not isinstance(facts, dict) or set(facts) != names or facts[_METHOD_KEY] not in get_args(Method):
-            raise UserError(f"{path} must be a split with {', '.join(sorted(names))}; it is not")
-        lists = {name: tuple(facts.pop(name)) for name in SIDES}
-        return cls(method=facts.pop(_METHOD_KEY), **lists, **facts)
+            split = cls(method=method, gap_windows=gap_windows, seed=seed, **sides)
+            split.check_sides()
+        except UserError as error:
+            raise UserError(f"{path} cannot be used: {error}") from error
+        return split
+
+    def check_sides(self) -> None:
+        """Refuse a split without images for training, validation or test.
+
+        Raises:
+            ValueError: If a side is empty.
+        """
+        if empty := [side for side in SPLITS if not getattr(self, side)]:
+            raise UserError(f"a split must have images for {', '.join(SPLITS)}, it has none for {', '.join(empty)}")
+
+
+def _names_of_side(names: Any, side: str, path: str | Path) -> tuple[str, ...]:
+    if not isinstance(names, list):
+        raise UserError(f"{path} must have a list of images for {side}, it has {repr(names)[:40]}")
+    for name in names:
+        if check_relative_path(name, f"an image for {side}", path) != name:
+            raise UserError(f"{path} must name images by their paths inside the source, it names {name!r}")
+    return tuple(names)
 
 
 def make_split(
@@ -169,6 +202,7 @@ def check_split(dataset: Dataset, split: Split, *, window_s: float | None = None
         ValueError: If the split names images that do not exist, lacks some that do, or has overlapping windows on two
             sides.
     """
+    _check_window(window_s)
     windows = windows_of(dataset)
     sides: Sides = {file: side for side in SPLITS for file in getattr(split, side)}
     sides.update(dict.fromkeys(split.left_out))
@@ -191,10 +225,14 @@ def check_split(dataset: Dataset, split: Split, *, window_s: float | None = None
 def _check_arguments(validation_share: float, test_share: float, gap_windows: int, window_s: float | None) -> None:
     if not (validation_share > 0 and test_share > 0 and validation_share + test_share < 1):
         raise UserError(f"shares must be positive and leave some for train, got {validation_share} and {test_share}")
-    if gap_windows < 0:
-        raise UserError(f"gap_windows must not be negative, got {gap_windows}")
-    if window_s is not None and window_s <= 0:
-        raise UserError(f"window_s must be positive, got {window_s}")
+    if not 0 <= gap_windows <= MOST_GAP_WINDOWS:
+        raise UserError(f"gap_windows must be in 0..{MOST_GAP_WINDOWS}, got {gap_windows}")
+    _check_window(window_s)
+
+
+def _check_window(window_s: float | None) -> None:
+    if window_s is not None and not (math.isfinite(window_s) and window_s > 0):
+        raise UserError(f"window_s must be a positive number of seconds, got {window_s}")
 
 
 def _files_of_side(windows: Sequence[Window], sides: Sides, side: str | None) -> tuple[str, ...]:

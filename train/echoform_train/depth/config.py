@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import tyro
 
 from echoform_train.data.facts import DepthFacts
+from echoform_train.data.split_files import split_to_read
 from echoform_train.depth.dataset import DepthData, load_depth
 from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import SPLIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class DepthSourceConfig:
     data: Annotated[str, tyro.conf.arg(aliases=["--dataset-name"])]
     """Folder of 16-bit PNG or TIFF images, id of a data set on the Hub, or "rooms" for synthetic rooms."""
     split_file: Path | None = None
-    """Split to use. If the file does not exist, a new split is written to it. Default: split.json of the training."""
+    """File of an existing split to use. Default: split.json in the output folder of the training, which each training
+    writes."""
     folders: Literal["classes", "recordings"] = "classes"
     """Whether the upper folders are classes or recordings."""
     validation_share: float = 0.15
@@ -60,13 +61,11 @@ class DepthDataConfig(DepthSourceConfig):
 
 
 def load_training_data(config: DepthDataConfig, run: RunConfig) -> DepthData:
-    """Load the depth images that the flags of a training select, and write their split to OUTPUT_DIR/split.json.
+    """Load the depth images that the flags of a training select; a run that is continued uses its own split.
 
-    The default of --split-file is OUTPUT_DIR/split.json. Raises the errors of `load_depth_data`.
+    Raises the errors of `load_depth_data`.
     """
-    data = load_depth_data(config, config.split_file or run.output_dir / SPLIT, run.seed)
-    data.split.save(run.output_dir / SPLIT)
-    return data
+    return load_depth_data(config, split_to_read(config.split_file, run.output_dir), run.seed)
 
 
 def load_depth_data(config: DepthDataConfig, split_file: Path | None, seed: int) -> DepthData:
@@ -156,4 +155,6 @@ def depth_facts(data: DepthData) -> DepthFacts:
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         "share_with_reading": float((data.train.units != 0).double().mean()),
         "split": data.split.method,
+        "split_sha256": data.split.sha256,
+        "images_sha256": data.images_sha256,
     }

@@ -66,6 +66,10 @@ class DepthData:
     left_out: DepthImages
     """Images in the gaps of the split."""
     split: Split
+    split_file: Path | None
+    """File that the split was read from; None: that of a published data set, or a new one."""
+    images_sha256: str
+    """Hash of names and content of all image files."""
     id2label: dict[int, str]
     """Names of the classes in natural order; empty if the source has no classes."""
     depth_range_mm: dict[str, float]
@@ -113,7 +117,7 @@ def load_depth(
 
     Args:
         source: Folder or data set on the Hub (see `find_depth_source`), or "rooms" for synthetic rooms.
-        split_file: Split to use. If it does not exist, the split that was used instead is written there.
+        split_file: Existing split to use; None: that of a published data set, or a new one.
         resolution: Height and width to resize to, pixels.
         depth_range_mm: {"min": ..., "max": ...}. None: the range of the readings of the training images, extended by a
             tenth of its length at both ends, in whole millimetres; for synthetic rooms, the range of their sensor.
@@ -128,7 +132,7 @@ def load_depth(
         seed: Seed of the split and of the synthetic rooms.
 
     Raises:
-        FileNotFoundError: If there is no such source.
+        FileNotFoundError: If there is no such source or split.
         ValueError: If a file cannot be used, the split does not fit, or an argument is out of range.
     """
     if resolution < 1:
@@ -150,7 +154,6 @@ def load_depth(
     split = read_split(table, source, split_file, found.split_file)
     if split is None:
         split = _make_split(table, source, validation_share, test_share, gap_images, seed)
-    split.save_if_new(split_file)
 
     # The range is measured on training images only, so that nothing of held-out images leaks into the training.
     if depth_range_mm is None:
@@ -162,6 +165,8 @@ def load_depth(
     return DepthData(
         **{side: everything.select(indices) for side, indices in split.indices(everything.files).items()},
         split=split,
+        split_file=split_file,
+        images_sha256=reader.hashes.of(files),
         id2label=id2label,
         depth_range_mm={"min": float(depth_range_mm["min"]), "max": float(depth_range_mm["max"])},
         units_per_mm=units_per_mm,

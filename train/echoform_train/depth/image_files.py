@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 
 from echoform.pipeline_depth_autoencoder import resize_depth, units_of_image
 from echoform_train.data.image_check import BadFile, BadFileError, opened_image, read_file
+from echoform_train.data.loading import ContentHashes
 from echoform_train.depth.sources import DepthFile
 from echoform_train.engine.errors import MissingFileError
 
@@ -87,6 +88,8 @@ class DepthReader:
     """Sensor values that mean no reading."""
     resolution: int
     """Height and width of the images, pixels."""
+    hashes: ContentHashes = field(default_factory=ContentHashes)
+    """Hashes of the files that were read."""
 
     def read(self, file: DepthFile) -> ReadImage:
         """Read and resize one file.
@@ -124,7 +127,7 @@ class DepthReader:
             return list(pool.map(erase, affected))
 
     def _decode(self, file: DepthFile) -> np.ndarray:
-        units = decode_depth(file.read(), file.file)
+        units = decode_depth(self.hashes.read(file), file.file)
         for value in self.invalid - {0}:
             units[units == value] = 0
         return units

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.spectrograms import to_model, to_pixels
+from echoform_train.data.split_files import SplitImages, check_split_of_model
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FACTS, FIRST_STAGE
 from echoform_train.publishing.cards.first_stage import FirstStageTraining
@@ -70,6 +71,14 @@ class FirstStage:
                     f"the first stage in {self.folder} was trained with {name} {trained_on[name]}, "
                     f"the data have {data_facts[name]}"
                 )
+
+    def check_split(self, data: SplitImages) -> None:
+        """Make sure that data have the images and the split that the first stage was trained with.
+
+        Raises:
+            ValueError: If they have not; the message tells in how many images the splits differ.
+        """
+        check_split_of_model(data, self.facts["data"], f"the first stage in {self.folder}", self.folder)
 
 
 def load_first_stage(folder: Path) -> FirstStage:

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from echoform_train.data.config import data_facts, load_data
 from echoform_train.data.painting import save_sheet
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
+from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.batches import Draw
-from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import FIRST_STAGE, RECONSTRUCTIONS, SPLIT
+from echoform_train.engine.files import FIRST_STAGE, RECONSTRUCTIONS
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.optimizers import build_optimizer
 from echoform_train.engine.processes import summed
@@ -39,23 +39,18 @@ SHEET_USERS = 16
 
 
 def load_training_data(config: FirstStageConfig) -> SpectrogramData:
-    """Load the spectrograms that the flags name, and write their split to OUTPUT_DIR/split.json."""
-    split_file = config.data.split_file or config.run.output_dir / SPLIT
-    data = load_data(replace(config.data, split_file=split_file), config.run.seed)
-    data.split.save(config.run.output_dir / SPLIT)
-    return data
+    """Load the spectrograms that the flags name; a run that is continued uses its own split."""
+    split_file = split_to_read(config.data.split_file, config.run.output_dir)
+    return load_data(replace(config.data, split_file=split_file), config.run.seed)
 
 
 def start_run(config: FirstStageConfig, data: SpectrogramData) -> Run:
     """Begin the training run, with torch seeded for the initial weights.
 
     Raises:
-        ValueError: If the largest share of the spectral loss is out of range, there are no validation images, or the
-            output folder holds another run.
+        UserError: If there are no validation images, or the output folder holds another run.
         PushError: If the result is to be pushed and could not be.
     """
-    if not 0 < config.spectral_max_share <= 1:
-        raise UserError(f"--spectral-max-share must be in (0, 1], got {config.spectral_max_share}")
     return start_training(config, data)
 
 

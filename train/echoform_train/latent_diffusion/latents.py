@@ -75,10 +75,13 @@ def encode_data(stage: FirstStage, data: SpectrogramData, source: VQLDMDopplerPi
             mean and standard deviation of that pipeline instead of those of the training images.
 
     Raises:
-        ValueError: If the data are not of the kind that the first stage was trained on.
+        ValueError: If the data are not of the kind that the first stage was trained on, or have another split.
     """
     facts = data_facts(data)
     stage.check_data(facts, same_users=source is None)
+    # With the first stage of other users, only a new split of the very same images would leak.
+    if source is None or stage.facts["data"].get("images_sha256") == data.images_sha256:
+        stage.check_split(data)
     encoded = encode_pixels(stage.model, data.train.pixels)
     if source is None:
         mean, std = encoded.mean(dim=(0, 2, 3)), encoded.std(dim=(0, 2, 3))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -18,10 +17,12 @@ from echoform_train.conv.reconstruction import to_model_range
 from echoform_train.conv.validation import save_random_sheet, save_reconstruction_sheet, validate
 from echoform_train.conv.vgg import load_torchvision_weights
 from echoform_train.data.images import ImageData, ImageDataConfig, image_facts, load_image_data
+from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SAMPLES, SPLIT
+from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SAMPLES
 from echoform_train.engine.learner import Learner
+from echoform_train.engine.limits import Length, Limits, Weight, check_limits
 from echoform_train.engine.presets import make_preset
 from echoform_train.engine.training_log import read_log
 from echoform_train.engine.training_result import TrainingResult
@@ -42,9 +43,9 @@ class Config:
 
     backbone: Literal["vgg13", "vgg16"] = "vgg16"
     """Network whose convolutional layers form the encoder; the decoder mirrors them."""
-    width_factor: float = 1.0
+    width_factor: Annotated[float, Limits(0, 64, above_low=True)] = 1.0
     """Factor on the number of channels of every VGG layer."""
-    levels: int = 5
+    levels: Annotated[int, Limits(1, 5)] = 5
     """Number of VGG levels to use; each halves height and width."""
     batch_norm: bool = True
     """Batch norm after every convolution except the last."""
@@ -58,15 +59,18 @@ class Config:
     data_range: Literal["unit", "symmetric", "imagenet"] = "unit"
     """Range of the images in the model: 0..1, -1..1, or standardised by ImageNet's mean and deviation, as torchvision's
     weights expect."""
-    latent_channels: int | None = None
+    latent_channels: Annotated[int | None, Limits(1, 65_536)] = None
     """Channels of the latents, by a 1x1 convolution. Default: the feature maps of the last level are the latents."""
 
     loss: ErrorKind = "mse"
     """Reconstruction loss in the range of the model: mean squared or mean absolute error."""
-    kl_weight: float = 0.0
+    kl_weight: Weight = 0.0
     """Weight of the KL divergence of the latents, in nats per value of the image; above 0 the model is variational."""
-    sample_every: int = 20_000
+    sample_every: Length = 20_000
     """Images seen between two updates of the loss curves and sheets of reconstructions."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 _CPU_RUN: dict[str, Any] = {"max_train_images": 20_000, "train_batch_size": 8, "validation_every": 2_000}
@@ -89,12 +93,11 @@ def main(config: Config) -> TrainingResult:
     """
     data = load_image_data(
         config.data,
-        config.data.split_file or config.run.output_dir / SPLIT,
+        split_to_read(config.data.split_file, config.run.output_dir),
         config.run.seed,
         resolution=config.data.resolution,
         color=config.data.color,
     )
-    data.split.save(config.run.output_dir / SPLIT)
     return train(config, data)
 
 
@@ -187,12 +190,6 @@ def save_progress(config: Config, autoencoder: ConvAutoencoder, data: ImageData,
 
 
 def _check(config: Config) -> None:
-    if not (math.isfinite(config.kl_weight) and config.kl_weight >= 0):
-        raise UserError(f"--kl-weight must not be negative, got {config.kl_weight}")
-    if not config.width_factor > 0:
-        raise UserError(f"--width-factor must be greater than 0, got {config.width_factor}")
-    if not 1 <= config.levels <= 5:
-        raise UserError(f"--levels must be in 1..5, the levels of VGG, got {config.levels}")
     if config.run.gradient_checkpointing and config.batch_norm:
         raise UserError(
             "--gradient-checkpointing needs --no-batch-norm, because recomputed activations would be counted twice in "

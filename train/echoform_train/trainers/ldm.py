@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -15,19 +15,34 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.config import DataConfig, load_data
 from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.batches import Draw
-from echoform_train.engine.config import RunConfig, resume_settings
+from echoform_train.engine.config import RunConfig
+from echoform_train.engine.content import content_hash, pipeline_content
+from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.files import DENOISER, SAMPLES, SPLIT
 from echoform_train.engine.learner import Learner
+from echoform_train.engine.limits import (
+    ChannelsOfLevels,
+    Decay,
+    Dropout,
+    Heads,
+    Layers,
+    Length,
+    Limits,
+    Share,
+    check_limits,
+)
 from echoform_train.engine.presets import make_preset
 from echoform_train.engine.processes import summed
+from echoform_train.engine.resume import data_content, resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
 from echoform_train.latent_diffusion.latents import LatentData, Latents, PipelineFacts, drop_labels, encode_data
 from echoform_train.latent_diffusion.objective import FlowMatching, VPrediction, denoising_loss, make_objective
 from echoform_train.latent_diffusion.transfer import USERS, initialise_from, load_initial_pipeline
-from echoform_train.publishing.export import finish_training
+from echoform_train.publishing.export import finish_training, keep_split
 from echoform_train.publishing.push import check_before_training
 
 NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
@@ -47,17 +62,17 @@ class Config:
     data: tyro.conf.OmitArgPrefixes[DataConfig]
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
-    block_out_channels: tuple[int, ...] = (128, 256, 256)
+    block_out_channels: ChannelsOfLevels = (128, 256, 256)
     """Channels of each level of the U-Net, highest resolution first."""
     attention_types: tuple[Literal["none", "window", "axial"], ...] = ("window", "axial", "axial")
     """Attention of each level."""
-    layers_per_block: int = 2
+    layers_per_block: Layers = 2
     """Residual blocks per level."""
-    num_attention_heads: int = 8
+    num_attention_heads: Heads = 8
     """Heads of each attention."""
-    window_size: int = 8
+    window_size: Annotated[int, Limits(1, 1024)] = 8
     """Side of an attention window, in latent pixels."""
-    dropout: float = 0.1
+    dropout: Dropout = 0.1
     """Share of features that the residual blocks drop in training."""
     conditioning: Literal["embedding", "cross-attention"] = "embedding"
     """How user and conditions enter the U-Net: added to the embedding of the time step, or as learned tokens that it
@@ -67,20 +82,23 @@ class Config:
     """What the network learns to predict."""
     beta_schedule: Literal["linear", "cosine", "squaredcos_cap_v2"] = "cosine"
     """Noise schedule of v-prediction; cosine and squaredcos_cap_v2 are the same (Nichol and Dhariwal, 2021)."""
-    snr_gamma: float = 5.0
+    snr_gamma: Annotated[float, Limits(0, 1e6)] = 5.0
     """Signal-to-noise ratio above which v-prediction gives a noise level less weight (min-SNR, Hang et al., 2023); 0
     weighs all levels alike."""
-    label_dropout: float = 0.1
+    label_dropout: Share = 0.1
     """Share of samples whose user (and, independently, each condition) is replaced by its null class, for guidance."""
-    ema_decay: float = 0.999
+    ema_decay: Decay = 0.999
     """Decay of the moving average of the weights at each optimizer step; the average is validated and exported."""
-    user_rate_factor: float = 1.0
+    user_rate_factor: Annotated[float, Limits(0, 1e6)] = 1.0
     """Factor of the learning rate for the embeddings of the users. Use about 50 with --initial-pipeline, because all
     other weights then need little training."""
-    guidance_scale: float = 1.5
+    guidance_scale: Annotated[float, Limits(0, 1000)] = 1.5
     """Guidance scale of the sample sheets."""
-    sample_every: int = 50_000
+    sample_every: Length = 50_000
     """Images seen between two sample sheets."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 _GPU_RUN: dict[str, Any] = {"max_train_images": 2_000_000, "learning_rate": 3e-4, "lr_warmup_steps": 500}
@@ -110,10 +128,23 @@ def main(config: Config) -> TrainingResult:
     stage = load_first_stage(config.first_stage)
     data_config = replace(
         config.data,
-        split_file=config.data.split_file or stage.folder / SPLIT,
+        split_file=_split_file(config, stage),
         resolution=config.data.resolution or stage.facts["data"]["resolution"],
     )
     return train(config, load_data(data_config, config.run.seed), stage)
+
+
+def _split_file(config: Config, stage: FirstStage) -> Path | None:
+    """The split of the first stage; with --initial-pipeline, whose first stage knows other users, a split of one's own.
+
+    Raises:
+        FileNotFoundError: If the first stage has none.
+    """
+    of_stage = config.initial_pipeline is None
+    own = split_to_read(config.data.split_file, stage.folder if of_stage else config.run.output_dir)
+    if own is None and of_stage:
+        raise MissingFileError(f"{stage.folder} holds no {SPLIT}; --split-file must name the split of its training")
+    return own
 
 
 def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingResult:
@@ -129,13 +160,18 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
             codebook, or the pipeline to start from does not fit.
     """
     stage.check_usable_in_pipeline()
-    num_images = len(data.train)
-    run = Run(config.run, num_images, resume_settings(config))
+    source = None if config.initial_pipeline is None else load_initial_pipeline(config.initial_pipeline, stage.model)
+    inputs = data_content(data) | {
+        "--first-stage": f"content {content_hash([stage.model, stage.quantized])}",
+        "--initial-pipeline": None if source is None else f"content {pipeline_content(source)}",
+    }
+    # The guidance is that of the sample sheets only.
+    run = Run(config.run, len(data.train), resume_settings(config, inputs, free={"guidance_scale"}))
     # The first stage does not learn any more, so its latents are computed once and kept in memory.
     stage.model.to(run.device)
-    source = None if config.initial_pipeline is None else load_initial_pipeline(config.initial_pipeline, stage.model)
     latents = encode_data(stage, data, source)
     check_before_training(run)
+    keep_split(run, data.split)
 
     unet = make_denoiser(config, latents, source)
     rate_factors = {} if config.user_rate_factor == 1 else {f"{USERS}.weight": config.user_rate_factor}

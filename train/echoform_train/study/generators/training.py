@@ -9,7 +9,7 @@ from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import AXES, PIPELINE, SPLIT
+from echoform_train.engine.files import AXES, PIPELINE
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
 from echoform_train.radar.loads import CONDITIONS
@@ -142,7 +142,7 @@ def _simulate(
                 seed=mix_seed(seed, _WALKERS_SEED) % 2**31,
             )
         )
-    return load_spectrograms(walkers, split_file=folder / SPLIT, resolution=resolution, colormap="jet")
+    return load_spectrograms(walkers, resolution=resolution, colormap="jet")
 
 
 def _train_vq_vae(material: SpectrogramData, folder: Path, train_images: int, seed: int) -> FirstStage:
@@ -155,7 +155,6 @@ def _train_vq_vae(material: SpectrogramData, folder: Path, train_images: int, se
         quantize_after=train_images // 4,
     )
     train_vq_vae.train(config, material)
-    material.split.save(folder / VQ_VAE / SPLIT)
     return load_first_stage(folder / VQ_VAE)
 
 
