@@ -15,7 +15,7 @@ from echoform_train.radar.mocap import (
     turn_to_x,
 )
 from echoform_train.radar.person import Person
-from echoform_train.radar.recordings import record
+from echoform_train.radar.recordings import Measurement, record
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
 from echoform_train.radar.stft import spectrogram
 from echoform_train.radar.walks import Walk, walk_motion
@@ -73,12 +73,12 @@ def test_our_own_walk_exported_at_120_fps_gives_the_spectrogram_that_it_has():
     direct = record(
         walk_motion(walk, 4.0, np.random.default_rng(0)),
         np.zeros(len(SEGMENTS)),
-        radar,
+        Measurement(radar=radar),
         np.random.default_rng(0),
         clutter_db=-80.0,
     )
     joints = turn_to_x(body_joints(capture(walked(120))))
-    captured = record_capture(joints, "towards", 0.0, radar, np.random.default_rng(0))
+    captured = record_capture(joints, "towards", 0.0, Measurement(radar=radar), np.random.default_rng(0))
     images = []
     for recording in (direct, captured):
         image_db, doppler_hz, _ = spectrogram(

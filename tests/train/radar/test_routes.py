@@ -4,6 +4,7 @@ import pytest
 from echoform_train.radar.body import JOINT_INDEX, SEGMENTS
 from echoform_train.radar.gait import gait_timing, walking_joints
 from echoform_train.radar.person import Person
+from echoform_train.radar.recordings import Measurement
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
 from echoform_train.radar.routes import MARGIN_M, Path, bend, distance_along, draw_path, turn_speed_share
 from echoform_train.radar.stft import spectrogram
@@ -121,7 +122,7 @@ def test_standing_feet_slide_no_more_in_turns_than_on_a_straight_walk(seed):
 
 
 def test_the_torso_line_of_a_free_route_follows_the_closing_speed():
-    recording = record_walk(FREE, Radar(), 9.0, np.random.default_rng(5))
+    recording = record_walk(FREE, Measurement(radar=Radar()), 9.0, np.random.default_rng(5))
     image_db, doppler_hz, time_s = spectrogram(recording.iq, 8192, window=112, hop=64, looks=32)
     line_hz = doppler_hz[image_db.argmax(axis=0)]
     half_s = 0.125

@@ -7,6 +7,7 @@ from echoform_train.radar.body import JOINT_INDEX
 from echoform_train.radar.gait import gait_timing, walking_joints
 from echoform_train.radar.loads import Load
 from echoform_train.radar.person import Person, carrying, draw_person
+from echoform_train.radar.recordings import Measurement
 from echoform_train.radar.returns import JOINT_RATE_HZ, UNAMBIGUOUS_SPEED_MPS, Radar
 from echoform_train.radar.stft import FRAME_RATE_HZ, SPEED_SPAN_MPS, spectrogram, window_samples
 from echoform_train.radar.walks import Walk, draw_walk, place_walk, record_walk
@@ -15,7 +16,7 @@ EVEN_WALK = Walk(person=Person(height_m=1.75), speed_mps=1.4, speed_variation=0.
 
 
 def record(walk: Walk, radar: Radar, duration_s: float = 6.0):
-    return record_walk(walk, radar, duration_s, np.random.default_rng(0))
+    return record_walk(walk, Measurement(radar=radar), duration_s, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("carrier_hz", [77e9, 60e9, 24e9])

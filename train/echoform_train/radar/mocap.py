@@ -1,10 +1,11 @@
 """Motion captures: conversion of their joints to those of the simulated body, and the radar samples of their walks."""
 
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-from zipfile import is_zipfile
+from typing import Any, Literal
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,8 @@ from scipy.signal import butter, sosfiltfilt
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, JOINTS, SEGMENTS
-from echoform_train.radar.fmcw import Chirp
-from echoform_train.radar.recordings import Motion, Recording, record
-from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
+from echoform_train.radar.recordings import Measurement, Motion, Recording, record
+from echoform_train.radar.returns import JOINT_RATE_HZ
 from echoform_train.radar.walks import NEAREST_M, Direction, heading_of, place_walk
 
 Array = NDArray[np.float64]
@@ -23,6 +23,11 @@ UpAxis = Literal["auto", "x", "y", "z"]
 
 FILE_NAME = re.compile(r".+_[^_]+\.npz")
 """<subject>_<trial>.npz."""
+
+MAX_BYTES = 64 * 2**20
+"""Largest size of the arrays of a file: ten minutes of 31 joints at 120 Hz."""
+LARGEST_M = 1000.0
+"""Largest coordinate of a joint."""
 
 LOW_PASS_HZ = 20.0
 """Faster motion of markers is measurement noise; the swing of a foot is slower."""
@@ -65,22 +70,45 @@ def read_capture(path: Path) -> Capture:
     Raises:
         ValueError: If the file holds something else; the message names it.
     """
-    if not is_zipfile(path):
-        raise UserError(f"{path} must be an .npz file, as numpy.savez writes it")
-    with np.load(path, allow_pickle=False) as held:
-        missing = [name for name in ("joints", "names", "fps") if name not in held]
-        if missing:
-            raise UserError(f"{path} must hold joints, names and fps, it lacks {', '.join(missing)}")
-        joints = np.asarray(held["joints"], np.float64)
-        names = tuple(str(name) for name in held["names"])
-        fps = float(held["fps"])
+    held = _read_npz(path)
+    missing = [name for name in ("joints", "names", "fps") if name not in held]
+    if missing:
+        raise UserError(f"{path} must hold joints, names and fps, it lacks {', '.join(missing)}")
+    if held["fps"].size != 1 or held["fps"].dtype.kind not in "iuf":
+        raise UserError(f"fps of {path} must be one number, it is {held['fps'].dtype} {list(held['fps'].shape)}")
+    if held["names"].ndim != 1 or held["names"].dtype.kind not in "US" or held["joints"].dtype.kind not in "iuf":
+        raise UserError(f"{path} must hold numbers as joints, and one list of texts as names")
+    joints = np.asarray(held["joints"], np.float64)
+    names = tuple(str(name) for name in held["names"])
+    fps = float(held["fps"].item())
     if joints.ndim != 3 or joints.shape[1:] != (len(names), 3):
         raise UserError(f"joints of {path} must be [T, {len(names)}, 3] as it names {len(names)}, got {joints.shape}")
-    if not np.isfinite(joints).all():
-        raise UserError(f"joints of {path} must be finite numbers")
+    if not np.isfinite(joints).all() or not (np.abs(joints) <= LARGEST_M).all():
+        raise UserError(f"joints of {path} must be finite numbers of metres, within {LARGEST_M:g} of 0")
     if not 30 <= fps <= 1000:
         raise UserError(f"fps of {path} must be in 30..1000 to hold a gait, got {fps}")
     return Capture(joints=joints, names=names, fps=fps)
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays joints, names and fps of an .npz file, those that it holds."""
+    # A pipe of this name would be waited for without end.
+    if not path.is_file() or not is_zipfile(path):
+        raise UserError(f"{path} must be an .npz file, as numpy.savez writes it")
+    try:
+        with ZipFile(path) as archive:
+            unfolded = sum(entry.file_size for entry in archive.infolist())
+        if unfolded > MAX_BYTES:
+            raise UserError(
+                f"{path} must unfold to at most {MAX_BYTES // 2**20} MiB, it unfolds to {unfolded / 2**20:.0f}"
+            )
+        with np.load(path, allow_pickle=False) as held:
+            return {name: held[name] for name in ("joints", "names", "fps") if name in held}
+    except UserError:
+        raise
+    # What numpy and zipfile raise on broken files.
+    except (ValueError, LookupError, OSError, EOFError, RuntimeError, MemoryError, BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} cannot be read as an .npz file of plain arrays ({str(error)[:200]})") from error
 
 
 def capture_seconds(capture: Capture) -> float:
@@ -165,10 +193,8 @@ def record_capture(
     joints: Array,
     direction: Direction,
     aspect_deg: float,
-    radar: Radar,
+    measurement: Measurement,
     rng: np.random.Generator,
-    *,
-    chirp: Chirp | None = None,
 ) -> Recording:
     """Samples of a captured walk, with the echoes of bare ellipsoids.
 
@@ -176,9 +202,8 @@ def record_capture(
         joints: Metres [T, J, 3] of a walk along +x about the origin, as `turn_to_x` gives.
         direction: "towards" the radar or "away" from it; the nearer end is about 4 m away.
         aspect_deg: Angle between walk and line of sight in the middle.
-        radar: Takes the samples.
+        measurement: How the body becomes samples.
         rng: Draws clutter and noise.
-        chirp: Sweep of the FMCW mode; None is the CW mode.
 
     Raises:
         ValueError: See cadence_hz and recordings.record.
@@ -193,7 +218,7 @@ def record_capture(
         heading_rad=np.full(len(joints), heading_of(direction, aspect_deg)),
     )
     clutter_db = float(rng.uniform(-36, -26))
-    return record(motion, np.zeros(len(SEGMENTS)), radar, rng, clutter_db=clutter_db, chirp=chirp)
+    return record(motion, np.zeros(len(SEGMENTS)), measurement, rng, clutter_db=clutter_db)
 
 
 def _up_axis(joints: Array, up: UpAxis) -> int:

@@ -1,6 +1,6 @@
 """Recordings: the samples that a radar takes of a moving body, and the ground truth of any time span of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, SEGMENT_INDEX
 from echoform_train.radar.fmcw import Chirp, fmcw_returns
+from echoform_train.radar.receiver import Receiver, add_bursts
 from echoform_train.radar.returns import (
     JOINT_RATE_HZ,
     ComplexArray,
@@ -19,6 +20,7 @@ from echoform_train.radar.returns import (
     segment_returns,
     thermal_noise,
 )
+from echoform_train.radar.scatterers import Surface, scattered_returns
 
 Array = NDArray[np.float64]
 
@@ -50,6 +52,20 @@ class Motion:
         body = self.joints[:, JOINT_INDEX["pelvis"], :2]
         ahead = np.stack([np.cos(self.heading_rad), np.sin(self.heading_rad)], axis=-1)
         return (1 + np.einsum("td,td->t", body, ahead) / np.linalg.norm(body, axis=-1)) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """How a moving body becomes samples."""
+
+    radar: Radar
+    """At the origin, `radar.height_m` above the floor."""
+    chirp: Chirp | None = None
+    """Sweep of the FMCW mode, whose samples are those of the range bins around the body; None is continuous wave."""
+    surface: Surface | None = None
+    """Surface of the body of many scatterers; None is the body of sixteen ellipsoids."""
+    receiver: Receiver = field(default_factory=Receiver)
+    """Second path, compensation of the range, and bursts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +137,11 @@ class Recording:
 def record(
     motion: Motion,
     gain_db: Array,
-    radar: Radar,
+    measurement: Measurement,
     rng: np.random.Generator,
     *,
     back_gain_db: float = 0.0,
     clutter_db: float = -30.0,
-    chirp: Chirp | None = None,
 ) -> Recording:
     """Samples that a radar takes of a motion, with clutter, phase noise and thermal noise.
 
@@ -136,21 +151,17 @@ def record(
     Args:
         motion: The body.
         gain_db: Gain of each segment's echo over that of its bare ellipsoid, [S], S as in body.SEGMENTS.
-        radar: At the origin, `radar.height_m` above the floor.
-        rng: Draws the phase of the clutter and the noise.
+        measurement: Radar, sweep, surface of the body, and receiver.
+        rng: Draws the points of the surface, the phase of the clutter, and the noise.
         back_gain_db: Gain of the torso's echo from straight behind over that from the front.
         clutter_db: Cross-section of the stationary clutter at the walker's mean range, decibels over one square metre.
-        chirp: Sweep of the FMCW mode, whose samples are those of the range bins around the body; None is continuous
-            wave.
 
     Raises:
         ValueError: In the FMCW mode, if the walk reaches the range at which ranges fold.
     """
-    position_m = np.array([0.0, 0.0, radar.height_m])
-    range_m, section_m2 = segment_returns(motion.joints, position_m, np.asarray(gain_db))
-    if back_gain_db:
-        section_m2[:, SEGMENT_INDEX["torso"]] *= 10 ** (back_gain_db * motion.from_behind / 10)
-    body_m = np.linalg.norm(motion.joints[:, JOINT_INDEX["pelvis"]] - position_m, axis=-1)
+    radar, chirp = measurement.radar, measurement.chirp
+    range_m, section_m2 = _body_returns(motion, gain_db, measurement, rng, back_gain_db)
+    body_m = np.linalg.norm(motion.joints[:, JOINT_INDEX["pelvis"]] - _antenna_m(radar), axis=-1)
     clutter_m2 = 10 ** (clutter_db / 10)
     if chirp is None:
         received = _continuous_wave(radar, range_m, section_m2, float(body_m.mean()), clutter_m2, rng)
@@ -159,11 +170,44 @@ def record(
         still = np.full((len(body_m), 1), body_m.mean() + rng.uniform(0, radar.wavelength_m))
         scene_m, scene_m2 = np.hstack([range_m, still]), np.hstack([section_m2, np.full_like(still, clutter_m2)])
         received, _ = fmcw_returns(radar, chirp, scene_m, scene_m2, rng)
-    # One square metre at the body's range becomes amplitude 1.
-    unit = 1 / np.sqrt(received_power_w(radar, body_m, np.ones_like(body_m)))
+    if measurement.receiver.bursts_per_minute:
+        add_bursts(received, radar.pulse_rate_hz, measurement.receiver, rng)
+    # One square metre at the body's range, or at its mean range, becomes amplitude 1.
+    reference_m = body_m if measurement.receiver.range_gain else np.full_like(body_m, body_m.mean())
+    unit = 1 / np.sqrt(received_power_w(radar, reference_m, np.ones_like(body_m)))
     per_moment = radar.pulse_rate_hz // JOINT_RATE_HZ
     received *= np.interp(np.arange(len(received)) / per_moment, np.arange(len(body_m)), unit).astype(np.float32)
     return Recording(iq=received, radar=radar, motion=motion, body_m=body_m)
+
+
+def _body_returns(
+    motion: Motion, gain_db: Array, measurement: Measurement, rng: np.random.Generator, back_gain_db: float
+) -> tuple[Array, Array]:
+    """Ranges and cross-sections of all scatterers of the body, [T, S], with those of the second path behind them."""
+    radar, surface, gains = measurement.radar, measurement.surface, np.asarray(gain_db)
+    range_m, section_m2 = segment_returns(motion.joints, _antenna_m(radar), gains)
+    segment = np.arange(section_m2.shape[1])
+    if surface is not None:
+        # Each segment keeps a part of its echo in its specular point and spreads the rest over its surface.
+        points = scattered_returns(motion.joints, radar, gains, surface, rng)
+        range_m = np.hstack([range_m, points.range_m])
+        section_m2 = np.hstack([section_m2 * surface.specular_share, points.section_m2])
+        segment = np.concatenate([segment, points.segment])
+    if back_gain_db:
+        is_torso = segment == SEGMENT_INDEX["torso"]
+        section_m2[:, is_torso] *= (10 ** (back_gain_db * motion.from_behind / 10))[:, None]
+    if measurement.receiver.second_path_db is None:
+        return range_m, section_m2
+    # Out directly and back by way of the floor, and the reverse: two equal paths, whose amplitudes add up.
+    below_m = _antenna_m(radar) * [1, 1, -1]
+    mirrored_m, _ = segment_returns(motion.joints, below_m, gains)
+    detour_m = (mirrored_m - segment_returns(motion.joints, _antenna_m(radar), gains)[0])[:, segment] / 2
+    loss = 4 * 10 ** (measurement.receiver.second_path_db / 10)
+    return np.hstack([range_m, range_m + detour_m]), np.hstack([section_m2, section_m2 * loss])
+
+
+def _antenna_m(radar: Radar) -> Array:
+    return np.array([0.0, 0.0, radar.height_m])
 
 
 def _continuous_wave(

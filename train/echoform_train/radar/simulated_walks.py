@@ -4,12 +4,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from echoform_train.engine.errors import MissingFileError, UserError
-from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.mocap import (
     FILE_NAME,
     UpAxis,
@@ -21,11 +20,9 @@ from echoform_train.radar.mocap import (
     turn_to_x,
 )
 from echoform_train.radar.person import Person, draw_person
-from echoform_train.radar.recordings import Recording
-from echoform_train.radar.returns import Radar
+from echoform_train.radar.recordings import Measurement, Recording
 from echoform_train.radar.walks import Direction, Route, draw_walk, record_walk
 
-Mode = Literal["cw", "fmcw"]
 STRAIGHT: tuple[Direction, ...] = ("towards", "away")
 
 
@@ -50,11 +47,11 @@ class SimulatedWalk:
         """Name of the recording among those of the user."""
         return f"r{self.number:02d}"
 
-    def record(self, radar: Radar, seed: int, duration_s: float, *, mode: Mode = "cw") -> Recording:
+    def record(self, measurement: Measurement, seed: int, duration_s: float) -> Recording:
         """Samples of the walk; they depend only on the arguments and on this walk, not on other walks."""
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(self.user_number, self.number)))
         walk = draw_walk(person_of(seed, self.user_number), self.condition, self.direction, rng)
-        return record_walk(walk, _with_drawn_noise(radar, rng), duration_s, rng, chirp=_chirp(mode))
+        return record_walk(walk, _with_drawn_noise(measurement, rng), duration_s, rng)
 
     def ground_truth(self, seed: int) -> dict[str, Any]:
         """Entries of metadata.jsonl that all windows of the walk share."""
@@ -84,13 +81,13 @@ class CapturedWalk:
         """Name of the trial, the part of the file name after the last underscore."""
         return self.path.stem.rpartition("_")[2]
 
-    def record(self, radar: Radar, seed: int, *, mode: Mode = "cw", up: UpAxis = "auto") -> Recording:
+    def record(self, measurement: Measurement, seed: int, *, up: UpAxis = "auto") -> Recording:
         """Samples of the walk; they depend only on the arguments and on the file."""
         rng = self._rng(seed)
         direction = self._direction(rng)
         joints = turn_to_x(body_joints(read_capture(self.path), up))
         aspect_deg = float(rng.uniform(-10, 10))
-        return record_capture(joints, direction, aspect_deg, _with_drawn_noise(radar, rng), rng, chirp=_chirp(mode))
+        return record_capture(joints, direction, aspect_deg, _with_drawn_noise(measurement, rng), rng)
 
     def ground_truth(self, seed: int) -> dict[str, Any]:
         """Entries of metadata.jsonl that all windows share; height and asymmetry of a subject are not known."""
@@ -162,10 +159,6 @@ def captured_walks(folder: Path, shortest_s: float, up: UpAxis = "auto") -> tupl
     return walks, [path.name for path in paths if seconds[path] < shortest_s]
 
 
-def _with_drawn_noise(radar: Radar, rng: np.random.Generator) -> Radar:
-    """The radar with a random noise figure; each recording gets another one, as receivers differ from day to day."""
-    return replace(radar, noise_figure_db=float(rng.uniform(12, 17)))
-
-
-def _chirp(mode: Mode) -> Chirp | None:
-    return Chirp() if mode == "fmcw" else None
+def _with_drawn_noise(measurement: Measurement, rng: np.random.Generator) -> Measurement:
+    """The same with a random noise figure; each recording gets another one, as receivers differ from day to day."""
+    return replace(measurement, radar=replace(measurement.radar, noise_figure_db=float(rng.uniform(12, 17))))

@@ -1,15 +1,19 @@
 """Settings of `echoform simulate`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from echoform_train.engine.errors import UserError
+from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.loads import CONDITIONS
 from echoform_train.radar.mocap import UpAxis
+from echoform_train.radar.receiver import Receiver
+from echoform_train.radar.recordings import Measurement
 from echoform_train.radar.returns import Radar
+from echoform_train.radar.scatterers import Surface
 from echoform_train.radar.spectrogram_images import SpectrogramGrid, default_grid, image_axes
 from echoform_train.radar.walks import Route
 
@@ -45,6 +49,11 @@ class SimulationConfig:
     """Carrier frequency: 77, 60 or 24."""
     mode: Literal["cw", "fmcw"] = "cw"
     """cw: continuous wave. fmcw: chirps; the range bins around the walker are summed (takes 200 ms per image)."""
+    body: Literal["ellipsoids", "scatterers"] = "ellipsoids"
+    """ellipsoids: sixteen points, one per segment: thin smooth lines. scatterers: some hundred points on the visible
+    side of the segments, whose echoes interfere to speckle, as measured walkers show."""
+    receiver: Annotated[Receiver, tyro.conf.arg(name="")] = field(default_factory=Receiver)
+    surface: Annotated[Surface, tyro.conf.arg(name="")] = field(default_factory=Surface)
     conditions: tuple[str, ...] = ("normal",)
     """What people carry: any of normal, backpack, bag, bag_phone."""
     route: Route = "straight"
@@ -77,6 +86,8 @@ class SimulationConfig:
             raise UserError(f"hop_s must be at least 0.1, got {self.hop_s}")
         if not 16 <= self.resolution <= 1024:
             raise UserError(f"resolution must be in 16..1024, got {self.resolution}")
+        if self.body == "ellipsoids" and self.surface != Surface():
+            raise UserError("--specular-share, --cloth-s and --hidden-db must go with --body scatterers")
         if self.workers < 0:
             raise UserError(f"workers must not be negative, got {self.workers}")
         if self.seed < 0:
@@ -115,10 +126,26 @@ class SimulationConfig:
         return Radar(carrier_hz=self.carrier_ghz * 1e9)
 
     @property
+    def measurement(self) -> Measurement:
+        """How bodies become samples."""
+        return Measurement(
+            radar=self.radar,
+            chirp=Chirp() if self.mode == "fmcw" else None,
+            surface=self.surface if self.body == "scatterers" else None,
+            receiver=self.receiver,
+        )
+
+    @property
     def grid(self) -> SpectrogramGrid:
         """How recordings are cut into windows."""
         radar = self.radar
-        return default_grid(radar.carrier_hz, radar.pulse_rate_hz, window_s=self.window_s, hop_s=self.hop_s)
+        return default_grid(
+            radar.carrier_hz,
+            radar.pulse_rate_hz,
+            window_s=self.window_s,
+            hop_s=self.hop_s,
+            looks=self.receiver.looks,
+        )
 
     @property
     def axes(self) -> dict[str, float]:

@@ -87,6 +87,7 @@ def default_grid(
     window_s: float = 3.0,
     hop_s: float = 1.0,
     speed_span_mps: float = SPEED_SPAN_MPS,
+    looks: int = LOOKS,
 ) -> SpectrogramGrid:
     """The grid of simulated spectrograms for a carrier and pulse rate: 63 x 64 at 77 GHz and 8192 Hz.
 
@@ -96,6 +97,7 @@ def default_grid(
         window_s: Length of a window.
         hop_s: Seconds from the start of one window to the next.
         speed_span_mps: Radial speed shown on either side of the centre.
+        looks: Transforms averaged to one column, a divisor of 6; a column stays 46.9 ms long.
 
     Raises:
         ValueError: If the span folds at this pulse rate, or a window holds no column.
@@ -104,8 +106,8 @@ def default_grid(
         carrier_hz=carrier_hz,
         pulse_rate_hz=pulse_rate_hz,
         window=window_samples(carrier_hz, pulse_rate_hz),
-        hop=max(1, round(pulse_rate_hz / FRAME_RATE_HZ)),
-        looks=LOOKS,
+        hop=max(1, round(pulse_rate_hz / FRAME_RATE_HZ)) * (LOOKS // looks),
+        looks=looks,
         span_hz=doppler_shift_hz(speed_span_mps, speed_of_light / carrier_hz),
         window_s=window_s,
         hop_s=hop_s,
@@ -158,7 +160,9 @@ def image_axes(grid: SpectrogramGrid, *, db_min: float, db_max: float) -> dict[s
     }
 
 
-def paint(image_db: FloatArray, resolution: int, *, db_min: float, db_max: float) -> Image.Image:
+def paint(
+    image_db: FloatArray, resolution: int, *, db_min: float, db_max: float, interpolate: bool = True
+) -> Image.Image:
     """Paint a spectrogram as a square RGB image in the colours of jet.
 
     Args:
@@ -166,10 +170,12 @@ def paint(image_db: FloatArray, resolution: int, *, db_min: float, db_max: float
         resolution: Pixels per side of the image, whose row 0 is the highest Doppler.
         db_min: Level of the lowest colour.
         db_max: Level of the highest colour.
+        interpolate: Enlarge smoothly; otherwise each cell becomes a block.
     """
     share = np.clip((image_db[::-1] - db_min) / (db_max - db_min), 0, 1)
     size = (resolution, resolution)
-    smooth = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BICUBIC))
+    method = Image.Resampling.BICUBIC if interpolate else Image.Resampling.NEAREST
+    smooth = np.asarray(Image.fromarray(share).resize(size, method))
     index = np.rint(255 * np.clip(smooth, 0, 1)).astype(np.uint8)
     return Image.fromarray(lookup_table("jet")[index])
 

@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoform_train.radar.body import SEGMENTS
-from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.gait import gait_timing, walking_joints
 from echoform_train.radar.loads import Load
 from echoform_train.radar.person import Person, carrying
-from echoform_train.radar.recordings import Motion, Recording, record
-from echoform_train.radar.returns import JOINT_RATE_HZ, Radar
+from echoform_train.radar.recordings import Measurement, Motion, Recording, record
+from echoform_train.radar.returns import JOINT_RATE_HZ
 from echoform_train.radar.routes import bend, distance_along, draw_path
 
 Array = NDArray[np.float64]
@@ -94,30 +93,25 @@ def draw_walk(person: Person, condition: str, direction: Direction, rng: np.rand
     return replace(walk, person=varied, speed_mps=float(np.clip(varied.speed_mps * speed_factor, 0.9, 1.7)))
 
 
-def record_walk(
-    walk: Walk, radar: Radar, duration_s: float, rng: np.random.Generator, *, chirp: Chirp | None = None
-) -> Recording:
+def record_walk(walk: Walk, measurement: Measurement, duration_s: float, rng: np.random.Generator) -> Recording:
     """Samples of `duration_s` seconds of a walk, see `recordings.record`.
 
     Raises:
         ValueError: If the speed lies outside the walking model, and as `recordings.record` does.
     """
-    return record_motion(walk, walk_motion(walk, duration_s, rng), radar, rng, chirp=chirp)
+    return record_motion(walk, walk_motion(walk, duration_s, rng), measurement, rng)
 
 
-def record_motion(
-    walk: Walk, motion: Motion, radar: Radar, rng: np.random.Generator, *, chirp: Chirp | None = None
-) -> Recording:
+def record_motion(walk: Walk, motion: Motion, measurement: Measurement, rng: np.random.Generator) -> Recording:
     """Samples of a motion with the traits of its walk, see `recordings.record`."""
     person = walk.person
     return record(
         motion,
         np.asarray(person.gain_db),
-        radar,
+        measurement,
         rng,
         back_gain_db=person.back_gain_db,
         clutter_db=walk.clutter_db,
-        chirp=chirp,
     )
 
 

@@ -1,0 +1,130 @@
+"""What a receiver and its software add to a spectrogram: looks, threshold, shown levels, bursts and a second path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from scipy.stats import gamma
+
+from echoform_train.engine.errors import UserError
+from echoform_train.radar.returns import ComplexArray
+from echoform_train.radar.stft import LOOKS, FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receiver:
+    """Settings of a receiver and of the software that draws its spectrograms.
+
+    The defaults add nothing: six looks, no threshold, a fixed range of levels, no interference, and one path.
+    """
+
+    looks: int = LOOKS
+    """Transforms whose power is averaged to one column: 1, 2, 3 or 6. The software of many FMCW radars shows one
+    transform per column (one look), whose speckle has exponential power."""
+    shown_db: float | None = None
+    """Range of levels below the strongest cell of each image that the colours show, decibels; 20 to 50 are usual.
+    Default: one fixed range for all images, -38 to -4 dB over one square metre at the body's range."""
+    threshold_db: float | None = None
+    """Cells that are less than this above the receiver's noise are drawn in the lowest colour, decibels; detectors of
+    constant false-alarm rate use 8 to 15. Default: no threshold."""
+    bursts_per_minute: float = 0.0
+    """Bursts of interference per minute, for example from another radar: each raises one whole column or a few."""
+    burst_db: float = 15.0
+    """Mean level of a burst over the receiver's noise, decibels."""
+    second_path_db: float | None = None
+    """Level of the echo by way of the floor relative to the direct one, decibels; wood and concrete reflect -6 to
+    -20 dB at grazing angles. It interferes with the direct echo, so that the level fades with range. Default: no
+    second path."""
+    range_gain: bool = True
+    """Compensate the fourth power of the range, so that a walker keeps one level and the noise rises with the range;
+    without it the walker fades with the range, and the noise keeps one level."""
+    interpolate: bool = True
+    """Enlarge the native grid smoothly; --no-interpolate draws each cell as a block, as much radar software does."""
+    jpeg_quality: int | None = None
+    """Write JPEG of this quality, 1..95, instead of PNG."""
+
+    def __post_init__(self) -> None:
+        if self.looks not in (1, 2, 3, 6):
+            raise UserError(f"--looks must be 1, 2, 3 or 6, got {self.looks}")
+        if self.shown_db is not None and not 3 <= self.shown_db <= 120:
+            raise UserError(f"--shown-db must be in 3..120, got {self.shown_db}")
+        if self.threshold_db is not None and not 0 <= self.threshold_db <= 60:
+            raise UserError(f"--threshold-db must be in 0..60, got {self.threshold_db}")
+        if not 0 <= self.bursts_per_minute <= 600:
+            raise UserError(f"--bursts-per-minute must be in 0..600, got {self.bursts_per_minute}")
+        if not -20 <= self.burst_db <= 80:
+            raise UserError(f"--burst-db must be in -20..80, got {self.burst_db}")
+        if self.second_path_db is not None and not -60 <= self.second_path_db <= 0:
+            raise UserError(f"--second-path-db must be in -60..0, got {self.second_path_db}")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 95:
+            raise UserError(f"--jpeg-quality must be in 1..95, got {self.jpeg_quality}")
+
+    @property
+    def changed(self) -> dict[str, float | bool | None]:
+        """The settings that differ from the defaults, by name."""
+        return {
+            each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
+        }
+
+
+_NOISE_SHARE = 0.2
+BURST_S = 0.004
+"""Mean length of a burst. Two sawtooth radars cross within microseconds in each of several successive chirps."""
+
+
+def add_bursts(iq: ComplexArray, pulse_rate_hz: float, receiver: Receiver, rng: np.random.Generator) -> None:
+    """Add bursts of interference to samples, in place; a burst is white over Doppler, as crossing sweeps are.
+
+    Args:
+        iq: Complex samples [N] of any unit.
+        pulse_rate_hz: Samples per second.
+        receiver: Gives rate and level of the bursts.
+        rng: Draws number, moments, lengths and levels; both lengths and powers are exponential.
+    """
+    number = rng.poisson(receiver.bursts_per_minute * len(iq) / pulse_rate_hz / 60)
+    for start in np.sort(rng.integers(0, len(iq), number)):
+        stop = min(start + 1 + int(rng.exponential(BURST_S) * pulse_rate_hz), len(iq))
+        power = _noise_power(iq) * 10 ** (receiver.burst_db / 10) * rng.exponential()
+        pairs = rng.standard_normal((stop - start, 2)) * np.sqrt(power / 2)
+        iq[start:stop] += (pairs[:, 0] + 1j * pairs[:, 1]).astype(iq.dtype)
+
+
+def shown_levels(image_db: FloatArray, receiver: Receiver, fixed_db: tuple[float, float]) -> FloatArray:
+    """Levels of an image as the software draws them, 0 (lowest colour) to 1 (highest), [F, W].
+
+    Args:
+        image_db: Decibels [F, W].
+        receiver: Gives looks, threshold and range of levels.
+        fixed_db: Lowest and highest level that the colours show if the receiver names no range.
+    """
+    lowest, highest = fixed_db
+    if receiver.shown_db is not None:
+        highest = float(image_db.max())
+        lowest = highest - receiver.shown_db
+    share = np.clip((image_db - lowest) / (highest - lowest), 0, 1)
+    if receiver.threshold_db is None:
+        return share
+    return np.where(image_db >= noise_level_db(image_db, receiver.looks) + receiver.threshold_db, share, 0)
+
+
+def noise_level_db(image_db: FloatArray, looks: int) -> float:
+    """Mean level of the noise in the cells of a spectrogram, decibels.
+
+    A fifth of the cells hold nothing but noise, whose power has a gamma distribution of shape `looks`: its lowest cells
+    tell its mean. Where walkers fill more of the image, the estimate rises by at most a few decibels.
+
+    Args:
+        image_db: Decibels [F, W].
+        looks: Transforms that were averaged.
+    """
+    quantile = float(np.quantile(image_db, _NOISE_SHARE))
+    return quantile - 10 * float(np.log10(gamma.ppf(_NOISE_SHARE, looks) / looks))
+
+
+def _noise_power(iq: ComplexArray) -> float:
+    """Power per sample of the white noise in samples, from the quietest Doppler bins."""
+    block = min(len(iq), 1024)
+    blocks = iq[: len(iq) // block * block].reshape(-1, block)
+    power = np.square(np.abs(np.fft.fft(blocks, axis=-1))) / block
+    return float(np.quantile(power, _NOISE_SHARE)) / -np.log(1 - _NOISE_SHARE)
