@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
@@ -18,12 +20,14 @@ from echoform_train.trainers import vq_vae as train_vq_vae
 def noise_data(resolution: int, users: int, train_images: int, held_out_images: int = 16) -> SpectrogramData:
     """Data set of one-channel noise images of `users` users, with colour map jet and a split into three parts."""
     counts = {"train": train_images, "validation": held_out_images, "test": held_out_images}
-    parts = {side: _noise(side, count, resolution, users) for side, count in counts.items()}
+    parts: dict[str, Any] = {side: _noise(side, count, resolution, users) for side, count in counts.items()}
     names = {side: images.files for side, images in parts.items()}
     return SpectrogramData(
         **parts,
         left_out=_noise("left_out", 0, resolution, users),
         split=Split(**names, left_out=(), method="by recording", gap_windows=2, seed=0),
+        split_file=None,
+        images_sha256="",
         id2label={user: f"ID_{user + 1}" for user in range(users)},
         condition_labels={},
         colormap="jet",

@@ -83,7 +83,7 @@ def test_a_notebook_simulates_trains_generates_and_scores(tmp_path):
             workers=1,
         )
     )
-    prepared = configure(door.PrepareConfig, data=walkers, split_file=tmp_path / "split.json")
+    prepared = configure(door.PrepareConfig, data=walkers, save_split=tmp_path / "split.json")
     door.prepare(prepared)
     run = {"max_train_images": 96, "train_batch_size": 8, "lr_warmup_steps": 2, "report_to": "none"}
     vq_vae = door.train_vq_vae(

@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 
 def test_prepare_prints_what_it_found_and_writes_the_split(folder, tmp_path, capsys):
-    main(Config(data=str(folder), split_file=tmp_path / "split.json"))
+    main(Config(data=str(folder), save_split=tmp_path / "split.json"))
     text = capsys.readouterr().out
     assert f"{folder}: 48 images of 2 users, 16x16 pixels" in text
     assert "Colour map: jet, 0.00 RGB units away" in text
@@ -50,9 +50,21 @@ def test_prepare_prints_what_it_found_and_writes_the_split(folder, tmp_path, cap
 
 
 def test_prepare_reads_a_split_that_exists(folder, tmp_path, capsys):
-    main(Config(data=str(folder), split_file=tmp_path / "split.json"))
+    main(Config(data=str(folder), save_split=tmp_path / "split.json"))
     main(Config(data=str(folder), split_file=tmp_path / "split.json"))
     assert f"Split read from {tmp_path / 'split.json'}" in capsys.readouterr().out
+
+
+def test_a_file_that_is_missing_is_no_new_split_and_another_split_is_not_overwritten(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"--split-file .*typo\.json does not exist; it must name a split"):
+        main(Config(data=str(folder), split_file=tmp_path / "typo.json"))
+    main(Config(data=str(folder), save_split=tmp_path / "split.json"))
+    before = (tmp_path / "split.json").read_bytes()
+    main(Config(data=str(folder), save_split=tmp_path / "split.json"))
+    with pytest.raises(ValueError, match=r"split\.json holds another split .*of 48 images .* on another side"):
+        main(Config(data=str(folder), gap_windows=0, save_split=tmp_path / "split.json"))
+    assert (tmp_path / "split.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["split.json"]
 
 
 def test_prepare_stops_at_a_bad_file_or_lists_it(folder, capsys):
@@ -70,7 +82,7 @@ def test_the_command_line_takes_the_folder_first():
 
 def test_prepare_pushes_what_it_looked_at_and_the_hub_gives_it_back(folder, tmp_path, capsys, hub):
     repo, split_file = hub.repo_id("walks"), tmp_path / "split.json"
-    main(Config(data=str(folder), split_file=split_file, push_to_hub=repo, license="cc-by-4.0"))
+    main(Config(data=str(folder), save_split=split_file, push_to_hub=repo, license="cc-by-4.0"))
     assert f"Pushed to {hub.url}/datasets/{repo}" in capsys.readouterr().out
     local, pushed = load_spectrograms(folder, split_file=split_file), load_spectrograms(repo)
     assert torch.equal(pushed.train.pixels, local.train.pixels)

@@ -18,7 +18,7 @@ def test_it_counts_classes_and_sides_and_pushes_the_split_that_it_wrote(
 ):
     repo, split_file = hub.repo_id("shapes"), tmp_path / "split.json"
     shares = ["--validation-share", "0.2", "--test-share", "0.3"]
-    flags = ["--data", str(shapes), "--split-file", str(split_file), *shares, "--resolution", "32"]
+    flags = ["--data", str(shapes), "--save-split", str(split_file), *shares, "--resolution", "32"]
     cli.main(["prepare-depth", *flags, "--push-to-hub", repo, "--license", "cc0-1.0"])
     told = capsys.readouterr().out
     split = Split.load(split_file)

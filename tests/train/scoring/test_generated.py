@@ -53,6 +53,8 @@ def data() -> SpectrogramData:
         **parts,
         left_out=part(0, 3),
         split=Split(**names, left_out=(), method="by recording", gap_windows=2, seed=0),
+        split_file=None,
+        images_sha256="",
         id2label=USERS,
         condition_labels={},
         colormap="jet",
@@ -213,7 +215,7 @@ def test_generated_files_that_do_not_fit_are_named(data, tmp_path):
 def test_the_verb_scores_folders_and_writes_what_it_prints(tmp_path, capsys):
     real = write_real(tmp_path / "real")
     split_file = tmp_path / "split.json"
-    load_spectrograms(real, split_file=split_file)
+    load_spectrograms(real).split.save(split_file)
     folders = [tmp_path / f"seed-{seed}" for seed in (4, 5)]
     for folder, seed in zip(folders, (4, 5), strict=True):
         write_generated(folder, seed, count=30)
@@ -229,4 +231,4 @@ def test_the_verb_scores_folders_and_writes_what_it_prints(tmp_path, capsys):
     assert f"{result['scores']['frechet']['mean']:.3f}" in printed
     with pytest.raises(SystemExit):
         cli.main([*arguments, "--split-file", str(tmp_path / "other.json"), *settings])
-    assert "needs the split of the generator's training" in capsys.readouterr().err
+    assert "other.json does not exist; it must name a split" in capsys.readouterr().err

@@ -13,7 +13,8 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.config import PublishConfig, data_facts
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
-from echoform_train.engine.errors import MissingFileError, UserError
+from echoform_train.data.split_files import check_writable, split_to_read, write_split
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import FACTS, MODEL_INDEX, PIPELINE, REPORT_DATA, REPORT_PAGE, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
@@ -56,8 +57,8 @@ class Config(PublishConfig):
     """Exported pipeline (folder, or id on the Hub) to use instead of training generators. Only the size "all" is
     measured then, because the pipeline was trained on all training images."""
     split_file: Path | None = None
-    """Split to use. Default: that of a published data set, or OUTPUT_DIR/split.json, which is made if it is missing.
-    With --pipeline: the split of its training."""
+    """File of an existing split to use. Default: OUTPUT_DIR/split.json, which a study writes, else the split of a
+    published data set or a new one. With --pipeline: the split of its training; another one is refused."""
     per_user: int | None = None
     """Generated images per user in the data set. Default: 100."""
     balance_to: int | None = None
@@ -141,6 +142,7 @@ def main(config: Config) -> AugmentResult:
     # All inputs are checked here, before hours of training.
     study = plan(config)
     out = config.output_dir
+    write_split(study.data.split, out / SPLIT)
     results = run_study(study, out / STAGES, out / DATASET)
 
     # Page and card are made from the content of report.json alone.
@@ -167,10 +169,11 @@ def plan(config: Config) -> Study:
         ValueError: If the data are not fit for a study, or the pipeline does not fit them.
     """
     pipeline = None if config.pipeline is None else find_pipeline(config.pipeline, VQLDMDopplerPipeline)
-    data = _load_data(config)
+    data = _load_data(config, pipeline)
     if pipeline is not None:
-        check_split_is_known(data, config.split_file)
+        check_split_is_known(data, data.split_file)
         check_pipeline(pipeline, data, config.generator)
+    check_writable(data.split, config.output_dir / SPLIT)
     # A small network uses one core, so each core gets a process; a GPU is used by one process.
     device = choose_device(config.device)
     study = plan_study(
@@ -192,16 +195,11 @@ def plan(config: Config) -> Study:
     return study
 
 
-def _load_data(config: Config) -> SpectrogramData:
-    split_file = config.split_file
-    if config.pipeline is None:
-        split_file = split_file or config.output_dir / SPLIT
-    elif split_file is not None and not split_file.is_file():
-        # Loading would make a new split for a missing file, but a pipeline needs the split of its own training.
-        raise MissingFileError(f"{split_file} is no file; --pipeline needs the split of its training")
+def _load_data(config: Config, pipeline: Path | None) -> SpectrogramData:
+    """The data with the split of the study, or with that of the training of a given pipeline."""
     return load_spectrograms(
         config.data,
-        split_file=split_file,
+        split_file=split_to_read(config.split_file, config.output_dir if pipeline is None else pipeline.parent),
         resolution=config.resolution,
         colormap=config.colormap,
         window_s=config.window_s,

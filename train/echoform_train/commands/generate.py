@@ -14,12 +14,13 @@ from tqdm.auto import tqdm
 import echoform
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.files import TRAINED_ON
 from echoform_train.engine.names import check_names
 from echoform_train.engine.output_folders import continue_folder
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.generated_folder import GeneratedFolder, PlannedImage
 from echoform_train.latent_diffusion.sampling import load_pipeline
-from echoform_train.publishing.exported import find_pipeline
+from echoform_train.publishing.exported import find_pipeline, training_data_of
 from echoform_train.publishing.identity import model_identity
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -132,7 +133,14 @@ def _with_defaults(config: Config, pipeline: Any) -> Config:
 def _shared_settings(config: Config, pipeline: Path) -> dict[str, Any]:
     """What all images of the output folder share, by flag."""
     flags = {f"--{name.replace('_', '-')}": getattr(config, name) for name in SAME_IN_A_FOLDER}
-    return {"--pipeline": model_identity(pipeline), **flags, "version of echoform": echoform.__version__}
+    trained_on = training_data_of(pipeline) or {}
+    return {
+        "--pipeline": model_identity(pipeline),
+        **flags,
+        "version of echoform": echoform.__version__,
+        # By these, scores refuse real images of another split; names of images stay out of the folder.
+        TRAINED_ON: {name: trained_on.get(name) for name in ("split_sha256", "images_sha256")},
+    }
 
 
 def _parse_condition(text: str) -> tuple[str, list[str]]:

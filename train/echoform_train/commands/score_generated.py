@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.engine.errors import MissingFileError
+from echoform_train.data.split_files import check_split_of_model
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.generated import score_generated
-from echoform_train.scoring.generated_images import image_side, read_generated, read_metadata
+from echoform_train.scoring.generated_images import generator_data, image_side, read_generated, read_metadata
 from echoform_train.scoring.scores import Scores, score_table
 
 
@@ -23,7 +23,7 @@ class Config:
     data: str
     """Folder of the real spectrograms that the generator was trained on, or the id of that data set on the Hub."""
     split_file: Path
-    """Split of that training: split.json in its output folder."""
+    """File of the split of that training, split.json in its output folder; another one is refused."""
     generated_dir: tuple[Path, ...]
     """Folders that `echoform generate` wrote, for example one per seed."""
     output: Path | None = None
@@ -47,12 +47,8 @@ def main(config: Config) -> Scores:
 
     Raises:
         FileNotFoundError: If the split or an image is missing.
-        ValueError: If the images do not fit the data, or there are too few.
+        ValueError: If the images do not fit the data, there are too few, or the split is not that of the generator.
     """
-    if not config.split_file.is_file():
-        raise MissingFileError(
-            f"--split-file {config.split_file} is no file; scoring needs the split of the generator's training"
-        )
     # The real images are read at the size of the generated ones.
     rows = [row for folder in config.generated_dir for row in read_metadata(folder)]
     data = load_spectrograms(
@@ -62,6 +58,8 @@ def main(config: Config) -> Scores:
         colormap=config.colormap,
         skip_bad_files=config.skip_bad_files,
     )
+    for folder in config.generated_dir:
+        check_split_of_model(data, generator_data(folder), f"the pipeline that generated {folder}", folder)
     device = choose_device(config.device)
     samples = read_generated(rows, data)
     scores = score_generated(
@@ -69,7 +67,8 @@ def main(config: Config) -> Scores:
     )
     output = config.output or config.generated_dir[0] / SCORES
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(output, {**scores, **provenance()})
+    real = {"source": data.source, "split_sha256": data.split.sha256, "images_sha256": data.images_sha256}
+    write_json(output, {**scores, "data": real, **provenance()})
     print("\n".join(score_table(scores)))
     print(f"Written to {output}")
     return scores

@@ -59,9 +59,9 @@ class SpectrogramData:
     left_out: Spectrograms
     """Images in the gaps of the split."""
     split: Split
-    split_file: Path | None = None
+    split_file: Path | None
     """File that the split was read from; None: that of a published data set, or a new one."""
-    images_sha256: str = ""
+    images_sha256: str
     """Hash of names and content of all image files."""
     id2label: dict[int, str]
     """Label of each user by class id, in natural order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from echoform_train.data.colormap import to_index
 from echoform_train.data.image_check import decode_image
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.errors import MissingFileError, UserError
-from echoform_train.engine.files import METADATA
+from echoform_train.engine.files import METADATA, SETTINGS, TRAINED_ON
+from echoform_train.engine.json_files import read_json_object, read_located_json_lines
+from echoform_train.engine.names import check_name, check_relative_path
 
 Sample = tuple[Tensor, Tensor]
 """Images of one sampling seed: pixels uint8 [N, C, H, W] and users int64 [N]."""
@@ -38,18 +39,34 @@ def read_metadata(folder: Path) -> list[GeneratedFile]:
         ValueError: If the file is empty, or a line lacks file_name, user or seed.
     """
     path = folder / METADATA
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(f"{folder} holds no {METADATA}; is it a folder of `echoform generate`?")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        row = json.loads(line)
+    for where, row in read_located_json_lines(path):
         if missing := {"file_name", "user", "seed"} - set(row):
-            lacks = ", ".join(sorted(missing))
-            raise UserError(f"each line needs file_name, user and seed; line {number} of {path} lacks {lacks}")
-        rows.append(GeneratedFile(folder / row["file_name"], row["user"], row["seed"]))
+            raise UserError(f"each line needs file_name, user and seed; {where} lacks {', '.join(sorted(missing))}")
+        if type(row["seed"]) is not int:
+            raise UserError(f"seed of {where} must be a whole number, got {repr(row['seed'])[:40]}")
+        name = check_relative_path(row["file_name"], "file_name", where)
+        rows.append(GeneratedFile(folder / name, check_name(row["user"], "user", where), row["seed"]))
     if not rows:
         raise UserError(f"there must be generated images to score, {path} is empty")
     return rows
+
+
+def generator_data(folder: Path) -> dict[str, str]:
+    """Hashes of the data that the pipeline of generated images was trained on, as in its facts; {} if unknown.
+
+    Args:
+        folder: Folder that `echoform generate` wrote.
+
+    Raises:
+        ValueError: If its settings.json holds something else.
+    """
+    path = folder / SETTINGS
+    settings = read_json_object(path) if path.exists() else {}
+    prefix = f"{TRAINED_ON}."
+    return {name.removeprefix(prefix): value for name, value in settings.items() if name.startswith(prefix) and value}
 
 
 def read_generated(rows: Sequence[GeneratedFile], data: SpectrogramData) -> list[Sample]:

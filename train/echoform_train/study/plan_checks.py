@@ -10,6 +10,7 @@ import torch
 from echoform_train.data.config import data_facts
 from echoform_train.data.hub import published_split
 from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.data.split_files import check_split_of_model
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS, MODEL_INDEX
 from echoform_train.engine.json_files import read_json_object
@@ -54,15 +55,15 @@ def check_split_is_known(data: SpectrogramData, split_file: Path | None) -> None
 
     Args:
         data: The data as they were loaded.
-        split_file: Value of --split-file.
+        split_file: Value of --split-file, or the split.json beside the pipeline.
 
     Raises:
         ValueError: If neither `split_file` nor the data give the split.
     """
     if split_file is None and data.split.method != "as given" and published_split(data.source) is None:
         raise UserError(
-            "--pipeline needs --split-file, the split of its training (split.json in the output folder of its first "
-            "stage); with another split, the pipeline may have been trained on test images"
+            "--pipeline needs --split-file, the split of its training (split.json in the output folder of that "
+            "training); with another split, the pipeline may have been trained on test images"
         )
 
 
@@ -93,11 +94,11 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
                 f"the pipeline was distilled to --num-inference-steps {steps} and --guidance-scale "
                 f"{guidance_scale:g}, got {given[0]} and {given[1]:g}"
             )
-    # Splits with equal numbers of images in each part are considered equal.
     theirs, ours = facts["data"], data_facts(data)
-    for name in ("resolution", "channels", "colormap", "conditions", "images"):
+    for name in ("resolution", "channels", "colormap", "conditions"):
         if theirs.get(name) != ours[name]:
             raise UserError(
                 f"the pipeline must have been trained on these data with this split: its facts.json has {name} "
                 f"{theirs.get(name)}, the data have {ours[name]}"
             )
+    check_split_of_model(data, theirs, f"the pipeline {folder}", folder.parent)

@@ -107,6 +107,8 @@ def test_a_test_across_conditions_never_trains_on_or_chooses_by_the_other_one():
         **parts,
         left_out=part("d", []),
         split=Split(**names, left_out=(), method="by recording", gap_windows=2, seed=0),
+        split_file=None,
+        images_sha256="",
         id2label={0: "a"},
         condition_labels={"condition": {0: "normal", 1: "backpack"}},
         colormap="jet",
