@@ -297,7 +297,7 @@ def test_recordings_whose_pictures_would_share_names_are_refused(tmp_path):
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     source = two_users(tmp_path / "recordings", tone(600))
-    with pytest.raises(ValueError, match="output_dir must be new or empty, got"):
+    with pytest.raises(ValueError, match="--output-dir must be a new or an empty folder"):
         prepare(source, source)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         prepare(tmp_path / "nowhere", tmp_path / "pictures")

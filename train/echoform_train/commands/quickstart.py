@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from echoform_train.data.config import DataConfig
+from echoform.hub import CARD
+from echoform_train.data.config import DataConfig, load_data
 from echoform_train.data.painting import to_pil_images
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.files import FACTS, METADATA, PIPELINE, REPORT_PAGE, SCORES, SPLIT
+from echoform_train.engine.files import FACTS, PIPELINE, REPORT_PAGE, SCORES, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.training_log import read_log
-from echoform_train.publishing import without_echoform
 from echoform_train.publishing.card import write_card
-from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.report.page import GalleryRow, ReportFacts, Stage, verdict, write_report
-from echoform_train.scoring.generated import score_generated
-from echoform_train.scoring.generated_images import Sample, read_generated, read_metadata
+from echoform_train.scoring.generated_images import read_generated, read_metadata
 from echoform_train.scoring.scores import Scores, score_table
+from echoform_train.study.quickstart_stages import (
+    DenoiserTraining,
+    FirstStageTraining,
+    Generation,
+    Scoring,
+    Simulation,
+)
+from echoform_train.study.stage_cache import FinishedStage, StageCache, StageFacts, note_on_codes
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
 
+STAGES = "stages"
+"""Folder inside the output folder that records the settings of each step."""
+TIMED = {"data": "simulating", "generated": "generating, in a process without echoform", "scores": "judging"}
+"""Steps whose duration the page shows, by the name of their stage; trainings report their own."""
 GALLERY_IMAGES = 4
 """Real and generated images of each user on the page."""
 
@@ -43,7 +48,8 @@ GALLERY_IMAGES = 4
 class Config:
     """Simulate walkers, train both stages, generate with the saved pipeline, score, and write one page.
 
-    It takes some minutes on two CPU cores. Started again after an interruption, it continues where it stopped.
+    It takes some minutes on two CPU cores. Started again after an interruption, it continues where it stopped; started
+    with other settings or data, it makes anew what depends on them.
     """
 
     output_dir: Path = Path("quickstart")
@@ -90,36 +96,30 @@ class QuickstartResult:
 
 
 def main(config: Config) -> QuickstartResult:
-    """Run all steps, print the scores and return the outputs."""
+    """Run all steps, print the scores and return the outputs; steps whose settings have not changed are kept."""
     out = config.output_dir
-    out.mkdir(parents=True, exist_ok=True)
-    seconds: dict[str, float] = {}
-    source = config.data
-    if source is None:
-        with _timed(seconds, "simulating"):
-            source = _simulate(config)
-    _train(config, source)
-    pipeline = out / "ldm" / PIPELINE
-    with _timed(seconds, "generating, in a process without echoform"):
-        folders = _generate(config, pipeline)
+    cache = StageCache(out / STAGES, 4 if config.data else 5)
+    source = config.data or str(cache.run(Simulation(config=_simulation(config)), output=out / "data").folder)
+    generated = _train_and_generate(config, source, cache)
     # Scores need the split of the training: judges see its training part, and images are compared with its test part.
     data = load_spectrograms(
         source, split_file=out / "vq-vae" / SPLIT, resolution=config.resolution, window_s=config.window_s
     )
-    samples = read_generated([row for folder in folders for row in read_metadata(folder)], data)
-    with _timed(seconds, "judging"):
-        scores = score_generated(
-            data, samples, judge_train_images=config.judge_train_images, seeds=config.sampling_seeds
+    folders = [generated.folder / f"seed-{seed}" for seed in config.sampling_seeds]
+    scored = cache.run(
+        Scoring(
+            data=data,
+            generated_key=generated.key,
+            folders=folders,
+            judge_train_images=config.judge_train_images,
+            seeds=config.sampling_seeds,
         )
-    write_json(out / SCORES, {**scores, **provenance()})
-    # The card is written again, because the one of the training has no scores.
-    write_card(
-        pipeline,
-        scores["scores"],
-        {"num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale},
-        people="recorded" if config.data else "simulated",
     )
-    write_report(_facts(config, data, samples[0], scores, seconds), out / REPORT_PAGE)
+    scores, pipeline = scored.facts["scores"], out / "ldm" / PIPELINE
+    # The scores keep the provenance of the code that measured them, which may be older than this run.
+    write_json(out / SCORES, {**scores, **scored.made_by[-1]})
+    _write_card(config, scores, pipeline, cache)
+    write_report(_facts(config, data, folders, scores, cache.done), out / REPORT_PAGE)
     print("\n".join(score_table(scores)))
     print(f"\n{verdict(scores)}\nPipeline: {pipeline}\nPage: {out / REPORT_PAGE}")
     return QuickstartResult(
@@ -127,36 +127,52 @@ def main(config: Config) -> QuickstartResult:
     )
 
 
-def _simulate(config: Config) -> str:
-    folder = config.output_dir / "data"
-    if not (folder / METADATA).is_file():
-        settings = SimulationConfig(
-            output_dir=folder, users=config.users, resolution=config.resolution, seed=config.seed
-        )
-        print(f"wrote {simulate(settings)}")
-    return str(folder)
+def _train_and_generate(config: Config, source: str, cache: StageCache) -> FinishedStage[StageFacts]:
+    """Train both stages with their presets for a CPU, or continue an interrupted training, and generate images."""
+    out = config.output_dir
+    vq_vae, ldm = _vq_vae(config, source), _ldm(config, source)
+    data = load_data(vq_vae.data, config.seed)
+    first_stage = cache.run(FirstStageTraining(data=data, config=vq_vae), output=vq_vae.run.output_dir)
+    # The card of the pipeline is written again below, and a person may write into it.
+    training = DenoiserTraining(first_stage_key=first_stage.key, config=ldm)
+    trained = cache.run(training, output=ldm.run.output_dir, changing=(CARD, FACTS))
+    generation = Generation(
+        pipeline=trained.folder / PIPELINE,
+        images_per_user=config.images_per_user,
+        guidance_scale=config.guidance_scale,
+        num_inference_steps=config.num_inference_steps,
+        sampling_seeds=config.sampling_seeds,
+    )
+    return cache.run(generation, output=out / "generated")
 
 
-def _train(config: Config, source: str) -> None:
-    """Train both stages with their presets for a CPU, or continue a training that was interrupted."""
-    vq_vae, ldm = train_vq_vae.PRESETS["cpu"], train_ldm.PRESETS["cpu"]
-    vq_vae = replace(
-        vq_vae,
+def _simulation(config: Config) -> SimulationConfig:
+    return SimulationConfig(
+        output_dir=config.output_dir / "data", users=config.users, resolution=config.resolution, seed=config.seed
+    )
+
+
+def _vq_vae(config: Config, source: str) -> train_vq_vae.Config:
+    preset = train_vq_vae.PRESETS["cpu"]
+    return replace(
+        preset,
         data=DataConfig(data=source, resolution=config.resolution, window_s=config.window_s),
-        run=_run_config(config, vq_vae.run, "vq-vae", config.vq_train_images),
+        run=_run_config(config, preset.run, "vq-vae", config.vq_train_images),
         # Latents are 16x16 for 64 pixels (a quarter) and for 128 pixels (an eighth).
         n_layers=3 if config.resolution <= 64 else 4,
         quantize_after=config.vq_train_images // 4,
     )
-    train_vq_vae.main(vq_vae)
-    ldm = replace(
-        ldm,
-        first_stage=vq_vae.run.output_dir,
+
+
+def _ldm(config: Config, source: str) -> train_ldm.Config:
+    preset = train_ldm.PRESETS["cpu"]
+    return replace(
+        preset,
+        first_stage=config.output_dir / "vq-vae",
         data=DataConfig(data=source, window_s=config.window_s),
-        run=_run_config(config, ldm.run, "ldm", config.ldm_train_images),
+        run=_run_config(config, preset.run, "ldm", config.ldm_train_images),
         sample_every=config.ldm_train_images,  # one sheet of samples, at the end
     )
-    train_ldm.main(ldm)
 
 
 def _run_config(config: Config, preset: RunConfig, name: str, train_images: int) -> RunConfig:
@@ -172,34 +188,35 @@ def _run_config(config: Config, preset: RunConfig, name: str, train_images: int)
     )
 
 
-def _generate(config: Config, pipeline: Path) -> list[Path]:
-    """Folders of generated spectrograms, one per sampling seed; those that are complete already are kept."""
-    root = config.output_dir / "generated"
-    folders = {seed: root / f"seed-{seed}" for seed in config.sampling_seeds}
-    missing = [seed for seed, folder in folders.items() if not (folder / METADATA).is_file()]
-    if missing:
-        arguments = [config.images_per_user, config.guidance_scale, config.num_inference_steps, *missing]
-        command = [sys.executable, "-I", without_echoform.__file__, pipeline, root, *arguments]
-        # A fresh cache, so that the code comes from the pipeline's folder and not from an earlier load.
-        with tempfile.TemporaryDirectory() as cache:
-            environment = os.environ | {"HF_MODULES_CACHE": cache}
-            subprocess.run([str(word) for word in command], env=environment, check=True)
-    return list(folders.values())
+def _write_card(config: Config, scores: Scores, pipeline: Path, cache: StageCache) -> None:
+    """Write the card of the pipeline again, because the one of the training has no scores."""
+    write_card(
+        pipeline,
+        scores["scores"],
+        {"num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale},
+        people="recorded" if config.data else "simulated",
+    )
+    cache.record_files(next(stage for stage in cache.done if stage.name == "ldm"))
 
 
 def _facts(
-    config: Config, data: SpectrogramData, sample: Sample, scores: Scores, seconds: dict[str, float]
+    config: Config,
+    data: SpectrogramData,
+    folders: Sequence[Path],
+    scores: Scores,
+    done: Sequence[FinishedStage[Any]],
 ) -> ReportFacts:
     kind = "your own" if config.data else "simulated"
-    folders = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
-    pixels, users = sample
+    trainings = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
+    pixels, users = read_generated(read_metadata(folders[0]), data)[0]
+    seconds = {stage.name: stage.seconds for stage in done}
     return ReportFacts(
         title="echoform quickstart",
         subject=(
             f"A VQ-VAE and a latent diffusion model, trained on {len(data.train)} {kind} spectrograms of "
             f"{len(data.id2label)} users ({config.resolution}x{config.resolution} pixels, split {data.split.method})."
         ),
-        note=None,
+        note=note_on_codes(done),
         scores=scores,
         gallery=[
             GalleryRow(
@@ -212,9 +229,9 @@ def _facts(
         axes=data.axes,
         stages=[
             Stage(name=name, facts=read_json_object(folder / FACTS), log=read_log(folder))
-            for name, folder in folders.items()
+            for name, folder in trainings.items()
         ],
-        seconds=seconds,
+        seconds={text: seconds[name] for name, text in TIMED.items() if name in seconds},
         commands=[provenance()["command"]],
         provenance=provenance(),
     )
@@ -224,10 +241,3 @@ def _some_images(pixels: Tensor, colormap: str | None) -> list[Image.Image]:
     """A few of the images, spread evenly over all of them."""
     indices = torch.linspace(0, len(pixels) - 1, min(GALLERY_IMAGES, len(pixels))).round().long()
     return to_pil_images(pixels[indices], colormap)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - start

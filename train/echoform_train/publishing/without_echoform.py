@@ -50,7 +50,10 @@ def main(pipeline: str, output_dir: str, images_per_user: str, guidance_scale: s
             (folder / user).mkdir(parents=True, exist_ok=True)
             image.save(folder / name)
             rows.append({"file_name": name, "user": user, "index": index, "seed": int(seed), "origin": "generated"})
-        (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        # Renamed into place: where metadata.jsonl lies, all images lie.
+        partial = folder / ".metadata.jsonl.partial"
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        partial.replace(folder / "metadata.jsonl")
     assert not any(name.partition(".")[0] == "echoform" for name in sys.modules)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +19,7 @@ from echoform_train.data.layout import RECORDINGS, ImageFile
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES, METADATA
 from echoform_train.engine.json_files import write_json, write_json_lines
+from echoform_train.engine.output_folders import new_folder, require_empty
 from echoform_train.radar.decibel_range import DecibelHistogram
 from echoform_train.radar.iq_config import IqConfig
 from echoform_train.radar.iq_files import read_array
@@ -91,19 +92,18 @@ def prepare_recordings(
         for bad in bad_files:
             logger.warning("skipped %s", bad)
         db_min, db_max = histogram.range_db(config.db_min, config.db_max)
-        _paint(rows, config, resolution, db_min, db_max)
-    lines = [row for rows_of_recording in rows.values() for row in rows_of_recording]
-    write_json_lines(config.output_dir / METADATA, lines)
-    axes = image_axes(grid, db_min=db_min, db_max=db_max)
-    write_json(config.output_dir / AXES, axes)
+        lines = [row for rows_of_recording in rows.values() for row in rows_of_recording]
+        with new_folder(config.output_dir, "--output-dir") as partial:
+            _paint(rows, replace(config, output_dir=partial), resolution, db_min, db_max)
+            write_json_lines(partial / METADATA, lines)
+            write_json(partial / AXES, image_axes(grid, db_min=db_min, db_max=db_max))
     return len(lines)
 
 
 def _check(source: Path, output_dir: Path, resolution: int) -> None:
     if not source.is_dir():
         raise MissingFileError(f"there is no folder {source}")
-    if output_dir.exists() and any(output_dir.iterdir()):
-        raise UserError(f"output_dir must be new or empty, got {output_dir}")
+    require_empty(output_dir, "--output-dir")
     if not 16 <= resolution <= 1024:
         raise UserError(f"resolution must be in 16..1024, got {resolution}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -110,12 +110,15 @@ class StageCache:
         self.root, self.total = root, total
         self.done: list[FinishedStage[Any]] = []
 
-    def run(self, stage: Stage[FactsT], *, output: Path | None = None) -> FinishedStage[FactsT]:
+    def run(
+        self, stage: Stage[FactsT], *, output: Path | None = None, changing: Collection[str] = ()
+    ) -> FinishedStage[FactsT]:
         """Make a stage, or read the facts of a stage that was made before, and print one line about it.
 
         Args:
             stage: The stage. The version of echoform is added to its inputs.
             output: Folder outside of `root` that the stage fills instead of its own.
+            changing: Names of files that may change when the stage is finished, such as the card of a model.
 
         Raises:
             ValueError: If a folder to fill holds files that no stage made.
@@ -130,7 +133,9 @@ class StageCache:
 
         # Read a finished stage with the same key, continue an interrupted one, and make any other from the beginning.
         label = stage.name if self.total is None else f"[{len(self.done) + 1}/{self.total}] {stage.name}"
-        skipped = state is not None and state.key == key and state.finished and is_unchanged(folder, state.files)
+        skipped = (
+            state is not None and state.key == key and state.finished and is_unchanged(folder, state.files, changing)
+        )
         if state is None or not skipped:
             state = _continue_or_begin(state, key, inputs, (folder, own_folder), label)
             _make(stage, folder, state, own_folder / STATE)
@@ -149,10 +154,25 @@ class StageCache:
         self.done.append(finished)
         return finished
 
+    def record_files(self, stage: FinishedStage[Any]) -> None:
+        """Count the files in the folder of a stage as written by it, after the caller has changed some of them."""
+        path = self.root / stage.name / STATE
+        write_json(path, read_json_object(path) | {"files": hash_files(stage.folder, except_for=(STATE,))})
+
 
 def codes_of(stages: Sequence[FinishedStage[Any]]) -> list[str]:
     """The states of the code that made these stages, in words, each once."""
     return list(dict.fromkeys(code_name(attempt) for stage in stages for attempt in stage.made_by))
+
+
+def note_on_codes(stages: Sequence[FinishedStage[Any]]) -> str | None:
+    """A sentence for a report whose numbers were not all measured by the code that writes it; else None."""
+    codes = codes_of(stages)
+    now = code_name(code_state())
+    if codes == [now]:
+        return None
+    by_stage = "; ".join(f"{stage.name}: {', '.join(codes_of([stage]))}" for stage in stages)
+    return f"The numbers were not all measured by the code that wrote this page ({now}). {by_stage}."
 
 
 def _how_made(stage: FinishedStage[Any]) -> str:

@@ -20,9 +20,16 @@ def hash_files(folder: Path, except_for: Collection[str] = ()) -> dict[str, str]
     }
 
 
-def is_unchanged(folder: Path, hashes: Mapping[str, str]) -> bool:
-    """Whether all these files exist and have the content that they had; other files do not matter."""
-    return all((folder / name).is_file() and file_hash(folder / name) == found for name, found in hashes.items())
+def is_unchanged(folder: Path, hashes: Mapping[str, str], changing: Collection[str] = ()) -> bool:
+    """Whether all these files exist and have the content that they had; other files do not matter.
+
+    Args:
+        folder: The folder.
+        hashes: Result of `hash_files`.
+        changing: Names of files that may be missing or have another content.
+    """
+    fixed = {folder / name: found for name, found in hashes.items() if Path(name).name not in changing}
+    return all(path.is_file() and file_hash(path) == found for path, found in fixed.items())
 
 
 def clear_folder(folder: Path, hashes: Mapping[str, str], ours: Collection[str] = ()) -> Path | None:
