@@ -19,7 +19,7 @@ from record import print_tables, write_results
 from tables import RESULTS, Table, mean_cell
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
-from echoform_train.engine.files import AXES, SPLIT
+from echoform_train.engine.files import AXES
 from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.scoring.intervals import mean_interval
@@ -34,7 +34,7 @@ class Config:
     """What to simulate and how to judge it."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder for the data and the splits."""
+    """Folder for the data."""
     output: Path = RESULTS / "difficulty.json"
     """JSON file to write."""
     users: int = 31
@@ -77,9 +77,7 @@ def main(config: Config) -> None:
 
 
 def judge_seed(config: Config, folder: Path, seed: int) -> dict[str, Any]:
-    data = load_spectrograms(
-        folder, split_file=config.folder / f"seed-{seed}" / SPLIT, resolution=config.resolution, seed=seed
-    )
+    data = load_spectrograms(folder, resolution=config.resolution, seed=seed)
     # A judge of all conditions, tested on recordings that it never saw.
     judge = train_judge(
         data.train.pixels, data.train.users, len(data.id2label), seed=seed, train_images=config.train_images

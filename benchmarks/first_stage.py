@@ -28,6 +28,7 @@ from tqdm.auto import trange
 
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms, to_model
+from echoform_train.data.split_files import split_to_read, write_split
 from echoform_train.engine.files import FIRST_STAGE, SPLIT
 from echoform_train.engine.schedules import learning_rate_at
 from echoform_train.latent_diffusion.first_stage import (
@@ -95,7 +96,13 @@ class Config:
 
 def main(config: Config) -> None:
     split_file = config.split_file or config.output_dir / SPLIT
-    data = load_spectrograms(config.data, split_file=split_file, resolution=config.resolution, window_s=config.window_s)
+    data = load_spectrograms(
+        config.data,
+        split_file=split_to_read(config.split_file, config.output_dir),
+        resolution=config.resolution,
+        window_s=config.window_s,
+    )
+    write_split(data.split, split_file)  # the trainings read it
     judges = train_judges(data, config.judge_seeds, config.judge_train_images)
     results: dict[str, Any] = {}
     # Written after each variant, so that an interruption loses one training at most.

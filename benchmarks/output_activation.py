@@ -26,6 +26,7 @@ from echoform_train.conv.quality import score_model
 from echoform_train.conv.reconstruction import reconstruct_batches
 from echoform_train.conv.score_table import METRIC_TITLES
 from echoform_train.data.images import ImageData, ImageDataConfig, load_image_data
+from echoform_train.data.split_files import split_to_read, write_split
 from echoform_train.engine.evaluation import evaluation_mode
 from echoform_train.engine.files import AUTOENCODER, SPLIT
 from echoform_train.scoring.image_quality import brightness_each
@@ -63,7 +64,8 @@ def main(config: Config) -> None:
     split_file = config.output_dir / SPLIT
     settings: dict[str, Any] = {"resolution": config.resolution, "color": "rgb"}
     source = ImageDataConfig(data=config.data, split_file=split_file, **settings)
-    data = load_image_data(source, split_file, 0, **settings)
+    data = load_image_data(source, split_to_read(None, config.output_dir), 0, **settings)
+    write_split(data.split, split_file)  # the trainings read it
     # Both networks of a seed are neighbours in `rows`, so that differences can be paired.
     rows = []
     for seed in config.seeds:
