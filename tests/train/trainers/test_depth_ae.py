@@ -257,7 +257,7 @@ def test_the_model_is_judged_as_it_is_loaded_whatever_its_state(shapes, depth_ae
             {"weights": train_depth_ae.Weights(contrastive_weight=1.0)},
             "needs at least one of the --augment options, none",
         ),
-        ({"latent_noise": -0.1}, r"--latent-noise must not be negative, got -0\.1"),
+        ({"latent_noise": -0.1}, r"--latent-noise must be in 0..1000000, got -0\.1"),
     ],
 )
 def test_settings_that_contradict_one_another_are_refused(settings, message, shapes, tmp_path):

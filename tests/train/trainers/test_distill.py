@@ -93,7 +93,9 @@ def test_a_distillation_goes_on_with_its_own_teacher_alone(second_stage, tmp_pat
     teacher.save_pretrained(tmp_path / "other")
     (tmp_path / "other/facts.json").write_text((second_stage / "pipeline/facts.json").read_text())
     again = replace(config, pipeline=str(tmp_path / "other"), run=replace(config.run, resume_from_checkpoint="latest"))
-    with pytest.raises(ValueError, match="resumes with the teacher it began with"):
+    with pytest.raises(
+        ValueError, match="a run resumes with the settings and data that it began with: --pipeline was content"
+    ):
         distill.main(again)
 
 

@@ -81,7 +81,7 @@ def test_a_second_run_into_the_same_folder_is_refused(walkers, first_stage):
 
 def test_resuming_with_another_batch_is_refused(walkers, first_stage):
     run = tiny_run(first_stage, resume_from_checkpoint="latest", train_batch_size=4)
-    with pytest.raises(ValueError, match="resumes with the images per optimizer step it began with, 8, got 4"):
+    with pytest.raises(ValueError, match=r"a run resumes with the settings .*: --train-batch-size was 8, is now 4"):
         train_vq_vae.main(tiny_vq_vae(walkers, first_stage, run=run))
 
 

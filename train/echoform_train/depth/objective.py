@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from echoform_train.depth.losses import (
     latent_loss,
     validity_loss,
 )
+from echoform_train.engine.limits import Limits, Weight, check_limits
 from echoform_train.scoring.perceptual import PerceptualLoss
 
 
@@ -23,24 +25,27 @@ from echoform_train.scoring.perceptual import PerceptualLoss
 class Weights:
     """Weights of the parts of the loss; every weighted part is logged."""
 
-    huber_weight: float = 1.0
+    huber_weight: Weight = 1.0
     """Weight of the Huber loss of depth, over pixels with a reading."""
-    huber_delta: float = 1.0
+    huber_delta: Annotated[float, Limits(0, 1e6, above_low=True)] = 1.0
     """Error at which the Huber loss turns from quadratic to linear; the model range has length 2."""
-    gradient_weight: float = 0.02
+    gradient_weight: Weight = 0.02
     """Weight of the error of differences between neighbouring pixels, which keeps edges sharp."""
-    validity_weight: float = 0.05
+    validity_weight: Weight = 0.05
     """Weight of the cross-entropy of predicted validity (which pixels have a reading)."""
-    lpips_weight: float = 0.0
+    lpips_weight: Weight = 0.0
     """Weight of the perceptual distance LPIPS; needs torchvision's AlexNet weights."""
-    latent_weight: float = 0.0
+    latent_weight: Weight = 0.0
     """Weight of the mean square of the embedding."""
-    covariance_weight: float = 0.0
+    covariance_weight: Weight = 0.0
     """Weight of the mean squared correlation between dimensions of the embedding over a batch."""
-    contrastive_weight: float = 0.0
+    contrastive_weight: Weight = 0.0
     """Weight of the contrastive loss between two augmented views of each image; needs an --augment option."""
-    contrastive_temperature: float = 0.1
+    contrastive_temperature: Annotated[float, Limits(0, 1e6, above_low=True)] = 0.1
     """Temperature of the cosine similarities between views."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 class TrainingForward(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,42 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace_folder(folder: Path, partial: Path) -> None:
+    """Put a finished temporary folder in the place of `folder`, which may exist already.
+
+    Both lie in the same folder. After a crash, also of the machine, `folder` holds everything of the new one, is what
+    it was before, or, between two renames, is missing; it never holds files of both.
+    """
+    for path in [*partial.rglob("*"), partial]:
+        sync(path)
+    earlier = folder.with_name(f".{folder.name}.earlier")
+    shutil.rmtree(earlier, ignore_errors=True)
+    if folder.exists():
+        folder.rename(earlier)
+    partial.rename(folder)
+    sync(folder.parent)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def partial_folder(folder: Path) -> Path:
+    """An empty temporary folder beside `folder`, for `replace_folder`; what an interrupted process left is removed."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def copy_to_partial(folder: Path) -> Path:
+    """A temporary copy of `folder` beside it, for `replace_folder`: what others put there stays, weights do not.
+
+    A model is then saved into it. If there is no such folder, the copy is empty.
+    """
+    partial = partial_folder(folder)
+    if folder.is_dir():
+        shutil.copytree(folder, partial, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
+    return partial
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -1,15 +1,13 @@
-"""Settings that all trainers share, and which of its settings a resumed run must keep."""
+"""Settings that all trainers share."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal
 
+from echoform_train.engine.limits import BatchSize, Length, LengthOrZero, Limits, Seed, check_limits
 from echoform_train.engine.schedules import Shape
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,48 +16,48 @@ class RunConfig:
 
     output_dir: Path
     """Output folder for checkpoints, log, sample sheets and the model."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of initial weights, batch order and noise."""
-    max_train_images: int = 100_000
+    max_train_images: Length = 100_000
     """Length of the training in images seen."""
-    train_batch_size: int = 16
+    train_batch_size: BatchSize = 16
     """Batch size per process and forward pass."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: BatchSize = 1
     """Forward passes per optimizer step."""
-    learning_rate: float = 2e-4
+    learning_rate: Annotated[float, Limits(0, 100, above_low=True)] = 2e-4
     """Learning rate at the end of the warm-up, the highest of the training."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """sgd has Nesterov momentum 0.9. adamw decays weights directly; adam and sgd add the decay to the gradient."""
     lr_scheduler: Shape = "cosine"
     """Learning rate after the warm-up. cosine: half a cosine down to zero. step: a drop every --lr-step-every images.
     plateau: a drop after every --lr-plateau-patience validations in a row without a new best."""
-    lr_warmup_steps: int = 100
+    lr_warmup_steps: LengthOrZero = 100
     """Optimizer steps of linear warm-up."""
-    lr_decay: float = 0.3
+    lr_decay: Annotated[float, Limits(0, 1, above_low=True)] = 0.3
     """Factor by which each drop multiplies the learning rate, with --lr-scheduler step or plateau."""
-    lr_step_every: int = 30_000
+    lr_step_every: Length = 30_000
     """Images seen between two drops, with --lr-scheduler step."""
-    lr_plateau_patience: int = 3
+    lr_plateau_patience: Length = 3
     """Validations in a row without a new best before a drop, with --lr-scheduler plateau."""
-    adam_weight_decay: float = 1e-2
+    adam_weight_decay: Annotated[float, Limits(0, 100)] = 1e-2
     """Weight decay of every optimizer; biases and norms are not decayed."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, Limits(0, 1e9, above_low=True)] = 1.0
     """Gradients are clipped to this L2 norm."""
     mixed_precision: Literal["no", "fp16", "bf16", "auto"] = "auto"
-    """auto: bf16 if this machine computes clearly faster in it, else no."""
+    """auto: bf16 if the processor has instructions for it (on a CPU: AMX or AVX512_BF16), else no."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about 30 % more time."""
-    validation_every: int = 10_000
+    validation_every: Length = 10_000
     """Images seen between two validations on held-out recordings."""
-    early_stopping_patience: int = 8
+    early_stopping_patience: LengthOrZero = 8
     """Validations in a row without a new best before the training stops; 0 never stops early."""
-    checkpointing_every: int = 20_000
+    checkpointing_every: Length = 20_000
     """Images seen between two checkpoints."""
-    checkpoints_total_limit: int = 2
+    checkpoints_total_limit: Length = 2
     """Number of newest checkpoints to keep."""
     resume_from_checkpoint: str | None = None
     """'latest', or the folder of a checkpoint, to continue an interrupted training. Default: train from the start."""
-    logging_every: int = 1_000
+    logging_every: Length = 1_000
     """Images seen between two entries of the log."""
     report_to: Literal["auto", "tensorboard", "wandb", "trackio", "none"] = "auto"
     """Tracker of accelerate, besides OUTPUT_DIR/log.jsonl; auto: tensorboard if it is installed, else none."""
@@ -74,28 +72,5 @@ class RunConfig:
     hub_token: str | None = None
     """Hub token. Default: HF_TOKEN, or the token of `hf auth login`, which other users of the machine cannot see."""
 
-
-_FREE_ON_RESUME = frozenset(
-    {
-        "preset",  # only a name: the values that it stands for are compared
-        "data",  # may have moved; the saved split names the images, and Run compares their number
-        "first_stage",  # may have moved
-        "initial_pipeline",  # may have moved; its weights are already in the checkpoint
-        "run",  # lengths and intervals; Run compares seed, batch, precision and optimizer itself
-        "guidance_scale",  # only for the sample sheets
-        "sample_every",  # only for the sample sheets
-    }
-)
-
-
-def resume_settings(config: Any) -> dict[str, Any]:
-    """The settings of a trainer that a resumed run must share with the run that it continues, JSON-able.
-
-    These are all settings that change the weights, except those that `Run` compares itself.
-
-    Args:
-        config: Settings of a trainer, a dataclass.
-    """
-    fixed = {name: value for name, value in asdict(config).items() if name not in _FREE_ON_RESUME}
-    # Through JSON, so that they compare equal to the settings in a checkpoint: paths as text, tuples as lists.
-    return json.loads(json.dumps(fixed, default=str))
+    def __post_init__(self) -> None:
+        check_limits(self)

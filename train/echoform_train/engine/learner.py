@@ -111,11 +111,17 @@ class Learner:
             yield
 
     def save_if_due(self) -> None:
-        """Write a checkpoint if one is due or the training is over."""
-        if not (self.run.due(self.run.config.checkpointing_every) or self.run.done):
-            return
-        groups = {self.name: self.weights.state_dict()}
-        if self.ema is not None:
-            groups["ema"] = ema_tensors(self.ema)
-        groups |= {name: tensors for name, part in self.parts.items() if (tensors := part.tensors())}
-        self.run.save(self.optimizers(), groups)
+        """Write a checkpoint if one is due or the training is over, or if a signal asks the process to end.
+
+        Raises:
+            Stopped: After a signal, when the checkpoint is written.
+        """
+        stop_signal = self.run.stop_signal()
+        if self.run.due(self.run.config.checkpointing_every) or self.run.done or stop_signal:
+            groups = {self.name: self.weights.state_dict()}
+            if self.ema is not None:
+                groups["ema"] = ema_tensors(self.ema)
+            groups |= {name: tensors for name, part in self.parts.items() if (tensors := part.tensors())}
+            self.run.save(self.optimizers(), groups)
+        if stop_signal:
+            self.run.stop(stop_signal)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -16,30 +17,24 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from echoform_train.engine.atomic_files import copy_to_partial, replace_folder, sync
 from echoform_train.engine.batches import BatchOrder, Draw
-from echoform_train.engine.checkpoint import (
-    find_checkpoint,
-    load_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
-    save_checkpoint,
-)
+from echoform_train.engine.checkpoint import load_newest, optimizer_tensors, restore_optimizer, save_checkpoint
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.errors import DivergedError, UserError
+from echoform_train.engine.errors import DivergedError
 from echoform_train.engine.files import CHECKPOINTS, FACTS
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.optimizers import set_learning_rate
 from echoform_train.engine.precision import accelerate_precision
 from echoform_train.engine.processes import summed
 from echoform_train.engine.provenance import provenance
+from echoform_train.engine.resume import compare_settings, find_checkpoints, launch
 from echoform_train.engine.schedules import Plateau, learning_rate_at
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.engine.stopping import Stopped, StopRequest
 from echoform_train.engine.trackers import tracker
-from echoform_train.engine.training_log import append_to_log, cut_log
+from echoform_train.engine.training_log import append_to_log, cut_log, sync_log
 from echoform_train.engine.training_result import TrainingResult
-
-# Names in error messages for settings that are not flags.
-_LABELS = {"images_a_step": "images per optimizer step", "num_images": "number of training images"}
 
 
 class Run:
@@ -48,15 +43,15 @@ class Run:
     Args:
         config: Settings of the run.
         num_images: Size of the training set.
-        settings: Further settings that change the weights, JSON-able; a resumed run must have the same.
+        settings: What a resumed run is compared in, see `resume_settings`.
 
     Raises:
         ValueError: If the output folder already holds another run, or the settings contradict one another.
         MissingPackageError: If the package of the tracker is not installed.
     """
 
-    def __init__(self, config: RunConfig, num_images: int, settings: dict[str, Any]) -> None:
-        self.config, self.num_images, self.settings = config, num_images, settings
+    def __init__(self, config: RunConfig, num_images: int, settings: Mapping[str, Any]) -> None:
+        self.config, self.num_images = config, num_images
         # accelerate keeps one precision per process; an earlier run of this process may have had another.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
@@ -79,13 +74,21 @@ class Run:
         self.validations_without_best = 0
         self.plateau = Plateau(config.lr_plateau_patience)
         self._earlier_s = 0.0
+        # What the machine and the length of the run make of some flags counts, not the flags.
+        self.settings = {
+            **settings,
+            "--mixed-precision": self.accelerator.mixed_precision,
+            "--lr-warmup-steps": self._warmup_steps,
+            "number of processes": self.accelerator.num_processes,
+        }
         # State that is not saved in checkpoints.
         self._started = time.perf_counter()
         self._order = BatchOrder(num_images, config.seed)
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._bar: tqdm[Any] | None = None
+        self._stop_request = StopRequest()
         # An output folder with another run in it is refused before anything is written there.
-        self._checkpoint = find_checkpoint(config.output_dir, config.resume_from_checkpoint)
+        self._checkpoints = find_checkpoints(config.output_dir, config.resume_from_checkpoint)
         if self.is_main:
             config.output_dir.mkdir(parents=True, exist_ok=True)
 
@@ -116,6 +119,7 @@ class Run:
 
     def draws(self) -> list[Draw]:
         """Images and noise for each forward pass of this process in the next optimizer step."""
+        self._stop_request.begin()
         torch.manual_seed(mix_seed(self.config.seed, self.seen, self.accelerator.process_index))  # for dropout
         size, world = self.config.train_batch_size, self.accelerator.num_processes
         first = self.seen + self.accelerator.process_index * size
@@ -145,13 +149,17 @@ class Run:
         return learning_rate_at(
             self.step,
             peak=self.config.learning_rate,
-            warmup_steps=min(self.config.lr_warmup_steps, self.total_steps),
+            warmup_steps=self._warmup_steps,
             total_steps=self.total_steps,
             shape=self.config.lr_scheduler,
             decay=self.config.lr_decay,
             step_every=max(1, self.config.lr_step_every // self.images_per_step),
             plateaus=self.plateau.drops,
         )
+
+    @property
+    def _warmup_steps(self) -> int:
+        return min(self.config.lr_warmup_steps, self.total_steps)
 
     def advance(self) -> None:
         """Count the images of one optimizer step."""
@@ -218,10 +226,11 @@ class Run:
             reference_scores: Scores to compare with that stay the same during the training: written to the facts, but
                 not logged.
         """
+        if not math.isfinite(score):
+            raise DivergedError(f"the validation after {self.seen} images has a score of {score}")
         self.log({f"validation/{name}": value for name, value in scores.items()})
         if not self._is_new_best(score) or not self.is_main:
             return
-        model.save_pretrained(self.config.output_dir / folder)
         measured = {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "precision": self.accelerator.mixed_precision,
@@ -230,7 +239,14 @@ class Run:
             "validation": {**scores, **(reference_scores or {})},
             "best_after": self.seen,
         }
-        write_json(self.config.output_dir / FACTS, {**facts, **measured})
+        partial = copy_to_partial(self.config.output_dir / folder)
+        model.save_pretrained(partial)
+        # Without facts meanwhile: a process killed between two steps leaves no facts that are of another model.
+        facts_file = self.config.output_dir / FACTS
+        facts_file.unlink(missing_ok=True)
+        sync(self.config.output_dir)
+        replace_folder(self.config.output_dir / folder, partial)
+        write_json(facts_file, {**facts, **measured})
 
     def _is_new_best(self, score: float) -> bool:
         """Count a validation with this score, lower is better; whether it is the best so far."""
@@ -246,17 +262,50 @@ class Run:
             groups = tensors | {name: optimizer_tensors(optimizer) for name, optimizer in optimizers.items()}
             scaler = self.accelerator.scaler
             state = {
-                "seen": self.seen,
                 "best": self.best,
-                "checks_without_best": self.validations_without_best,
+                "validations_without_best": self.validations_without_best,
                 "plateau": asdict(self.plateau),
                 "seconds": self.elapsed_s,
-                "fixed": self._fixed,
+                "settings": self.settings,
+                "launch": launch(),
                 "scaler": None if scaler is None else scaler.state_dict(),
             }
+            # First the lines of the log that a resume from this checkpoint will not write again.
+            sync_log(self.config.output_dir)
             root = self.config.output_dir / CHECKPOINTS
             save_checkpoint(root, self.seen, groups, state, self.config.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
+
+    def stop_signal(self) -> int:
+        """Number of the signal that asked any process of this run to end; 0 if there was none.
+
+        All processes get the same answer; all of them must ask.
+        """
+        number = torch.tensor([self._stop_request.number], device=self.device)
+        return (
+            int(cast(Tensor, self.accelerator.gather(number)).max())
+            if self.accelerator.num_processes > 1
+            else int(number)
+        )
+
+    def stop(self, number: int) -> None:
+        """End this process after a signal; the last checkpoint holds everything.
+
+        Raises:
+            Stopped: Always; its exit status is 128 plus the number of the signal.
+        """
+        stopped = Stopped(number, told=True)
+        if self._bar is not None:
+            self._bar.close()
+        if self.is_main:
+            print(
+                f"{self.config.output_dir}: stopped by {stopped.name} with a checkpoint after {self.seen} images; "
+                "--resume-from-checkpoint latest goes on from it",
+                file=sys.stderr,
+            )
+        self._stop_request.end()
+        self.accelerator.end_training()
+        raise stopped
 
     def resume(self, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, dict[str, Tensor]] | None:
         """Restore optimizers and progress from the checkpoint of `--resume-from-checkpoint`, if there is one.
@@ -265,23 +314,25 @@ class Run:
             The other groups of tensors that `save` got, or None without a checkpoint.
 
         Raises:
-            ValueError: If a setting that a resume must not change differs from that of the checkpoint.
+            UserError: If no checkpoint is whole, or a setting or an input that can change a number differs from that
+                of the run that wrote it.
         """
-        if self._checkpoint is None:
+        if not self._checkpoints:
+            # Lines of a run that was killed before its first checkpoint are written again.
+            if self.is_main:
+                cut_log(self.config.output_dir, 0)
             return None
-        tensors, state = load_checkpoint(self._checkpoint)
-        for name, value in self._fixed.items():
-            if state["fixed"].get(name) != value:
-                raise UserError(
-                    f"a run resumes with the {_LABELS.get(name, name)} it began with, {state['fixed'].get(name)}, "
-                    f"got {value}; to change it, start a new run in another --output-dir than {self.config.output_dir}"
-                )
+        (folder, tensors, state), skipped = load_newest(self._checkpoints)
+        changed = compare_settings(state.get("settings"), self.settings, str(folder))
+        for reason in skipped:
+            self.accelerator.print(f"skipped a checkpoint: {reason}")
+        about = f", with {changed}" if changed else ""
+        self.accelerator.print(f"resumed after {state['seen']} images from {folder}{about}")
         for name, optimizer in optimizers.items():
             restore_optimizer(optimizer, tensors.pop(name))
         self.seen, self.best = state["seen"], state["best"]
-        self.validations_without_best, self._earlier_s = state["checks_without_best"], state["seconds"]
-        # A resumed run may have another patience, but keeps the count of validations so far.
-        self.plateau = Plateau(**state["plateau"] | {"patience": self.config.lr_plateau_patience})
+        self.validations_without_best, self._earlier_s = state["validations_without_best"], state["seconds"]
+        self.plateau = Plateau(**state["plateau"])
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.is_main:
@@ -294,6 +345,10 @@ class Run:
         Args:
             exported: Folder that later commands take, for `TrainingResult.exported`; it may be written afterwards.
         """
+        # A signal of the last step finds its checkpoint written already; after it, signals end the process at once.
+        if number := self.stop_signal():
+            self.stop(number)
+        self._stop_request.end()
         facts_file = self.config.output_dir / FACTS
         facts = read_json_object(facts_file) | {"images_seen": self.seen, "seconds": self.elapsed_s}
         # Every process has read the file before the main process writes it.
@@ -312,15 +367,3 @@ class Run:
             seconds=facts["seconds"],
             facts=facts,
         )
-
-    @property
-    def _fixed(self) -> dict[str, Any]:
-        """Settings that a resumed run must share with the run that it continues."""
-        own = {
-            "seed": self.config.seed,
-            "images_a_step": self.images_per_step,
-            "mixed_precision": self.accelerator.mixed_precision,
-            "optimizer": self.config.optimizer,
-            "num_images": self.num_images,
-        }
-        return own | self.settings

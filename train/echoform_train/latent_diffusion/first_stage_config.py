@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from echoform_train.data.config import DataConfig
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.limits import Channels, ChannelsOfLevels, Layers, Limits, Weight, check_limits
 from echoform_train.engine.presets import make_preset
 
 NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
@@ -27,31 +28,34 @@ class FirstStageConfig:
     data: tyro.conf.OmitArgPrefixes[DataConfig]
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
-    block_out_channels: tuple[int, ...] = (32, 64, 128, 256)
+    block_out_channels: ChannelsOfLevels = (32, 64, 128, 256)
     """Channels of each level, highest resolution first."""
-    n_layers: int | None = None
+    n_layers: Annotated[int | None, Limits(1, 16)] = None
     """Number of levels, each but the last halving the image: 4 levels give f8. Default: as many as block_out_channels;
     further levels repeat its last value."""
-    layers_per_block: int = 1
+    layers_per_block: Layers = 1
     """Residual blocks per level."""
-    latent_channels: int = 4
+    latent_channels: Channels = 4
     """Channels of the latents."""
     mid_block_attention: bool = False
     """Full self-attention at the lowest level."""
 
-    l1_weight: float = 1.0
+    l1_weight: Weight = 1.0
     """Weight of the mean absolute error."""
-    l2_weight: float = 1.0
+    l2_weight: Weight = 1.0
     """Weight of the mean squared error."""
-    spectral_weight: float = 0.1
+    spectral_weight: Weight = 0.1
     """Weight of the difference between log-amplitude spectra."""
-    spectral_max_share: float = 0.3
+    spectral_max_share: Annotated[float, Limits(0, 1, above_low=True)] = 0.3
     """Largest share of the loss that the spectral part may have, in (0, 1]; a larger part is scaled down to it. 1 sets
     no limit."""
-    lpips_weight: float = 0.0
+    lpips_weight: Weight = 0.0
     """Weight of the perceptual distance (LPIPS); needs torchvision's AlexNet weights."""
-    adversarial_weight: float = 0.0
+    adversarial_weight: Weight = 0.0
     """Weight of the hinge loss of a patch discriminator."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 def make_presets(config_class: Callable[..., T], **cpu_settings: Any) -> dict[str, T]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -23,6 +23,7 @@ from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS
 from echoform_train.engine.learner import Learner
+from echoform_train.engine.limits import Channels, Decay, Dropout, Heads, Length, Limits, Weight, check_limits
 from echoform_train.engine.presets import make_preset
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.export import finish_training, start_training
@@ -45,31 +46,34 @@ class Config:
     """Kind of embedding: a learned map of the image, or coefficients of a cosine transform between two U-Nets."""
     size: Literal["small", "large"] = "small"
     """Size of the model, which sets the defaults of the next three flags."""
-    latent_dim: int = 768
+    latent_dim: Channels = 768
     """Dimensions of the embedding."""
-    block_out_channels: tuple[int, ...] | None = None
+    block_out_channels: Annotated[tuple[int, ...] | None, Limits(1, 65_536)] = None
     """Channels of each of the four stages."""
-    layers_per_block: tuple[int, ...] | None = None
+    layers_per_block: Annotated[tuple[int, ...] | None, Limits(1, 64)] = None
     """Residual blocks of each stage."""
     attention: tuple[bool, ...] | None = None
     """Which stages have attention."""
-    num_attention_heads: int = 4
+    num_attention_heads: Heads = 4
     """Heads of each attention layer."""
-    dropout: float = 0.0
+    dropout: Dropout = 0.0
     """Dropout inside the residual blocks."""
-    balance_power: float | None = None
+    balance_power: Annotated[float | None, Limits(0, 1)] = None
     """How strongly the variances of the principal components of the embedding are equalised after training: 0 not at
     all, 1 completely (whitening). Default: 0.5 for the bottleneck map, 0.25 for cosine."""
 
     weights: tyro.conf.OmitArgPrefixes[Weights] = field(default_factory=Weights)
     augmentation: tyro.conf.OmitArgPrefixes[Augmentation] = field(default_factory=Augmentation)
-    latent_noise: float = 0.0
+    latent_noise: Weight = 0.0
     """Standard deviation of noise added to the embedding in training, relative to its root mean square. With noise,
     similar embeddings decode to similar images."""
-    ema_decay: float = 0.999
+    ema_decay: Decay = 0.999
     """Decay per optimizer step of the averaged weights, which are validated and exported."""
-    sample_every: int = 50_000
+    sample_every: Length = 50_000
     """Images seen between two sheets of reconstructions."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 _CPU_RUN: dict[str, Any] = {"max_train_images": 150_000, "train_batch_size": 8, "validation_every": 10_000}
@@ -94,8 +98,6 @@ def train(config: Config, data: DepthData) -> TrainingResult:
     """Train on images that are loaded already; see `main`."""
     if config.weights.contrastive_weight and not config.augmentation.any:
         raise UserError("--contrastive-weight needs at least one of the --augment options, none is given")
-    if config.latent_noise < 0:
-        raise UserError(f"--latent-noise must not be negative, got {config.latent_noise}")
     run = start_training(config, data)
     autoencoder = build_model(config, data.train.units.shape[-1])
     learner = Learner(run, AUTOENCODER, autoencoder, forward=TrainingForward(autoencoder), ema_decay=config.ema_decay)

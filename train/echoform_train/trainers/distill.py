@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import tyro
@@ -21,20 +21,25 @@ from tqdm.auto import tqdm
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
+from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.engine.batches import Draw
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.content import pipeline_content
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import DENOISER, FACTS
-from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.learner import Learner
+from echoform_train.engine.limits import Decay, Limits, check_limits
+from echoform_train.engine.resume import resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.latents import PipelineFacts
+from echoform_train.latent_diffusion.sampling import check_sampling
+from echoform_train.publishing.cards.spectrogram import DenoiserTraining
 from echoform_train.publishing.export import finish_training
-from echoform_train.publishing.exported import find_pipeline
-from echoform_train.publishing.fingerprint import sha256_of
+from echoform_train.publishing.exported import find_pipeline, load_pipeline
 from echoform_train.publishing.push import check_before_training
+from echoform_train.publishing.training_facts import read_training
 
 HELD_OUT = 64
 """Number of images in a validation; their noise is never used in training."""
@@ -50,21 +55,23 @@ class Config:
     """The teacher: folder of an exported pipeline, or its id on the Hub."""
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 
-    steps: int = 4
+    steps: Annotated[int, Limits(1, 1000)] = 4
     """Sampling steps of the new pipeline."""
-    teacher_steps: int = 32
+    teacher_steps: Annotated[int, Limits(2, 1000)] = 32
     """Sampling steps of the teacher."""
-    guidance_scale: float = 1.0
+    guidance_scale: Annotated[float, Limits(0, 1000)] = 1.0
     """Guidance scale of the teacher. The new pipeline learns its effect and needs no second forward pass for it."""
-    ema_decay: float = 0.99
+    ema_decay: Decay = 0.99
     """Decay of the moving average of the student's weights at each optimizer step; the average is validated and
     exported."""
 
     def __post_init__(self) -> None:
+        check_sampling(self.teacher_steps, self.guidance_scale, "--teacher-steps")
         if not 1 <= self.steps < self.teacher_steps:
             raise UserError(
                 f"--steps must be at least 1 and less than --teacher-steps, got {self.steps} and {self.teacher_steps}"
             )
+        check_limits(self)
 
 
 PRESETS = {
@@ -104,9 +111,10 @@ def main(config: Config) -> TrainingResult:
     folder = find_pipeline(config.pipeline, VQLDMDopplerPipeline)
     teacher_facts = read_facts(folder, config.pipeline)
     settings = {"steps": config.steps, "teacher_steps": config.teacher_steps, "guidance_scale": config.guidance_scale}
-    run = _start_run(config, settings, folder)
+    pipeline: VQLDMDopplerPipeline = load_pipeline(folder, VQLDMDopplerPipeline)
+    run = Run(config.run, 1, resume_settings(config, {"--pipeline": f"content {pipeline_content(pipeline)}"}))
+    check_before_training(run)
 
-    pipeline = VQLDMDopplerPipeline.from_pretrained(folder)
     unet: DopplerUNet2DModel = copy.deepcopy(pipeline.unet)
     unet.eval()  # without dropout, because the target is exact
     teacher = FewSteps(pipeline.to(run.device), config.teacher_steps, config.guidance_scale)
@@ -143,14 +151,6 @@ def main(config: Config) -> TrainingResult:
     return finish_training(run, best_pipeline)
 
 
-def _start_run(config: Config, settings: dict[str, Any], teacher: Path) -> Run:
-    """Begin the run; a resumed run must have a teacher with the same weights, but its folder may have another name."""
-    weights = [sha256_of(path) for path in sorted((teacher / DENOISER).glob("*.safetensors"))]
-    run = Run(config.run, 1, {**settings, "ema_decay": config.ema_decay, "teacher": weights})
-    check_before_training(run)
-    return run
-
-
 def read_facts(folder: Path, source: str) -> dict[str, Any]:
     """Facts of the student from those of its teacher: the shared ones, and all facts of the teacher under "teacher".
 
@@ -159,8 +159,10 @@ def read_facts(folder: Path, source: str) -> dict[str, Any]:
     """
     if not (folder / FACTS).is_file():
         raise MissingFileError(f"{source} holds no {FACTS}, which describes its training data")
-    facts = read_json_object(folder / FACTS)
+    facts = cast(dict[str, Any], read_training(folder / FACTS, DenoiserTraining, SpectrogramFacts))
     shared = ("kind", "preset", "objective", "data", "first_stage")
+    if missing := [name for name in shared if name not in facts]:
+        raise UserError(f"{folder / FACTS} must have {', '.join(missing)}; is it the facts of a denoiser?")
     return {**{name: facts[name] for name in shared}, "teacher": facts}
 
 

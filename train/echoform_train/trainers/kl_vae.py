@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
+from echoform_train.engine.limits import Decay, Weight
 from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
@@ -29,10 +30,10 @@ from echoform_train.latent_diffusion.first_stage_training import (
 class Config(FirstStageConfig):
     """Train the variational autoencoder that turns spectrograms into small continuous latents."""
 
-    kl_weight: float = 1e-4
+    kl_weight: Weight = 1e-4
     """Weight of the KL divergence between the latents' distribution and a standard normal one, in nats per latent
     number."""
-    ema_decay: float = 0.999
+    ema_decay: Decay = 0.999
     """Decay of the moving average of the weights at each optimizer step; the average is validated and saved."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from diffusers import VQModel
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.limits import Channels, Decay, LengthOrZero, Limits, Weight
 from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
@@ -33,18 +35,18 @@ from echoform_train.scoring.metrics import codebook_usage
 class Config(FirstStageConfig):
     """Train the VQ-VAE that turns spectrograms into small latents."""
 
-    vq_embed_dim: int = 4
+    vq_embed_dim: Channels = 4
     """Numbers per code."""
-    num_vq_embeddings: int = 256
+    num_vq_embeddings: Annotated[int, Limits(2, 2**20)] = 256
     """Codes in the codebook."""
 
     quantize: bool = True
     """--no-quantize trains the same network without its codebook, to measure the loss of quality by quantisation."""
-    quantize_after: int = 10_000
+    quantize_after: LengthOrZero = 10_000
     """Images seen before the codebook starts from k-means; until then the network trains without it."""
-    codebook_decay: float = 0.99
+    codebook_decay: Decay = 0.99
     """Decay of the codebook's moving averages at each optimizer step."""
-    commitment_weight: float = 0.25
+    commitment_weight: Weight = 0.25
     """Weight of the distance between latents and their codes."""
 
 
