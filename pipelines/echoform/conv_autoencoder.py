@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -118,6 +117,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ()  # every layer may run on a device of its own
 
     @register_to_config
     def __init__(
@@ -168,17 +168,17 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
     # Copied from echoform.unet_doppler.DopplerUNet2DModel.from_pretrained
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load all weights, as in diffusers; raises ValueError if any is missing, unknown, NaN or infinite."""
+        """Load all weights, as diffusers does; raises ValueError if any is missing, unknown, NaN or infinite."""
         if kwargs.get("use_safetensors") is False:
             raise ValueError("use_safetensors must not be turned off, got False")
         kwargs["use_safetensors"], with_info = True, kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded = cast(Any, super().from_pretrained(*args, output_loading_info=True, **kwargs))
         if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
             raise ValueError(
                 f"weights must be those of {cls.__name__}, {len(wrong)} are missing or unknown: {wrong[0]}"
             )
         check_weights(model)
-        return (model, info) if with_info else model
+        return loaded if with_info else model
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -390,14 +390,18 @@ class _RecomputedOnce:
 
     def __call__(self, features: Tensor) -> Tensor:
         self.runs += 1
+        return self.convolutions(features) if self.runs == 1 else self._with_frozen_statistics(features)
+
+    def _with_frozen_statistics(self, features: Tensor) -> Tensor:
         norms = [module for module in self.convolutions.modules() if isinstance(module, nn.BatchNorm2d)]
+        before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
         for norm in norms:
-            norm.track_running_stats = self.runs == 1
+            norm.momentum, norm.num_batches_tracked = 0.0, None
         try:
             return self.convolutions(features)
         finally:
-            for norm in norms:
-                norm.track_running_stats = True
+            for norm, (momentum, seen) in zip(norms, before, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, seen
 
 
 def _check_shape(config: Mapping[str, Any]) -> None:
@@ -428,16 +432,16 @@ def check_limits(settings: Mapping[str, Any], limits: Mapping[str, Sequence[floa
     """
     for name, (low, high) in limits.items():
         value, several = settings[name], isinstance(limits[name], list)
-        numbers = value if several and isinstance(value, (list, tuple)) and len(value) <= 16 else (value,)
-        kind = Integral if isinstance(low, int) else Real
-        fits = [isinstance(one, kind) and not isinstance(one, bool) and low <= one <= high for one in numbers]
-        if not (fits and all(fits)) or (several and numbers is not value):
-            what = f"{'1 to 16 ' if several else 'a '}{'whole ' if kind is Integral else ''}number{'s' * several}"
+        items: Any = value if several else [value]
+        whole, kind = ("whole ", int) if isinstance(low, int) else ("", (int, float))
+        counted = isinstance(items, (list, tuple)) and 1 <= len(items) <= 16
+        if not counted or not all(isinstance(n, kind) and not isinstance(n, bool) and low <= n <= high for n in items):
+            what = f"1 to 16 {whole}numbers" if several else f"a {whole}number"
             raise ValueError(f"{name} must be {what} in {low}..{high}, got {value!r:.80}")
 
 
 # Copied from echoform.unet_doppler.check_weights
-def check_weights(model: nn.Module) -> None:
+def check_weights(model: torch.nn.Module) -> None:
     """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
     offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
     for name, value in model.state_dict().items():

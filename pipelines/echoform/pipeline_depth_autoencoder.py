@@ -72,7 +72,10 @@ class SelfContainedPipeline(DiffusionPipeline):
         """Load only safetensors, with the classes of the modules beside this one, so that no code has to be trusted."""
         if not kwargs.setdefault("use_safetensors", True):
             raise ValueError(f"use_safetensors must not be turned off, got {kwargs['use_safetensors']}")
-        return super().from_pretrained(*args, **kwargs)
+        if find_spec("echoform") is None:
+            return super().from_pretrained(*args, **kwargs)
+        with import_module("echoform.loading").refusing_damage(*args[:1]):
+            return super().from_pretrained(*args, **kwargs)
 
     @classmethod
     def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
@@ -84,6 +87,8 @@ class SelfContainedPipeline(DiffusionPipeline):
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
         """Read model_index.json and point it to the modules of our models that lie beside this one."""
         loaded = super().load_config(*args, **kwargs)
+        if find_spec("echoform") is not None and Path(args[0]).is_dir():
+            import_module("echoform.loading").check_configs(Path(args[0]), loaded)
         package, _, own = cls.__module__.rpartition(".")
         # Installed modules have plain names, modules from an exported folder have names with a hash.
         installed = re.search(r"_[0-9a-f]{8}\Z", own) is None
@@ -113,11 +118,15 @@ class SelfContainedPipeline(DiffusionPipeline):
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False, **settings: Any
-    ) -> None:
+        self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False,
+        variant: str | None = None, max_shard_size: int | str | None = None, **settings: Any,
+    ) -> None:  # fmt: skip
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
         if not safe_serialization:
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
+        # Named here, because a pipeline gives a component only the settings that its signature names.
+        named = {"variant": variant, "max_shard_size": max_shard_size}
+        settings |= {name: value for name, value in named.items() if value is not None}
         super().save_pretrained(save_directory, **settings)
         if push_to_hub:
             self.push_to_hub(**({"repo_id": Path(save_directory).resolve().name} | settings))
@@ -167,6 +176,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         invalid_values: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
+        check_components(autoencoder=autoencoder)
         self.register_modules(autoencoder=autoencoder)
         invalid = {"0": "no reading"} if invalid_values is None else invalid_values
         self.register_to_config(depth_range_mm=depth_range_mm, units_per_mm=units_per_mm, invalid_values=invalid)
@@ -580,6 +590,28 @@ def _check_settings(batch_size: int, output_type: str = "np") -> None:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if output_type not in OUTPUT_TYPES:
         raise ValueError(f"output_type must be among {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
+
+
+# Copied from echoform.pipeline_vq_ldm_doppler.check_components
+def check_components(**components: Any) -> None:
+    """Raise ValueError if a component of a pipeline is missing or holds weights that are missing or not finite."""
+    for name, component in components.items():
+        if component is None:
+            raise ValueError(f"{name} must be given, got None")
+        if isinstance(component, torch.nn.Module):
+            check_weights(component)
+
+
+# Copied from echoform.unet_doppler.check_weights
+def check_weights(model: torch.nn.Module) -> None:
+    """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
+    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
+    for name, value in model.state_dict().items():
+        if value.is_meta and not offloaded:
+            raise ValueError(f"weights of {type(model).__name__} must be complete, {name} is missing")
+        # One byte per number has no isfinite.
+        if not value.is_meta and not (value.float() if value.element_size() == 1 else value).isfinite().all():
+            raise ValueError(f"weights of {type(model).__name__} must be finite, {name} holds NaN or inf")
 
 
 # Copied from echoform.code_files.copy_code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-OUTPUT_TYPES = ("pil", "np", "pt", "db")
+OUTPUT_TYPES = ("pil", "np", "pt", "db", "latent")
 CPU_DECODED_PIXELS = 65_536
 """Pixels that a CPU decodes at once; feature maps of more pixels do not fit into its caches and slow it down."""
 
@@ -36,7 +37,7 @@ class VQLDMDopplerPipelineOutput(BaseOutput):
     """Generated spectrograms, `num_images_per_user` of the first user, then of the second, and so on."""
 
     images: list[Image.Image] | np.ndarray | Tensor
-    """List of N for `pil`; float32 [N, H, W, C] for `np`, [N, C, H, W] for `pt`, [N, H, W] for `db`."""
+    """List of N for `pil`; float32 [N, H, W, C] for `np`, [N, C, H, W] for `pt` and `latent`, [N, H, W] for `db`."""
 
     users: list[str] | None
     """Label of each image's user; None if the caller gave embeddings."""
@@ -53,7 +54,10 @@ class SelfContainedPipeline(DiffusionPipeline):
         """Load only safetensors, with the classes of the modules beside this one, so that no code has to be trusted."""
         if not kwargs.setdefault("use_safetensors", True):
             raise ValueError(f"use_safetensors must not be turned off, got {kwargs['use_safetensors']}")
-        return super().from_pretrained(*args, **kwargs)
+        if find_spec("echoform") is None:
+            return super().from_pretrained(*args, **kwargs)
+        with import_module("echoform.loading").refusing_damage(*args[:1]):
+            return super().from_pretrained(*args, **kwargs)
 
     @classmethod
     def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
@@ -65,6 +69,8 @@ class SelfContainedPipeline(DiffusionPipeline):
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
         """Read model_index.json and point it to the modules of our models that lie beside this one."""
         loaded = super().load_config(*args, **kwargs)
+        if find_spec("echoform") is not None and Path(args[0]).is_dir():
+            import_module("echoform.loading").check_configs(Path(args[0]), loaded)
         package, _, own = cls.__module__.rpartition(".")
         # Installed modules have plain names, modules from an exported folder have names with a hash.
         installed = re.search(r"_[0-9a-f]{8}\Z", own) is None
@@ -94,11 +100,15 @@ class SelfContainedPipeline(DiffusionPipeline):
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False, **settings: Any
-    ) -> None:
+        self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False,
+        variant: str | None = None, max_shard_size: int | str | None = None, **settings: Any,
+    ) -> None:  # fmt: skip
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
         if not safe_serialization:
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
+        # Named here, because a pipeline gives a component only the settings that its signature names.
+        named = {"variant": variant, "max_shard_size": max_shard_size}
+        settings |= {name: value for name, value in named.items() if value is not None}
         super().save_pretrained(save_directory, **settings)
         if push_to_hub:
             self.push_to_hub(**({"repo_id": Path(save_directory).resolve().name} | settings))
@@ -143,27 +153,24 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
     """
 
     model_cpu_offload_seq = "unet->vqvae"
+    _exclude_from_cpu_offload = ("vqvae",)  # layer by layer; VQModel reads its codebook outside of the layer's call
     _callback_tensor_inputs = ("latents",)
+    _guidance_scale = 1.0
+    _num_timesteps = 0
     vqvae: Any
     unet: Any
     scheduler: Any
 
     def __init__(
-        self,
-        vqvae: VQModel | AutoencoderKL,
-        unet: ModelMixin,
-        scheduler: SchedulerMixin,
         # diffusers takes arguments without a default for components.
-        id2label: dict[str, str] | None = None,
-        condition_labels: dict[str, dict[str, str]] | None = None,
-        latent_mean: dict[str, float] | None = None,
-        latent_std: dict[str, float] | None = None,
-        colormap: dict[str, str] | None = None,
-        axes: dict[str, float] | None = None,
-        num_inference_steps: int = 8,
-        guidance_scale: float = 1.5,
-    ) -> None:
+        self, vqvae: VQModel | AutoencoderKL, unet: ModelMixin, scheduler: SchedulerMixin,
+        id2label: dict[str, str] | None = None, condition_labels: dict[str, dict[str, str]] | None = None,
+        latent_mean: dict[str, float] | None = None, latent_std: dict[str, float] | None = None,
+        colormap: dict[str, str] | None = None, axes: dict[str, float] | None = None,
+        num_inference_steps: int = 8, guidance_scale: float = 1.5,
+    ) -> None:  # fmt: skip
         super().__init__()
+        check_components(vqvae=vqvae, unet=unet, scheduler=scheduler)
         self.register_modules(vqvae=vqvae, unet=unet, scheduler=scheduler)
         if "clip_sample" not in self.scheduler.config and self.scheduler.has_compatibles:
             # Standardised latents reach beyond [-1, 1]. DDIM and DDPM clip there by default, so that a scheduler made
@@ -177,22 +184,15 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
 
     @torch.no_grad()
     def __call__(
-        self,
-        users: Sequence[Label] | None = None,
-        num_images_per_user: int = 1,
+        self, users: Sequence[Label] | None = None, num_images_per_user: int = 1,
         conditions: Mapping[str, Label | Sequence[Label]] | None = None,
-        guidance_scale: float | None = None,
-        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None, num_inference_steps: int | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
-        image: ImageInput | Sequence[ImageInput] | None = None,
-        strength: float = 0.6,
-        user_embeds: Tensor | None = None,
-        batch_size: int = 16,
-        output_type: str = "pil",
+        image: ImageInput | Sequence[ImageInput] | None = None, strength: float = 0.6,
+        user_embeds: Tensor | None = None, batch_size: int = 16, output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-        return_dict: bool = True,
-    ) -> Any:
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",), return_dict: bool = True,
+    ) -> Any:  # fmt: skip
         """Generate N = len(users) * num_images_per_user spectrograms.
 
         Args:
@@ -208,9 +208,10 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             strength: How far variations go from `image`, in (0, 1]; 1 keeps nothing of it.
             user_embeds: In place of `users`, rows of the U-Net's `embed_users` or mixes of them, float [U, D].
             batch_size: Images at once. Memory grows with it; the results do not change.
-            output_type: `pil` paints; `np` and `pt` are unpainted scalars (or RGB) in 0..1; `db` is in decibels.
+            output_type: `pil` paints; `np` and `pt` are unpainted scalars (or RGB) in 0..1; `db` is in decibels;
+                `latent` is not decoded.
             callback_on_step_end: Called as (pipeline, step, timestep, {"latents": [B, C, h, w]}) after each step of
-                each batch; returns the dict, changed or not.
+                each batch; returns the dict, changed or not. It may set `pipeline._guidance_scale`; 1 ends guidance.
             callback_on_step_end_tensor_inputs: What the callback is given; there is only `latents`.
             return_dict: False gives (images,).
 
@@ -220,9 +221,10 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         Raises:
             ValueError: If a user or condition is unknown, with those that are known; or an argument is out of range.
         """
-        guidance = float(self.config["guidance_scale"] if guidance_scale is None else guidance_scale)
-        steps = int(self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps)
-        _check_counts(num_images_per_user=num_images_per_user, num_inference_steps=steps, batch_size=batch_size)
+        guidance = self.config["guidance_scale"] if guidance_scale is None else guidance_scale
+        steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
+        self._check_steps(steps)
+        _check_counts(num_images_per_user=num_images_per_user, batch_size=batch_size)
         self.check_inputs(users, user_embeds, guidance, image, strength, output_type)
         if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
             raise ValueError(f"callback_on_step_end_tensor_inputs may name only latents, got {unknown}")
@@ -254,9 +256,10 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
                 embeds = user_embeds[rows.to(user_embeds.device)]
                 batch_ids = {name: ids[rows.to(device)] for name, ids in condition_ids.items()}
                 latents = self.denoise(
-                    noisy, timesteps, embeds, batch_ids, guidance, batch_generators, callback_on_step_end, progress_bar
-                )
-                pixels.append(self.decode(latents).cpu())
+                    noisy, timesteps, embeds, batch_ids, guidance, batch_generators,
+                    callback_on_step_end, progress_bar, callback_on_step_end_tensor_inputs,
+                )  # fmt: skip
+                pixels.append((latents if output_type == "latent" else self.decode(latents)).cpu())
         self.maybe_free_model_hooks()
 
         # 3. Pixels take the form that `output_type` names.
@@ -268,15 +271,21 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             names = [self.config["id2label"][str(i)] for i in user_ids for _ in range(num_images_per_user)]
         return VQLDMDopplerPipelineOutput(images=images, users=names, seeds=[g.initial_seed() for g in generators])
 
+    @property
+    def guidance_scale(self) -> float:
+        """Guidance of the next step of the call that runs, or ran last."""
+        return self._guidance_scale
+
+    @property
+    def num_timesteps(self) -> int:
+        """Steps per batch of the call that runs, or ran last."""
+        return self._num_timesteps
+
     @torch.no_grad()
     def interpolate(
-        self,
-        user_a: Label,
-        user_b: Label,
-        num_images: int = 8,
-        generator: torch.Generator | None = None,
+        self, user_a: Label, user_b: Label, num_images: int = 8, generator: torch.Generator | None = None,
         **settings: Any,
-    ) -> Any:
+    ) -> Any:  # fmt: skip
         """Images from the same noise for `num_images` embeddings, evenly spaced on the arc between two users.
 
         Args:
@@ -300,14 +309,9 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         )
 
     def check_inputs(
-        self,
-        users: Sequence[Label] | None,
-        user_embeds: Tensor | None,
-        guidance_scale: float,
-        image: ImageInput | Sequence[ImageInput] | None,
-        strength: float,
-        output_type: str,
-    ) -> None:
+        self, users: Sequence[Label] | None, user_embeds: Tensor | None, guidance_scale: float,
+        image: ImageInput | Sequence[ImageInput] | None, strength: float, output_type: str,
+    ) -> None:  # fmt: skip
         """Raise ValueError for arguments of `__call__` that are out of range and schedulers that cannot be used."""
         if (users is None) == (user_embeds is None):
             raise ValueError("exactly one of users and user_embeds must be given")
@@ -315,8 +319,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             raise ValueError(f"users must be a list, such as [{users!r}], got {users!r}")
         if users is not None and not users:
             raise ValueError("users must name at least one user, got none")
-        if guidance_scale < 0:
-            raise ValueError(f"guidance_scale must not be negative, got {guidance_scale}")
+        _check_guidance(guidance_scale)
         if not 0 < strength <= 1:
             raise ValueError(f"strength must be in (0, 1], got {strength}")
         if output_type not in OUTPUT_TYPES:
@@ -352,43 +355,45 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         return self.scheduler.add_noise(start, noise, first)
 
     def denoise(
-        self,
-        latents: Tensor,
-        timesteps: Tensor,
-        user_embeds: Tensor,
-        conditions: dict[str, Tensor],
-        guidance_scale: float,
-        generators: list[torch.Generator],
-        callback_on_step_end: StepCallback | None,
-        progress_bar: Any,
-    ) -> Tensor:
+        self, latents: Tensor, timesteps: Tensor, user_embeds: Tensor, conditions: dict[str, Tensor],
+        guidance_scale: float, generators: list[torch.Generator], callback_on_step_end: StepCallback | None,
+        progress_bar: Any, tensor_inputs: Sequence[str] = ("latents",),
+    ) -> Tensor:  # fmt: skip
         """Take noisy latents [B, C, h, w] of users [B, D] through all time steps; float32 in and out."""
-        # Guidance runs the U-Net on a second half of the batch, whose user and conditions are the null classes.
-        guided = guidance_scale != 1
-        if guided:
-            null_users = torch.full((len(latents),), self.unet.null_user, device=latents.device)
-            user_embeds = torch.cat([user_embeds, self.unet.embed_users(null_users).to(user_embeds)])
-            conditions = {
-                name: torch.cat([values, torch.full_like(values, self.unet.null_conditions[name])])
-                for name, values in conditions.items()
-            }
         # Some schedulers draw noise in every step and take generators for it.
         stochastic = "generator" in inspect.signature(self.scheduler.step).parameters
         step_settings = {"generator": generators} if stochastic else {}
-        labels = {"user_embeds": user_embeds, "conditions": conditions, "return_dict": False}
+        # Set for every batch, because a callback may have changed it.
+        self._guidance_scale, self._num_timesteps = guidance_scale, len(timesteps)
         for index, timestep in enumerate(timesteps):
+            # Guidance runs the U-Net on a second half of the batch, without user and conditions. A callback may end it.
+            guided = self.guidance_scale != 1
+            embeds, ids = self._with_null_classes(user_embeds, conditions) if guided else (user_embeds, conditions)
             model_input = torch.cat([latents, latents]) if guided else latents
             if hasattr(self.scheduler, "scale_model_input"):
                 model_input = self.scheduler.scale_model_input(model_input, timestep)
-            prediction = self.unet(model_input.to(self.unet.dtype), timestep, **labels)[0].to(latents)
+            model_input = model_input.to(self.unet.dtype)
+            labels = {"user_embeds": embeds, "conditions": ids}
+            prediction = self.unet(model_input, timestep, **labels, return_dict=False)[0].to(latents)
             if guided:
                 conditional, unconditional = prediction.chunk(2)
-                prediction = unconditional + guidance_scale * (conditional - unconditional)
+                prediction = unconditional + self.guidance_scale * (conditional - unconditional)
             latents = self.scheduler.step(prediction, timestep, latents, return_dict=False, **step_settings)[0]
             if callback_on_step_end is not None:
-                latents = callback_on_step_end(self, index, timestep, {"latents": latents}).get("latents", latents)
+                given = {"latents": latents} if "latents" in tensor_inputs else {}
+                changed = callback_on_step_end(self, index, timestep, given)
+                if not isinstance(changed, dict):
+                    raise ValueError(f"callback_on_step_end must return its dict of tensors, got {changed!r:.80}")
+                latents = changed.get("latents", latents)
             progress_bar.update()
         return latents
+
+    def _with_null_classes(self, embeds: Tensor, conditions: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Users [B, D] and conditions [B], followed by as many null classes."""
+        users = torch.full((len(embeds),), self.unet.null_user, device=embeds.device)
+        nulls = {name: torch.full_like(ids, self.unet.null_conditions[name]) for name, ids in conditions.items()}
+        embeds = torch.cat([embeds, self.unet.embed_users(users).to(embeds)])
+        return embeds, {name: torch.cat([ids, nulls[name]]) for name, ids in conditions.items()}
 
     def encode(self, images: Tensor) -> Tensor:
         """Images in [-1, 1], float32 [B, C, H, W], to standardised latents, float32 [B, D, h, w]."""
@@ -422,7 +427,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
 
     def postprocess(self, pixels: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
         """Images in 0..1, float32 [N, C, H, W], in the form that `output_type` names; see `__call__`."""
-        if output_type == "pt":
+        if output_type in ("pt", "latent"):
             return pixels
         if output_type == "np":
             return pixels.permute(0, 2, 3, 1).numpy()
@@ -486,26 +491,37 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         # Every class of the U-Net needs a name.
         _check_labels("id2label", config["id2label"], unet.num_users)
         labels, expected = config["condition_labels"] or {}, unet.conditions or {}
-        if set(labels) != set(expected):
+        if not isinstance(labels, dict) or set(labels) != set(expected):
             raise ValueError(f"condition_labels must name the conditions {sorted(expected)}, got {sorted(labels)}")
         for name, count in expected.items():
             _check_labels(f"condition_labels[{name!r}]", labels[name], count)
 
         # Statistics standardise every latent channel.
-        channels = unet.in_channels
-        for fact in ("latent_mean", "latent_std"):
-            if set(config[fact] or {}) != {str(channel) for channel in range(channels)}:
-                raise ValueError(f"{fact} must hold one number for each of {channels} channels, got {config[fact]}")
+        if vqvae.latent_channels != unet.in_channels:
+            channels = f"{vqvae.latent_channels} and {unet.in_channels}"
+            raise ValueError(f"the latents of vqvae and unet must have as many channels, got {channels}")
+        check_statistics("latent_mean", config["latent_mean"], unet.in_channels)
+        check_statistics("latent_std", config["latent_std"], unet.in_channels)
         if min(config["latent_std"].values()) <= 0:
             raise ValueError(f"latent_std must be greater than 0, got {config['latent_std']}")
 
-        # Colours paint one channel.
+        # Decibels go upwards, and colours paint one channel.
+        axes = config["axes"] or {}
+        if {"db_min", "db_max"} <= set(axes) and not axes["db_min"] < axes["db_max"]:
+            raise ValueError(f"db_min must be less than db_max, got {axes['db_min']} and {axes['db_max']}")
         if config["colormap"] is not None:
-            digits = config["colormap"]["rgb_hex"]
+            digits = config["colormap"].get("rgb_hex") if isinstance(config["colormap"], dict) else None
             if vqvae.out_channels != 1:
                 raise ValueError(f"a colormap paints one-channel images, got {vqvae.out_channels} channels")
-            if len(bytes.fromhex(digits)) != 768:
-                raise ValueError(f"rgb_hex must hold 256 colours of six hex digits, got {len(digits)} digits")
+            if not isinstance(digits, str) or not re.fullmatch("[0-9a-fA-F]{1536}", digits):
+                raise ValueError(f"rgb_hex must hold 256 colours of six hex digits, got {digits!r:.40}")
+        self._check_steps(config["num_inference_steps"])
+        _check_guidance(config["guidance_scale"])
+
+    def _check_steps(self, steps: Any) -> None:
+        most = self.scheduler.config.num_train_timesteps
+        if not isinstance(steps, int) or not 1 <= steps <= most:
+            raise ValueError(f"num_inference_steps must be in 1..{most}, the scheduler's training steps, got {steps!r}")
 
 
 def spherical_mix(first: Tensor, last: Tensor, share: Tensor) -> Tensor:
@@ -545,17 +561,52 @@ def _class_id(label: Label, id2label: Mapping[str, str], what: str) -> int:
     raise ValueError(f"{what} must be among {known} (or their ids 0..{len(ids) - 1}), got {label!r}")
 
 
-def _check_labels(fact: str, labels: Mapping[str, str] | None, count: int) -> None:
-    if set(labels or {}) != {str(index) for index in range(count)}:
-        raise ValueError(f"{fact} must name the ids '0'..'{count - 1}', got {labels}")
-    if labels is not None and len(set(labels.values())) != count:
-        raise ValueError(f"{fact} must hold {count} different names, got {labels}")
+def _check_labels(fact: str, labels: Any, count: int) -> None:
+    labels = labels if isinstance(labels, dict) else {}
+    if len(labels) != count or set(labels) != {str(index) for index in range(count)}:
+        raise ValueError(f"{fact} must name the ids '0'..'{count - 1}', got {labels!r:.80}")
+    if len(set(labels.values())) != count:
+        raise ValueError(f"{fact} must hold {count} different names, got {labels!r:.80}")
+
+
+def _check_guidance(scale: Any) -> None:
+    if not isinstance(scale, (int, float)) or not 0 <= scale < math.inf:
+        raise ValueError(f"guidance_scale must not be negative, got {scale!r}")
 
 
 def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value!r}")
+
+
+def check_statistics(fact: str, values: Any, channels: int) -> None:
+    """Raise ValueError unless a fact holds a finite number for every channel."""
+    if not isinstance(values, dict) or set(values) != {str(channel) for channel in range(channels)}:
+        raise ValueError(f"{fact} must hold one number for each of {channels} channels, got {values!r:.80}")
+    if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values.values()):
+        raise ValueError(f"{fact} must be finite, got {values!r:.80}")
+
+
+def check_components(**components: Any) -> None:
+    """Raise ValueError if a component of a pipeline is missing or holds weights that are missing or not finite."""
+    for name, component in components.items():
+        if component is None:
+            raise ValueError(f"{name} must be given, got None")
+        if isinstance(component, torch.nn.Module):
+            check_weights(component)
+
+
+# Copied from echoform.unet_doppler.check_weights
+def check_weights(model: torch.nn.Module) -> None:
+    """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
+    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
+    for name, value in model.state_dict().items():
+        if value.is_meta and not offloaded:
+            raise ValueError(f"weights of {type(model).__name__} must be complete, {name} is missing")
+        # One byte per number has no isfinite.
+        if not value.is_meta and not (value.float() if value.element_size() == 1 else value).isfinite().all():
+            raise ValueError(f"weights of {type(model).__name__} must be finite, {name} holds NaN or inf")
 
 
 def _sides(unet: Any) -> tuple[int, int]:

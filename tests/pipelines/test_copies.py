@@ -35,7 +35,8 @@ def test_all_pipelines_are_saved_loaded_and_pushed_by_the_same_code():
         assert {"from_pretrained", "load_config", "save_config", "save_pretrained", "push_to_hub"} <= set(vars(shared))
         # No pipeline has a way of its own.
         overridden = {name for name in vars(pipeline) if hasattr(shared, name) and not name.startswith("__")}
-        assert overridden - {"_callback_tensor_inputs", "model_cpu_offload_seq"} == set()
+        settings = {"_callback_tensor_inputs", "_exclude_from_cpu_offload", "model_cpu_offload_seq"}
+        assert overridden - settings == set()
     for file in ("pipeline_depth_autoencoder.py", "pipeline_conv_autoencoder.py"):
         assert (HOME / file).read_text(encoding="utf-8").count(f"{SHARED}\n") == 1
 

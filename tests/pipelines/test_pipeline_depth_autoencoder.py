@@ -362,7 +362,7 @@ def test_facts_that_do_not_fit_are_refused(facts: dict[str, Any], message: str):
 
 
 def test_a_model_that_overflows_is_told_from_one_that_sees_nothing():
-    model = tiny_autoencoder()
-    torch.nn.init.constant_(model.encoder.stem.weight, math.inf)
+    pipeline = tiny_depth_pipeline()
+    torch.nn.init.constant_(pipeline.autoencoder.encoder.stem.weight, 3e38)
     with pytest.raises(FloatingPointError, match="embeddings must be finite"):
-        tiny_depth_pipeline(model).encode(scene())
+        pipeline.encode(scene())

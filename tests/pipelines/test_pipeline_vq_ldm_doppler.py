@@ -312,7 +312,7 @@ def test_the_callback_sees_each_step_and_may_change_latents(make_pipeline: MakeP
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"guidance_scale": -1}, "must not be negative, got -1"),
         ({"strength": 0}, r"in \(0, 1\], got 0"),
-        ({"output_type": "latent"}, "among pil, np, pt, db, got 'latent'"),
+        ({"output_type": "video"}, "among pil, np, pt, db, latent, got 'video'"),
         ({"callback_on_step_end_tensor_inputs": ["prompt"]}, "got {'prompt'}"),
         ({"image": torch.zeros(1, 8, 8)}, r"must be \(1, 16, 16\) .*, got \(1, 8, 8\)"),
         ({"image": torch.full((1, 16, 16), 2.0)}, "floating point in 0..1, got torch.float32 in 2.0..2.0"),

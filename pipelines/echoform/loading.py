@@ -1,0 +1,197 @@
+"""Checks of folders and repositories before a model or pipeline is loaded from them; this file does not travel.
+
+The classes that travel call it where echoform is installed. Everything that a config can make large is bounded here
+before it is allocated, and what diffusers raises on damaged files becomes one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
+
+MAX_CONFIG_BYTES = 4_000_000
+"""Size of the largest JSON file that is read."""
+
+MAX_NUMBER = 1_000_000
+"""Largest number in the config of a component."""
+
+MAX_TRAIN_STEPS = 100_000
+"""Most training steps of a scheduler, which allocates some numbers for each."""
+
+MAX_NAME_BYTES = 100
+"""Longest name of a user or condition, in UTF-8."""
+
+_CONFIGS = ("config.json", "scheduler_config.json")
+
+# What diffusers, torch and safetensors raise on files that are damaged or do not fit together.
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+)
+
+
+@contextmanager
+def refusing_damage(source: str | os.PathLike[str]) -> Iterator[None]:
+    """Run the block that loads a folder or repository; its errors become a ValueError of one sentence that names it.
+
+    A missing file stays an OSError, and so does what the network raises.
+
+    Raises:
+        ValueError: If the files are damaged, do not fit together or are larger than any of ours.
+    """
+    try:
+        _check_files(Path(source))
+        yield
+    except HfHubHTTPError:
+        raise
+    except (*_DAMAGE, ValueError) as error:
+        if str(source) in str(error):
+            raise
+        raise ValueError(f"{source} cannot be loaded: {_first_line(error)}") from error
+    except OSError as error:
+        # diffusers raises an OSError without number for what it cannot read, and for a file that is not there.
+        if error.errno is not None or "no file named" in str(error) or not Path(source).is_dir():
+            raise
+        raise ValueError(f"{source} cannot be loaded: {_first_line(error)}") from error
+
+
+def check_configs(folder: Path, index: Mapping[str, Any]) -> None:
+    """Check model_index.json and the configs of its components before any of them is made.
+
+    Args:
+        folder: Folder of a pipeline.
+        index: Content of its model_index.json.
+
+    Raises:
+        ValueError: If a fact or setting is of the wrong type, out of bounds, or a name that no folder can have.
+    """
+    _check_files(folder)
+    for name, entry in index.items():
+        if name.startswith("_"):
+            continue
+        if isinstance(entry, list):
+            if len(entry) != 2 or not all(isinstance(one, str) and one for one in entry):
+                raise ValueError(f"{name} of model_index.json must name a module and a class, got {entry!r:.80}")
+            for config in _CONFIGS:
+                if (path := folder / name / config).is_file():
+                    _check_component(path)
+        else:
+            _check_fact(name, entry)
+    _check_labels("id2label", index.get("id2label"))
+    conditions = index.get("condition_labels")
+    if conditions is not None:
+        _check_labels("condition_labels", {str(number): name for number, name in enumerate(_mapping(conditions))})
+        for name, labels in conditions.items():
+            _check_labels(f"condition_labels of {name}", labels)
+    _check_axes(index.get("axes"))
+
+
+def check_name(what: str, name: Any) -> None:
+    """Check a name from outside that becomes the name of a folder and is shown to people.
+
+    Args:
+        what: What the name is of, for the message.
+        name: Any value.
+
+    Raises:
+        ValueError: If it is no text, empty, too long, holds what cannot be printed, or would lead to another folder.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"{what} must be text, got {name!r:.80}")
+    if not name.strip() or not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"{what} must be 1 to {MAX_NAME_BYTES} printable characters, got {name!r:.80}")
+    if set(name) & {"/", "\\"} or name in (".", "..") or name.lower() == "metadata.jsonl":
+        raise ValueError(f"{what} must be a name that a folder of images can have, got {name!r}")
+
+
+def _check_files(folder: Path) -> None:
+    """What is read must be a file, because a pipe would be waited for; and JSON must be small."""
+    if not folder.is_dir():
+        return
+    for path in (*folder.glob("*.json"), *folder.glob("*/*.json"), *folder.glob("*/*.safetensors")):
+        if not path.is_file():
+            raise ValueError(f"{path} must be a file")
+        if path.suffix == ".json" and path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"{path} must have at most {MAX_CONFIG_BYTES} bytes, got {path.stat().st_size}")
+
+
+def _check_component(path: Path) -> None:
+    """Numbers, lists and texts of a component's config must have the size of those that exist."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be JSON: {_first_line(error)}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold settings by name, got {config!r:.80}")
+    is_scheduler = path.name == "scheduler_config.json"
+    for name, value in config.items():
+        items = value if isinstance(value, list) else [value]
+        if len(items) > (MAX_TRAIN_STEPS if is_scheduler else 64):
+            raise ValueError(f"{name} in {path} must be shorter, got {len(items)} values")
+        for item in items:
+            # DPM-Solver clips at minus infinity, which is nowhere.
+            if isinstance(item, (int, float)) and not abs(item) <= MAX_NUMBER and name != "lambda_min_clipped":
+                raise ValueError(f"{name} in {path} must be at most {MAX_NUMBER}, got {item!r:.40}")
+        if "layers" in name and any(isinstance(item, int) and item > 64 for item in items):
+            raise ValueError(f"{name} in {path} must be at most 64, got {value!r:.40}")
+    steps = config.get("num_train_timesteps", 1)
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_TRAIN_STEPS:
+        raise ValueError(
+            f"num_train_timesteps in {path} must be a whole number in 1..{MAX_TRAIN_STEPS}, got {steps!r:.40}"
+        )
+
+
+def _check_fact(name: str, value: Any) -> None:
+    """Numbers must be finite, and texts must be short and printable, also in mappings."""
+    if isinstance(value, dict):
+        if len(value) > 100_000:
+            raise ValueError(f"{name} must hold at most 100000 entries, got {len(value)}")
+        for key, inner in value.items():
+            _check_fact(f"{name}[{key!r:.80}]", inner)
+    elif isinstance(value, list):
+        raise ValueError(f"{name} must be no list, got {value!r:.80}")
+    elif isinstance(value, str) and not (len(value) <= 2000 and value.isprintable()):
+        raise ValueError(f"{name} must be at most 2000 printable characters, got {value!r:.80}")
+    elif isinstance(value, (int, float)) and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+
+
+def _check_labels(what: str, labels: Any) -> None:
+    for name in _mapping(labels).values():
+        check_name(f"{what}: a name", name)
+
+
+def _check_axes(axes: Any) -> None:
+    for name, value in _mapping(axes).items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"axes must hold numbers, got {name} = {value!r:.80}")
+        highest = name.replace("_min", "_max")
+        if highest != name and isinstance(axes.get(highest), (int, float)) and not value < axes[highest]:
+            raise ValueError(f"axes must go upwards, got {name} = {value} and {highest} = {axes[highest]}")
+        if name.endswith("_s") and value <= 0:
+            raise ValueError(f"{name} in axes must be greater than 0, got {value}")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"facts by name must be a mapping, got {value!r:.80}")
+    return value or {}
+
+
+def _first_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{text[:300]} ..." if len(text) > 300 else text
