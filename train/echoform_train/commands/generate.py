@@ -13,17 +13,19 @@ from tqdm.auto import tqdm
 
 import echoform
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
-from echoform_train.engine.errors import UserError
+from echoform_train.engine.errors import UserError, refused_by
 from echoform_train.engine.files import TRAINED_ON
 from echoform_train.engine.names import check_names
 from echoform_train.engine.output_folders import continue_folder
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.generated_folder import GeneratedFolder, PlannedImage
-from echoform_train.latent_diffusion.sampling import load_pipeline
+from echoform_train.latent_diffusion.sampling import check_sampling, load_pipeline, refuse_not_finite
 from echoform_train.publishing.exported import find_pipeline, training_data_of
 from echoform_train.publishing.identity import model_identity
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MOST_IMAGES = 1_000_000
+"""Most images per user."""
 SAME_IN_A_FOLDER = ("seed", "conditions", "guidance_scale", "num_inference_steps", "dtype", "trust_remote_code")
 """Settings that all images of one output folder share, as well as the pipeline."""
 
@@ -76,6 +78,9 @@ def main(config: Config) -> GenerationResult:
         ValueError: If the pipeline does not know a user or condition, or the output folder was begun with another
             pipeline or other settings, or holds files of somebody else.
     """
+    for flag, value in (("--num-images", config.num_images), ("--batch-size", config.batch_size)):
+        if not 1 <= value <= MOST_IMAGES:
+            raise UserError(f"{flag} must be in 1..{MOST_IMAGES}, got {value}")
     state = Accelerator()
     source = find_pipeline(config.pipeline, VQLDMDopplerPipeline)
     pipeline = load_pipeline(str(source), DTYPES[config.dtype], config.trust_remote_code).to(state.device)
@@ -123,11 +128,10 @@ def plan(pipeline: Any, config: Config) -> list[PlannedImage]:
 def _with_defaults(config: Config, pipeline: Any) -> Config:
     """Fill in the guidance scale and the steps of the pipeline where the user chose none."""
     steps, guidance = config.num_inference_steps, config.guidance_scale
-    return replace(
-        config,
-        num_inference_steps=pipeline.config.get("num_inference_steps", 8) if steps is None else steps,
-        guidance_scale=pipeline.config.get("guidance_scale", 1.5) if guidance is None else guidance,
-    )
+    steps = pipeline.config.get("num_inference_steps", 8) if steps is None else steps
+    guidance = pipeline.config.get("guidance_scale", 1.5) if guidance is None else guidance
+    check_sampling(steps, guidance)
+    return replace(config, num_inference_steps=steps, guidance_scale=guidance)
 
 
 def _shared_settings(config: Config, pipeline: Path) -> dict[str, Any]:
@@ -158,13 +162,15 @@ def _generate(
         for start in range(0, len(images), config.batch_size):
             batch = images[start : start + config.batch_size]
             conditions = {name: [image.conditions[name] for image in batch] for name in batch[0].conditions}
-            generated = pipeline(
-                users=[image.user for image in batch],
-                conditions=conditions or None,
-                guidance_scale=config.guidance_scale,
-                num_inference_steps=config.num_inference_steps,
-                generator=[torch.Generator().manual_seed(image.image_seed) for image in batch],
-                batch_size=config.batch_size,
-            ).images
+            with refused_by(f"{config.pipeline} cannot generate this"):
+                generated = pipeline(
+                    users=[image.user for image in batch],
+                    conditions=conditions or None,
+                    guidance_scale=config.guidance_scale,
+                    num_inference_steps=config.num_inference_steps,
+                    generator=[torch.Generator().manual_seed(image.image_seed) for image in batch],
+                    batch_size=config.batch_size,
+                    callback_on_step_end=refuse_not_finite,
+                ).images
             folder.add(batch, generated, state.process_index)
             bar.update(len(batch))

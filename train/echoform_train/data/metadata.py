@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -93,7 +94,19 @@ def read_axes(path: Path) -> dict[str, float] | None:
     """
     if not path.exists():
         return None
-    axes = read_json_object(path)
+    return check_axes(read_json_object(path), path)
+
+
+def check_axes(axes: Mapping[str, Any], path: object) -> dict[str, float]:
+    """Check what an axes.json, or the same entry of a model, holds.
+
+    Args:
+        axes: Numbers by name.
+        path: Where they were read.
+
+    Raises:
+        UserError: If one is no plain number, a length is not positive, or a range is upside down.
+    """
     for name, value in axes.items():
         check_label(name, "a name", path)
         if not (_is_number(value) and abs(value) <= _LARGEST_AXIS):

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
 
-from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
+from echoform.depth_autoencoder import DepthEncoder
 from echoform.encoder_weights import SENSOR_FACTS, load_encoder
-from echoform.sources import find_file
+from echoform_train.data.facts import DepthFacts
 from echoform_train.engine.checkpoint import list_checkpoints, load_checkpoint
 from echoform_train.engine.ema import load_averages
-from echoform_train.engine.errors import MissingFileError
+from echoform_train.engine.errors import MissingFileError, UserError, refused_by
 from echoform_train.engine.files import AUTOENCODER, CHECKPOINTS, FACTS, MODEL_CONFIG, MODEL_INDEX, PIPELINE, STATE
-from echoform_train.engine.json_files import read_json_object, write_json
+from echoform_train.engine.json_files import write_json
+from echoform_train.engine.sources import HubId, resolve_source
 from echoform_train.publishing.card import write_card
+from echoform_train.publishing.cards.common import Training
+from echoform_train.publishing.families import load_installed
+from echoform_train.publishing.model_folder import LOADING_ERRORS, check_model
+from echoform_train.publishing.snapshot import download_model
+from echoform_train.publishing.training_facts import read_training
+from echoform_train.publishing.weight_files import check_finite, read_header
 
 PROBE_IMAGES = 4
+_WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 Format = Literal["diffusers", "transformers"]
 """The library whose AutoModel loads the saved encoder."""
@@ -40,7 +49,7 @@ def find_encoder(
 
     Raises:
         FileNotFoundError: If there is no such source, or it is a training that is not finished.
-        ValueError: If the source contains no depth encoder.
+        UserError: If the source contains no depth encoder, or one that is not whole.
     """
     # Output folders and checkpoints of a training are handled here, all other sources by `load_encoder`.
     folder = Path(source)
@@ -52,8 +61,15 @@ def find_encoder(
         raise MissingFileError(
             f"{folder} holds a training that is not finished; name one of its checkpoints, such as {checkpoints[-1]}"
         )
-    place = str(folder) if folder.exists() else source
-    return load_encoder(place, revision=revision, token=token), _read_facts(place, revision, token)
+    if folder.is_file() or folder.suffix in _WEIGHT_SUFFIXES:
+        return _from_file(folder), None
+    place = resolve_source(folder if folder.is_dir() else source)
+    if isinstance(place, HubId):
+        place = download_model(place.repo, place.revision or revision, token)
+    facts = read_training(place / FACTS, Training, DepthFacts) if (place / FACTS).exists() else None
+    check_model(place)
+    with refused_by(f"{source} must hold a depth encoder", LOADING_ERRORS):
+        return load_encoder(place), cast(dict[str, Any] | None, facts)
 
 
 def save_encoder(encoder: DepthEncoder, facts: dict[str, Any] | None, folder: Path, format: Format) -> None:
@@ -66,7 +82,9 @@ def save_encoder(encoder: DepthEncoder, facts: dict[str, Any] | None, folder: Pa
         return
     encoder.save_pretrained(folder)
     if facts is not None:
-        write_json(folder / FACTS, facts)
+        # Scores of a pipeline are not those of its encoder alone.
+        card = {name: value for name, value in facts.get("card", {}).items() if name not in ("scores", "scores_of")}
+        write_json(folder / FACTS, facts | {"card": card})
         write_card(folder)
 
 
@@ -86,6 +104,27 @@ def check_saved_encoder(encoder: DepthEncoder, folder: Path, format: Format) -> 
         )
 
 
+def _from_file(path: Path) -> DepthEncoder:
+    """The encoder in a file of weights; the file is checked before it is read."""
+    if path.suffix not in _WEIGHT_SUFFIXES:
+        raise UserError(f"weights must be a file of {', '.join(_WEIGHT_SUFFIXES)}, got {path}")
+    if path.suffix == ".safetensors":
+        read_header(path)
+        check_finite(path)
+    elif not path.is_file():
+        raise MissingFileError(f"there is no file {path}")
+    elif is_zipfile(path):
+        # Torch stores tensors as they are; packed ones could unfold to any size.
+        with refused_by(f"{path} must be a file of torch", (BadZipFile, OSError)), ZipFile(path) as archive:
+            if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
+                raise UserError(f"{path} must be a file as torch writes it, whose tensors are not compressed")
+    with refused_by(f"{path} must hold a depth encoder", LOADING_ERRORS):
+        encoder = load_encoder(path)
+    if not all(bool(torch.isfinite(value).all()) for value in encoder.state_dict().values()):
+        raise UserError(f"weights must be finite numbers, {path} holds NaN or infinite ones")
+    return encoder
+
+
 def _from_checkpoint(folder: Path) -> tuple[DepthEncoder, dict[str, Any]]:
     """The averaged weights of a checkpoint, in the architecture of the best model of the same run."""
     output_dir = folder.parent.parent
@@ -94,21 +133,15 @@ def _from_checkpoint(folder: Path) -> tuple[DepthEncoder, dict[str, Any]]:
             f"{output_dir / AUTOENCODER} holds no {MODEL_CONFIG}, which the first validation of a run writes; is "
             f"{folder} a checkpoint of `echoform train depth-ae`?"
         )
-    model = DepthAutoencoder.from_pretrained(output_dir / AUTOENCODER)
-    tensors, _ = load_checkpoint(folder)
+    facts = cast(dict[str, Any], read_training(output_dir / FACTS, Training, DepthFacts))
+    tensors = load_checkpoint(folder).tensors
+    model = load_installed(output_dir / AUTOENCODER)
     # The raw weights are loaded first, because the averaged weights include no buffers.
-    model.load_state_dict(tensors["autoencoder"])
-    load_averages(model, tensors["ema"])
-    facts = read_json_object(output_dir / FACTS)
-    model.encoder.register_to_config(**{name: facts["data"][name] for name in SENSOR_FACTS})
+    with refused_by(f"{folder} must hold a depth autoencoder and its averages", LOADING_ERRORS):
+        model.load_state_dict(tensors["autoencoder"])
+        load_averages(model, tensors["ema"])
+        model.encoder.register_to_config(**{name: facts["data"][name] for name in SENSOR_FACTS})
     return model.encoder.float().eval(), facts
-
-
-def _read_facts(source: str, revision: str | None, token: str | None) -> dict[str, Any] | None:
-    if Path(source).is_file():
-        return None
-    path = find_file(source, FACTS, revision=revision, token=token)
-    return None if path is None else read_json_object(path)
 
 
 def _embed_with_saved(folder: Path, format: Format, depth: Tensor, valid: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from PIL import Image
 from echoform_train.engine.atomic_files import atomic_write, write_text
 from echoform_train.engine.files import METADATA
 from echoform_train.engine.json_files import parse_json
+from echoform_train.engine.names import check_relative_path
 
 GRID = "grid.png"
 
@@ -103,7 +104,8 @@ class GeneratedFolder:
         for path in [self.folder / METADATA, *self._files_of_processes()]:
             for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
                 if line.endswith("}"):
-                    rows[parse_json(line, f"a line of {path}")["file_name"]] = line
+                    row = parse_json(line, f"a line of {path}")
+                    rows[check_relative_path(row.get("file_name"), "file_name", f"a line of {path}")] = line
         return rows
 
     def _files_of_processes(self) -> list[Path]:

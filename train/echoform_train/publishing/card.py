@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,10 @@ from echoform_train.engine.json_files import write_json
 from echoform_train.publishing.cards.common import CardFacts, ExportedModel, Training
 from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import published_class
+from echoform_train.publishing.identity import model_identity
 from echoform_train.publishing.training_facts import read_training
+
+logger = logging.getLogger(__name__)
 
 
 def write_card(
@@ -30,10 +34,12 @@ def write_card(
     hub_dataset: str | None = None,
     license: str | None = None,
     augmentation: Augmentation | None = None,
+    scores_of: str | None = None,
 ) -> None:
     """Write README.md of an exported model from the facts of its training and the arguments given here.
 
-    The arguments, except for `repo`, are stored in facts.json of the folder, and later cards repeat them. Text that a
+    The arguments, except for `repo`, are stored in facts.json of the folder, and later cards repeat them; but scores
+    that were stored for another model, which lay in the folder earlier or elsewhere, are left out with a warning. Text that a
     person wrote into an earlier card stays; only its metadata are renewed. If sheets of generated images lie beside a
     pipeline, the last one is copied to samples.png and shown in the card. Sheets of reconstructions are never copied,
     because they show images of the data.
@@ -48,10 +54,12 @@ def write_card(
         hub_dataset: Hub id of the data; None: the Hub id that the training read, if it read from the Hub.
         license: Licence identifier of the Hub.
         augmentation: Result of an augmentation study.
+        scores_of: Identity of the model that `scores` and `augmentation` were measured with, see `model_identity`;
+            None: the folder as it is now.
 
     Raises:
         FileNotFoundError: If the folder holds no exported model, or there is no facts.json.
-        ValueError: If the class of the model has no card.
+        ValueError: If the class of the model has no card, or the given scores are those of another model.
     """
     # The card combines the class of the model with the facts of its training.
     name = class_name(folder)
@@ -64,6 +72,10 @@ def write_card(
         raise UserError(f"there is no card for the class {name} of {folder}")
     training: Training = read_training(facts_file, published.training, published.data)
 
+    identity = model_identity(folder)
+    if scores_of not in (None, identity):
+        raise UserError(f"scores of {folder} must be those of the model there, it was exchanged while it was scored")
+
     # Arguments given now replace those that an earlier call stored.
     given = {
         "scores": scores,
@@ -72,10 +84,12 @@ def write_card(
         "hub_dataset": hub_dataset,
         "license": license,
         "augmentation": augmentation,
+        "scores_of": identity if scores or augmentation else None,
         "sample_sheet_after": _copy_sample_sheet(folder),
     }
-    card = training.get("card", {}) | {key: value for key, value in given.items() if value is not None}
-    if card:
+    stored = _without_foreign_scores(training.get("card", {}), identity, folder)
+    card = stored | {key: value for key, value in given.items() if value is not None}
+    if card or "card" in training:
         write_json(folder / FACTS, training | {"card": card})
 
     # Text that a person wrote into an earlier card stays.
@@ -86,6 +100,19 @@ def write_card(
         existing = path.read_text(encoding="utf-8") if path.is_file() else ""
         merged = merge_card(text, existing)
     write_text(path, merged)
+
+
+def _without_foreign_scores(card: Mapping[str, Any], identity: str, folder: Path) -> dict[str, Any]:
+    """The stored facts of a card, without scores and augmentation if these were measured with another model."""
+    foreign = {"scores", "augmentation"} & card.keys()
+    if not foreign or card.get("scores_of") == identity:
+        return dict(card)
+    logger.warning(
+        "the card of %s shows no scores: those in its %s were measured with another model; score it again",
+        folder,
+        FACTS,
+    )
+    return {name: value for name, value in card.items() if name not in {*foreign, "scores_of"}}
 
 
 def _copy_sample_sheet(folder: Path) -> int | None:

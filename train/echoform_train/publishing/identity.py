@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from echoform_train.engine.hashes import file_hash, json_hash
@@ -24,11 +25,13 @@ def model_identity(folder: Path) -> str:
         if path.suffix == ".safetensors":
             found[name] = file_hash(path)
         elif path.suffix == ".json":
-            found[name] = _without_notes(read_json(path))
+            found[name] = _without_notes(read_json(path, with_infinity=True))
     return json_hash(found)
 
 
 def _without_notes(value: object) -> object:
     if not isinstance(value, dict):
         return value
-    return {name: each for name, each in value.items() if name == "_class_name" or not name.startswith("_")}
+    kept = {name: each for name, each in value.items() if name == "_class_name" or not name.startswith("_")}
+    # Schedulers may have an infinite number, which is no JSON to hash.
+    return {name: str(each) if isinstance(each, float) and math.isinf(each) else each for name, each in kept.items()}

@@ -13,8 +13,9 @@ import torch
 from safetensors import SafetensorError
 
 from echoform.code_files import plain_stem
+from echoform_train.data.metadata import check_axes
 from echoform_train.engine.errors import MissingFileError, UserError, refused_by
-from echoform_train.engine.files import MODEL_CONFIG, MODEL_INDEX
+from echoform_train.engine.files import METADATA, MODEL_CONFIG, MODEL_INDEX
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.names import check_names
 from echoform_train.publishing.weight_files import check_tensors, weight_files
@@ -46,6 +47,7 @@ LOADING_ERRORS = (
 )
 """What the constructors of models and the libraries raise about settings and files that they were not made for."""
 
+_COLUMNS = {"file_name", "user", "index", "seed", "image_seed"}
 _MODELS = {
     # class: module of the installed class
     "DopplerUNet2DModel": "echoform.unet_doppler",
@@ -85,7 +87,8 @@ def check_index(index: Mapping[str, Any], path: Path | str) -> None:
     """Check the names and numbers in model_index.json that do not depend on the class of the pipeline.
 
     Raises:
-        UserError: If users or conditions are no tables of names, or the default steps or guidance are out of range.
+        UserError: If users or conditions are no tables of names, axes are upside down, or the default steps or guidance
+            are out of range.
     """
     name = index.get("_class_name")
     if not (isinstance(name, str) or (isinstance(name, list) and len(name) == 2 and isinstance(name[1], str))):
@@ -96,8 +99,14 @@ def check_index(index: Mapping[str, Any], path: Path | str) -> None:
     if not isinstance(conditions, dict):
         raise UserError(f"condition_labels in {path} must be a table, got {_short(conditions)}")
     check_names(list(conditions), "condition", path)
+    if taken := sorted(_COLUMNS & conditions.keys()):
+        raise UserError(f"conditions in {path} must not be called {', '.join(taken)}, as columns of {METADATA}")
     for condition, labels in conditions.items():
         _check_labels(labels, f"value of {condition}", f"condition_labels in {path}")
+    if index.get("axes") is not None:
+        if not isinstance(index["axes"], dict):
+            raise UserError(f"axes in {path} must be a table, got {_short(index['axes'])}")
+        check_axes(index["axes"], f"axes in {path}")
     steps, guidance = index.get("num_inference_steps", 1), index.get("guidance_scale", 1.0)
     if not _is_whole(steps) or not 1 <= steps <= MOST_STEPS:
         raise UserError(f"num_inference_steps in {path} must be a whole number in 1..{MOST_STEPS}, got {_short(steps)}")

@@ -57,7 +57,7 @@ def check_finite(path: Path) -> None:
     """Read every number of a safetensors file whose header was read already.
 
     Raises:
-        UserError: If one is NaN or infinite.
+        UserError: If one is NaN or infinite, or a variance is negative.
     """
     with safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 -- it is no mapping
@@ -66,6 +66,9 @@ def check_finite(path: Path) -> None:
             value = value.float() if value.is_floating_point() and value.element_size() == 1 else value
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 raise UserError(f"weights must be finite numbers, {name} in {path} holds NaN or infinite ones")
+            # Its square root is taken in every call.
+            if name.endswith("running_var") and bool((value < 0).any()):
+                raise UserError(f"variances must not be negative, {name} in {path} holds negative ones")
 
 
 def weight_files(folder: Path, stem: str) -> list[Path]:
