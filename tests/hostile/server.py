@@ -1,7 +1,7 @@
 """A process that has imported all commands once, and forks a process for each row: importing takes seconds.
 
 Reads one request per line from stdin, JSON {"row", "words", "place"}, and answers each on stdout with JSON
-{"status", "seconds", "mib", "killed"}. The folder `place` holds cwd, home and tmp, and gets the files stdout and stderr.
+{"status", "seconds", "mib", "killed"}. The folder `place` holds cwd, home and tmp, and gets stdout and stderr.
 """
 
 from __future__ import annotations

@@ -143,8 +143,9 @@ def opened_image(data: bytes, file: str) -> Iterator[Image.Image]:
     """
     if not data:
         raise BadFileError(BadFile(file, "an image must hold data, the file is empty"))
-    # PIL warns of sizes that are refused here.
+    # PIL warns of sizes that are refused here, and of damage that then is an error or makes no difference.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -208,7 +209,7 @@ def _mode_problem(image: Image.Image) -> str | None:
     # PIL opens 16-bit RGB as mode RGB and silently drops the low byte; only the raw mode shows it.
     if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
         return f"pixels must have 8 bits, it is 16-bit or wider (mode {image.mode})"
-    if "A" in image.getbands() or "transparency" in image.info:
+    if image.mode.upper() in ("LA", "RGBA", "PA") or "transparency" in image.info:
         return f"an image must have no alpha channel, it has one (mode {image.mode})"
     if image.mode not in ("L", "RGB", "P"):
         return f"an image must be RGB or 8-bit greyscale, its mode is {image.mode}"

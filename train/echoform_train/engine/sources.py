@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from echoform_train.engine.errors import MissingFileError, UserError
+from echoform_train.engine.names import LONGEST_PATH
 
 _HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
@@ -28,8 +29,10 @@ def resolve_source(source: str | Path) -> Path | HubId:
 
     Raises:
         FileNotFoundError: If there is no such folder and the source does not read like a Hub id.
-        ValueError: If the source is a file.
+        ValueError: If the source is a file, or has more than 1000 characters.
     """
+    if len(str(source)) > LONGEST_PATH:
+        raise UserError(f"a source must have at most {LONGEST_PATH} characters, it has {len(str(source))}")
     path = Path(source)
     if path.is_dir():
         return path

@@ -160,7 +160,7 @@ def _matrices(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """Arrays of numbers at the top of a file. Links are not followed: they may lead to themselves or other files."""
     import h5py
 
-    for name in file:
+    for name in map(str, file):
         if isinstance(file.get(name, getlink=True), h5py.HardLink):
             item = file[name]
             if isinstance(item, h5py.Dataset) and _is_matrix(item):
@@ -179,12 +179,11 @@ def _check_stored(dataset: h5py.Dataset, path: Path) -> None:
     """Check that an array lies in its file and does not unfold to much more."""
     if dataset.is_virtual or dataset.external:
         raise UserError("its array must lie in the file itself, it refers to other files")
-    _check_size(math.prod(dataset.shape) * dataset.dtype.itemsize, path)
+    shape = tuple(dataset.shape or ())
+    _check_size(math.prod(shape) * dataset.dtype.itemsize, path)
     if dataset.chunks is not None:
         _check_size(math.prod(dataset.chunks) * dataset.dtype.itemsize, path)
-        chunks = math.prod(
-            math.ceil(length / chunk) for length, chunk in zip(dataset.shape, dataset.chunks, strict=True)
-        )
+        chunks = math.prod(math.ceil(length / chunk) for length, chunk in zip(shape, dataset.chunks, strict=True))
         if chunks > _MAX_CHUNKS:
             raise UserError(f"its array must be stored in at most {_MAX_CHUNKS} chunks, it has {chunks}")
 
@@ -207,7 +206,7 @@ def _choose(arrays: dict[str, tuple[tuple[int, ...], str]], requested: str | Non
 def _is_number(dtype: np.dtype[Any]) -> bool:
     """Whether numbers are real or complex, the latter also as pairs of fields `real` and `imag`."""
     if dtype.names == ("real", "imag"):
-        return all(dtype[name].kind in "iuf" and dtype[name].shape == () for name in dtype.names)
+        return all(dtype[name].kind in "iuf" and dtype[name].shape == () for name in ("real", "imag"))
     return dtype.kind in "iufc"
 
 
