@@ -15,7 +15,7 @@ import torch
 from echoform_train.cli import parse
 from echoform_train.commands import augment
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.study.atomic_files import write_json
+from echoform_train.engine.json_files import write_json
 from echoform_train.study.config import GeneratorConfig, StudyConfig
 from echoform_train.study.make_plan import PER_USER
 from echoform_train.study.stages import accuracies
@@ -149,12 +149,18 @@ def refused(message: str, config: augment.Config) -> None:
 
 
 def test_a_given_pipeline_needs_the_split_of_its_training(walkers, first_stage, second_stage, tmp_path):
-    refused("needs --split-file", given(walkers, first_stage, second_stage, tmp_path, split_file=None))
+    # Beside its folder lies the split of its training, which is used unless --split-file names one.
+    study = augment.plan(given(walkers, first_stage, second_stage, tmp_path, split_file=None))
+    assert study.data.split_file == second_stage / "split.json"
+    shutil.copytree(second_stage / "pipeline", tmp_path / "alone/pipeline")
+    alone: dict[str, Any] = {"pipeline": str(tmp_path / "alone/pipeline")}
+    refused("needs --split-file", given(walkers, first_stage, second_stage, tmp_path, split_file=None, **alone))
     split = json.loads((first_stage / "split.json").read_text())
     split["train"], split["left_out"] = split["train"][1:], split["train"][:1]
     (tmp_path / "other.json").write_text(json.dumps(split))
     other = given(walkers, first_stage, second_stage, tmp_path, split_file=tmp_path / "other.json")
-    refused("its facts.json has images", other)
+    refused("was trained with another split than the split .*other.json: 1 of 48 images on another side", other)
+    refused("was trained with another split than .*: that one had .* images", replace(other, **alone))
 
 
 def test_a_pipeline_of_other_people_is_refused(walkers, first_stage, second_stage, tmp_path):

@@ -46,6 +46,15 @@ def test_the_psnr_is_that_of_the_8_bit_reconstructions_of_the_test_part(name, sc
     assert told["noisy_latents_psnr_db"] < told["psnr_db"]["high"]
 
 
+def test_another_split_than_that_of_the_training_is_refused(walkers, first_stage, tmp_path):
+    split = json.loads((first_stage / "split.json").read_text())
+    split["train"], split["test"] = split["test"], split["train"]
+    (tmp_path / "other.json").write_text(json.dumps(split))
+    config = score_first_stage.Config(folder=first_stage, data=str(walkers), split_file=tmp_path / "other.json")
+    with pytest.raises(ValueError, match=r"another split than .*other\.json: \d+ of 48 images on another side"):
+        score_first_stage.main(config)
+
+
 def test_each_kind_has_the_numbers_of_its_kind(scores):
     vq, kl = scores["vq"], scores["kl"]
     assert vq["codebook"]["size"] == 16 and 1 <= vq["codebook"]["perplexity"] <= 16
@@ -70,5 +79,5 @@ def test_the_table_names_lpips_where_its_weights_are_missing(scores):
 def test_a_first_stage_without_its_split_is_not_scored_on_what_it_was_trained_on(first_stage, walkers, tmp_path):
     shutil.copytree(first_stage, tmp_path / "vq")
     (tmp_path / "vq" / "split.json").unlink()
-    with pytest.raises(FileNotFoundError, match="is no file; scoring needs the split"):
+    with pytest.raises(FileNotFoundError, match=r"holds no split\.json; --split-file must name the split"):
         scored(tmp_path / "vq", walkers, tmp_path / "scores")

@@ -97,6 +97,20 @@ def test_data_of_another_size_than_the_first_stage_are_refused(walkers, first_st
         train_ldm.main(config)
 
 
+def test_another_split_than_that_of_the_first_stage_is_refused(walkers, first_stage, tmp_path):
+    split = json.loads((first_stage / "split.json").read_text())
+    split["validation"], split["test"] = split["test"], split["validation"]
+    (tmp_path / "other.json").write_text(json.dumps(split))
+    config = tiny_ldm(walkers, first_stage, tmp_path / "ldm")
+    other = replace(config, data=replace(config.data, split_file=tmp_path / "other.json"))
+    with pytest.raises(ValueError, match=r"first stage in .*other\.json: 24 of 48 images on another side"):
+        train_ldm.main(other)
+    missing = replace(config, data=replace(config.data, split_file=tmp_path / "typo.json"))
+    with pytest.raises(FileNotFoundError, match=r"--split-file .*typo\.json does not exist"):
+        train_ldm.main(missing)
+    assert not (tmp_path / "typo.json").exists()
+
+
 def test_a_folder_without_a_first_stage_is_named(walkers, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no facts\.json; is it the output of `echoform train vq-vae`"):
         train_ldm.main(tiny_ldm(walkers, tmp_path, tmp_path / "out"))

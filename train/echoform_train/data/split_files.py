@@ -84,13 +84,11 @@ def difference(earlier: Split, now: Split) -> str:
     """How two splits differ, in numbers of images; "" if they hold out the same images."""
     first, second = _side_of_file(earlier), _side_of_file(now)
     moved = [file for file in first if file in second and first[file] != second[file]]
-    counts = {
-        f"on another side, such as {moved[0]}" if moved else "": len(moved),
-        "only in that one": len(first.keys() - second.keys()),
-        "only in this one": len(second.keys() - first.keys()),
-    }
-    parts = [f"{count} images {where}" for where, count in counts.items() if count]
-    return f"of {len(first)} images in that and {len(second)} in this one, {', '.join(parts)}" if parts else ""
+    missing, new = len(first.keys() - second.keys()), len(second.keys() - first.keys())
+    parts = [f"{len(moved)} of {len(first)} images on another side, such as {moved[0]}"] if moved else []
+    parts += [f"{missing} of {len(first)} images missing"] if missing else []
+    parts += [f"{new} images more"] if new else []
+    return ", ".join(parts)
 
 
 def check_split_of_model(
