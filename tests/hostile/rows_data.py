@@ -229,7 +229,11 @@ def _many_files(data: Path) -> None:
         os.link(other, data / "ID_1" / f"note{number}.txt")
 
 
-def _as_test(data: Path) -> None:
+def _inside_another(data: Path) -> None:
+    (data / "ID_2").rename(data / "ID_1" / "b")
+
+
+def _train_twice(data: Path) -> None:
     (data / "ID_1").rename(data / "train")
     (data / "ID_2").rename(data / "Train")
 
@@ -276,7 +280,7 @@ FOLDERS = [
         changed(lambda data: (data / "ID_2").rename(data / "ID_1" / "b")),
         "must have a condition",
     ),
-    Row("two folders called train", "prepare", changed(_as_test), "train"),
+    Row("two folders called train", "prepare", changed(_train_twice), "train"),
     Row(
         "users that differ in case",
         "prepare",

@@ -74,13 +74,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.close()
 
 
-@pytest.mark.parametrize("key", ROWS)
-def test_hostile_input_gets_one_sentence(key: str, server: Server, tmp_path: Path) -> None:
-    # The input lies some folders deep, so that what climbs out of its folder is still seen.
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where the input lies: some folders deep, so that what climbs out of it is still seen."""
     folder = tmp_path / "outside" / "below" / "row"
+    folder.mkdir(parents=True)
+    yield folder
+    # Also what is unreadable, or nested deeper than Python removes.
+    subprocess.run(["chmod", "-R", "u+rwX", str(tmp_path)], check=True)
+    subprocess.run(["rm", "-rf", str(tmp_path / "outside")], check=True)
+
+
+@pytest.mark.parametrize("key", ROWS)
+def test_hostile_input_gets_one_sentence(key: str, server: Server, folder: Path, tmp_path: Path) -> None:
     for name in ("cwd", "home", "tmp"):
         (tmp_path / name).mkdir()
-    folder.mkdir(parents=True)
     words = ROWS[key].make(folder)
     before = _contents(tmp_path, folder)
 
@@ -88,7 +96,6 @@ def test_hostile_input_gets_one_sentence(key: str, server: Server, tmp_path: Pat
     written = {name: (tmp_path / name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr")}
 
     after = _contents(tmp_path, folder)
-    _remove(tmp_path / "outside")
     _check(ROWS[key], words, outcome, **written)
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     assert not changed, f"written outside of the row's folder: {changed}"
@@ -124,9 +131,3 @@ def _contents(parent: Path, folder: Path) -> dict[str, str]:
                 digest = hashlib.sha256(path.read_bytes()).hexdigest() if is_file else ""
                 found[path.relative_to(parent).as_posix()] = f"{path.lstat().st_mode:o} {digest}"
     return found
-
-
-def _remove(folder: Path) -> None:
-    """Remove what a row made, also what is unreadable or nested deeper than Python removes."""
-    subprocess.run(["chmod", "-R", "u+rwX", str(folder)], check=True)
-    subprocess.run(["rm", "-rf", str(folder)], check=True)
