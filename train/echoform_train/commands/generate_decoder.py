@@ -15,7 +15,7 @@ from echoform_train.conv.decoding import (
     interpolate_images,
     interpolate_random,
 )
-from echoform_train.engine.errors import UserError
+from echoform_train.engine.errors import UserError, refused_by
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.output_folders import new_folder, require_empty
 from echoform_train.engine.seeds import mix_seed
@@ -24,6 +24,8 @@ from echoform_train.publishing.exported import load_pipeline
 RANDOM_SHEET = "random.png"
 WALKS_SHEET = "walks.png"
 SHEET_COLUMNS = 8
+MOST_IMAGES, MOST_WALKS = 10_000, 1_000
+"""Most images of a kind, and most interpolations; all are in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +82,11 @@ def main(config: Config) -> DecodingResult:
     )
     pipeline.to(choose_device(config.device))
     pipeline.set_progress_bar_config(disable=True)
-    if config.images:
-        walks = list(interpolate_images(pipeline, config.images, config.steps, config.batch_size))
-    else:
-        walks = list(interpolate_random(pipeline, config.walks, config.seed, config.steps))
+    with refused_by(f"{config.pipeline} cannot encode this"):
+        if config.images:
+            walks = list(interpolate_images(pipeline, config.images, config.steps, config.batch_size))
+        else:
+            walks = list(interpolate_random(pipeline, config.walks, config.seed, config.steps))
     with new_folder(config.output_dir, "--output-dir") as partial:
         folder = DecodedFolder(partial)
         if config.num_images:
@@ -119,12 +122,17 @@ def _write_interpolations(
 
 
 def _check(config: Config) -> None:
-    if min(config.num_images, config.walks) < 0:
-        raise UserError(f"--num-images and --walks must not be negative, got {config.num_images} and {config.walks}")
+    bounds = {
+        "--num-images": (config.num_images, 0, MOST_IMAGES),
+        "--walks": (config.walks, 0, MOST_WALKS),
+        "--steps": (config.steps, 2, MOST_IMAGES),
+        "--batch-size": (config.batch_size, 1, MOST_IMAGES),
+    }
+    for flag, (value, low, high) in bounds.items():
+        if not low <= value <= high:
+            raise UserError(f"{flag} must be in {low}..{high}, got {value}")
     if not (config.num_images or config.walks or config.images):
         raise UserError("there is nothing to decode: --num-images and --walks are 0, and there are no --images")
     if len(config.images) == 1:
         raise UserError(f"--images must name at least two images to interpolate between, got {config.images[0]}")
-    if config.steps < 2:
-        raise UserError(f"--steps must be at least 2, got {config.steps}")
     require_empty(config.output_dir, "--output-dir")

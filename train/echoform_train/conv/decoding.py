@@ -18,6 +18,7 @@ from torch import Tensor
 
 from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
 from echoform.pipeline_vq_ldm_doppler import spherical_mix
+from echoform_train.data.image_check import decode_image, read_file
 from echoform_train.engine.files import METADATA
 from echoform_train.engine.json_files import write_json_lines
 from echoform_train.engine.seeds import mix_seed
@@ -50,8 +51,13 @@ def interpolate_images(
         images: At least two image files.
         steps: Latents per interpolation, including both ends.
         batch_size: Images per forward pass.
+
+    Raises:
+        UserError: If an image cannot be read.
+        ValueError: If it does not fit the pipeline.
     """
-    latents = pipeline.encode(list(images), batch_size=batch_size)
+    decoded = [Image.fromarray(decode_image(read_file(path, str(path)), str(path))) for path in images]
+    latents = pipeline.encode(decoded, batch_size=batch_size)
     ends: list[End] = [(path.name, one) for path, one in zip(images, latents, strict=True)]
     for first, last in pairwise(ends):
         yield _interpolate(first, last, steps, spherical=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, TypedDict, cast
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from pyarrow import ArrowException
 from tqdm.auto import tqdm
 
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
@@ -20,13 +22,16 @@ from echoform_train.data.loading import read_files
 from echoform_train.depth.figures import Panel, save_panels
 from echoform_train.depth.image_files import decode_depth
 from echoform_train.depth.sources import DepthFile, find_depth_source
-from echoform_train.engine.errors import MissingFileError, UserError
+from echoform_train.engine.errors import MissingFileError, UserError, refused_by
 from echoform_train.engine.extras import needs_extra
 from echoform_train.engine.json_files import read_json_object, write_json
 
 INDEX = "index.faiss"
 INDEX_FACTS = "embeddings.json"
 COLUMN = "embedding"
+
+# What datasets, pyarrow and PIL raise on a folder that was changed or truncated.
+_DATASET_ERRORS = (ArrowException, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 class IndexFacts(TypedDict):
@@ -143,15 +148,16 @@ def find_nearest(
         batch_size: Images per forward pass.
 
     Raises:
-        ValueError: If the index holds embeddings of another length.
+        ValueError: If the index is damaged, or holds embeddings of another length.
     """
-    dataset = Dataset.load_from_disk(str(folder))
+    dataset = _load_dataset(folder)
     embeddings = pipeline.encode(list(queries), batch_size=batch_size).numpy()
     if embeddings.shape[1] != len(dataset[0][COLUMN]):
         raise UserError(
             f"queries must have embeddings of {len(dataset[0][COLUMN])} numbers, as in the index {folder}, "
             f"the pipeline gives {embeddings.shape[1]}"
         )
+    _check_index_file(folder / INDEX, len(dataset), embeddings.shape[1])
     # FAISS returns squared distances.
     _import_faiss()
     dataset.load_faiss_index(COLUMN, folder / INDEX)
@@ -160,6 +166,35 @@ def find_nearest(
         [_neighbour(dataset, int(row), float(square)) for square, row in zip(*of_query, strict=True)]
         for of_query in zip(squared, rows, strict=True)
     ]
+
+
+def _load_dataset(folder: Path) -> Dataset:
+    """The data set of an index, with the columns that a search reads."""
+    if irregular := [path for path in folder.iterdir() if not (path.is_file() or path.is_dir())]:
+        raise UserError(f"an index must hold regular files alone, {irregular[0]} is none")
+    with refused_by(f"{folder} must hold a data set with its embeddings", _DATASET_ERRORS):
+        dataset = Dataset.load_from_disk(str(folder))
+        features = dataset.features
+    wanted = {"file": Value, "image": Image, COLUMN: List}
+    if wrong := [name for name, kind in wanted.items() if not isinstance(features.get(name), kind)]:
+        raise UserError(f"the data set in {folder} must have the columns {', '.join(wanted)}, {wrong[0]} is wrong")
+    if not len(dataset):
+        raise UserError(f"the data set in {folder} must have images, it has none")
+    return dataset
+
+
+def _check_index_file(path: Path, rows: int, length: int) -> None:
+    """Hold a flat FAISS index against its size: faiss allocates what the file promises."""
+    header = struct.Struct("<4siqqq?i")
+    with path.open("rb") as file:
+        start = file.read(header.size + 8)
+    expected = header.size + 8 + 4 * rows * length
+    if len(start) < header.size + 8 or path.stat().st_size != expected:
+        raise UserError(f"{path} must have {expected} bytes for its {rows} images, it has {path.stat().st_size}")
+    kind, dimensions, total = header.unpack(start[: header.size])[:3]
+    (numbers,) = struct.unpack("<Q", start[header.size :])
+    if kind not in (b"IxF2", b"IxFl") or (dimensions, total) != (length, rows) or numbers != rows * length:
+        raise UserError(f"{path} must be a flat index of {rows} embeddings of {length} numbers, it is another one")
 
 
 def save_neighbours(
@@ -202,7 +237,8 @@ def _build_dataset(files: Sequence[DepthFile], embeddings: np.ndarray) -> Datase
 
 
 def _neighbour(dataset: Dataset, row: int, squared_distance: float) -> Neighbour:
-    image = dataset[row]
+    with refused_by(f"image {row} of the index must be a PNG or TIFF file", _DATASET_ERRORS):
+        image = dataset[row]
     label = dataset.features.get("label")
     return Neighbour(
         distance=math.sqrt(max(0.0, squared_distance)),  # rounding can make it negative

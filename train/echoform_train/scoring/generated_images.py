@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from echoform_train.data.colormap import to_index
-from echoform_train.data.image_check import decode_image
+from echoform_train.data.image_check import decode_image, opened_image, read_file
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import METADATA, SETTINGS, TRAINED_ON
@@ -94,16 +93,16 @@ def image_side(path: Path) -> int:
     Raises:
         ValueError: If the image is not square.
     """
-    with Image.open(path) as image:
+    with opened_image(read_file(path, str(path)), str(path)) as image:
         if image.width != image.height:
             raise UserError(f"generated images must be square, {path} is {image.width}x{image.height}")
         return image.width
 
 
 def _read_image(path: Path, data: SpectrogramData) -> Tensor:
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(f"{path} is in {METADATA} but is no file; was the generation interrupted?")
-    image = decode_image(path.read_bytes(), str(path))
+    image = decode_image(read_file(path, str(path)), str(path))
     channels, height, width = data.train.pixels.shape[1:]
     if image.shape[:2] != (height, width):
         raise UserError(

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 
+from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.config import data_facts
+from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.hub import published_split
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.data.split_files import check_split_of_model
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import FACTS, MODEL_INDEX
-from echoform_train.engine.json_files import read_json_object
+from echoform_train.engine.files import FACTS
+from echoform_train.publishing.cards.spectrogram import DenoiserTraining
+from echoform_train.publishing.exported import load_pipeline
+from echoform_train.publishing.training_facts import read_training
 from echoform_train.scoring.set_scores import NEIGHBOURS
 from echoform_train.study.config import GeneratorConfig
 
@@ -74,7 +79,8 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
         ValueError: If its users differ, facts.json names other images or conditions, or it was distilled to other steps
             than `sampling` has.
     """
-    index = read_json_object(folder / MODEL_INDEX)
+    # Loaded once, so that what is wrong with it is known before anything trains.
+    index = load_pipeline(folder, VQLDMDopplerPipeline).config
     # The model knows users by class id, so their order must agree too.
     users = [label for _, label in sorted(index["id2label"].items(), key=lambda item: int(item[0]))]
     if users != list(data.id2label.values()):
@@ -84,7 +90,7 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
         )
     if not (folder / FACTS).is_file():
         return
-    facts = read_json_object(folder / FACTS)
+    facts = read_training(folder / FACTS, DenoiserTraining, SpectrogramFacts)
     if "distilled" in facts:
         # A distilled model makes good images only with the steps that it was trained for.
         given = sampling.num_inference_steps, sampling.guidance_scale
@@ -94,7 +100,7 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
                 f"the pipeline was distilled to --num-inference-steps {steps} and --guidance-scale "
                 f"{guidance_scale:g}, got {given[0]} and {given[1]:g}"
             )
-    theirs, ours = facts["data"], data_facts(data)
+    theirs, ours = cast(SpectrogramFacts, facts["data"]), data_facts(data)
     for name in ("resolution", "channels", "colormap", "conditions"):
         if theirs.get(name) != ours[name]:
             raise UserError(
