@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
+import socket
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,14 +14,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from echoform.hub import CARD, PushError, merge_card
 from echoform_cards.space_card import update_space_readme
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.extras import missing_package
+from echoform_train.engine.hub_errors import HUB_ERRORS, hub_reason
 from echoform_train.engine.sources import HubId, resolve_source
+from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import PUBLISHED
+from echoform_train.publishing.model_folder import check_model
 
 PINNED = "models.json"
 """File beside the app: {kind: {"repo": Hub id, "revision": commit}}; used if the environment names no model."""
@@ -55,7 +58,7 @@ class Config:
 
 
 def main(config: Config) -> str | None:
-    """Serve until interrupted, or push the Space, print its URL and return it.
+    """Serve until the process ends, or push the Space, print its URL and return it.
 
     Raises:
         ValueError: If no pipeline is named, or one cannot be shown.
@@ -92,13 +95,14 @@ def named_models(config: Config) -> dict[str, tuple[str, str | None]]:
 
 
 def serve(models: dict[str, tuple[str, str | None]], port: int) -> None:
-    """Run the app in a process of its own, as the Hub does, until it ends.
+    """Become the app, as the Hub runs it: this process goes on as the app's, so that a signal ends its server.
 
     Raises:
+        UserError: If the port cannot be used.
         MissingPackageError: If gradio is not installed.
         FileNotFoundError: If echoform was installed without the app.
     """
-    # The app runs in its own process, where a missing package would only show as a traceback.
+    # In the app, a missing package would only show as a traceback.
     if find_spec("gradio") is None:
         raise missing_package("gradio", "the Space", '"echoform[space]"')
     environment = {name: value for name, value in os.environ.items() if name not in _model_variables()}
@@ -106,9 +110,29 @@ def serve(models: dict[str, tuple[str, str | None]], port: int) -> None:
         environment[f"ECHOFORM_{kind.upper()}_REPO"] = repo
         environment[f"ECHOFORM_{kind.upper()}_REVISION"] = revision or ""
     environment["GRADIO_SERVER_PORT"] = str(port)
-    done = subprocess.run([sys.executable, str(space_files()[0].parent / "app.py")], env=environment, check=False)
-    if done.returncode != 0:
-        sys.exit(done.returncode)
+    check_port(port)
+    for kind, (repo, _) in models.items():
+        _check_folder(kind, repo)
+    app = space_files()[0].parent / "app.py"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, str(app)], environment)
+
+
+def check_port(port: int) -> None:
+    """Check that this machine can serve at a port; gradio would take another one.
+
+    Raises:
+        UserError: If the port does not exist, is taken, or needs other rights.
+    """
+    if not 1 <= port <= 65535:
+        raise UserError(f"--port must be in 1..65535, got {port}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port))
+        except OSError as error:
+            raise UserError(f"--port {port} cannot be used: {error.strerror}") from error
 
 
 def space_files() -> list[Path]:
@@ -165,12 +189,22 @@ def push_space(
             api.upload_folder(
                 repo_id=space_id, repo_type="space", folder_path=staged, commit_message="Update the Space with echoform"
             )
-    except HfHubHTTPError as error:
-        reason = error.server_message or str(error)
+    except (*HUB_ERRORS, ValueError) as error:
+        reason = getattr(error, "server_message", None) or hub_reason(error)
         raise PushError(
             f"nothing was pushed to {repo_id}: {reason}; it is unchanged, and the same command tries again", reason
         ) from error
     return f"{api.endpoint}/spaces/{space_id}"
+
+
+def _check_folder(kind: str, repo: str) -> None:
+    """Check that a source is a Hub id, or the folder of a pipeline of its kind that can be loaded."""
+    location = resolve_source(repo)
+    if isinstance(location, Path):
+        name = class_name(location)
+        if name not in PUBLISHED or PUBLISHED[name].space_name != kind:
+            raise UserError(f"--{kind} must be a pipeline of that kind, {repo} holds a {name:.80}")
+        check_model(location)
 
 
 def _model_variables() -> set[str]:
@@ -185,6 +219,8 @@ def _model_info(api: HfApi, repo: str, revision: str | None) -> Any:
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         at = f" at {revision}" if revision else ""
         raise UserError(f"a Space needs models that are on the Hub, got {repo}{at}, which is not there") from error
+    except HUB_ERRORS as error:
+        raise UserError(f"nothing could be read of {repo}: {hub_reason(error)}") from error
 
 
 def _datasets(info: Any) -> list[str]:

@@ -41,9 +41,11 @@ def readable_from_hub(repo: str, revision: str | None = None) -> Iterator[None]:
 
 
 def hub_reason(error: Exception) -> str:
-    """Why the Hub could not be read, from one of HUB_ERRORS."""
+    """Why a request to the Hub failed, from one of HUB_ERRORS or another error of its library."""
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set"
+    if isinstance(error, ValueError):
+        return " ".join(str(error).split())[:300]
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403, 404):
