@@ -123,7 +123,7 @@ def build_dataset(images: Sequence[ImageFile]) -> Dataset:
     # Conditions become categories, numbers stay numbers; columns of any other type are left out.
     for name in dict.fromkeys(name for image in images for name in image.columns):
         values = [image.columns.get(name) for image in images]
-        feature = _feature_of(values)
+        feature = _feature_of(name, values)
         if isinstance(feature, ClassLabel):
             _check_condition(name, feature, images)
         if feature is not None:
@@ -165,9 +165,12 @@ def _encoded(image: ImageFile) -> dict[str, Any]:
     return {"bytes": None, "path": str(image.data)}
 
 
-def _feature_of(values: list[Any]) -> Any:
+def _feature_of(name: str, values: list[Any]) -> Any:
     """ClassLabel for categories, float64 for numbers, string for free text; None for other types."""
     kinds = {type(value) for value in values if value is not None}
+    if str in kinds and len(kinds) > 1:
+        other = next(value for value in values if value is not None and not isinstance(value, str))
+        raise UserError(f"{name[:100]} must be a text for all images or for none, one is {repr(other)[:40]}")
     if kinds and kinds <= {int, float}:
         return Value("float64")
     if kinds == {str} or (kinds == {bool} and None not in values):

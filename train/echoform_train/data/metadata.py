@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -41,7 +42,7 @@ def read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict[
         if csv_path.is_file():
             raise UserError(f"metadata must be a {METADATA}, {csv_path} is not read")
         path = folder / subfolder / METADATA
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
         read.append(path.relative_to(folder).as_posix())
         for where, row in read_located_json_lines(path):

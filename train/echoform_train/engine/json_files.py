@@ -15,6 +15,10 @@ LARGEST_BYTES = 64 * 2**20
 """Largest JSON file that is read; a metadata file of a million rows has some 60 MB."""
 DEEPEST = 64
 """Deepest nesting of lists and objects that is read."""
+MOST_LISTS = 2_000_000
+"""Most lists and objects that one text holds; each takes some 30 times its two characters of memory."""
+LONGEST_INTEGER = 25
+"""Most characters of a whole number."""
 
 
 def read_json(path: Path, *, with_infinity: bool = False) -> Any:
@@ -77,13 +81,20 @@ def parse_json(text: str, name: str, *, with_infinity: bool = False) -> Any:
         with_infinity: See `read_json`.
 
     Raises:
-        UserError: If it is no JSON, is nested deeper than 64 levels, or holds a number that is not finite.
+        UserError: If it is no JSON, is nested deeper than 64 levels, or holds a number that is not finite, a whole
+            number of more than 25 digits, a name twice in one object, or more than two million lists and objects.
     """
+    if text.count("[") + text.count("{") > MOST_LISTS:
+        raise UserError(f"{name} must hold at most {MOST_LISTS:,} lists and objects")
     try:
         value = json.loads(
-            text, parse_constant=_infinity if with_infinity else _refuse_constant, parse_float=_finite_float
+            text,
+            parse_constant=_infinity if with_infinity else _refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_bounded_int,
+            object_pairs_hook=_object,
         )
-    # A number of thousands of digits is a ValueError of int(); deep nesting is a RecursionError.
+    # Deep nesting is a RecursionError.
     except (ValueError, RecursionError) as error:
         reason = f"it is nested deeper than {DEEPEST} levels" if isinstance(error, RecursionError) else str(error)
         raise UserError(f"{name} must be JSON with finite numbers: {reason}") from error
@@ -137,6 +148,21 @@ def _finite_float(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
         raise ValueError(f"{digits[:20]} is too large for a number")
+    return value
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > LONGEST_INTEGER:
+        raise ValueError(f"{digits[:10]}... has {len(digits)} digits")
+    return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object holds {twice[:100]!r} twice")
     return value
 
 
