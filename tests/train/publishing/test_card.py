@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from echoform.depth_autoencoder import DepthAutoencoder
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
+from echoform_train.publishing.identity import model_identity
 from echoform_train.publishing.push import push
 from tiny import run_python
 
@@ -87,6 +89,37 @@ def test_what_a_person_wrote_into_the_card_stays_and_its_metadata_are_renewed(pi
     assert "Made for the thesis." in card
     results = metadata_of(card).eval_results
     assert results is not None and results[0].metric_value == 0.75
+
+
+def test_scores_of_another_model_do_not_come_onto_a_card(pipeline, caplog):
+    write_card(pipeline, SCORES, people="simulated")
+    file = next((pipeline / "unet").glob("*.safetensors"))
+    weights = load_file(file)
+    save_file({name: tensor + 1e-3 if tensor.is_floating_point() else tensor for name, tensor in weights.items()}, file)
+    write_card(pipeline)
+    assert metadata_of(card_of(pipeline)).eval_results is None
+    assert "shows no scores" in caplog.text and str(pipeline) in caplog.text
+    stored = json.loads((pipeline / "facts.json").read_text())["card"]
+    assert "scores" not in stored and stored["people"] == "simulated"
+
+
+def test_scores_of_a_model_that_was_exchanged_while_it_was_scored_are_refused(pipeline):
+    scored = model_identity(pipeline)
+    index = json.loads((pipeline / "model_index.json").read_text())
+    (pipeline / "model_index.json").write_text(json.dumps(index | {"guidance_scale": 3.0}))
+    before = card_of(pipeline)
+    with pytest.raises(ValueError, match="must be those of the model there"):
+        write_card(pipeline, SCORES, scores_of=scored)
+    assert card_of(pipeline) == before
+
+
+def test_a_model_that_was_copied_or_saved_by_another_version_keeps_its_scores(pipeline, tmp_path):
+    write_card(pipeline, SCORES)
+    copy = shutil.copytree(pipeline, tmp_path / "copy")
+    index = json.loads((copy / "model_index.json").read_text())
+    (copy / "model_index.json").write_text(json.dumps(index | {"_diffusers_version": "9.9"}))
+    write_card(copy)
+    assert metadata_of(card_of(copy)).eval_results
 
 
 def test_training_on_a_data_set_of_the_hub_names_it(pipeline):

@@ -22,6 +22,7 @@ from echoform_train.engine.parallel import usable_cores
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.copy_model import copy_model
 from echoform_train.publishing.exported import find_pipeline
+from echoform_train.publishing.identity import model_identity
 from echoform_train.study.accuracy.verdict import Verdict
 from echoform_train.study.config import GeneratorConfig, StudyConfig
 from echoform_train.study.make_plan import plan_study
@@ -233,6 +234,7 @@ def _export_pipeline(
         },
         people=people,
         augmentation=card_facts(report),
+        scores_of=model_identity(source),
     )
 
 

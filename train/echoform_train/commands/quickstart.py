@@ -24,15 +24,17 @@ from echoform_train.publishing.card import write_card
 from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.report.page import GalleryRow, ReportFacts, Stage, verdict, write_report
 from echoform_train.scoring.generated_images import read_generated, read_metadata
+from echoform_train.scoring.scored import data_record
 from echoform_train.scoring.scores import Scores, score_table
 from echoform_train.study.quickstart_stages import (
     DenoiserTraining,
     FirstStageTraining,
     Generation,
+    GenerationFacts,
     Scoring,
     Simulation,
 )
-from echoform_train.study.stage_cache import FinishedStage, StageCache, StageFacts, note_on_codes
+from echoform_train.study.stage_cache import FinishedStage, StageCache, note_on_codes
 from echoform_train.trainers import ldm as train_ldm
 from echoform_train.trainers import vq_vae as train_vq_vae
 
@@ -117,8 +119,17 @@ def main(config: Config) -> QuickstartResult:
     )
     scores, pipeline = scored.facts["scores"], out / "ldm" / PIPELINE
     # The scores keep the provenance of the code that measured them, which may be older than this run.
-    write_json(out / SCORES, {**scores, **scored.made_by[-1]})
-    _write_card(config, scores, pipeline, cache)
+    model = {"model": generated.facts["model"], "data": data_record(data)}
+    write_json(out / SCORES, {**scores, **model, **scored.made_by[-1]})
+    # The card is written again, because the one of the training has no scores.
+    write_card(
+        pipeline,
+        scores["scores"],
+        {"num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale},
+        people="recorded" if config.data else "simulated",
+        scores_of=generated.facts["model"],
+    )
+    cache.record_files(next(stage for stage in cache.done if stage.folder == pipeline.parent))
     write_report(_facts(config, data, folders, scores, cache.done), out / REPORT_PAGE)
     print("\n".join(score_table(scores)))
     print(f"\n{verdict(scores)}\nPipeline: {pipeline}\nPage: {out / REPORT_PAGE}")
@@ -127,7 +138,7 @@ def main(config: Config) -> QuickstartResult:
     )
 
 
-def _train_and_generate(config: Config, source: str, cache: StageCache) -> FinishedStage[StageFacts]:
+def _train_and_generate(config: Config, source: str, cache: StageCache) -> FinishedStage[GenerationFacts]:
     """Train both stages with their presets for a CPU, or continue an interrupted training, and generate images."""
     out = config.output_dir
     vq_vae, ldm = _vq_vae(config, source), _ldm(config, source)
@@ -186,17 +197,6 @@ def _run_config(config: Config, preset: RunConfig, name: str, train_images: int)
         resume_from_checkpoint="latest",
         seed=config.seed,
     )
-
-
-def _write_card(config: Config, scores: Scores, pipeline: Path, cache: StageCache) -> None:
-    """Write the card of the pipeline again, because the one of the training has no scores."""
-    write_card(
-        pipeline,
-        scores["scores"],
-        {"num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale},
-        people="recorded" if config.data else "simulated",
-    )
-    cache.record_files(next(stage for stage in cache.done if stage.name == "ldm"))
 
 
 def _facts(

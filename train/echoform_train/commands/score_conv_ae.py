@@ -18,8 +18,10 @@ from echoform_train.engine.files import SCORES, SPLIT
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
-from echoform_train.publishing.exported import load_pipeline, training_data_of
+from echoform_train.publishing.exported import find_pipeline, load_pipeline, training_data_of
+from echoform_train.publishing.identity import model_identity
 from echoform_train.scoring.paths import scoring_paths
+from echoform_train.scoring.scored import data_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,9 @@ def main(config: Config) -> ConvScores:
         ValueError: If the data do not fit, or there is nothing to score.
     """
     output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file, config.other_data)
-    pipeline: ConvAutoencoderPipeline = load_pipeline(config.pipeline, ConvAutoencoderPipeline)
+    folder = find_pipeline(config.pipeline, ConvAutoencoderPipeline)
+    scored = model_identity(folder)
+    pipeline: ConvAutoencoderPipeline = load_pipeline(folder, ConvAutoencoderPipeline)
     model = pipeline.to(choose_device(config.device)).autoencoder
     # The images as the model saw them in its training: same size, channels and split.
     data = load_image_data(
@@ -68,10 +72,11 @@ def main(config: Config) -> ConvScores:
     )
     write_split(data.split, output / SPLIT)
     scores, measured = score_model(model, data)
-    write_json(output / SCORES, scores.to_json() | provenance())
+    write_json(output / SCORES, scores.to_json() | {"model": scored, "data": data_record(data)} | provenance())
     save_score_figures(model, data.test, measured, output)
-    if config.card and Path(config.pipeline).is_dir():
-        write_card(Path(config.pipeline), scores=card_scores(scores))
+    # A card shows scores on the data of its model alone.
+    if config.card and not config.other_data and Path(config.pipeline).is_dir():
+        write_card(Path(config.pipeline), scores=card_scores(scores), scores_of=scored)
     print("\n".join(table_lines(scores)))
     print(f"Written to {output}")
     return scores

@@ -19,8 +19,10 @@ from echoform_train.engine.files import SCORES, SPLIT
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
-from echoform_train.publishing.exported import load_pipeline, training_data_of
+from echoform_train.publishing.exported import find_pipeline, load_pipeline, training_data_of
+from echoform_train.publishing.identity import model_identity
 from echoform_train.scoring.paths import scoring_paths
+from echoform_train.scoring.scored import data_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,9 @@ def main(config: Config) -> DepthScores:
     with needs_extra("depth", "echoform score depth-ae"):
         import sklearn  # noqa: F401  a missing package is noticed before the work
     output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file, config.other_data)
-    pipeline: DepthAutoencoderPipeline = load_pipeline(config.pipeline, DepthAutoencoderPipeline)
+    folder = find_pipeline(config.pipeline, DepthAutoencoderPipeline)
+    scored = model_identity(folder)
+    pipeline: DepthAutoencoderPipeline = load_pipeline(folder, DepthAutoencoderPipeline)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(choose_device(config.device))
     # The data as the model saw them in its training: same size, range and split.
@@ -74,10 +78,11 @@ def main(config: Config) -> DepthScores:
     )
     write_split(data.split, output / SPLIT)
     scores, reconstructions = score_pipeline(pipeline, data)
-    write_json(output / SCORES, scores.to_json() | provenance())
+    write_json(output / SCORES, scores.to_json() | {"model": scored, "data": data_record(data)} | provenance())
     save_score_figures(pipeline, data, scores, reconstructions, output)
-    if config.card and Path(config.pipeline).is_dir():
-        write_card(Path(config.pipeline), scores=card_scores(scores))
+    # A card shows scores on the data of its model alone.
+    if config.card and not config.other_data and Path(config.pipeline).is_dir():
+        write_card(Path(config.pipeline), scores=card_scores(scores), scores_of=scored)
     print("\n".join(table_lines(scores)))
     print(f"Written to {output}")
     return scores

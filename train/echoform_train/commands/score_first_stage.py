@@ -13,7 +13,7 @@ from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split_files import split_to_read, write_split
 from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.evaluation import choose_device
-from echoform_train.engine.files import SCORES, SPLIT
+from echoform_train.engine.files import FIRST_STAGE, SCORES, SPLIT
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.latent_diffusion.figures import save_error_spectrum, save_worst_and_best
@@ -21,7 +21,9 @@ from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_s
 from echoform_train.latent_diffusion.quality import Quality, measure_quality
 from echoform_train.latent_diffusion.quality_scores import FirstStageScores, score_table
 from echoform_train.latent_diffusion.verdict import verdict
+from echoform_train.publishing.identity import model_identity
 from echoform_train.scoring.judge import train_judges
+from echoform_train.scoring.scored import data_record
 
 WORST_AND_BEST = "worst_and_best.png"
 SPECTRUM = "error_spectrum.png"
@@ -69,7 +71,7 @@ def main(config: Config) -> FirstStageScoring:
         FileNotFoundError: If the folder holds no first stage, or there is no split.
         ValueError: If the data are not those of the training.
     """
-    stage = load_first_stage(config.folder)
+    stage, identity = load_first_stage(config.folder), model_identity(config.folder / FIRST_STAGE)
     data = _load_data(config, stage)
     folder = config.output or config.folder / "scores"
     write_split(data.split, folder / SPLIT)
@@ -84,7 +86,8 @@ def main(config: Config) -> FirstStageScoring:
     scores = FirstStageScores(verdict=verdict(quality.scores, num_users), **quality.scores, images=counts)
 
     settings = {"judge_seeds": list(config.judge_seeds), "judge_train_images": config.judge_train_images}
-    written: dict[str, Any] = {**scores, "settings": settings, **provenance()}
+    scored = {"model": identity, "data": data_record(data)}
+    written: dict[str, Any] = {**scores, "settings": settings, **scored, **provenance()}
     write_json(folder / SCORES, written)
     save_worst_and_best(data, quality, folder / WORST_AND_BEST)
     save_error_spectrum(scores["error_spectrum"], folder / SPECTRUM)

@@ -13,6 +13,7 @@ from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import generator_data, image_side, read_generated, read_metadata
+from echoform_train.scoring.scored import data_record, generated_record
 from echoform_train.scoring.scores import Scores, score_table
 
 
@@ -60,6 +61,7 @@ def main(config: Config) -> Scores:
     )
     for folder in config.generated_dir:
         check_split_of_model(data, generator_data(folder), f"the pipeline that generated {folder}", folder)
+    generated = generated_record(config.generated_dir, [row.path for row in rows])
     device = choose_device(config.device)
     samples = read_generated(rows, data)
     scores = score_generated(
@@ -67,8 +69,7 @@ def main(config: Config) -> Scores:
     )
     output = config.output or config.generated_dir[0] / SCORES
     output.parent.mkdir(parents=True, exist_ok=True)
-    real = {"source": data.source, "split_sha256": data.split.sha256, "images_sha256": data.images_sha256}
-    write_json(output, {**scores, "data": real, **provenance()})
+    write_json(output, {**scores, "generated": generated, "data": data_record(data), **provenance()})
     print("\n".join(score_table(scores)))
     print(f"Written to {output}")
     return scores

@@ -38,11 +38,10 @@ def write_card(
 ) -> None:
     """Write README.md of an exported model from the facts of its training and the arguments given here.
 
-    The arguments, except for `repo`, are stored in facts.json of the folder, and later cards repeat them; but scores
-    that were stored for another model, which lay in the folder earlier or elsewhere, are left out with a warning. Text that a
-    person wrote into an earlier card stays; only its metadata are renewed. If sheets of generated images lie beside a
-    pipeline, the last one is copied to samples.png and shown in the card. Sheets of reconstructions are never copied,
-    because they show images of the data.
+    The arguments, except for `repo`, are stored in facts.json of the folder, and later cards repeat them; scores that
+    were stored for another model are left out with a warning. Text that a person wrote into an earlier card stays; only
+    its metadata are renewed. If sheets of generated images lie beside a pipeline, the last one is copied to samples.png
+    and shown in the card. Sheets of reconstructions are never copied, because they show images of the data.
 
     Args:
         folder: An exported pipeline, first stage (OUTPUT_DIR/vqvae) or depth encoder, with facts.json in it or beside

@@ -83,6 +83,13 @@ class DenoiserTraining:
         return {"summary": f"{result.facts['images_seen']:,} images seen"}
 
 
+class GenerationFacts(StageFacts):
+    """The model that generated the images."""
+
+    model: str
+    """See `model_identity`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Generation:
     """Generate images with the exported pipeline, in a process without echoform."""
@@ -99,7 +106,7 @@ class Generation:
         settings = {_flag(name): value for name, value in vars(self).items() if name not in ("pipeline", "name")}
         return {"pipeline": model_identity(self.pipeline), **settings}
 
-    def make(self, folder: Path) -> StageFacts:
+    def make(self, folder: Path) -> GenerationFacts:
         """Write seed-<seed>/ with metadata.jsonl per sampling seed; those that are complete already are kept."""
         missing = [seed for seed in self.sampling_seeds if not (folder / f"seed-{seed}" / METADATA).is_file()]
         arguments = [self.images_per_user, self.guidance_scale, self.num_inference_steps, *missing]
@@ -109,7 +116,10 @@ class Generation:
             with tempfile.TemporaryDirectory() as cache:
                 environment = os.environ | {"HF_MODULES_CACHE": cache}
                 subprocess.run([str(word) for word in command], env=environment, check=True)
-        return {"summary": f"{self.images_per_user} images per user and sampling seed"}
+        return {
+            "summary": f"{self.images_per_user} images per user and sampling seed",
+            "model": model_identity(self.pipeline),
+        }
 
 
 class QuickstartScores(StageFacts):
