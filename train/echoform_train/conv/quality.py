@@ -206,7 +206,7 @@ def _summarise(measured: Measurements, groups: np.ndarray) -> dict[str, Interval
 
 
 def _image_scores(images: Images, measured: Measurements) -> list[ImageScores]:
-    psnr_db = -10 * measured.squared_error.log10()
+    psnr_db = -10 * measured.squared_error.clamp(min=1e-12).log10()
     return [
         {
             "file": file,
