@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from importlib.util import find_spec
 from typing import Any
 
-import hardware  # first, because its `spaces` must be imported before torch
+import ending
+
+if __name__ == "__main__":
+    ending.end_on_signals()  # before the imports, which take seconds
+
+import hardware  # first of these, because its `spaces` must be imported before torch
 
 # isort: split
 import depth
@@ -13,8 +20,14 @@ import generate
 import gradio as gr
 import report
 import vary
-from loading import load, pipeline, source, variable
-from visitors import DELETE_CACHE_S, MAX_FILE_BYTES
+from disk import DELETE_CACHE_S, Disk
+from door import Door, log_refusal
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from loading import CannotBeShownError, damage_as_sentence, load, pipeline, source, variable
+from page import Page, endpoints
+from starlette.middleware import Middleware
+from visitors import MAX_FILE_BYTES
 
 INTRODUCTION = """\
 # echoform
@@ -51,7 +64,11 @@ def describe(pipe: Any) -> str:
 
 def doppler_tabs(pipe: Any) -> None:
     """The tabs "Generate", "Vary" and "Did it help?"; the first two show the same two examples."""
-    examples = generate.draw_examples(pipe)
+    origin = source("doppler")
+    assert origin is not None  # the pipeline was loaded from it
+    with damage_as_sentence(origin.repo):
+        report.measured_results("doppler")
+        examples = generate.draw_examples(pipe)
     with gr.Tab("Generate"):
         gr.Markdown(describe(pipe))
         generate.tab(pipe, examples)
@@ -61,18 +78,21 @@ def doppler_tabs(pipe: Any) -> None:
         report.tab()
 
 
-def build() -> gr.Blocks:
+def build(disk: Disk) -> Page:
     """Build the page for the configured pipelines; its examples are generated on the CPU.
 
+    Args:
+        disk: Where visitors' files will lie.
+
     Raises:
-        SystemExit: If no pipeline is configured.
+        CannotBeShownError: If no pipeline is configured, or one cannot be loaded or used.
     """
     doppler_pipe, depth_pipe = load("doppler"), load("depth")
     if doppler_pipe is None and depth_pipe is None:
         names = f"{variable('doppler')} or {variable('depth')}"
-        raise SystemExit(f"{names} must name the pipeline to show, a Hub id or a folder")
+        raise CannotBeShownError(f"{names} must name the pipeline to show, a Hub id or a folder")
     # For a missing pipeline, a tab names the environment variable that sets it.
-    with gr.Blocks(title="echoform", delete_cache=DELETE_CACHE_S) as page:
+    with Page(disk, title="echoform", delete_cache=DELETE_CACHE_S) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Tabs():
             if doppler_pipe is not None:
@@ -85,22 +105,59 @@ def build() -> gr.Blocks:
             if doppler_pipe is None:
                 with gr.Tab("Spectrograms"):
                     gr.Markdown(f"No spectrogram pipeline is shown here; set `{variable('doppler')}` to show one.")
-    return page.queue(max_size=hardware.max_waiting())
+    # Without the queue, requests would use a model side by side.
+    page.queue(max_size=hardware.max_waiting(), api_open=False)
+    # gradio keeps the answers for 2,000 visitors who never fetch them.
+    page._queue.pending_messages_per_session.max_size = 2 * hardware.max_waiting() + 10
+    return page
 
 
-def main() -> None:
-    """Load the pipelines, generate the examples, and serve the page."""
-    hardware.use_granted_cores()
-    page = build()
-    for kind in ("doppler", "depth"):
-        if source(kind) is not None:
-            pipeline(kind)  # moves it to the GPU before the first visitor comes
+def serve(page: Page, disk: Disk) -> None:
+    """Serve the page until the process ends."""
+    disk.keep_present_files()
+    disk.guard()
     page.launch(
         theme=gr.themes.Soft(font=["system-ui", "sans-serif"]),
         css=CSS,
         max_file_size=MAX_FILE_BYTES,
         mcp_server=find_spec("mcp") is not None,
+        # Sessions hold copies of results, and nothing that is missed if it is forgotten.
+        state_session_capacity=20,
+        run_history=False,
+        # One process, so that every request passes the door.
+        ssr_mode=False,
+        num_workers=0,
+        app_kwargs={
+            "middleware": [Middleware(Door, endpoints(page), len(page.fns), disk)],
+            "exception_handlers": {RequestValidationError: explain},
+        },
     )
+
+
+def explain(request: Any, error: Any) -> JSONResponse:
+    """Answer a request whose JSON has a wrong type with one sentence."""
+    first = error.errors()[0]
+    sentence = f"{'.'.join(str(one) for one in first['loc'][1:]) or 'The request'}: {first['msg']}."
+    log_refusal(request.url.path, sentence)
+    return JSONResponse({"error": sentence, "detail": sentence}, status_code=422)
+
+
+def main() -> None:
+    """Load the pipelines, generate the examples, and serve the page."""
+    hardware.use_granted_cores()
+    warnings.filterwarnings("ignore", module="PIL")  # about visitors' files, which are refused in a sentence
+    disk = Disk()
+    ending.at_end.append(disk.remove)
+    try:
+        page = build(disk)
+        for kind in ("doppler", "depth"):
+            if source(kind) is not None:
+                pipeline(kind)  # moves it to the GPU before the first visitor comes
+        serve(page, disk)
+    except CannotBeShownError as error:
+        sys.exit(f"echoform space: {error}")
+    finally:
+        disk.remove()
 
 
 if __name__ == "__main__":

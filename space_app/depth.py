@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from generate import Shown, image_gallery
 from hardware import model_queue, on_gpu
-from loading import load, pipeline
+from loading import damage_as_sentence, load, pipeline, source
 from PIL import Image
 from plots import SHOWN_PX, Bar, depth_bar, frame, paint, signed_bar
 from probe import READ_PIXELS, probes
@@ -227,11 +227,14 @@ def animation(frames: list[Image.Image]) -> str:
 
 def tab(pipe: Any) -> None:
     """Build the tab: files on the left, results on the right, filled with two simulated scenes."""
-    span, drawn = pipe.config["depth_range_mm"], scenes(first=NUM_SCENES, count=2)
+    origin = source("depth")
+    assert origin is not None  # the pipeline was loaded from it
+    with damage_as_sentence(origin.repo):
+        span, drawn = pipe.config["depth_range_mm"], scenes(first=NUM_SCENES, count=2)
+        shown, rows, alike, numbers, rebuilt, readable = encode_images(pipe, list(drawn))
     paths = [download_path(name) for name, _ in drawn]
     for path, (_, image) in zip(paths, drawn, strict=True):
         image.save(path)
-    shown, rows, alike, numbers, rebuilt, readable = encode_images(pipe, list(drawn))
     gr.Markdown(
         f"Depth images of {span['min']:g} to {span['max']:g} mm; 1 mm is {pipe.config['units_per_mm']:g} in the file, "
         "and all 16 bits are used. Grey pixels have no reading. The scenes below are simulated."

@@ -208,7 +208,7 @@ def sampler_controls(pipe: Any) -> tuple[gr.Slider, gr.Slider, gr.Number]:
     """Controls that several tabs share: steps, guidance, and the seed with a button for a random seed."""
     usual_steps, usual_guidance = sampling_of(pipe)
     steps = gr.Slider(1, 50, value=usual_steps, step=1, precision=0, label="Steps")
-    guidance = gr.Slider(1.0, 3.0, value=usual_guidance, step=0.1, label="Guidance")
+    guidance = gr.Slider(1.0, max(3.0, usual_guidance), value=usual_guidance, step=0.1, label="Guidance")
     with gr.Row(equal_height=True):
         seed = gr.Number(value=0, precision=0, minimum=0, maximum=LAST_SEED, label="Seed", min_width=120)
         roll = gr.Button("🎲 Another seed", min_width=120)

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import gradio as gr
@@ -70,8 +71,9 @@ def augmentation_curve(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
+@cache
 def measured_results(kind: Kind) -> tuple[str, str]:
-    """The accuracy curve of a model as SVG and its report as Markdown, both from files in its repository."""
+    """The accuracy curve of a model as SVG and its report as Markdown, both from files in its repository, read once."""
     origin = source(kind)
     assert origin is not None  # the tab exists only for a loaded pipeline
     facts, card = repository_file(kind, "facts.json"), repository_file(kind, "README.md")

@@ -16,8 +16,6 @@ from PIL import Image
 MAX_FILE_BYTES = 20 * 2**20
 MAX_PIXELS = 2048 * 2048
 MAX_FILES = 16
-DELETE_CACHE_S = (600, 3600)
-"""Every 600 s, files older than 3600 s are deleted."""
 _STRING = {"type": "string"}
 # JSON schema of a list of files, as agents get it; see `several_files`.
 FILES = {

@@ -31,16 +31,15 @@ from tiny_depth import tiny_depth_pipeline
 
 SPACE = Path(__file__).parents[2] / "space_app"
 START_S = 240
+PROCESSES: dict[str, int] = {}
+"""Process id of each running app, by its address."""
 # What `pip uninstall echoform` would leave behind, and a machine whose network ends at itself, for the app alone.
 STRANGER = """\
-import importlib.abc, socket, sys
+import importlib.util, os, socket, sys
 
-class Missing(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("echoform", "echoform_train", "echoform_cards"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
+ours = ("echoform", "echoform_train/cli.py", "echoform_cards")
+sys.path[:] = [folder for folder in sys.path if not any(os.path.exists(os.path.join(folder, one)) for one in ours)]
+assert importlib.util.find_spec("echoform") is None
 connect = socket.socket.connect
 
 def connect_at_home(self, address):
@@ -180,6 +179,7 @@ def running(folder: Path, environment: dict[str, str], log: Path) -> Iterator[st
             assert app.poll() is None, log.read_text()
             assert time.monotonic() < deadline, f"no answer after {START_S} s\n{log.read_text()}"
             time.sleep(0.2)
+        PROCESSES[url] = app.pid
         yield url
     finally:
         app.terminate()
@@ -223,6 +223,17 @@ def address(pulled: Path, stranger: dict[str, str], log: Path) -> Iterator[str]:
     """The running app of a Space that names its models itself."""
     with running(pulled, stranger, log) as url:
         yield url
+
+
+@pytest.fixture
+def memory_mb(address: str) -> Callable[[], float]:
+    """The most memory that the app ever used, in MB."""
+
+    def peak_mb() -> float:
+        status = Path(f"/proc/{PROCESSES[address]}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+    return peak_mb
 
 
 @pytest.fixture(scope="session")
