@@ -1,4 +1,4 @@
-"""Hostile splits and names: files of --split-file and --save-split, users, conditions, recordings, folders and links."""
+"""Hostile splits and names: files of --split-file and --save-split, users, conditions, folders and links."""
 
 from __future__ import annotations
 
@@ -47,7 +47,6 @@ def _rows(*rows: dict[str, Any], **every: Any) -> Callable[[Path], list[str]]:
         data = spectrograms(folder / "data")
         names = [f"ID_{user}/walk_t{100 * number:04d}.png" for user in (1, 2) for number in range(12)]
         described = [{"file_name": name} | every for name in names]
-        write_lines(data / "metadata.jsonl", [old | new for old, new in zip(described, rows, strict=False)])
         described[: len(rows)] = [old | new for old, new in zip(described, rows, strict=False)]
         write_lines(data / "metadata.jsonl", described)
         return ["prepare", str(data)]
@@ -62,6 +61,10 @@ def _folders(change: Callable[[Path], object], verb: str = "prepare") -> Callabl
         return [verb, *(["--data"] if verb != "prepare" else []), str(data)]
 
     return make
+
+
+def _flags(*flags: str) -> Callable[[Path], list[str]]:
+    return lambda folder: ["prepare", str(spectrograms(folder / "data")), *flags]
 
 
 def _deep(data: Path) -> None:
@@ -90,36 +93,35 @@ ROWS = [
         _split(lambda s: s.update(train=[], validation=[], test=[])),
         r"none for train",
     ),
-    Row(
-        "split with an image twice", "prepare", _split(lambda s: s["test"].append(s["test"][0])), r"one side of a split"
-    ),
+    Row("split with an image twice", "prepare", _split(lambda s: s["test"].append(s["test"][0])), r"one side"),
     Row("split with an image on two sides", "prepare", _split(lambda s: s["test"].append(s["train"][0])), r"one side"),
+    Row("split with an unknown name", "prepare", _split(lambda s: s["test"].append("ID_9/x.png")), r"not there"),
     Row(
-        "split with a name that is not there", "prepare", _split(lambda s: s["test"].append("ID_9/x.png")), r"not there"
+        "split that lacks images",
+        "prepare",
+        _split(lambda s: s["train"].remove(s["train"][0])),
+        r"1 images are not in it",
     ),
-    Row("split that lacks images", "prepare", _split(lambda s: s["train"].pop()), r"1 images are not in it"),
     Row("split with numbers for names", "prepare", _split(lambda s: s.update(train=[1, 2])), r"must be a text"),
     Row(
         "split with a text for a side",
         "prepare",
         _split(lambda s: s.update(train="ID_1")),
-        r"must have a list of images",
+        r"a list of images",
     ),
-    Row("split with null for a side", "prepare", _split(lambda s: s.update(train=None)), r"must have a list of images"),
+    Row("split with null for a side", "prepare", _split(lambda s: s.update(train=None)), r"a list of images"),
     Row(
         "split with an object for a side",
         "prepare",
         _split(lambda s: s.update(train={})),
-        r"must have a list of images",
+        r"a list of images",
     ),
     Row("split with a way out", "prepare", _split(lambda s: s["test"].append("../../x.png")), r"without \.\."),
     Row("split with an absolute path", "prepare", _split(lambda s: s["test"].append("/etc/x.png")), r"relative path"),
     Row("split with an escape code", "prepare", _split(lambda s: s["test"].append("\x1b[31m")), r"control characters"),
     Row("split with NUL", "prepare", _split(lambda s: s["test"].append("a\0")), r"control characters"),
     Row("split with half a character", "prepare", _split(lambda s: s["test"].append("\ud800")), r"control characters"),
-    Row(
-        "split with a long name", "prepare", _split(lambda s: s["test"].append("a" * 5000)), r"at most 1000 characters"
-    ),
+    Row("split with a long name", "prepare", _split(lambda s: s["test"].append("a" * 5000)), r"at most 1000"),
     Row("split of an unknown method", "prepare", _split(lambda s: s.update(how="random")), r"must have a how among"),
     Row("split of a list for a method", "prepare", _split(lambda s: s.update(how=[])), r"must have a how among"),
     Row("split with a negative gap", "prepare", _split(lambda s: s.update(gap_windows=-1)), r"gap_windows in 0"),
@@ -127,7 +129,7 @@ ROWS = [
         "split with a gap of 400 digits",
         "prepare",
         _split(lambda s: s.update(gap_windows=10**400)),
-        r"gap_windows in 0",
+        r"gap_windows in 0|401 digits",
     ),
     Row("split with a text for a seed", "prepare", _split(lambda s: s.update(seed="0")), r"whole seed"),
     Row("split without a seed", "prepare", _split(lambda s: s.pop("seed")), r"must be a split with"),
@@ -137,9 +139,7 @@ ROWS = [
     Row("split nested deep", "prepare", _split(lambda s: "[" * 200_000), r"nested deeper"),
     Row("split with NaN", "prepare", _split(lambda s: s.update(seed=float("nan"))), r"finite numbers"),
     Row("split of another number base", "prepare", _split(lambda s: "9" * 100_000), r"must be JSON"),
-    Row(
-        "split file that is missing", "prepare", _not_a_file(lambda path: None), r"does not exist; it must name a split"
-    ),
+    Row("split file that is missing", "prepare", _not_a_file(lambda path: None), r"does not exist; it must"),
     Row("folder for a split", "prepare", _not_a_file(Path.mkdir), r"must be a regular file"),
     Row("pipe for a split", "prepare", _not_a_file(os.mkfifo), r"must be a regular file"),
     Row("device for a split", "prepare", _not_a_file(lambda p: p.symlink_to("/dev/zero")), r"must be a regular file"),
@@ -167,22 +167,18 @@ ROWS = [
     Row("user that is true", "prepare", _rows({"user": True}), r"must be a text"),
     Row("recording with an escape code", "prepare", _rows({"recording": "\x1b]0;x\x07"}), r"U\+001B"),
     Row("recording that is an object", "prepare", _rows({"recording": {}}), r"recording of line 1 .* must be a text"),
-    Row("start of 400 digits", "prepare", _rows({"start_s": 10**400}), r"must be a number of seconds"),
+    Row("start of 400 digits", "prepare", _rows({"start_s": 10**400}), r"has 401 digits"),
     Row("start that is true", "prepare", _rows({"start_s": True}), r"must be a number of seconds"),
     Row("file outside the folder", "prepare", _rows({"file_name": "../data/ID_1/walk_t0000.png"}), r"without \.\."),
     Row("absolute file", "prepare", _rows({"file_name": "/etc/passwd"}), r"relative path"),
     Row("file that is a number", "prepare", _rows({"file_name": 3}), r"file_name of line 1 .* must be a text"),
-    Row(
-        "condition with a way out", "prepare", _rows({"load": "../x"}, load="none"), r"load '\.\./x' .* must not hold /"
-    ),
+    Row("condition with a way out", "prepare", _rows({"load": "../x"}, load="none"), r"load .* must not hold /"),
     Row("condition with a newline", "prepare", _rows({"load": "a\nb"}, load="none"), r"U\+000A"),
     Row("name of a condition with a dot", "prepare", _rows(**{"a.b": "none"}), r"must not hold a dot"),
     Row("folder with a newline", "prepare", _folders(_rename("ID_1", "ID\n1")), r"U\+000A"),
     Row("folder with an escape code", "prepare", _folders(_rename("ID_1", "\x1b[31mID")), r"U\+001B"),
     Row("folder of 150 letters", "prepare", _folders(_rename("ID_1", "a" * 150)), r"at most 100 characters"),
-    Row(
-        "class with an escape code", "prepare-depth", _folders(_rename("box", "\x1b[31m"), "prepare-depth"), r"U\+001B"
-    ),
+    Row("class with escape code", "prepare-depth", _folders(_rename("box", "\x1b[31m"), "prepare-depth"), r"U\+001B"),
     Row("folders 60 deep", "prepare", _folders(_deep), r"at most 32 folders deep"),
     Row(
         "link to the folder above",
@@ -209,7 +205,7 @@ ROWS = [
         r"must be a regular file",
     ),
     Row(
-        "image that links to nothing",
+        "image that links nowhere",
         "prepare",
         _folders(lambda d: (d / "ID_1/x.png").symlink_to("no")),
         r"regular file",
@@ -220,7 +216,7 @@ ROWS = [
         "axes of 400 digits",
         "prepare",
         _with_axes('{"window_s": 1' + "0" * 400 + "}"),
-        r"must map names to plain numbers",
+        r"has 401 digits",
     ),
     Row("axes of no length", "prepare", _with_axes('{"window_s": 0}'), r"must have a window_s above 0"),
     Row("axes upside down", "prepare", _with_axes('{"db_min": 0, "db_max": -30}'), r"must have db_min below db_max"),
@@ -229,12 +225,12 @@ ROWS = [
         "window of NaN",
         "prepare",
         lambda f: ["prepare", str(spectrograms(f / "d")), "--window-s", "nan"],
-        r"window_s must",
+        r"window_s",
     ),
     Row(
         "gap of 400 digits",
         "prepare",
-        lambda f: ["prepare", str(spectrograms(f / "d")), "--gap-windows", "1" + "0" * 400],
+        _flags("--gap-windows", "1" + "0" * 400),
         r"gap_windows must be in 0",
     ),
     Row(

@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.jobs import check_can_share
+from echoform_train.engine.stopping import Stopped, ended_by_signals, stopped_by_signals
 
 VERBS = {
     # verb: (module with `Config`, `main` and perhaps `PRESETS`, what it does)
@@ -51,6 +53,10 @@ VERBS = {
         "commands.score_conv_ae",
         "measure how well a convolutional autoencoder reconstructs held-out images",
     ),
+    "score simulated": (
+        "commands.score_simulated",
+        "measure how much simulated spectrograms look like measured ones",
+    ),
     "score depth-ae": (
         "commands.score_depth_ae",
         "measure reconstruction and embedding of a depth autoencoder, next to baselines",
@@ -68,7 +74,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run one verb.
 
     What the user can mend is one sentence on stderr and exit status 1; an unknown verb is exit status 2. Any other
-    exception is a fault of echoform and shows its traceback, as all do where ECHOFORM_TRACEBACK is 1.
+    exception is a fault of echoform and shows its traceback, as all do where ECHOFORM_TRACEBACK is 1. A signal that
+    asks to end (SIGINT, SIGTERM, SIGUSR1) is one sentence and 128 plus its number.
 
     Args:
         argv: Words after `echoform`. Default: those of this process.
@@ -80,17 +87,24 @@ def main(argv: list[str] | None = None) -> None:
         is_error = not args or any(not word.startswith("-") for word in args)
         print(_usage(), file=sys.stderr if is_error else sys.stdout)
         sys.exit(2 if is_error else 0)
-    module = _load(VERBS[verb][0])
-    from echoform.hub import PushError  # takes 0.3 s, and `echoform --help` does not need it
+    with ended_by_signals(f"echoform {verb}"):
+        module = _load(VERBS[verb][0])
+        from echoform.hub import PushError  # takes 0.3 s, and `echoform --help` does not need it
 
     try:
-        module.main(parse(module, _flags(verb, args), prog=f"echoform {verb}"))
+        check_can_share(verb)
+        with stopped_by_signals():
+            module.main(parse(module, _flags(verb, args), prog=f"echoform {verb}"))
     # An OSError is the system's answer: a file that is missing or not readable, a full disk, no way to the Hub.
     except (UserError, OSError, PushError) as error:
         if os.environ.get("ECHOFORM_TRACEBACK") == "1":
             raise
         print(f"echoform {verb}: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as stopped:
+        if not stopped.told:
+            print(f"echoform {verb}: stopped by {stopped.name}", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print(f"\nechoform {verb}: interrupted", file=sys.stderr)
         sys.exit(130)
