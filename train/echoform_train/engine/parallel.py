@@ -12,6 +12,8 @@ from functools import partialmethod
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import RLock
 
+from echoform_train.engine.stopping import Stopped, stopped_by_signals
+
 
 def usable_cores() -> int:
     """Number of CPU cores that this process may use."""
@@ -33,6 +35,7 @@ def run_in_processes(jobs: Sequence[Callable[[], object]], workers: int) -> None
 
     Raises:
         Exception: The first error of a job. Jobs that have started are waited for, the others are not started.
+        Stopped: If a signal asks this process to end; the jobs get it too.
     """
     if not jobs:
         return
@@ -50,7 +53,11 @@ def run_in_processes(jobs: Sequence[Callable[[], object]], workers: int) -> None
         try:
             for future in as_completed(futures):
                 future.result()
-        except BaseException:
+        except BaseException as error:
+            # A signal to this process alone is for its jobs too: they end, and remove their temporary files.
+            if not isinstance(error, Exception):
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
@@ -74,4 +81,9 @@ def _begin(lines: Queue[int], writing: RLock) -> None:
 
 
 def _call(job: bytes) -> None:
-    pickle.loads(job)()
+    try:
+        with stopped_by_signals():
+            pickle.loads(job)()
+    except Stopped as stopped:
+        # The pool would take it for the result of this job, and call the next one.
+        os._exit(int(str(stopped.code)))

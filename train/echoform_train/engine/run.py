@@ -258,6 +258,8 @@ class Run:
 
     def save(self, optimizers: dict[str, torch.optim.Optimizer], tensors: dict[str, dict[str, Tensor]]) -> None:
         """Write a checkpoint: groups of tensors by name, the optimizers, and the progress of the run."""
+        # The means of the next log line, which a resumed run finishes.
+        sums = {name: [summed(total, self.accelerator).item(), count] for name, (total, count) in self._sums.items()}
         if self.is_main:
             groups = tensors | {name: optimizer_tensors(optimizer) for name, optimizer in optimizers.items()}
             scaler = self.accelerator.scaler
@@ -265,6 +267,7 @@ class Run:
                 "best": self.best,
                 "validations_without_best": self.validations_without_best,
                 "plateau": asdict(self.plateau),
+                "sums": sums,
                 "seconds": self.elapsed_s,
                 "settings": self.settings,
                 "launch": launch(),
@@ -333,6 +336,11 @@ class Run:
         self.seen, self.best = state["seen"], state["best"]
         self.validations_without_best, self._earlier_s = state["validations_without_best"], state["seconds"]
         self.plateau = Plateau(**state["plateau"])
+        share = 1 / self.accelerator.num_processes
+        self._sums = {
+            name: (torch.tensor(share * total, device=self.device), count)
+            for name, (total, count) in state["sums"].items()
+        }
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.is_main:

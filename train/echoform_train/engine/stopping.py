@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -87,7 +86,7 @@ def ended_by_signals(name: str) -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         interrupted = number == signal.SIGINT
         text = f"\n{name}: interrupted\n" if interrupted else f"{name}: stopped by {signal.Signals(number).name}\n"
-        os.write(sys.stderr.fileno(), text.encode())
+        os.write(2, text.encode())
         os._exit(128 + number)
 
     earlier = _install(end, [signal.SIGINT, *_STOP])

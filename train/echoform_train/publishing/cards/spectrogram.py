@@ -24,7 +24,7 @@ class DenoiserTraining(_Denoiser, total=False):
 
     teacher: DenoiserTraining
     """Of a distilled denoiser: the training that it was distilled from."""
-    distilled: dict[str, int]
+    distilled: dict[str, float]
     """Of a distilled denoiser: {"steps": number of sampling steps, ...}."""
 
 
@@ -65,5 +65,5 @@ def _denoiser_stages(training: DenoiserTraining) -> list[Stage]:
     """The training of a denoiser; that of a distilled one comes after those of its teacher."""
     if "teacher" not in training:
         return [stage_of("Latent diffusion", training)]
-    steps = training.get("distilled", {})["steps"]
+    steps = int(training.get("distilled", {})["steps"])
     return [*_denoiser_stages(training["teacher"]), stage_of(f"Distillation to {steps} steps", training)]
