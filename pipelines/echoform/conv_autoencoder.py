@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, cast
 
@@ -167,15 +170,18 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
 
     # Copied from echoform.unet_doppler.DopplerUNet2DModel.from_pretrained
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
         """Load all weights, as diffusers does; raises ValueError if any is missing, unknown, NaN or infinite."""
         if kwargs.get("use_safetensors") is False:
             raise ValueError("use_safetensors must not be turned off, got False")
         kwargs["use_safetensors"], with_info = True, kwargs.pop("output_loading_info", False)
-        model, info = loaded = cast(Any, super().from_pretrained(*args, output_loading_info=True, **kwargs))
+        kwargs |= {"pretrained_model_name_or_path": pretrained_model_name_or_path, "output_loading_info": True}
+        checks = import_module("echoform.loading").refusing_damage if find_spec("echoform") else nullcontext
+        with checks(pretrained_model_name_or_path):
+            model, info = loaded = cast(Any, super().from_pretrained(**kwargs))
         if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
             raise ValueError(
-                f"weights must be those of {cls.__name__}, {len(wrong)} are missing or unknown: {wrong[0]}"
+                f"{cls.__name__} must get its own weights, {len(wrong)} are missing or unknown: {wrong[0]}"
             )
         check_weights(model)
         return loaded if with_info else model

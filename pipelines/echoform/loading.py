@@ -30,6 +30,7 @@ MAX_NAME_BYTES = 100
 """Longest name of a user or condition, in UTF-8."""
 
 _CONFIGS = ("config.json", "scheduler_config.json")
+_READ = ("*.json", "*/*.json", "*.safetensors", "*/*.safetensors")
 
 # What diffusers, torch and safetensors raise on files that are damaged or do not fit together.
 _DAMAGE = (
@@ -92,11 +93,9 @@ def check_configs(folder: Path, index: Mapping[str, Any]) -> None:
         else:
             _check_fact(name, entry)
     _check_labels("id2label", index.get("id2label"))
-    conditions = index.get("condition_labels")
-    if conditions is not None:
-        _check_labels("condition_labels", {str(number): name for number, name in enumerate(_mapping(conditions))})
-        for name, labels in conditions.items():
-            _check_labels(f"condition_labels of {name}", labels)
+    for name, labels in _mapping("condition_labels", index.get("condition_labels")).items():
+        check_name("a condition", name)
+        _check_labels(f"condition_labels of {name}", labels)
     _check_axes(index.get("axes"))
 
 
@@ -122,7 +121,7 @@ def _check_files(folder: Path) -> None:
     """What is read must be a file, because a pipe would be waited for; and JSON must be small."""
     if not folder.is_dir():
         return
-    for path in (*folder.glob("*.json"), *folder.glob("*/*.json"), *folder.glob("*/*.safetensors")):
+    for path in (found for pattern in _READ for found in folder.glob(pattern)):
         if not path.is_file():
             raise ValueError(f"{path} must be a file")
         if path.suffix == ".json" and path.stat().st_size > MAX_CONFIG_BYTES:
@@ -171,12 +170,12 @@ def _check_fact(name: str, value: Any) -> None:
 
 
 def _check_labels(what: str, labels: Any) -> None:
-    for name in _mapping(labels).values():
+    for name in _mapping(what, labels).values():
         check_name(f"{what}: a name", name)
 
 
 def _check_axes(axes: Any) -> None:
-    for name, value in _mapping(axes).items():
+    for name, value in _mapping("axes", axes).items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"axes must hold numbers, got {name} = {value!r:.80}")
         highest = name.replace("_min", "_max")
@@ -186,9 +185,9 @@ def _check_axes(axes: Any) -> None:
             raise ValueError(f"{name} in axes must be greater than 0, got {value}")
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(what: str, value: Any) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"facts by name must be a mapping, got {value!r:.80}")
+        raise ValueError(f"{what} must be a mapping, got {value!r:.80}")
     return value or {}
 
 

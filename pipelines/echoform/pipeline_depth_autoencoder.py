@@ -8,6 +8,8 @@ import math
 import re
 import struct
 import sys
+import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +37,25 @@ Sizes = Size | Sequence[Size] | None
 logger = logging.get_logger(__name__)
 
 _MAX_UNITS = 65535
+
+MAX_PIXELS = 4096 * 4096
+"""Most pixels of an image."""
+
+# What PIL raises on broken files: most of its decoders do not check what they read. ValueError is handled apart.
+_PIL_ERRORS = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass
@@ -183,8 +204,9 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         if (channels := self.autoencoder.config.input_channels) != 1:
             raise ValueError(f"autoencoder must have one channel, because depth has one, got {channels}")
         range_in_units(depth_range_mm, units_per_mm)
-        if "0" not in invalid or not all(str(key).isdecimal() and int(key) <= _MAX_UNITS for key in invalid):
-            raise ValueError(f"invalid_values must hold '0' and be units in 0..{_MAX_UNITS}, got {sorted(invalid)}")
+        units = [str(unit) for unit in invalid] if isinstance(invalid, Mapping) else []
+        if "0" not in units or not all(re.fullmatch("[0-9]{1,5}", unit) and int(unit) <= _MAX_UNITS for unit in units):
+            raise ValueError(f"invalid_values must hold '0' and be units in 0..{_MAX_UNITS}, got {invalid!r:.80}")
 
     @torch.no_grad()
     def __call__(
@@ -514,10 +536,12 @@ def _resize_weights(before: int, after: int) -> Tensor:
 def units_of_image(image: Image.Image) -> np.ndarray:
     """Pixels [H, W] of a PIL depth image as they are: uint16 for mode I;16, int32 for I, float32 for F.
 
-    Raises ValueError if it holds several images, colour, transparency or fewer than 16 bits.
+    Raises ValueError if it holds several images, more than MAX_PIXELS, colour, transparency or fewer than 16 bits.
     """
-    if (frames := getattr(image, "n_frames", 1)) != 1:
-        raise ValueError(f"a file must hold one depth image, it holds {frames}")
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"an image must have at most {MAX_PIXELS:,} pixels, it has {image.width}x{image.height}")
+    if _holds_several(image):
+        raise ValueError("a file must hold one depth image, it holds several")
     if image.format not in (None, "PNG", "TIFF"):  # PIL stretches 12-bit PGM to 16 bits without a word
         raise ValueError(f"a file of depth must be PNG or TIFF, it is {image.format}")
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
@@ -528,23 +552,41 @@ def units_of_image(image: Image.Image) -> np.ndarray:
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
+def _holds_several(image: Image.Image) -> bool:
+    """Whether the file holds a second image; counting all could take minutes."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
 def units_of(image: DepthImage) -> np.ndarray:
     """Whole units, int64 [H, W], of anything that `DepthAutoencoderPipeline` takes as one image."""
     if isinstance(image, (str, Path)):
-        try:
-            with Image.open(image) as opened:
-                return _whole_units(units_of_image(opened))
-        except FileNotFoundError:
-            raise
-        except (OSError, EOFError, SyntaxError, struct.error) as error:  # what PIL raises on broken files
-            raise ValueError(f"{image}: cannot be decoded, it is truncated or no image ({error})") from error
-        except ValueError as error:
-            raise ValueError(f"{image}: {error}") from error
+        return _units_of_file(Path(image))
     if isinstance(image, Image.Image):
         return _whole_units(units_of_image(image))
     if isinstance(image, Tensor):  # numpy has no bfloat16, and half precision is refused as well
         image = (image.half() if image.dtype == torch.bfloat16 else image).detach().cpu().numpy()
     return _whole_units(np.asarray(image))
+
+
+def _units_of_file(path: Path) -> np.ndarray:
+    # A pipe of this name would be waited for without end.
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: it must be a regular file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PIL warns of what is an error here, or makes no difference
+            with Image.open(path) as opened:
+                return _whole_units(units_of_image(opened))
+    except FileNotFoundError:
+        raise
+    except _PIL_ERRORS as error:
+        raise ValueError(f"{path}: cannot be decoded, it is truncated or no image ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _whole_units(pixels: np.ndarray) -> np.ndarray:
