@@ -142,7 +142,7 @@ def test_bad_files_stop_or_are_listed(hands: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"resolution": 0}, "resolution must be at least 1 pixel, got 0"),
+        ({"resolution": 0}, "resolution must be at least 1, got 0"),
         ({"depth_range_mm": {"min": 5, "max": 1}}, "0 <= min < max"),
         ({"gap_images": 9}, r"gap_images=9 \(users are classes here\): every user .*: a has 20 images"),
         ({"rooms": RoomsConfig()}, "rooms are for the source 'rooms'"),

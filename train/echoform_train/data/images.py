@@ -19,7 +19,7 @@ from echoform_train.data.dataset import build_dataset
 from echoform_train.data.facts import ImageFacts
 from echoform_train.data.find import find_in_folder, split_folders
 from echoform_train.data.hub import find_in_dataset, folder_of_files
-from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, decode_image
+from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, check_resolution, decode_image
 from echoform_train.data.layout import ImageFile, SourceFiles, recording_of
 from echoform_train.data.loading import ContentHashes, read_files, read_split, refuse_or_skip
 from echoform_train.data.metadata import read_axes
@@ -113,8 +113,7 @@ def load_image_data(
         FileNotFoundError: If there is no such source or split.
         ValueError: If a file cannot be used, the split does not fit, or an argument is out of range.
     """
-    if resolution < 2:
-        raise UserError(f"resolution must be at least 2, got {resolution}")
+    check_resolution(resolution, smallest=2)
     folder = folder_of_files(config.data)
     found = _find_in_dataset(config.data) if folder is None else _find_in_folder(folder)
     hashes = ContentHashes()

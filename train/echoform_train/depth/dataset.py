@@ -14,7 +14,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from echoform.pipeline_depth_autoencoder import range_in_units
-from echoform_train.data.image_check import BadFile
+from echoform_train.data.image_check import BadFile, check_resolution
 from echoform_train.data.layout import natural_key
 from echoform_train.data.loading import read_files, read_split, refuse_or_skip
 from echoform_train.data.split import Split, make_split
@@ -135,10 +135,8 @@ def load_depth(
         FileNotFoundError: If there is no such source or split.
         ValueError: If a file cannot be used, the split does not fit, or an argument is out of range.
     """
-    if resolution < 1:
-        raise UserError(f"resolution must be at least 1 pixel, got {resolution}")
-    if depth_range_mm is not None:
-        range_in_units(depth_range_mm, units_per_mm)  # raises if the range is not valid
+    check_resolution(resolution)
+    _check_units(depth_range_mm, units_per_mm, invalid_values or {})
     if str(source) == ROOMS:
         rooms = rooms or RoomsConfig()
         depth_range_mm = depth_range_mm or rooms.depth_range_mm
@@ -162,8 +160,11 @@ def load_depth(
     out_of_range = _erase_out_of_range(reader, files, images, depth_range_mm, units_per_mm)
 
     everything, id2label = _stack(files, images)
+    sides = {side: everything.select(indices) for side, indices in split.indices(everything.files).items()}
+    for side, side_images in sides.items():
+        _check_readings(side_images, side, depth_range_mm)
     return DepthData(
-        **{side: everything.select(indices) for side, indices in split.indices(everything.files).items()},
+        **sides,
         split=split,
         split_file=split_file,
         images_sha256=reader.hashes.of(files),
@@ -175,6 +176,28 @@ def load_depth(
         source=str(source),
         skipped=tuple(skipped),
     )
+
+
+def _check_units(
+    depth_range_mm: Mapping[str, float] | None, units_per_mm: float, invalid_values: Mapping[str, str]
+) -> None:
+    if not 0 < units_per_mm < math.inf:
+        raise UserError(f"units_per_mm must be above 0 and finite, got {units_per_mm}")
+    for value in invalid_values:
+        if not 0 <= int(value) <= MAX_UNITS:
+            raise UserError(f"invalid_values must be in 0..{MAX_UNITS}, got {value}")
+    if depth_range_mm is not None:
+        try:
+            range_in_units(depth_range_mm, units_per_mm)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+
+def _check_readings(images: DepthImages, side: str, depth_range_mm: Mapping[str, float]) -> None:
+    """Refuse a side of the split in which no image has a reading: its loss and its scores would be those of nothing."""
+    if len(images) and not images.units.view(torch.int16).any():
+        low_mm, high_mm = depth_range_mm["min"], depth_range_mm["max"]
+        raise UserError(f"no image for {side} has a reading in the range of {low_mm:g}..{high_mm:g} mm")
 
 
 def _find(source: str | Path, folders: str, rooms: RoomsConfig | None, units_per_mm: float, seed: int) -> DepthSource:

@@ -51,8 +51,8 @@ def decode_depth(data: bytes, file: str) -> np.ndarray:
 
     Raises:
         BadFileError: If the file is truncated, is neither PNG nor TIFF or has more than MAX_PIXELS, or holds several
-            images, colours, 8-bit values, floating-point values, or integers that do not fit into 16 bits. It is a
-            ValueError.
+            images, colours, 8-bit values, floating-point values, integers that do not fit into 16 bits, or nothing but
+            0. It is a ValueError.
     """
     with opened_image(data, file) as image:
         # A rule that the image breaks is not a damage of the file.
@@ -65,6 +65,8 @@ def decode_depth(data: bytes, file: str) -> np.ndarray:
     if pixels.min() < 0 or pixels.max() > MAX_UNITS:
         span = f"{pixels.min()}..{pixels.max()}"
         raise BadFileError(BadFile(file, f"depth must be whole units in 0..65535, it holds {span}"))
+    if pixels.max() == 0:
+        raise BadFileError(BadFile(file, "a depth image must have a reading, it is 0 everywhere"))
     return pixels.astype(np.uint16, copy=False)
 
 
@@ -75,9 +77,9 @@ class ReadImage:
     units: np.ndarray
     """uint16 [1, H, W], sensor units; 0 means no reading."""
     low: int
-    """Smallest reading of the file; 65535 if there is none."""
+    """Smallest reading of the file."""
     high: int
-    """Largest reading of the file; 0 if there is none."""
+    """Largest reading of the file."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,13 @@ class DepthReader:
         """Read and resize one file.
 
         Raises:
-            BadFileError: If the file is no 16-bit depth image.
+            BadFileError: If the file is no 16-bit depth image, or has no reading.
         """
         units = self._decode(file)
         readings = units[units != 0]
         if readings.size == 0:
-            return ReadImage(self._resize(units), MAX_UNITS, 0)
+            values = ", ".join(map(str, sorted(self.invalid)))
+            raise BadFileError(BadFile(file.file, f"a depth image must have a reading, it holds only {values}"))
         return ReadImage(self._resize(units), int(readings.min()), int(readings.max()))
 
     def erase_out_of_range(
