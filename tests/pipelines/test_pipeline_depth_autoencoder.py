@@ -287,7 +287,7 @@ def save_pgm(path: Path) -> None:
         ("grey.png", lambda path: Image.new("L", (4, 4)).save(path), "16-bit greyscale, it is of mode L; 8 bits hold"),
         ("rgb.png", lambda path: Image.new("RGB", (4, 4)).save(path), "mode RGB; depth has one number per pixel"),
         ("p.png", lambda path: Image.new("P", (4, 4)).save(path), "mode P; depth has one number per pixel"),
-        ("pages.tif", save_multi_page, "must hold one depth image, it holds 2"),
+        ("pages.tif", save_multi_page, "must hold one depth image, it holds several"),
         ("cut.png", save_truncated, "truncated or no image"),
         ("text.png", lambda path: path.write_text("no image"), "truncated or no image"),
         ("d.pgm", save_pgm, "must be PNG or TIFF, it is PPM"),
