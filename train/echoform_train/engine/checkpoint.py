@@ -16,7 +16,7 @@ from torch import Tensor
 from echoform_train.engine.atomic_files import partial_folder, replace_folder, write_tensors
 from echoform_train.engine.errors import DivergedError, MissingFileError, UserError
 from echoform_train.engine.files import STATE
-from echoform_train.engine.hashes import file_hash, json_hash
+from echoform_train.engine.hashes import json_hash, sha256_of
 from echoform_train.engine.json_files import read_json_object, write_json
 
 PREFIX = "images-"
@@ -64,7 +64,7 @@ def save_checkpoint(
     partial = partial_folder(folder)
     for group, named in tensors.items():
         write_tensors(partial / _file_of(group), named)
-    files = {_file_of(group): file_hash(partial / _file_of(group)) for group in sorted(tensors)}
+    files = {_file_of(group): sha256_of(partial / _file_of(group)) for group in sorted(tensors)}
     content = {"seen": seen, **state, _FILES: files}
     write_json(partial / STATE, content | {_HASH: json_hash(content)})
     replace_folder(folder, partial)
@@ -92,7 +92,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         path = folder / name
         if not path.is_file():
             raise MissingFileError(f"the checkpoint {folder} must hold {name}, which is missing")
-        if file_hash(path) != expected:
+        if sha256_of(path) != expected:
             raise UserError(f"{path} is damaged: it is not what was written, its sha256 is another")
         try:
             tensors[path.stem] = load_file(path)
