@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
+from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder, check_weights
+from echoform.loading import refusing_damage
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform.sources import find_file
 
@@ -45,12 +46,13 @@ def load_encoder(
         ValueError: If it holds no depth encoder.
     """
     source = Path(path)
-    if source.is_file():
-        encoder = _from_file(source, like)
-    elif source.suffix in (".safetensors", ".pth", ".pt") or (source.is_absolute() and not source.exists()):
-        raise FileNotFoundError(f"{source} does not exist")
-    else:
-        encoder = _from_folder_or_hub(str(path), revision, token)
+    with refusing_damage(path):
+        if source.is_file():
+            encoder = _from_file(source, like)
+        elif source.suffix in (".safetensors", ".pth", ".pt") or (source.is_absolute() and not source.exists()):
+            raise FileNotFoundError(f"{source} does not exist")
+        else:
+            encoder = _from_folder_or_hub(str(path), revision, token)
     return encoder.float().eval()
 
 
@@ -128,6 +130,7 @@ def _from_file(path: Path, like: Mapping[str, Any] | None) -> DepthEncoder:
             f"{path} must hold the tensors of a depth encoder, it differs in {len(wrong)} ({wrong[0]} ...)"
         )
     encoder.load_state_dict(tensors)
+    check_weights(encoder)
     return encoder
 
 

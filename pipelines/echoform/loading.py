@@ -57,7 +57,7 @@ def refusing_damage(source: str | os.PathLike[str]) -> Iterator[None]:
     try:
         _check_files(Path(source))
         yield
-    except HfHubHTTPError:
+    except (HfHubHTTPError, FileNotFoundError):
         raise
     except (*_DAMAGE, ValueError) as error:
         if str(source) in str(error):
@@ -70,16 +70,19 @@ def refusing_damage(source: str | os.PathLike[str]) -> Iterator[None]:
         raise ValueError(f"{source} cannot be loaded: {_first_line(error)}") from error
 
 
-def check_configs(folder: Path, index: Mapping[str, Any]) -> None:
+def check_configs(source: str | os.PathLike[str], index: Any) -> None:
     """Check model_index.json and the configs of its components before any of them is made.
 
     Args:
-        folder: Folder of a pipeline.
+        source: Folder of a pipeline; anything else is left alone.
         index: Content of its model_index.json.
 
     Raises:
         ValueError: If a fact or setting is of the wrong type, out of bounds, or a name that no folder can have.
     """
+    folder = Path(source)
+    if not folder.is_dir() or not isinstance(index, dict):
+        return
     _check_files(folder)
     for name, entry in index.items():
         if name.startswith("_"):

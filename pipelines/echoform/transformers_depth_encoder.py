@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -14,7 +15,7 @@ from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 # Relative, because transformers copies and downloads the files that relative imports name.
-from .depth_autoencoder import DepthEncoder
+from .depth_autoencoder import DepthEncoder, check_limits, check_weights
 from .pipeline_depth_autoencoder import as_list, encode_units, range_in_units, resize_depth, units_of
 
 TASK = "depth-feature-extraction"
@@ -40,6 +41,8 @@ class DepthEncoderConfig(PreTrainedConfig):
 
     def __init__(self, encoder: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if encoder is not None and not isinstance(encoder, dict):
+            raise ValueError(f"encoder must be settings by name, got {encoder!r:.80}")
         self.encoder = {} if encoder is None else dict(encoder)
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,8 +66,21 @@ class DepthEncoderModel(PreTrainedModel):
 
     def __init__(self, config: DepthEncoderConfig) -> None:
         super().__init__(config)
+        if unknown := sorted(set(config.encoder) - set(inspect.signature(DepthEncoder.__init__).parameters)):
+            raise ValueError(f"encoder must hold settings of DepthEncoder, got {unknown}")
         self.encoder = DepthEncoder(**config.encoder)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load all weights, as transformers does; raises ValueError if any is missing, NaN or infinite."""
+        with_info = kwargs.pop("output_loading_info", False)
+        loaded: Any = super().from_pretrained(*args, **kwargs, output_loading_info=True, use_safetensors=True)
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(f"{cls.__name__} must get all its weights, {len(missing)} are missing: {missing[0]}")
+        check_weights(model)
+        return loaded if with_info else model
 
     def forward(
         self, depth: Tensor, valid: Tensor | None = None, return_dict: bool | None = None, **kwargs: Any
@@ -133,6 +149,7 @@ class DepthImageProcessor(BaseImageProcessor):
     ) -> None:
         super().__init__(**kwargs)
         range_in_units(depth_range_mm, units_per_mm)
+        check_limits({"size": size}, {"size": (1, 2048)})
         self.size = size
         self.depth_range_mm = dict(depth_range_mm or {})
         self.units_per_mm = units_per_mm

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, cast
 
 import torch
@@ -333,7 +332,10 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
             raise ValueError("use_safetensors must not be turned off, got False")
         kwargs["use_safetensors"], with_info = True, kwargs.pop("output_loading_info", False)
         kwargs |= {"pretrained_model_name_or_path": pretrained_model_name_or_path, "output_loading_info": True}
-        checks = import_module("echoform.loading").refusing_damage if find_spec("echoform") else nullcontext
+        try:
+            checks: Any = import_module("echoform.loading").refusing_damage
+        except ModuleNotFoundError:  # what travels works without echoform
+            checks = nullcontext
         with checks(pretrained_model_name_or_path):
             model, info = loaded = cast(Any, super().from_pretrained(**kwargs))
         if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from echoform import (
@@ -24,7 +26,9 @@ from echoform import (
     DopplerUNet2DModel,
     VQLDMDopplerPipeline,
 )
+from echoform.encoder_weights import load_encoder
 from echoform.loading import check_name
+from echoform.transformers_depth_encoder import DepthEncoderModel
 from tiny_doppler import tiny_pipeline
 from travelling import MODELS, PIPELINES
 
@@ -43,6 +47,7 @@ CLASSES: dict[str, Any] = {
     "kl-ldm": VQLDMDopplerPipeline,
     "depth": DepthAutoencoderPipeline,
     "conv": ConvAutoencoderPipeline,
+    "transformers": DepthEncoderModel,
 }
 
 
@@ -77,9 +82,10 @@ def text(file: str, content: str | bytes) -> Damage:
 
 def weights(component: str, change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
     def damage(folder: Path) -> None:
-        tensors = load_file(folder / component / WEIGHTS)
+        (file,) = (folder / component).glob("*.safetensors")
+        tensors = load_file(file)
         change(tensors)
-        save_file(tensors, folder / component / WEIGHTS)
+        save_file(tensors, file, metadata={"format": "pt"})
 
     return damage
 
@@ -324,6 +330,11 @@ MODEL_ROWS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"depth_range_mm": {"min": 300, "max": 5000}, "units_per_mm": -1}, "units_per_mm must be greater than 0"),
         ({"latent_dim": 0}, "latent_dim must be"),
     ],
+    "transformers": [
+        ({"encoder": [1]}, "encoder must be settings by name"),
+        ({"encoder": {"colour": 1}}, "encoder must hold settings of DepthEncoder"),
+        ({"encoder": {"latent_dim": 10**12}}, "latent_dim must be"),
+    ],
     "conv-unpool": [
         ({"sample_size": 10**6}, "sample_size must be"),
         ({"block_out_channels": [10**9, 8]}, "block_out_channels must be"),
@@ -352,6 +363,8 @@ def rows() -> list[Any]:
     for name in ("unet", "depth-cosine", "encoder-cosine", "conv-variational"):
         for what, damage, message in IN_EVERY_WEIGHTS:
             found.append(pytest.param(name, damage("."), message, id=f"{name} alone: {what}"))
+    for what, damage, message in IN_EVERY_WEIGHTS[:3]:
+        found.append(pytest.param("transformers", damage("."), message, id=f"transformers: {what}"))
     for name, changes in MODEL_ROWS.items():
         for change, message in changes:
             label = f"{name} alone: {change!r:.60}"
@@ -387,6 +400,29 @@ def test_a_missing_file_is_an_error_of_the_system_that_names_the_folder(missing:
 
 def test_nothing_of_all_this_took_much_memory():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3_000_000  # kB; the suite itself takes most of it
+
+
+@pytest.mark.parametrize("damage", [weights(".", poison(torch.nan)), truncate(WEIGHTS, 0.5), text(WEIGHTS, b"")])
+@pytest.mark.parametrize("alone", [False, True], ids=["folder", "file"])
+def test_an_encoder_is_refused_from_its_folder_and_from_its_file(
+    damage: Damage, alone: bool, saved: Path, tmp_path: Path
+):
+    shutil.copytree(saved / "encoder-map", tmp_path / "given")
+    damage(tmp_path / "given")
+    with pytest.raises(ValueError, match="given"):
+        load_encoder(tmp_path / "given" / WEIGHTS if alone else tmp_path / "given")
+
+
+@pytest.mark.parametrize("change", [poison(torch.nan), drop("quantize.embedding")])
+def test_the_code_in_the_folder_refuses_as_well(
+    change: Callable[[dict[str, torch.Tensor]], object], saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(saved / "vq-ldm", tmp_path / "given")
+    weights("vqvae", change)(tmp_path / "given")
+    # As where echoform is not installed: only what travels is there.
+    monkeypatch.setitem(sys.modules, "echoform.loading", None)
+    with pytest.raises(ValueError, match="weights of VQModel must be"):
+        DiffusionPipeline.from_pretrained(tmp_path / "given", trust_remote_code=True)
 
 
 @pytest.mark.parametrize("name", CLASSES)
