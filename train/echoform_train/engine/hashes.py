@@ -1,4 +1,4 @@
-"""sha256 hashes of files, folders and JSON values, by which a changed input is noticed."""
+"""sha256 hashes of files and JSON values, by which a changed input is noticed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def file_hash(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """sha256 of the bytes of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -24,13 +24,3 @@ def json_hash(value: Any) -> str:
         ValueError: If it holds a number that is not finite.
     """
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def folder_hash(folder: Path) -> str:
-    """sha256, in hexadecimal, of the names and bytes of the files in a folder, without hidden files and Markdown."""
-    files = {}
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder)
-        if path.is_file() and path.suffix != ".md" and not any(part.startswith(".") for part in name.parts):
-            files[name.as_posix()] = file_hash(path)
-    return json_hash(files)
