@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,14 @@ def render(template: str, metadata: CardData, values: Mapping[str, Any]) -> str:
         autoescape=False,  # the output is Markdown
     )
     environment.filters.update(
-        code=code, fence=fence, literal=literal, bullets=bullets, percent=percent, number=number, duration=duration
+        code=code,
+        fence=fence,
+        literal=literal,
+        text=text,
+        bullets=bullets,
+        percent=percent,
+        number=number,
+        duration=duration,
     )
     environment.filters["cell"] = _cell
     return front_matter(metadata) + "\n" + environment.get_template(template).render(values)
@@ -65,17 +73,24 @@ def literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def code(text: str) -> str:
-    """Text as a code span, with enough backticks around it that none inside ends the span."""
-    ticks = "`" * (_longest_ticks(text) + 1)
-    pad = " " if "`" in text else ""
-    return f"{ticks}{pad}{text}{pad}{ticks}"
+def text(value: Any) -> str:
+    """A name as text of one line, in which nothing is markup: no HTML, link, emphasis or code."""
+    # At the start of a line, more characters are markup: headings, quotations, rules and lists.
+    return re.sub(r"([\\`*\[\]]|<(?=[A-Za-z/!?])|^[#>~=]|^[-+](?=[- ]|$))", r"\\\1", _in_one_line(value).strip())
 
 
-def fence(text: str, language: str) -> str:
+def code(value: Any) -> str:
+    """Text as a code span of one line, with enough backticks around it that none inside ends the span."""
+    line = _in_one_line(value)
+    ticks = "`" * (_longest_ticks(line) + 1)
+    pad = " " if "`" in line else ""
+    return f"{ticks}{pad}{line}{pad}{ticks}"
+
+
+def fence(content: str, language: str) -> str:
     """Text as a code block, with enough backticks around it that none inside ends the block."""
-    ticks = "`" * max(3, _longest_ticks(text) + 1)
-    return f"{ticks}{language}\n{text}\n{ticks}"
+    ticks = "`" * max(3, _longest_ticks(content) + 1)
+    return f"{ticks}{language}\n{content}\n{ticks}"
 
 
 def bullets(lines: Sequence[str | None]) -> str:
@@ -83,9 +98,14 @@ def bullets(lines: Sequence[str | None]) -> str:
     return "\n".join(f"- {line}" for line in lines if line)
 
 
-def _cell(text: Any) -> str:
+def _cell(value: Any) -> str:
     """Text in the cell of a table; bars are escaped, because they would end the cell."""
-    return str(text).replace("|", "\\|")
+    return text(value).replace("|", "\\|")
+
+
+def _in_one_line(value: Any) -> str:
+    """Text without line breaks and other characters that cannot be seen, each of which would become a space."""
+    return "".join(one if unicodedata.category(one)[0] not in "CZ" else " " for one in str(value))
 
 
 def _longest_ticks(text: str) -> int:

@@ -10,6 +10,7 @@ from echoform_cards.augmentation import Augmentation
 from echoform_cards.facts import Data, People, Score, Stage
 from echoform_cards.model_card import Sampling
 from echoform_train.data.facts import DataFacts
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import SAMPLE_SHEET
 from echoform_train.engine.sources import is_hub_id, parse_hub_id
 
@@ -70,9 +71,15 @@ def sheet_of(model: ExportedModel) -> SheetFacts:
 
 
 def data_of(model: ExportedModel) -> Data:
-    """The data that a model was trained on; a local folder is mentioned by its name alone."""
+    """The data that a model was trained on; a local folder is mentioned by its name alone.
+
+    Raises:
+        UserError: If the Hub id of the data is none.
+    """
     data = model.training["data"]
     source = data["source"]
+    if (hub_id := model.card.get("hub_dataset")) and not is_hub_id(hub_id):
+        raise UserError(f"the data of a card must be user/name on the Hub, got {hub_id!r:.80}")
     from_hub = is_hub_id(source) and not Path(source).exists()
     return {
         "name": source if from_hub else Path(source).name,
