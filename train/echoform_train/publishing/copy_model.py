@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from echoform.code_files import versions_of
 from echoform.hub import files_to_upload
 
 
 def copy_model(source: Path, folder: Path, *, keep: Collection[str] = ()) -> None:
-    """Copy the files of an exported model that a push uploads; other code files in `folder` are removed.
+    """Copy the files of an exported model that a push uploads; other versions of its code in `folder` are removed.
 
     Args:
         source: Exported pipeline or model.
@@ -25,8 +26,9 @@ def copy_model(source: Path, folder: Path, *, keep: Collection[str] = ()) -> Non
         if path.as_posix() not in keep or not (folder / path).is_file():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, folder / path)
-    # Code of an earlier version has another name, and would be taken for a part of the model.
-    for part in {(folder / path).parent for path in files}:
-        for code in part.glob("*.py"):
-            if code.relative_to(folder) not in files:
-                code.unlink()
+    # Code of an earlier version has another hash in its name, and would be taken for a part of the model. Code files of
+    # a person have other names, stay, and are not pushed.
+    versions = {pattern for path in files if path.suffix == ".py" for pattern in versions_of(path)}
+    for code in {found for pattern in versions for found in folder.glob(pattern)}:
+        if code.relative_to(folder) not in files:
+            code.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 from echoform_train.engine.atomic_files import write_text
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG, MODEL_INDEX
+from echoform_train.engine.hashes import sha256_of
 from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import load_installed, published_class
 from echoform_train.publishing.seeded_outputs import seeded_outputs
@@ -92,12 +92,3 @@ def loaded_files(folder: Path) -> list[str]:
         or path.name in _CONFIGS
         or path.name.endswith(".safetensors.index.json")
     )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

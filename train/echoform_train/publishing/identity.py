@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from echoform_train.engine.hashes import file_hash, json_hash
+from echoform_train.engine.hashes import json_hash, sha256_of
 from echoform_train.engine.json_files import read_json
 from echoform_train.publishing.fingerprint import loaded_files
 
@@ -23,7 +23,7 @@ def model_identity(folder: Path) -> str:
     for name in loaded_files(folder):
         path = folder / name
         if path.suffix == ".safetensors":
-            found[name] = file_hash(path)
+            found[name] = sha256_of(path)
         elif path.suffix == ".json":
             found[name] = _without_notes(read_json(path, with_infinity=True))
     return json_hash(found)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from echoform_train.data.split import Split
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import SETTINGS
-from echoform_train.engine.hashes import file_hash, json_hash
+from echoform_train.engine.hashes import json_hash, sha256_of
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.output_folders import differences
 
@@ -58,7 +58,7 @@ def generated_record(folders: Sequence[Path], images: Sequence[Path]) -> dict[st
     for folder, other in zip(folders[1:], settings[1:], strict=True):
         if changed := differences(settings[0], other):
             raise UserError(f"--generated-dir must be folders of equal settings, {folder} has others: {changed}")
-    return {"settings": settings[0], "images_sha256": json_hash([file_hash(path) for path in images])}
+    return {"settings": settings[0], "images_sha256": json_hash([sha256_of(path) for path in images])}
 
 
 def _settings(folder: Path) -> dict[str, Any]:

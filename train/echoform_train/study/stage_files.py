@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from echoform_train.engine.hashes import file_hash
+from echoform_train.engine.hashes import sha256_of
 
 ASIDE = "set-aside"
 """End of the name of the folder beside a stage's, to which files are moved that are not as the stage wrote them."""
@@ -14,7 +14,7 @@ ASIDE = "set-aside"
 def hash_files(folder: Path, except_for: Collection[str] = ()) -> dict[str, str]:
     """sha256 of each file in a folder by its path, without hidden files and those of the given names."""
     return {
-        path.relative_to(folder).as_posix(): file_hash(path)
+        path.relative_to(folder).as_posix(): sha256_of(path)
         for path in folder.rglob("*")
         if path.is_file() and path.name not in except_for and not path.name.startswith(".")
     }
@@ -29,7 +29,7 @@ def is_unchanged(folder: Path, hashes: Mapping[str, str], changing: Collection[s
         changing: Names of files that may be missing or have another content.
     """
     fixed = {folder / name: found for name, found in hashes.items() if Path(name).name not in changing}
-    return all(path.is_file() and file_hash(path) == found for path, found in fixed.items())
+    return all(path.is_file() and sha256_of(path) == found for path, found in fixed.items())
 
 
 def clear_folder(folder: Path, hashes: Mapping[str, str], ours: Collection[str] = ()) -> Path | None:
@@ -50,7 +50,7 @@ def clear_folder(folder: Path, hashes: Mapping[str, str], ours: Collection[str] 
         name = path.relative_to(folder).as_posix()
         if path.name in ours:
             continue
-        if _is_temporary(name) or (not path.is_symlink() and path.is_file() and hashes.get(name) == file_hash(path)):
+        if _is_temporary(name) or (not path.is_symlink() and path.is_file() and hashes.get(name) == sha256_of(path)):
             path.unlink()
         else:
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
