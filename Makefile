@@ -1,4 +1,4 @@
-.PHONY: check lint test slow fix-copies docs tables
+.PHONY: check lint test slow sweep fix-copies docs tables
 check: lint test
 
 lint:
@@ -12,6 +12,9 @@ test:
 
 slow:
 	pytest -m slow
+
+sweep:
+	python tests/sweep/main.py
 
 fix-copies:
 	python tests/fix_copies.py

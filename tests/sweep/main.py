@@ -68,11 +68,12 @@ def sweep(job: Job, root: Path, name: str, kills: int, rng: random.Random) -> tu
     while True:
         process = start(lambda: job(root, out), log)
         # Once the kills are used up, the last run goes on to its end.
-        killed = done < kills and kill_sometime(process, out, length_s, rng, inside=done % 2 == 1)
-        done += killed
-        if killed:
-            continue
+        if done < kills:
+            kill_sometime(process, out, length_s, rng, inside=done % 2 == 1)
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        if status == -signal.SIGKILL:
+            done += 1
+            continue
         if status != 0:
             return ends, [f"exit status {status}: {log.read_text()[-2000:]}"]
         ends += 1
@@ -82,17 +83,17 @@ def sweep(job: Job, root: Path, name: str, kills: int, rng: random.Random) -> tu
         shutil.rmtree(out)
 
 
-def kill_sometime(process: int, out: Path, length_s: float, rng: random.Random, *, inside: bool) -> bool:
-    """Send SIGKILL at a random moment; whether the process had not ended before."""
+def kill_sometime(process: int, out: Path, length_s: float, rng: random.Random, *, inside: bool) -> None:
+    """Send SIGKILL at a random moment, unless the process ends before."""
     until = time.monotonic() + rng.uniform(0.1, 1.0) * length_s
     after_s = rng.choice([0.0, 0.0005, 0.002, 0.01])
     while True:
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            return False
+            return
         if time.monotonic() > until and (not inside or time.monotonic() > until + length_s or is_writing(out)):
             time.sleep(after_s if inside else 0)
             os.kill(process, signal.SIGKILL)
-            return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+            return
         time.sleep(0.0002)
 
 
