@@ -19,8 +19,8 @@ empty ones, and asserts:
 
 - exit status 1 or 2 (2 only for a flag that the parser refuses), or 0 for a row with `accepted=True`;
 - `expected`, a regular expression, is found in stderr (with `accepted=True`: in stdout);
-- stderr is one sentence: no traceback, at most MAX_LINES lines and MAX_CHARACTERS characters, beside those of files that
-  --skip-bad-files skips;
+- stderr is one sentence: no traceback, at most MAX_LINES lines and MAX_CHARACTERS characters, beside the lines of
+  files that --skip-bad-files skips;
 - nothing is written, changed or removed outside the row's folder, and no temporary file is left;
 - at most MAX_SECONDS and MAX_MIB of memory, Python and its libraries included.
 

@@ -51,7 +51,7 @@ PULSE_RATE_HZ = 500
 RECORDING_FLAGS = ["--from-iq", "--pulse-rate-hz", str(PULSE_RATE_HZ), "--carrier-ghz", "5.8", "--resolution", "32"]
 
 
-def samples(seed: int = 0, seconds: float = 6.0) -> np.ndarray:
+def samples(seed: int = 0, seconds: float = 20.0) -> np.ndarray:
     """I/Q of a target at 1.2 m/s at 5.8 GHz, complex64 [T]."""
     rng = np.random.default_rng(seed)
     time_s = np.arange(int(seconds * PULSE_RATE_HZ)) / PULSE_RATE_HZ
@@ -59,7 +59,7 @@ def samples(seed: int = 0, seconds: float = 6.0) -> np.ndarray:
     return (np.exp(2j * np.pi * 46.4 * time_s) + 0.1 * noise).astype(np.complex64)
 
 
-def recordings(folder: Path, users: int = 2, seconds: float = 6.0) -> Path:
+def recordings(folder: Path, users: int = 2, seconds: float = 20.0) -> Path:
     """A source of `<folder>/ID_<user>/walk.npy`; returns the folder."""
     for user in range(1, users + 1):
         (folder / f"ID_{user}").mkdir(parents=True)

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ UNFOLDED_BYTES = 256 * 2**20
 """Size up to which arrays may be larger than that."""
 
 _MAX_CHUNKS = 2**20
+_LISTED = 10
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NUMBER_CLASSES = ("double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 _MI_COMPRESSED = 15
@@ -47,6 +49,7 @@ _READ_ERRORS = (
     MemoryError,
     MatReadError,
     MatReadWarning,
+    TokenError,
     struct.error,
     zlib.error,
 )
@@ -190,7 +193,10 @@ def _check_stored(dataset: h5py.Dataset, path: Path) -> None:
 
 def _choose(arrays: dict[str, tuple[tuple[int, ...], str]], requested: str | None) -> str:
     """Name of the variable to read, from the shape and dtype of each."""
-    listed = ", ".join(f"{name} [{' x '.join(map(str, size))}, {kind}]" for name, (size, kind) in arrays.items())
+    described = [f"{name} [{' x '.join(map(str, size))}, {kind}]" for name, (size, kind) in arrays.items()]
+    listed = ", ".join(described[:_LISTED]) + (
+        f" and {len(described) - _LISTED} more" if len(described) > _LISTED else ""
+    )
     if requested is not None:
         if requested not in arrays:
             raise UserError(

@@ -103,7 +103,8 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
                 f"{path} must unfold to at most {MAX_BYTES // 2**20} MiB, it unfolds to {unfolded / 2**20:.0f}"
             )
         with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in ("joints", "names", "fps") if name in held}
+            # numpy gives a member that is no array as bytes.
+            return {name: np.asarray(held[name]) for name in ("joints", "names", "fps") if name in held}
     except UserError:
         raise
     # What numpy and zipfile raise on broken files.

@@ -17,8 +17,8 @@ MAX_SAMPLES = 2**25
 """Most samples of I/Q in a file, all receivers together: an hour at 8 kHz."""
 MAX_CUBE_SAMPLES = 2**27
 """Most samples of a cube."""
-LARGEST_SAMPLE = 1e12
-"""Largest real or imaginary part of a sample; the sum of many powers must fit into 32 bits."""
+SMALLEST_SAMPLE, LARGEST_SAMPLE = 1e-12, 1e12
+"""Range of the largest real or imaginary part of all samples; the power of the weakest must fit into 32 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +161,12 @@ def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 
             f"samples must be finite, {int(bad.sum())} are NaN or infinite, the first at "
             f"{first / form.pulse_rate_hz:.3f} s"
         )
-    if max(np.abs(part(array)).max(initial=0) for part in (np.real, np.imag)) > LARGEST_SAMPLE:
-        raise UserError(f"samples must lie within {LARGEST_SAMPLE:g} of 0, so that their power can be computed")
+    largest = max(float(np.abs(part(array)).max(initial=0)) for part in (np.real, np.imag))
+    if largest > LARGEST_SAMPLE or 0 < largest < SMALLEST_SAMPLE:
+        raise UserError(
+            f"the largest of the samples must be {SMALLEST_SAMPLE:g} to {LARGEST_SAMPLE:g}, as 32 bits hold no power "
+            f"of others, it is {largest:g}"
+        )
     return np.conj(array) if form.conjugate else array
 
 
