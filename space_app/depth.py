@@ -17,7 +17,7 @@ from loading import damage_as_sentence, load, pipeline, source
 from PIL import Image
 from plots import SHOWN_PX, Bar, depth_bar, frame, paint, signed_bar
 from probe import READ_PIXELS, probes
-from visitors import download_path, open_upload, open_uploads, refusal, several_files, shown_to_visitor
+from visitors import download_path, open_upload, open_uploads, refusal, several_files, shown_to_visitor, stored
 
 FORMATS = ("PNG", "TIFF")
 SUFFIXES = [".png", ".tif", ".tiff"]
@@ -88,9 +88,9 @@ def comparison(name: str, before_mm: np.ndarray, after_mm: np.ndarray, rmse_mm: 
     reach = float(np.quantile(np.abs(error_mm[both]), 0.99)) if both.any() else 1.0
     difference = signed_bar(max(1.0, math.ceil(reach)), "mm")
     return [
-        (frame(paint(before_mm, bar, known), bar=bar), name),
-        (frame(paint(after_mm, bar, known_after), bar=bar), "reconstruction"),
-        (frame(paint(error_mm, difference, both), bar=difference), f"RMSE {rmse_mm:.1f} mm"),
+        (stored(frame(paint(before_mm, bar, known), bar=bar)), name),
+        (stored(frame(paint(after_mm, bar, known_after), bar=bar)), "reconstruction"),
+        (stored(frame(paint(error_mm, difference, both), bar=difference)), f"RMSE {rmse_mm:.1f} mm"),
     ]
 
 
@@ -144,7 +144,7 @@ def encode_images(
         errors = [round(float(one[number]), 3) for one in (output.rmse_mm, output.mae_mm, output.validity_iou)]
         rows.append([name, *errors, output.out_of_range[number], gallery[int(indices[number, 0])][0]])
     alike = [
-        (show_depth(pipe, gallery[int(index)][1]), f"{gallery[int(index)][0]}, cosine {float(cosine):.4f}")
+        (stored(show_depth(pipe, gallery[int(index)][1])), f"{gallery[int(index)][0]}, cosine {float(cosine):.4f}")
         for index, cosine in zip(indices[0], cosines[0], strict=True)
     ]
     path = download_path("embeddings.npy")
@@ -211,7 +211,9 @@ def interpolate_depth(first: str, last: str, steps: int) -> tuple[Shown, str]:
         walk = pipe.interpolate(*ends, steps=BETWEEN * (steps - 1) + 1, size=size).depth
     depth_mm = np.stack(walk) / pipe.config["units_per_mm"]
     frames = [show_mm(one, span_of(depth_mm)) for one in depth_mm]
-    strip = [(one, f"{100 * number / (steps - 1):.0f} % of the way") for number, one in enumerate(frames[::BETWEEN])]
+    strip = [
+        (stored(one), f"{100 * number / (steps - 1):.0f} % of the way") for number, one in enumerate(frames[::BETWEEN])
+    ]
     return strip, animation(frames)
 
 

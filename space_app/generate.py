@@ -16,11 +16,12 @@ from hardware import model_queue, on_gpu
 from loading import loading_lines, pipeline, source
 from PIL import Image
 from plots import Axis, Bar, frame
-from visitors import download_path, refusal, shown_to_visitor
+from visitors import download_path, refusal, shown_to_visitor, stored
 
 MAX_IMAGES = 16
 LAST_SEED = 2**32 - 1
-Shown = list[tuple[Image.Image, str]]
+Shown = list[tuple[str, str]]
+"""Paths of images, each with its caption."""
 
 
 def labels(names: dict[str, str]) -> list[str]:
@@ -178,7 +179,7 @@ def generate(
         for image, row in draw(pipe, everyone, values, steps, guidance, seed, report):
             images.append(image)
             rows.append(row)
-            shown.append((with_axes(pipe, image), caption(row)))
+            shown.append((stored(with_axes(pipe, image)), caption(row)))
             yield shown, None, code
         yield shown, archive(images, rows, code), code
 
@@ -238,7 +239,7 @@ def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
             steps, guidance, seed = sampler_controls(pipe)
             button = gr.Button("Generate", variant="primary")
         with gr.Column(scale=2, min_width=300):
-            gallery = image_gallery([(with_axes(pipe, image), caption(row)) for image, row in examples], "")
+            gallery = image_gallery([(stored(with_axes(pipe, image)), caption(row)) for image, row in examples], "")
             pack = gr.DownloadButton("Download images and metadata (ZIP)", value=archive(images, rows, again))
             code = gr.Code(again, language="python", label="The same images in Python", interactive=False)
     button.click(

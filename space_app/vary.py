@@ -12,7 +12,7 @@ from hardware import model_queue, on_gpu
 from loading import pipeline
 from PIL import Image
 from plots import frame, paint, signed_bar
-from visitors import download_path, open_upload, refusal, shown_to_visitor
+from visitors import download_path, open_upload, refusal, shown_to_visitor, stored
 
 FORMATS = ("PNG", "JPEG")
 SUFFIXES = [".png", ".jpg", ".jpeg"]
@@ -76,12 +76,12 @@ def rebuild(pipe: Any, pixels: torch.Tensor) -> tuple[Shown, str]:
     error = (after - before).mean(1)[0]  # [H, W], RGB models: the mean of the colours
     rmse = float((after - before).square().mean().sqrt())
     shown = [
-        (with_axes(pipe, pipe.postprocess(one, "pil")[0]), name)
+        (stored(with_axes(pipe, pipe.postprocess(one, "pil")[0])), name)
         for one, name in ((before, "original"), (after, "reconstruction"))
     ]
     reach = max(0.01, float(error.abs().quantile(0.99)))
     bar = signed_bar(100 * reach, "%")
-    shown.append((frame(paint(100 * error.numpy(), bar), bar=bar), "error in % of the scale"))
+    shown.append((stored(frame(paint(100 * error.numpy(), bar), bar=bar)), "error in % of the scale"))
     words = f"Root mean square error {100 * rmse:.2f} % of the colour scale"
     axes = pipe.config["axes"] or {}
     if {"db_min", "db_max"} <= axes.keys():
@@ -118,7 +118,7 @@ def vary(file: str, user: str, num_images: int, strength: float, steps: int, gui
             generator=[torch.Generator().manual_seed(seed + number) for number in range(num_images)],
             batch_size=1,
         )
-    return [(with_axes(pipe, one), f"{user}, seed {seed + number}") for number, one in enumerate(made.images)]
+    return [(stored(with_axes(pipe, one)), f"{user}, seed {seed + number}") for number, one in enumerate(made.images)]
 
 
 @on_gpu
@@ -148,7 +148,7 @@ def interpolate(user_a: str, user_b: str, num_images: int, steps: int, guidance:
             batch_size=1,
         )
     return [
-        (with_axes(pipe, one), f"{100 * number / (num_images - 1):.0f} % {user_b}")
+        (stored(with_axes(pipe, one)), f"{100 * number / (num_images - 1):.0f} % {user_b}")
         for number, one in enumerate(made.images)
     ]
 

@@ -116,6 +116,16 @@ def several_files(value: list[str], file_types: list[str], label: str) -> gr.Fil
     return files
 
 
+def stored(image: Image.Image) -> str:
+    """Write an image as PNG for one visitor, and return its path.
+
+    gradio would name the file by its content and write it again with each answer that holds it, also while it is read.
+    """
+    path = download_path("image.png")
+    image.save(path)
+    return str(path)
+
+
 def download_path(name: str) -> Path:
     """A path for a file that one visitor downloads: in a new folder below gradio's, which deletes it later."""
     folder = Path(get_upload_folder())

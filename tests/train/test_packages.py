@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "mcp": "gradio", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS["python_multipart"] = "python-multipart"
 """Packages by the name of their module, where the two differ."""
 INSTALLED_FROM_US = ("pipelines", "train", "hub_cards")
 OWN = {"echoform", "echoform_train", "echoform_cards"} | {
