@@ -208,7 +208,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         range_in_units(depth_range_mm, units_per_mm)
         units = [str(unit) for unit in invalid] if isinstance(invalid, Mapping) else []
         if "0" not in units or not all(re.fullmatch("[0-9]{1,5}", unit) and int(unit) <= _MAX_UNITS for unit in units):
-            raise ValueError(f"invalid_values must hold '0' and be units in 0..{_MAX_UNITS}, got {invalid!r:.80}")
+            raise ValueError(f"invalid_values must hold '0' and be units in 0..{_MAX_UNITS}, got {units!s:.80}")
 
     @torch.no_grad()
     def __call__(

@@ -513,11 +513,11 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         if {"db_min", "db_max"} <= set(axes) and not axes["db_min"] < axes["db_max"]:
             raise ValueError(f"db_min must be less than db_max, got {axes['db_min']} and {axes['db_max']}")
         if config["colormap"] is not None:
-            digits = config["colormap"].get("rgb_hex") if isinstance(config["colormap"], dict) else None
+            digits = str(config["colormap"].get("rgb_hex")) if isinstance(config["colormap"], dict) else ""
             if vqvae.out_channels != 1:
                 raise ValueError(f"a colormap paints one-channel images, got {vqvae.out_channels} channels")
-            if not isinstance(digits, str) or not re.fullmatch("[0-9a-fA-F]{1536}", digits):
-                raise ValueError(f"rgb_hex must hold 256 colours of six hex digits, got {digits!r:.40}")
+            if not re.fullmatch("[0-9a-fA-F]{1536}", digits):
+                raise ValueError(f"rgb_hex must hold 256 colours of six hex digits, got {len(digits)} digits")
         self._check_steps(config["num_inference_steps"])
         _check_guidance(config["guidance_scale"])
 
@@ -565,8 +565,8 @@ def _class_id(label: Label, id2label: Mapping[str, str], what: str) -> int:
 
 
 def _check_labels(fact: str, labels: Any, count: int) -> None:
-    labels = labels if isinstance(labels, dict) else {}
-    if len(labels) != count or set(labels) != {str(index) for index in range(count)}:
+    named = isinstance(labels, dict) and len(labels) == count
+    if not named or set(labels) != {str(index) for index in range(count)}:
         raise ValueError(f"{fact} must name the ids '0'..'{count - 1}', got {labels!r:.80}")
     if len(set(labels.values())) != count:
         raise ValueError(f"{fact} must hold {count} different names, got {labels!r:.80}")

@@ -308,7 +308,7 @@ def test_the_callback_sees_each_step_and_may_change_latents(make_pipeline: MakeP
         ({"conditions": {"direction": ["away", "away"]}}, "one for each of 1 users, got 2"),
         ({"generator": [torch.Generator()] * 2}, "one for each of 1 images, got 2"),
         ({"num_images_per_user": 0}, "num_images_per_user must be at least 1, got 0"),
-        ({"num_inference_steps": 0}, "num_inference_steps must be at least 1, got 0"),
+        ({"num_inference_steps": 0}, "num_inference_steps must be in 1..1000, the scheduler's training steps, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"guidance_scale": -1}, "must not be negative, got -1"),
         ({"strength": 0}, r"in \(0, 1\], got 0"),
