@@ -40,6 +40,8 @@ class Augmentation(TypedDict, total=False):
     over: str | None
     """What the intervals are computed over, such as "4 draws"."""
     rows: list[AugmentationRow]
+    notes: list[str]
+    """What a reader has to know beside the numbers, such as a setting that could not be followed."""
 
 
 def _points(share: float) -> str:

@@ -15,8 +15,12 @@ import torch
 from echoform_train.cli import parse
 from echoform_train.commands import augment
 from echoform_train.data.spectrograms import load_spectrograms
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.json_files import write_json
+from echoform_train.engine.provenance import code_name, code_state
+from echoform_train.study import stage_cache
 from echoform_train.study.config import GeneratorConfig, StudyConfig
+from echoform_train.study.images import selection
 from echoform_train.study.make_plan import PER_USER
 from echoform_train.study.stages import accuracies
 
@@ -103,6 +107,44 @@ def test_started_again_it_makes_nothing_twice_and_finds_the_same_numbers(finishe
     assert report_of(finished)["cost"] == first["cost"]
     kept = [path for path in before if out / "pipeline" not in path.parents]
     assert all(path.stat().st_mtime_ns == before[path] for path in kept)
+
+
+def test_rows_that_other_code_measured_are_published_under_its_commit(finished, tmp_path, monkeypatch):
+    config = replace(finished, output_dir=shutil.copytree(finished.output_dir, tmp_path / "out"))
+    measured_by = code_name(code_state())
+    monkeypatch.setattr(stage_cache, "code_state", lambda: {"commit": "fedcba987654", "sources": "0"})
+    augment.main(config)
+    report = report_of(config)
+    assert {stage["code"] for stage in report["cost"]["stages"]} == {measured_by}
+    note = next(note for note in report["notes"] if "fedcba987654" in note)
+    assert measured_by in note and "classical-all" in note
+    for text in ("report.html", "pipeline/README.md"):
+        assert measured_by in (config.output_dir / text).read_text()
+
+
+@pytest.mark.slow
+def test_a_selection_without_the_gait_limits_that_were_asked_for_says_so_in_report_and_card(
+    finished, tmp_path, monkeypatch
+):
+    def unreadable(images, axes):
+        raise UserError("a torso can be seen in too few images")
+
+    monkeypatch.setattr(selection.WalkCheck, "learn", unreadable)
+    augment.main(replace(finished, output_dir=tmp_path / "out", study=replace(TINY, only_walks=True)))
+    sentence = "without gait limits, although --only-walks asks for them, for all: a torso can be seen in too few"
+    assert any(sentence in note for note in report_of(replace(finished, output_dir=tmp_path / "out"))["notes"])
+    for text in ("report.html", "pipeline/README.md"):
+        assert sentence in (tmp_path / "out" / text).read_text()
+
+
+def test_a_file_of_a_person_in_the_data_set_is_not_removed_with_it(finished, tmp_path):
+    config = replace(finished, output_dir=shutil.copytree(finished.output_dir, tmp_path / "out"))
+    (config.output_dir / "dataset" / "thesis.txt").write_text("mine")
+    (config.output_dir / "pipeline" / "mine.py").write_text("mine")
+    augment.main(replace(config, per_user=3))
+    assert (config.output_dir / "dataset-set-aside" / "thesis.txt").read_text() == "mine"
+    assert not (config.output_dir / "dataset" / "thesis.txt").exists()
+    assert (config.output_dir / "pipeline" / "mine.py").read_text() == "mine"
 
 
 def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:

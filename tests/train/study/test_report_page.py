@@ -274,6 +274,7 @@ def test_the_model_card_says_the_same_numbers_as_the_page():
     card = render_model_card({"name": "walkers", "users": USERS, "augmentation": card_facts(made_up_report())})
     assert "Generated spectrograms help: they add 2.3 points (+1.5 to +3.1)." in card
     assert "| 10 | 25.1 % | 87.1 % | 73.3 % | 89.4 % | +2.3 points (+1.5 to +3.1) |" in card
+    assert all(note in card for note in made_up_report()["notes"])
 
 
 def test_the_report_is_not_changed_by_being_shown(tmp_path):

@@ -149,7 +149,7 @@ def train_judge(
         raise UserError(f"batch_size must be in 2..train_images ({train_images}), got {batch_size}")
     return fit_classifier(
         lambda: Judge(pixels.shape[1], num_users),
-        _augmented_batches(pixels, users, batch_size, torch.Generator().manual_seed(seed)),
+        augmented_batches(pixels, users, batch_size, torch.Generator().manual_seed(seed)),
         steps=train_images // batch_size,
         seed=seed,
         peak_rate=PEAK_RATE,
@@ -227,7 +227,7 @@ def accuracy_by_user(table: Tensor) -> Tensor:
     return table.diagonal() / table.sum(1).double()
 
 
-def _augmented_batches(
+def augmented_batches(
     pixels: Tensor, users: Tensor, batch_size: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Training batches without end: augmented images in model range at the judge's size, and their users."""

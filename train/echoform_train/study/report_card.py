@@ -14,6 +14,7 @@ def card_facts(report: ReportFacts) -> Augmentation:
         "sentence": report["verdict"]["sentence"],
         "over": report["over"],
         "rows": [_card_row(size) for size in report["sizes"]],
+        "notes": report["notes"],
     }
 
 

@@ -17,6 +17,7 @@ from echoform_train.study.images.selection import count_reasons
 from echoform_train.study.plan import Study, describe_images_per_user
 from echoform_train.study.report_types import Cost, Report, SizeReport
 from echoform_train.study.run import StudyResults
+from echoform_train.study.stage_cache import codes_of, note_on_codes
 
 
 def assemble_report(study: Study, results: StudyResults) -> Report:
@@ -26,15 +27,11 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
     # Copies are searched for among the kept images, because these may go into the data set.
     pixels, users = results.images[study.largest.name].sample
     nearest = nearest_training(pixels, data.train.pixels) if len(users) else None
-    # Unreadable gait is a note, not an error, because all other results are valid.
-    notes = list(study.notes)
-    if isinstance(gait, UnreadableGait):
-        notes.append(f"Gait was not compared: {gait.reason}.")
     confusion_size = describe_images_per_user(study.of_size(results.confusion["n"]))
     return {
         "title": f"Did it help? {_name_of(data)}",
         "subject": _subject(data),
-        "notes": notes,
+        "notes": [*study.notes, *_notes(results)],
         "verdict": decided,
         "over": _over(decided),
         "chance": 1 / len(data.id2label),
@@ -55,6 +52,26 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
         "rows": results.rows,
         "provenance": provenance(),
     }
+
+
+def _notes(results: StudyResults) -> list[str]:
+    """What did not go as the settings say, and which numbers another state of the code has measured."""
+    notes = []
+    # Images that were selected by other rules than the settings name must not pass for the others.
+    reasons: dict[str, list[str]] = {}
+    for name, images in results.images.items():
+        if images.without_limits is not None:
+            reasons.setdefault(images.without_limits, []).append(name)
+    for reason, names in reasons.items():
+        notes.append(
+            f"Generated images were selected without gait limits, although --only-walks asks for them, for "
+            f"{', '.join(names)}: {reason}."
+        )
+    # Unreadable gait is a note, not an error, because all other results are valid.
+    if isinstance(results.gait, UnreadableGait):
+        notes.append(f"Gait was not compared: {results.gait.reason}.")
+    codes = note_on_codes(results.stages)
+    return notes if codes is None else [*notes, codes]
 
 
 def _size_report(study: Study, results: StudyResults, per_user: int | None) -> SizeReport:
@@ -133,6 +150,7 @@ def _cost(study: Study, results: StudyResults) -> Cost:
                 "seconds": stage.seconds,
                 "cpu_seconds": stage.cpu_seconds,
                 "summary": stage.facts["summary"],
+                "code": ", ".join(codes_of([stage])),
             }
             for stage in results.stages
         ],

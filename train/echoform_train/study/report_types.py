@@ -60,6 +60,8 @@ class StageCost(TypedDict):
     seconds: float
     cpu_seconds: float
     summary: str
+    code: str
+    """State of the code that made it: commit or release; several if the code changed in between."""
 
 
 class Cost(TypedDict):
@@ -80,7 +82,7 @@ class ReportFacts(TypedDict):
     subject: str
     """One sentence on the topic and the data of the study."""
     notes: list[str]
-    """Warnings for the reader, such as on sizes that were left out."""
+    """Warnings for the reader, such as on sizes that were left out, or on numbers that other code has measured."""
     verdict: Verdict
     over: str
     """Independent units that intervals are computed over, in words."""

@@ -171,8 +171,10 @@ def note_on_codes(stages: Sequence[FinishedStage[Any]]) -> str | None:
     now = code_name(code_state())
     if codes == [now]:
         return None
-    by_stage = "; ".join(f"{stage.name}: {', '.join(codes_of([stage]))}" for stage in stages)
-    return f"The numbers were not all measured by the code that wrote this page ({now}). {by_stage}."
+    by_code = "; ".join(
+        f"{code}: {', '.join(stage.name for stage in stages if code in codes_of([stage]))}" for code in codes
+    )
+    return f"Not all numbers were measured by the code that wrote this report ({now}), but by {by_code}."
 
 
 def _how_made(stage: FinishedStage[Any]) -> str:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
+from echoform_train.engine.errors import UserError
 from echoform_train.study.config import GeneratorConfig
 from echoform_train.study.gait.findings import UnreadableGait, gait_findings
+from echoform_train.study.images import selection
 from echoform_train.study.images.filtering import NO_WALK
 from echoform_train.study.images.selection import (
     ROUNDS,
@@ -66,6 +68,19 @@ def test_what_no_walker_can_have_made_is_kept_only_if_asked_for(selected, select
     assert not isinstance(judged, UnreadableGait)
     # The limits are those of the same training images.
     assert [judged["possible"]["drawn"][index] for index in walks.kept.tolist()] == [1] * len(walks.kept)
+
+
+def test_images_selected_without_the_limits_that_were_asked_for_say_so(select, selected, tmp_path, monkeypatch):
+    def unreadable(images, axes):
+        raise UserError("a torso can be seen in 0 of 24 images")
+
+    assert selected.without_limits is None  # not asked for
+    monkeypatch.setattr(selection.WalkCheck, "learn", unreadable)
+    found = select(tmp_path, replace(ALL_IMAGES, only_walks=True), {0: 3, 1: 3, 2: 1}, seed=3)
+    assert found.without_limits == "a torso can be seen in 0 of 24 images"
+    assert torch.equal(found.kept, selected.kept)
+    found.save(tmp_path)
+    assert SelectedImages.load(tmp_path).without_limits == found.without_limits
 
 
 def test_what_was_selected_survives_the_disk_bit_by_bit(selected, tmp_path):

@@ -18,12 +18,11 @@ from echoform_train.engine.errors import UserError
 from echoform_train.engine.json_files import read_json, write_json
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.scoring.judge import Judge, train_judge
-from echoform_train.study.classifiers.training import BATCH_SIZE
 from echoform_train.study.config import GeneratorConfig
 from echoform_train.study.gait.walk_check import WalkCheck
 from echoform_train.study.generators.sampling import DrawnImage, draw_sample
 from echoform_train.study.images.filtering import KEPT, Filtered, filter_images, score_agreement
+from echoform_train.study.images.scorer import CadenceScorer, train_scorer
 from echoform_train.study.images.subsets import first_of_each_user
 
 ROUNDS = 3
@@ -50,6 +49,9 @@ class SelectedImages:
     """Reason why each drawn image was not kept; "" for kept images."""
     real_agreement: dict[str, Tensor]
     """Probability that the scorer assigns to the user of each real image, float32, by split."""
+    without_limits: str | None
+    """Reason why no gait limits were applied although the settings ask for them; None if they were, or were not
+    asked for."""
 
     @property
     def sample(self) -> Sample:
@@ -61,7 +63,7 @@ class SelectedImages:
         tensors = {"pixels": self.drawn[0], "users": self.drawn[1], "kept": self.kept, "agreement": self.agreement}
         real = {f"agreement of {split}": values for split, values in self.real_agreement.items()}
         write_tensors(folder / _TENSORS, tensors | real)
-        write_json(folder / _ROWS, {"rows": self.rows, "reasons": self.reasons})
+        write_json(folder / _ROWS, {"rows": self.rows, "reasons": self.reasons, "without_limits": self.without_limits})
 
     @classmethod
     def load(cls, folder: Path) -> SelectedImages:
@@ -74,6 +76,7 @@ class SelectedImages:
             agreement=tensors["agreement"],
             reasons=facts["reasons"],
             real_agreement={split: tensors[f"agreement of {split}"] for split in SPLITS},
+            without_limits=facts["without_limits"],
         )
 
 
@@ -106,8 +109,8 @@ def select_images(
     """Draw images from a generator until enough of each user are kept, in at most ROUNDS rounds.
 
     Images must pass gait limits learned from `images`; of those that pass, the ones with the highest agreement of a
-    scorer are kept. The scorer is a ResNet trained on `images`, with another width and seed than the classifiers that
-    measure the gain.
+    scorer are kept. The scorer is trained on `images`, and is of another kind than the judges that score generated
+    images and the classifiers that measure the gain.
 
     Args:
         images: The training images of the generator.
@@ -144,6 +147,7 @@ def select_images(
         agreement=filtered.agreement,
         reasons=_final_reasons(filtered, kept),
         real_agreement={split: image_filter.agreement_of(getattr(data, split)) for split in SPLITS},
+        without_limits=image_filter.without_limits,
     )
 
 
@@ -159,24 +163,31 @@ class _ImageFilter:
 
     images: Spectrograms
     settings: SelectionSettings
-    scorer: Judge
+    scorer: CadenceScorer
     check: WalkCheck | None
     """None if `only_walks` is off, or no gait can be read from the real images."""
+    without_limits: str | None
+    """Why no gait can be read from the real images, if it was to be read."""
 
     @classmethod
     def learn(
         cls, images: Spectrograms, data: SpectrogramData, settings: SelectionSettings, seed: int, device: str
     ) -> _ImageFilter:
-        scorer = train_judge(
+        scorer = train_scorer(
             images.pixels,
             images.users,
             len(data.id2label),
             seed=seed,
             train_images=settings.scorer_train_images,
-            batch_size=BATCH_SIZE,
             device=device,
         )
-        return cls(images, settings, scorer, _learn_walk_check(images, data) if settings.only_walks else None)
+        check, without_limits = None, None
+        if settings.only_walks:
+            try:
+                check = WalkCheck.learn(images, data.axes)
+            except UserError as error:
+                without_limits = str(error)
+        return cls(images, settings, scorer, check, without_limits)
 
     def apply(self, drawn: Sample, rows: list[DrawnImage]) -> Filtered:
         """Filter the drawn images, which were generated from `rows`."""
@@ -196,15 +207,6 @@ class _ImageFilter:
     def agreement_of(self, images: Spectrograms) -> Tensor:
         """Probability that the scorer assigns to the user of each real image, float32 [N]."""
         return score_agreement(self.scorer, images.pixels, images.users)
-
-
-def _learn_walk_check(images: Spectrograms, data: SpectrogramData) -> WalkCheck | None:
-    """Gait limits learned from these images, or None if gait cannot be read from them."""
-    try:
-        return WalkCheck.learn(images, data.axes)
-    except UserError as error:
-        print(f"images are selected without gait limits: {error}", flush=True)
-        return None
 
 
 def _final_reasons(filtered: Filtered, kept: Tensor) -> list[str]:

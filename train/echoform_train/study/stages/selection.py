@@ -10,6 +10,7 @@ from typing import Any
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.study.config import GeneratorConfig
 from echoform_train.study.content_hashes import content_hash, split_hashes
+from echoform_train.study.images.scorer import CadenceScorer
 from echoform_train.study.images.selection import SelectionSettings, select_images
 from echoform_train.study.plan import RealSubset
 from echoform_train.study.stage_cache import StageFacts
@@ -54,6 +55,7 @@ class ImageSelection:
             "keep_share": self.settings.keep_share,
             "max_duplicate": self.settings.max_duplicate,
             "only_walks": self.settings.only_walks,
+            "scorer": CadenceScorer.__name__,
             "classifier_train_images": self.settings.scorer_train_images,
             "seed": [self.seed, self.subset.draw],
         }
@@ -73,4 +75,5 @@ class ImageSelection:
         )
         selected.save(folder)
         drawn, kept = len(selected.rows), len(selected.kept)
-        return {"summary": f"{drawn:,} images drawn, {kept:,} kept", "drawn": drawn, "kept": kept}
+        limits = "" if selected.without_limits is None else f", without gait limits: {selected.without_limits}"
+        return {"summary": f"{drawn:,} images drawn, {kept:,} kept{limits}", "drawn": drawn, "kept": kept}
