@@ -19,7 +19,7 @@ from echoform_train.engine.names import check_names
 from echoform_train.engine.output_folders import continue_folder
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.generated_folder import GeneratedFolder, PlannedImage
-from echoform_train.latent_diffusion.sampling import check_sampling, load_pipeline, refuse_not_finite
+from echoform_train.latent_diffusion.sampling import check_finite, check_sampling, load_pipeline, refuse_not_finite
 from echoform_train.publishing.exported import find_pipeline, training_data_of
 from echoform_train.publishing.identity import model_identity
 
@@ -108,13 +108,19 @@ def plan(pipeline: Any, config: Config) -> list[PlannedImage]:
     """All images of the settings, user by user.
 
     Raises:
-        ValueError: If the pipeline does not know a user, or a condition is not written as name=value.
+        ValueError: If the pipeline does not know a user or condition, or a condition is not written as name=value.
     """
     known = check_names(list(pipeline.config["id2label"].values()), "user", config.pipeline)
     users = config.users or tuple(known)
     if unknown := [user for user in users if user not in known]:
         raise UserError(f"users must be among {', '.join(known)}, got {', '.join(unknown)}")
     choices = dict(_parse_condition(text) for text in config.conditions)
+    for name, labels in choices.items():
+        names = {each: list(values.values()) for each, values in (pipeline.config["condition_labels"] or {}).items()}
+        if name not in names:
+            raise UserError(f"conditions must be among {', '.join(sorted(names)) or 'none'}, got {name}")
+        if unknown := [label for label in labels if label not in names[name]]:
+            raise UserError(f"{name} must be among {', '.join(names[name])}, got {', '.join(unknown)}")
     images = []
     for user in users:
         for index in range(config.num_images):
@@ -158,12 +164,12 @@ def _generate(
     pipeline: Any, images: Sequence[PlannedImage], folder: GeneratedFolder, config: Config, state: Accelerator
 ) -> None:
     """Generate this process's images in batches and write each batch to the folder."""
-    with tqdm(total=len(images), unit="image", disable=not state.is_local_main_process) as bar:
+    with tqdm(total=len(images), unit="image", delay=2, disable=not state.is_local_main_process) as bar:
         for start in range(0, len(images), config.batch_size):
             batch = images[start : start + config.batch_size]
             conditions = {name: [image.conditions[name] for image in batch] for name in batch[0].conditions}
             with refused_by(f"{config.pipeline} cannot generate this"):
-                generated = pipeline(
+                pixels = pipeline(
                     users=[image.user for image in batch],
                     conditions=conditions or None,
                     guidance_scale=config.guidance_scale,
@@ -171,6 +177,9 @@ def _generate(
                     generator=[torch.Generator().manual_seed(image.image_seed) for image in batch],
                     batch_size=config.batch_size,
                     callback_on_step_end=refuse_not_finite,
+                    output_type="pt",
                 ).images
+            check_finite(pixels, "images")
+            generated = pipeline.postprocess(pixels, "pil")
             folder.add(batch, generated, state.process_index)
             bar.update(len(batch))

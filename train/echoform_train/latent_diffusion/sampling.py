@@ -49,11 +49,20 @@ def check_sampling(steps: int, guidance_scale: float, flag: str = "--num-inferen
         raise UserError(f"--guidance-scale must be a number from 0, got {guidance_scale}")
 
 
-def refuse_not_finite(_: Any, step: int, timestep: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Callback of a pipeline's call; raises UserError if latents are NaN or infinite, which would be painted as 0."""
-    if not bool(torch.isfinite(values["latents"]).all()):
+def check_finite(values: Tensor, what: str) -> None:
+    """Check what a pipeline computed; NaN would be painted as 0.
+
+    Raises:
+        UserError: If a number is NaN or infinite.
+    """
+    if not bool(torch.isfinite(values).all()):
         raise UserError(
-            f"the pipeline computes NaN or infinite latents in step {step + 1}; its weights or its statistics are out "
-            "of range, or --dtype float16 has no room for them"
+            f"the pipeline computes {what} that are NaN or infinite; its weights or statistics are out of range, or "
+            "--dtype float16 has no room for them"
         )
+
+
+def refuse_not_finite(_: Any, step: int, timestep: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Callback of a pipeline's call, after each step: `check_finite` of the latents."""
+    check_finite(values["latents"], "latents")
     return values

@@ -107,6 +107,11 @@ def check_index(index: Mapping[str, Any], path: Path | str) -> None:
         if not isinstance(index["axes"], dict):
             raise UserError(f"axes in {path} must be a table, got {_short(index['axes'])}")
         check_axes(index["axes"], f"axes in {path}")
+    for fact in ("latent_mean", "latent_std"):
+        values = index.get(fact)
+        for value in values.values() if isinstance(values, dict) else ():
+            if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST_NUMBER:
+                raise UserError(f"{fact} in {path} must be numbers of at most {LARGEST_NUMBER}, got {_short(value)}")
     steps, guidance = index.get("num_inference_steps", 1), index.get("guidance_scale", 1.0)
     if not _is_whole(steps) or not 1 <= steps <= MOST_STEPS:
         raise UserError(f"num_inference_steps in {path} must be a whole number in 1..{MOST_STEPS}, got {_short(steps)}")
