@@ -31,7 +31,7 @@ def finished(first_stage, tmp_path) -> Path:
 
 def resume_vq_vae(walkers: Path, folder: Path, run: dict[str, Any] | None = None, **settings: Any) -> None:
     again = tiny_run(folder, **{"resume_from_checkpoint": "latest"} | (run or {}))
-    train_vq_vae.main(tiny_vq_vae(walkers, folder, run=again, **settings))
+    train_vq_vae.main(replace(tiny_vq_vae(walkers, folder, run=again), **settings))
 
 
 def copied_walkers(walkers: Path, folder: Path) -> Path:
