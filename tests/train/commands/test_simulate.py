@@ -256,7 +256,7 @@ def test_pictures_are_plain_rgb_of_the_asked_size(tmp_path):
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(ValueError, match="output_dir must be new or empty, got"):
+    with pytest.raises(ValueError, match="--output-dir must be a new or an empty folder"):
         simulate(tiny(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
