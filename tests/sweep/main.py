@@ -85,7 +85,7 @@ def sweep(job: Job, root: Path, name: str, kills: int, rng: random.Random) -> tu
 
 def kill_sometime(process: int, out: Path, length_s: float, rng: random.Random, *, inside: bool) -> None:
     """Send SIGKILL at a random moment, unless the process ends before."""
-    until = time.monotonic() + rng.uniform(0.1, 1.0) * length_s
+    until = time.monotonic() + rng.uniform(0.05, 0.7) * length_s
     after_s = rng.choice([0.0, 0.0005, 0.002, 0.01])
     while True:
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
