@@ -6,7 +6,10 @@ import hashlib
 import json
 import math
 import re
+import struct
 import sys
+import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -24,6 +27,25 @@ from PIL import Image
 from torch import Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt")
+
+MAX_PIXELS = 4096 * 4096
+"""Most pixels of an image."""
+
+# What PIL raises on broken files: most of its decoders do not check what they read. ValueError is handled apart.
+_PIL_ERRORS = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 ImageInputs = ImageInput | Sequence[ImageInput]
@@ -414,14 +436,9 @@ def _as_list(images: ImageInputs) -> list[Any]:
 def _from_pil(source: str | Path | Image.Image, side: int, channels: int) -> Tensor:
     """An image cropped to a square about its centre and resized, float32 [C, side, side] in 0..1."""
     if isinstance(source, (str, Path)):
-        try:
-            with Image.open(source) as opened:
-                opened.load()
-                return _from_pil(opened, side, channels)
-        except FileNotFoundError:
-            raise
-        except OSError as error:  # what PIL raises on broken files
-            raise ValueError(f"{source}: cannot be decoded, it is truncated or no image ({error})") from error
+        return _from_file(Path(source), side, channels)
+    if source.width * source.height > MAX_PIXELS:
+        raise ValueError(f"an image must have at most {MAX_PIXELS:,} pixels, it has {source.width}x{source.height}")
     if "A" in source.getbands() or "transparency" in source.info:
         raise ValueError(f"images must have no transparency, got mode {source.mode}")
     image = source.convert("RGB") if source.mode == "P" else source
@@ -430,6 +447,23 @@ def _from_pil(source: str | Path | Image.Image, side: int, channels: int) -> Ten
     if image.mode == "RGB" and channels == 1:
         raise ValueError("the model takes grey images (mode L), got mode RGB")
     return _from_array(np.array(cut_square(image, side)).astype(np.float32) / 255)
+
+
+def _from_file(path: Path, side: int, channels: int) -> Tensor:
+    # A pipe of this name would be waited for without end.
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: it must be a regular file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PIL warns of what is an error here, or makes no difference
+            with Image.open(path) as opened:
+                return _from_pil(opened, side, channels)
+    except FileNotFoundError:
+        raise
+    except _PIL_ERRORS as error:
+        raise ValueError(f"{path}: cannot be decoded, it is truncated or no image ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 # Copied from echoform.pipeline_vq_ldm_doppler._from_array

@@ -251,7 +251,7 @@ NPY = [
     recording("numbers of 16 bytes", _array(samples().astype(np.clongdouble)), "", accepted=True),
     recording("other byte order", _array(samples().astype(">c8")), "", accepted=True),
     recording("Fortran order", _array(np.asfortranarray(samples()[:, None])), "", accepted=True),
-    recording("constant", _array(np.ones(3000, np.complex64)), "", accepted=True),
+    recording("constant", _array(np.ones(10_000, np.complex64)), "", accepted=True),
     recording("pipe", os.mkfifo, "regular file"),
     recording("device", lambda path: path.symlink_to("/dev/zero"), "regular file"),
     recording("link to nothing", lambda path: path.symlink_to("nowhere.npy"), "regular file"),

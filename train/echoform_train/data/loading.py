@@ -22,6 +22,8 @@ Content = TypeVar("Content")
 
 logger = logging.getLogger(__name__)
 
+_READERS = min(4, os.cpu_count() or 1)  # each may hold a decoded image of MAX_PIXELS, 100 MB
+
 
 def read_files(
     files: Sequence[File], read: Callable[[File], Content]
@@ -42,7 +44,7 @@ def read_files(
         except BadFileError as error:
             return error.bad
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=_READERS) as pool:
         results = list(pool.map(read_or_refuse, files))
     kept = [file for file, result in zip(files, results, strict=True) if not isinstance(result, BadFile)]
     contents = [result for result in results if not isinstance(result, BadFile)]
