@@ -20,6 +20,7 @@ from echoform_train.engine.json_files import write_json
 from echoform_train.engine.sources import HubId, resolve_source
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.cards.common import Training
+from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import load_installed
 from echoform_train.publishing.model_folder import LOADING_ERRORS, check_model
 from echoform_train.publishing.snapshot import download_model
@@ -27,6 +28,7 @@ from echoform_train.publishing.training_facts import read_training
 from echoform_train.publishing.weight_files import check_finite, read_header
 
 PROBE_IMAGES = 4
+_CLASSES = ("DepthAutoencoderPipeline", "DepthAutoencoder", "DepthEncoder")
 _WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 Format = Literal["diffusers", "transformers"]
@@ -66,6 +68,8 @@ def find_encoder(
     place = resolve_source(folder if folder.is_dir() else source)
     if isinstance(place, HubId):
         place = download_model(place.repo, place.revision or revision, token)
+    if (name := class_name(place)) not in _CLASSES:
+        raise UserError(f"{source} must hold a depth pipeline, autoencoder or encoder of diffusers, got {name}")
     facts = read_training(place / FACTS, Training, DepthFacts) if (place / FACTS).exists() else None
     check_model(place)
     with refused_by(f"{source} must hold a depth encoder", LOADING_ERRORS):

@@ -146,7 +146,7 @@ def _named_code(folder: Path, names: list[str], parts: Mapping[str, tuple[str, s
 
 def _references(path: Path) -> list[str]:
     """Code that a configuration makes diffusers or transformers import, as "file.Class"."""
-    config = read_json_object(path)
+    config = read_json_object(path, with_infinity=True)
     auto_map, tasks = config.get("auto_map") or {}, config.get("custom_pipelines") or {}
     if not (
         isinstance(auto_map, dict) and isinstance(tasks, dict) and all(isinstance(v, dict) for v in tasks.values())
