@@ -80,7 +80,7 @@ def cut(name: str, length: int) -> Callable[[Path], None]:
     return lambda folder: os.truncate(folder / name, length)
 
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "truncated weights": cut("model.safetensors", 100),
     "empty weights": cut("model.safetensors", 0),
     "missing weights": lambda folder: (folder / "model.safetensors").unlink(),
