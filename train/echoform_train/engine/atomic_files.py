@@ -69,13 +69,16 @@ def partial_folder(folder: Path) -> Path:
 
 
 def copy_to_partial(folder: Path) -> Path:
-    """A temporary copy of `folder` beside it, for `replace_folder`: what others put there stays, weights do not.
+    """A temporary copy of `folder` beside it, for `replace_folder`: notes and cards of a person stay.
 
-    A model is then saved into it. If there is no such folder, the copy is empty.
+    Weights and code are not copied, because a model is then saved into the copy with its own. If there is no such
+    folder, the copy is empty.
     """
     partial = partial_folder(folder)
     if folder.is_dir():
-        shutil.copytree(folder, partial, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
+        shutil.copytree(
+            folder, partial, ignore=shutil.ignore_patterns("*.safetensors", "*.py", "__pycache__"), dirs_exist_ok=True
+        )
     return partial
 
 
