@@ -30,6 +30,7 @@ INSTALLED_FROM_US = ("pipelines", "train", "hub_cards")
 OWN = {"echoform", "echoform_train", "echoform_cards"} | {
     path.stem for root in ("space_app", "tests", "benchmarks", "docs") for path in (ROOT / root).rglob("*.py")
 }
+OWN |= {path.parent.name for path in (ROOT / "tests").glob("*/*.py")}  # such as hostile and sweep
 OPTIONAL_MODULES = ("faiss", "gradio", "h5py", "lpips", "sklearn", "tensorboard")
 
 
