@@ -43,9 +43,6 @@ def test_an_encoder_passes_the_check_in_both_formats(tmp_path: Path) -> None:
     save_for_transformers(encoder, tmp_path / "transformers")
     check_model(tmp_path / "diffusers")
     check_model(tmp_path / "transformers")
-    assert torch.equal(
-        DepthEncoder.from_pretrained(tmp_path / "diffusers").state_dict()["stem.weight"], encoder.stem.weight
-    )
 
 
 def test_sharded_weights_pass_the_check_until_one_shard_is_of_another_model(tmp_path: Path) -> None:
