@@ -61,6 +61,15 @@ METRICS = {
     "diversity_pixels": Metric(
         "Diversity, pixels", "mean distance between images of one user, in pixels; the floor is ideal"
     ),
+    "two_sample_auc": Metric(
+        "Two-sample AUC",
+        "of a network that tells generated from held-out real images by their texture; 0.5 means it cannot",
+        hub_type="two_sample_auc",
+    ),
+    "fine_energy_ratio": Metric(
+        "Fine detail", "energy above half of the highest spatial frequency, divided by that of real images; 1 is ideal"
+    ),
+    "log_spectral_distance": Metric("Log-spectral distance", "to held-out real images, decibels; the floor is ideal"),
     **FIRST_STAGE_METRICS,
 }
 

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from echoform_train.commands.score_first_stage import main as score_first_stage
     from echoform_train.commands.score_generated import Config as ScoreGeneratedConfig
     from echoform_train.commands.score_generated import main as score_generated
+    from echoform_train.commands.score_simulated import Config as ScoreSimulatedConfig
+    from echoform_train.commands.score_simulated import main as score_simulated
     from echoform_train.commands.simulate import Config as SimulateConfig
     from echoform_train.commands.simulate import main as simulate
     from echoform_train.commands.space import Config as SpaceConfig
@@ -101,6 +103,7 @@ _COMMANDS = {
     "score_generated": ("ScoreGeneratedConfig", "commands.score_generated"),
     "score_first_stage": ("ScoreFirstStageConfig", "commands.score_first_stage"),
     "score_conv_ae": ("ScoreConvAEConfig", "commands.score_conv_ae"),
+    "score_simulated": ("ScoreSimulatedConfig", "commands.score_simulated"),
     "score_depth_ae": ("ScoreDepthAEConfig", "commands.score_depth_ae"),
     "space": ("SpaceConfig", "commands.space"),
     "push": ("PushConfig", "commands.push"),

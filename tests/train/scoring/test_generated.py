@@ -17,6 +17,7 @@ from echoform_train import cli
 from echoform_train.data.colormap import paint
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms, to_pixels
 from echoform_train.data.split import Split
+from echoform_train.scoring import generated
 from echoform_train.scoring.generated import score_generated
 from echoform_train.scoring.generated_images import read_generated, read_metadata
 from echoform_train.scoring.judge import accuracy, train_judge
@@ -24,6 +25,14 @@ from echoform_train.scoring.scores import LABELS
 
 USERS = {0: "ID_1", 1: "ID_2", 2: "ID_10"}
 SIZE = 16
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_two_sample_test():
+    """The networks of the two-sample test have tests of their own; here they only have to give a number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generated, "TRAIN_IMAGES", 128)
+        yield
 
 
 def draw(count: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,8 @@ from echoform_train.scoring.judge import (
 from echoform_train.scoring.metrics import memorised_share
 from echoform_train.scoring.scores import LABELS, SHARES, ScoreEntry, Scores, UserShares
 from echoform_train.scoring.set_scores import NEIGHBOURS, compare_with_half, diversity
+from echoform_train.scoring.texture import fine_energy_share, log_spectral_distance_db
+from echoform_train.scoring.two_sample import TRAIN_IMAGES, halves_in_time, two_sample_auc
 
 
 def score_generated(
@@ -48,8 +50,9 @@ def score_generated(
     Args:
         data: The real images, with the split of the generator's training.
         generated: One sample per sampling seed.
-        judge_train_images: Images that each judge sees in training.
-        device: Where the judges are trained.
+        judge_train_images: Images that each judge sees in training; the networks of the two-sample test see at most
+            TRAIN_IMAGES.
+        device: Where judges and networks are trained.
         seeds: Seeds of the judges.
         judges: Judges by seed that have already been trained on `data.train`; missing ones are trained.
 
@@ -79,6 +82,11 @@ def score_generated(
             _score_pair(data, generated[index], judges[seed], train(*generated[index], seed), number)
             for number, (seed, index) in enumerate(pairs)
         ]
+    # The floor of the texture compares held-out real images with real training images, once for all pairs.
+    floors = _texture(data, (data.train.pixels, data.train.users), 0, judge_train_images, device)
+    for number, ((_, index), result) in enumerate(zip(pairs, results, strict=True)):
+        result.values.update(_texture(data, generated[index], number, judge_train_images, device))
+        result.floors.update(floors)
     return {
         "scores": {name: _entry(name, results) for name in LABELS},
         "users": _shares_of_users(data, generated, [(judges[seed], index) for seed, index in pairs]),
@@ -105,7 +113,11 @@ class _PairResult:
 
 
 def _score_pair(
-    data: SpectrogramData, sample: Sample, judge: Judge, generated_judge: Judge, number: int
+    data: SpectrogramData,
+    sample: Sample,
+    judge: Judge,
+    generated_judge: Judge,
+    number: int,
 ) -> _PairResult:
     pixels, users = sample
     test = data.test
@@ -128,6 +140,35 @@ def _score_pair(
     values |= set_values | _copies_and_diversity(small, train_small, features, users)
     floors |= set_floors | _copies_and_diversity(test_small, train_small, test_features, test.users)
     return _PairResult(hits, values, floors)
+
+
+def _texture(
+    data: SpectrogramData, other: Sample, seed: int, train_images: int, device: torch.device | str
+) -> dict[str, float]:
+    """How well other images can be told from held-out real ones by their texture; as many of each user are taken."""
+    rng = np.random.default_rng(seed)
+    test, (pixels, users) = data.test, other
+    chosen = _like_users(users.numpy(), test.users.numpy(), rng)
+    pixels, users = pixels[chosen], users[chosen]
+    # The network learns from one half of each user's images and is tested on the other.
+    halves = zip(halves_in_time(test.users.numpy(), rng), halves_in_time(users.numpy(), rng), strict=True)
+    learn, check = ((test.pixels[real], pixels[index]) for real, index in halves)
+    length = min(TRAIN_IMAGES, train_images)
+    return {
+        "two_sample_auc": two_sample_auc(learn, check, seed=seed, train_images=length, device=device),
+        "fine_energy_ratio": fine_energy_share(pixels.float()) / fine_energy_share(test.pixels.float()),
+        "log_spectral_distance": log_spectral_distance_db(pixels.float(), test.pixels.float()),
+    }
+
+
+def _like_users(users: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Indices of as many images of each user as `wanted` has, or all where there are fewer, in the order of time."""
+    return np.concatenate(
+        [
+            np.sort(rng.permutation(np.flatnonzero(users == user))[: int((wanted == user).sum())])
+            for user in np.unique(wanted)
+        ]
+    )
 
 
 def _copies_and_diversity(small: Tensor, train_small: Tensor, features: np.ndarray, users: Tensor) -> dict[str, float]:

@@ -23,6 +23,9 @@ LABELS = {
     "memorised": "Memorised share (nearest training image < 1/3 of the second)",
     "diversity_features": "Diversity inside a user, the judge's features",
     "diversity_pixels": "Diversity inside a user, pixels",
+    "two_sample_auc": "Two-sample AUC: a network tells generated from held-out real (0.5: it cannot)",
+    "fine_energy_ratio": "Fine detail, generated / held-out real",
+    "log_spectral_distance": "Log-spectral distance to held-out real, dB",
 }
 """Label of each score, in the order of every table."""
 
