@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def png(
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(extra) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+@cache
 def full_png(width: int, height: int, *, colour: int = RGB, bits: int = 8) -> bytes:
     """A PNG of zeros that keeps the promise of its header, compressed a thousandfold."""
     row = bytes(1 + width * bits // 8 * (3 if colour == RGB else 1))
@@ -45,6 +47,7 @@ def full_png(width: int, height: int, *, colour: int = RGB, bits: int = 8) -> by
     return png(width, height, colour=colour, bits=bits, data=b"".join(pieces) + squeeze.flush())
 
 
+@cache
 def text_bomb(kind: bytes) -> bytes:
     """A small PNG with a compressed text or colour profile that unfolds to 256 MB."""
     squeeze = zlib.compressobj(9)

@@ -124,7 +124,12 @@ METADATA = [
     metadata("a folder", lambda path: path.mkdir(), "regular file"),
     metadata("a pipe", os.mkfifo, "regular file"),
     metadata("a device", lambda path: path.symlink_to("/dev/zero"), "regular file"),
-    metadata("a link to nothing", lambda path: path.symlink_to("nowhere"), "file"),
+    Row(
+        "metadata: a link to nothing",
+        "prepare",
+        _with_file("metadata.jsonl", lambda path: path.symlink_to("nowhere")),
+        r"there is no file [^\n]*metadata\.jsonl",
+    ),
     Row("a table", "prepare", _with_file("metadata.csv", "file_name,user\n"), r"must be a metadata\.jsonl"),
 ]
 

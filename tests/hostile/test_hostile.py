@@ -101,6 +101,12 @@ def test_hostile_input_gets_one_sentence(key: str, server: Server, folder: Path,
     assert not changed, f"written outside of the row's folder: {changed}"
 
 
+def test_the_corpus_is_large_and_comes_in_at_many_doors() -> None:
+    assert len(ROWS) >= 300
+    doors = {row.door if isinstance(row.door, str) else "python" for row in ROWS.values()}
+    assert {"prepare", "prepare-depth", "simulate", "encode", "augment", "quickstart", "python"} <= doors
+
+
 def _check(row: Row, words: list[str], outcome: dict[str, Any], stdout: str, stderr: str) -> None:
     if isinstance(row.door, str):
         assert words[: len(row.door.split())] == row.door.split(), "the words must begin with those of the door"

@@ -1,9 +1,11 @@
 """Motion captures: conversion of their joints to those of the simulated body, and the radar samples of their walks."""
 
 import re
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
@@ -31,6 +33,22 @@ LARGEST_M = 1000.0
 
 LOW_PASS_HZ = 20.0
 """Faster motion of markers is measurement noise; the swing of a foot is slower."""
+
+# What numpy and zipfile raise on broken files.
+_READ_ERRORS = (
+    ValueError,
+    LookupError,
+    OSError,
+    EOFError,
+    TypeError,
+    SyntaxError,
+    RuntimeError,
+    MemoryError,
+    TokenError,
+    BadZipFile,
+    struct.error,
+    zlib.error,
+)
 
 CMU_NAMES = {
     "neck": "lowerneck",
@@ -107,8 +125,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             return {name: np.asarray(held[name]) for name in ("joints", "names", "fps") if name in held}
     except UserError:
         raise
-    # What numpy and zipfile raise on broken files.
-    except (ValueError, LookupError, OSError, EOFError, RuntimeError, MemoryError, BadZipFile, zlib.error) as error:
+    except _READ_ERRORS as error:
         raise UserError(f"{path} cannot be read as an .npz file of plain arrays ({str(error)[:200]})") from error
 
 
