@@ -165,7 +165,8 @@ def max_restarts(root: Path, folder: Path, kills: int, rng: random.Random) -> tu
     whole, ends, done = _whole(root, folder), 0, 0
     while done < kills:
         shutil.rmtree(folder / "killed", ignore_errors=True)
-        launcher = _launch(root, folder / "killed", f"--max-restarts={kills}", resume="none")
+        # A restart of torchrun may fail and need another one: its processes sometimes try the address of a dead one.
+        launcher = _launch(root, folder / "killed", f"--max-restarts={3 * kills}", resume="none")
         done += sum(_kills(launcher, folder / "killed", rng, kills - done))
         if launcher.wait() != 0:
             return ends, [launcher.stderr.read()[-2000:] if launcher.stderr else ""]
