@@ -75,7 +75,8 @@ class DepthEncoderModel(PreTrainedModel):
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """Load all weights, as transformers does; raises ValueError if any is missing, NaN or infinite."""
         with_info = kwargs.pop("output_loading_info", False)
-        loaded: Any = super().from_pretrained(*args, **kwargs, output_loading_info=True, use_safetensors=True)
+        kwargs |= {"output_loading_info": True, "use_safetensors": True}
+        loaded: Any = super().from_pretrained(*args, **kwargs)
         model, info = loaded
         if missing := sorted(info["missing_keys"]):
             raise ValueError(f"{cls.__name__} must get all its weights, {len(missing)} are missing: {missing[0]}")
