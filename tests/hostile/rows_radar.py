@@ -117,6 +117,12 @@ def _mat_bomb(rows: int, columns: int, mebibytes: int) -> Callable[[], bytes]:
     return build
 
 
+def _unknown_type() -> bytes:
+    """A matrix whose numbers are of a type that does not exist; scipy's reader ends the process."""
+    good = _mat5(b"".join(_matrix(3, 5, [bytes(120)], 120)))
+    return good.replace(struct.pack("<II", 9, 120), struct.pack("<II", 0x5555, 120))
+
+
 def _v73(build: Callable[[h5py.File], object]) -> Write:
     """A .mat of version 7.3."""
 
@@ -273,10 +279,12 @@ MAT = [
     mat("mat: compressed noise", _bytes(_mat5(struct.pack("<II", 15, 500) + bytes(range(250)) * 2)), BROKEN),
     mat("mat: element of 4 GB", _bytes(_mat5(struct.pack("<II", 14, 2**32 - 1) + bytes(64))), BROKEN),
     mat("mat: 2 GB in 2 MB", _bytes(_mat_bomb(2**14, 2**14, 2048)), SIZE),
-    mat("mat: 2 GB behind a small shape", _bytes(_mat_bomb(2, 2, 2048)), SIZE),
+    mat("mat: 2 GB behind a small shape", _bytes(_mat_bomb(2, 2, 2048)), BROKEN),
     mat("mat: shape of terabytes", _bytes(lambda: _mat5(b"".join(_matrix(2**30, 2**10, [bytes(64)], 64)))), SIZE),
     mat("mat: shape below 0", _bytes(lambda: _mat5(b"".join(_matrix(-3, 5, [bytes(64)], 64)))), r"walk\.mat: "),
     mat("mat: version 4 of terabytes", _bytes(struct.pack("<5i", 0, 2**30, 2**12, 0, 3) + b"iq\0" + bytes(64)), BROKEN),
+    mat("mat: shape of more numbers", _bytes(lambda: _mat5(b"".join(_matrix(300, 5, [bytes(120)], 120)))), BROKEN),
+    mat("mat: numbers of an unknown type", _bytes(_unknown_type), BROKEN),
     mat("mat: cells", _mat(iq=np.array([[1, "a"]], object)), "must name the array"),
     mat("mat: structure", _mat(iq={"a": samples()}), "must name the array"),
     mat("mat: text variable", _mat(iq="walk"), "must name the array"),

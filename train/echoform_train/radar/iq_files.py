@@ -19,6 +19,7 @@ from scipy.io.matlab import MatReadError, MatReadWarning, matfile_version
 
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.extras import needs_extra
+from echoform_train.radar import mat5_files
 
 if TYPE_CHECKING:
     import h5py
@@ -32,8 +33,6 @@ _MAX_CHUNKS = 2**20
 _LISTED = 10
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NUMBER_CLASSES = ("double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
-_MI_COMPRESSED = 15
-_PIECE_BYTES = 2**16
 
 # What numpy, scipy and h5py raise on broken files.
 _READ_ERRORS = (
@@ -94,15 +93,21 @@ def _read_npy(path: Path) -> NDArray[Any]:
 
 def _read_mat(path: Path, mat_variable: str | None) -> NDArray[Any]:
     with _errors_of(".mat"):
-        if matfile_version(path)[0] == 1:
-            _check_unfolding(path)
-        sizes = {name: (size, kind) for name, size, kind in scipy.io.whosmat(path) if kind in _NUMBER_CLASSES}
+        if matfile_version(path)[0] == 0:
+            return _read_mat4(path, mat_variable)
+        arrays = mat5_files.find_arrays(path)
+    array = arrays[_choose({name: (each.shape, each.kind) for name, each in arrays.items()}, mat_variable)]
+    _check_size(array.numbers_bytes, path)
+    with _errors_of(".mat"):
+        return mat5_files.read_array(path, array)
+
+
+def _read_mat4(path: Path, mat_variable: str | None) -> NDArray[Any]:
+    sizes = {name: (size, kind) for name, size, kind in scipy.io.whosmat(path) if kind in _NUMBER_CLASSES}
     name = _choose(sizes, mat_variable)
     size, kind = sizes[name]
-    with _errors_of(".mat"):
-        _check_size(math.prod(size) * np.dtype(kind).itemsize, path)
-        array = scipy.io.loadmat(path, variable_names=[name])[name]
-    return _numbers(array)
+    _check_size(math.prod(size) * np.dtype(kind).itemsize, path)
+    return _numbers(scipy.io.loadmat(path, variable_names=[name])[name])
 
 
 def _read_hdf5(path: Path, mat_variable: str | None) -> NDArray[Any]:
@@ -138,25 +143,6 @@ def _check_size(unfolded_bytes: int, path: Path) -> None:
             f"its array must take at most {limit // 2**20} MiB ({MAX_UNFOLDING} times its file, or "
             f"{UNFOLDED_BYTES // 2**20} MiB), it would take {unfolded_bytes / 2**20:.0f} MiB; a .npy may be larger"
         )
-
-
-def _check_unfolding(path: Path) -> None:
-    """Check the compressed parts of a .mat of version 5 piece by piece: their headers may say less than they hold."""
-    with path.open("rb") as file:
-        order = "<" if file.read(128)[126:] == b"IM" else ">"
-        unfolded = 0
-        while len(tag := file.read(8)) == 8:
-            kind, length = struct.unpack(f"{order}II", tag)
-            if kind != _MI_COMPRESSED:
-                file.seek(length, 1)
-                continue
-            end, inflater = file.tell() + length, zlib.decompressobj()
-            while not inflater.eof and (piece := file.read(min(_PIECE_BYTES, end - file.tell()))):
-                while piece:
-                    unfolded += len(inflater.decompress(piece, 2**24))
-                    piece = inflater.unconsumed_tail
-                    _check_size(unfolded, path)
-            file.seek(end)
 
 
 def _matrices(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
