@@ -258,8 +258,11 @@ class Run:
 
     def save(self, optimizers: dict[str, torch.optim.Optimizer], tensors: dict[str, dict[str, Tensor]]) -> None:
         """Write a checkpoint: groups of tensors by name, the optimizers, and the progress of the run."""
-        # The means of the next log line, which a resumed run finishes.
-        sums = {name: [summed(total, self.accelerator).item(), count] for name, (total, count) in self._sums.items()}
+        # The sums of the next log line, of each process, which a resumed run finishes.
+        sums = {
+            name: [cast(Tensor, self.accelerator.gather(total.reshape(1))).tolist(), count]
+            for name, (total, count) in self._sums.items()
+        }
         if self.is_main:
             groups = tensors | {name: optimizer_tensors(optimizer) for name, optimizer in optimizers.items()}
             scaler = self.accelerator.scaler
@@ -336,10 +339,10 @@ class Run:
         self.seen, self.best = state["seen"], state["best"]
         self.validations_without_best, self._earlier_s = state["validations_without_best"], state["seconds"]
         self.plateau = Plateau(**state["plateau"])
-        share = 1 / self.accelerator.num_processes
+        rank = self.accelerator.process_index
         self._sums = {
-            name: (torch.tensor(share * total, device=self.device), count)
-            for name, (total, count) in state["sums"].items()
+            name: (torch.tensor(totals[rank], device=self.device), count)
+            for name, (totals, count) in state["sums"].items()
         }
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
