@@ -56,7 +56,7 @@ def find_arrays(path: Path) -> dict[str, Mat5Array]:
     """Arrays of numbers at the top of a file, by name; other variables (text, cells, structures ...) are left out.
 
     Raises:
-        ValueError: If an element reaches beyond the file, or a matrix is malformed.
+        ValueError, struct.error, zlib.error: If an element reaches beyond the file, or a matrix is malformed.
     """
     found: dict[str, Mat5Array] = {}
     size = path.stat().st_size
@@ -87,7 +87,7 @@ def read_array(path: Path, array: Mat5Array) -> NDArray[Any]:
     """Read the numbers of an array, with its axes in the order of MATLAB's `size()`.
 
     Raises:
-        ValueError: If it holds more or fewer numbers than its shape says.
+        ValueError, struct.error, zlib.error: If it holds more or fewer numbers than its shape says, or is malformed.
     """
     with path.open("rb") as file:
         file.seek(array.start)
