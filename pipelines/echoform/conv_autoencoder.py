@@ -173,14 +173,14 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         """Load all weights, as diffusers does; raises ValueError if any is missing, unknown, NaN or infinite."""
         if kwargs.get("use_safetensors") is False:
             raise ValueError("use_safetensors must not be turned off, got False")
-        kwargs["use_safetensors"], with_info = True, kwargs.pop("output_loading_info", False)
-        kwargs |= {"pretrained_model_name_or_path": pretrained_model_name_or_path, "output_loading_info": True}
+        with_info = kwargs.pop("output_loading_info", False)
+        kwargs |= {"use_safetensors": True, "output_loading_info": True}
         try:
             checks: Any = import_module("echoform.loading").refusing_damage
         except ModuleNotFoundError:  # what travels works without echoform
             checks = nullcontext
         with checks(pretrained_model_name_or_path):
-            model, info = loaded = cast(Any, super().from_pretrained(**kwargs))
+            model, info = loaded = cast(Any, super().from_pretrained(pretrained_model_name_or_path, **kwargs))
         if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
             raise ValueError(
                 f"{cls.__name__} must get its own weights, {len(wrong)} are missing or unknown: {wrong[0]}"

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
@@ -30,7 +30,6 @@ LIMITS: dict[str, Sequence[float]] = {
     "num_attention_heads": (1, 256), "norm_num_groups": (1, 1024), "dropout": (0.0, 1.0),
 }  # fmt: skip
 """Lowest and highest value of each number among the settings; see `check_limits`."""
-_MAX_UNITS = 65535
 
 
 @dataclass
@@ -175,14 +174,14 @@ class SelfContainedModel(ModelMixin, ConfigMixin):
         """Load all weights, as diffusers does; raises ValueError if any is missing, unknown, NaN or infinite."""
         if kwargs.get("use_safetensors") is False:
             raise ValueError("use_safetensors must not be turned off, got False")
-        kwargs["use_safetensors"], with_info = True, kwargs.pop("output_loading_info", False)
-        kwargs |= {"pretrained_model_name_or_path": pretrained_model_name_or_path, "output_loading_info": True}
+        with_info = kwargs.pop("output_loading_info", False)
+        kwargs |= {"use_safetensors": True, "output_loading_info": True}
         try:
             checks: Any = import_module("echoform.loading").refusing_damage
         except ModuleNotFoundError:  # what travels works without echoform
             checks = nullcontext
         with checks(pretrained_model_name_or_path):
-            model, info = loaded = cast(Any, super().from_pretrained(**kwargs))
+            model, info = loaded = cast(Any, super().from_pretrained(pretrained_model_name_or_path, **kwargs))
         if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
             raise ValueError(
                 f"{cls.__name__} must get its own weights, {len(wrong)} are missing or unknown: {wrong[0]}"
@@ -190,7 +189,6 @@ class SelfContainedModel(ModelMixin, ConfigMixin):
         check_weights(model)
         return loaded if with_info else model
 
-    # Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline.save_pretrained
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False,
         variant: str | None = None, max_shard_size: int | str | None = None, **settings: Any,
@@ -221,9 +219,7 @@ class DepthEncoder(SelfContainedModel):
     There are two bottlenecks. With "map" the embedding is a small learned map of 1/16 of the image's resolution, to
     which `layer4` adds features of a coarser map. With "cosine" it is the first coefficients of the image's
     cosine transform; stages and head are a U-Net that prepares the image, whose holes are filled, for the transform. A
-    last linear map balances the dimensions, see `DepthAutoencoder.balance`.
-
-    Readings are depths in [-1, 1]; values without a reading are never used. Saved alone, the encoder loads by
+    last linear map balances the dimensions, see `DepthAutoencoder.balance`. Saved alone, the encoder loads by
     `diffusers.AutoModel.from_pretrained(folder, trust_remote_code=True)` where echoform is not installed.
 
     Args:
@@ -264,8 +260,6 @@ class DepthEncoder(SelfContainedModel):
     ) -> None:  # fmt: skip
         super().__init__()
         _check_config(self.config)
-        if depth_range_mm is not None or units_per_mm is not None:
-            range_in_units(depth_range_mm, units_per_mm)
         self.gradient_checkpointing = False
         self.stem = nn.Conv2d((input_channels + 1) * PATCH**2, block_out_channels[0], kernel_size=3, padding=1)
         self.layer1, self.layer2, self.layer3, self.layer4 = _down_stages(self.config)
@@ -281,14 +275,11 @@ class DepthEncoder(SelfContainedModel):
 
     @apply_forward_hook
     def encode(self, depth: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Embed depth images: float [B, latent_dim].
+        """Embed depth images: float [B, latent_dim]; raises ValueError if the shapes do not fit the model.
 
         Args:
             depth: float [B, input_channels, H, W] in [-1, 1]; values where `valid` is 0 do not matter.
             valid: [B, 1, H, W], 1 or True where there is a reading; None if there is one everywhere.
-
-        Raises:
-            ValueError: If the shapes do not fit the model.
         """
         return self.embed(self.features(depth, valid))
 
@@ -298,8 +289,12 @@ class DepthEncoder(SelfContainedModel):
         With the bottleneck "map" these are maps of 1/16 of the resolution, float [B, width, H/16, W/16]; with "cosine"
         the prepared image before the transform, float32 [B, input_channels, H, W].
         """
-        features_of = self._map_features if self.config["bottleneck"] == "map" else self._cosine_features
-        return features_of(*self._checked(depth, valid))
+        depth, valid = self._checked(depth, valid)
+        if self.config["bottleneck"] == "map":
+            maps = _stage_maps(self, torch.cat([depth, valid], dim=1))
+            return maps[2] + self.up(maps[3])
+        whole = filled(depth, valid)
+        return whole + self.head(_stage_maps(self, torch.cat([whole.to(valid.dtype), valid], dim=1))).float()
 
     def embed(self, features: Tensor) -> Tensor:
         """Embedding of what `features` gave, float [B, latent_dim]."""
@@ -325,17 +320,9 @@ class DepthEncoder(SelfContainedModel):
         units = units.to(torch.float32)
         for value in self.config["invalid_values"] or {}:
             units = torch.where(units == float(value), 0.0, units)
-        low, high = range_in_units(span_mm, per_mm)
+        low, high = units_between(span_mm["min"], span_mm["max"], per_mm)
         valid = ((units >= low) & (units <= high)).all(dim=1, keepdim=True)
         return torch.where(valid, (units - low) * (2 / (high - low)) - 1, 0.0), valid
-
-    def _map_features(self, depth: Tensor, valid: Tensor) -> Tensor:
-        maps = _stage_maps(self, torch.cat([depth, valid], dim=1))
-        return maps[2] + self.up(maps[3])
-
-    def _cosine_features(self, depth: Tensor, valid: Tensor) -> Tensor:
-        whole = filled(depth, valid)
-        return whole + self.head(_stage_maps(self, torch.cat([whole.to(valid.dtype), valid], dim=1))).float()
 
     def _checked(self, depth: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Depth with 0 where there is no reading; and the mask of readings in the dtype of depth."""
@@ -353,7 +340,7 @@ class DepthEncoder(SelfContainedModel):
 
 
 class DepthDecoder(nn.Module):
-    """Base of the decoders: inverts the linear map of the encoder, then makes depth and the logit of a reading."""
+    """Base of the decoders, which make depth [B, C, H, W] and the logit of a reading [B, 1, H, W] of embeddings."""
 
     centre: Tensor
     unmix: Tensor
@@ -364,12 +351,9 @@ class DepthDecoder(nn.Module):
         self.register_buffer("centre", torch.zeros(config["latent_dim"]))
         self.register_buffer("unmix", torch.eye(config["latent_dim"]))
 
-    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """float [B, latent_dim] to depth [B, C, H, W] and logit [B, 1, H, W]."""
-        return self._image(_exactly_linear(latents, self.unmix) + self.centre)
-
-    def _image(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+    def numbers(self, latents: Tensor) -> Tensor:
+        """Invert the last linear map of the encoder; float [B, latent_dim] in and out."""
+        return _exactly_linear(latents, self.unmix) + self.centre
 
 
 class MapDecoder(DepthDecoder):
@@ -387,8 +371,9 @@ class MapDecoder(DepthDecoder):
         self.norm_out = nn.GroupNorm(config["norm_num_groups"], widths[0])
         self.conv_out = nn.Conv2d(widths[0], (config["input_channels"] + 1) * PATCH**2, kernel_size=3, padding=1)
 
-    def _image(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        grid = self.head(numbers.unflatten(1, (-1, self.side, self.side)))
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth and logit of embeddings, float [B, latent_dim]."""
+        grid = self.head(self.numbers(latents).unflatten(1, (-1, self.side, self.side)))
         grid = grid + _run(self, self.layer4, grid)
         for stage in (self.layer3, self.layer2, self.layer1):
             grid = _run(self, stage, grid)
@@ -407,8 +392,9 @@ class CosineDecoder(DepthDecoder):
         self.layer1, self.layer2, self.layer3, self.layer4 = _down_stages(config)
         self.head = UNetDecoder(config, channels + 1)
 
-    def _image(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        smooth = from_cosines(numbers, *self.image_shape)
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth and logit of embeddings, float [B, latent_dim]."""
+        smooth = from_cosines(self.numbers(latents), *self.image_shape)
         added = self.head(_stage_maps(self, smooth.to(self.unmix.dtype))).float()
         depth, logit = smooth + added[:, :-1], added[:, -1:]
         return depth.to(self.unmix.dtype), logit.to(self.unmix.dtype)
@@ -541,36 +527,10 @@ def _zigzag_extent(side: int, count: int) -> int:
 
 
 def _check_config(config: Mapping[str, Any]) -> None:
-    size, channels, latent_dim = config["sample_size"], config["input_channels"], config["latent_dim"]
-    heads, groups, unit = config["num_attention_heads"], config["norm_num_groups"], 8 * PATCH
-    widths, layers, attention = config["block_out_channels"], config["layers_per_block"], config["attention"]
+    # Without echoform nobody builds models, and only sizes must be bounded before a saved one is made.
     check_limits(config, LIMITS)
-    if size % unit:
-        raise ValueError(f"sample_size must be a multiple of {unit}, got {size}")
-    if channels not in (1, 3):
-        raise ValueError(f"input_channels must be 1 or 3, got {channels!r:.80}")
-    if not isinstance(attention, (list, tuple)) or not all(isinstance(attends, bool) for attends in attention):
-        raise ValueError(f"attention must be true or false for each stage, got {attention!r:.80}")
-    # The width of each stage must suit its norms, its attention heads and the next stage.
-    for name, values in (("widths", widths), ("layers_per_block", layers), ("attention", attention)):
-        if len(values) != 4:
-            raise ValueError(f"{name} must hold one value for each of 4 stages, got {tuple(values)}")
-    for width, attends in zip(widths, attention, strict=True):
-        if width % groups:
-            raise ValueError(f"widths must be divisible by norm_num_groups ({groups}), got {width}")
-        if attends and width % heads:
-            raise ValueError(f"widths of stages that attend must be divisible by {heads} heads, got {width}")
-    for wide, wider in pairwise(widths):
-        if 4 * wide % wider:
-            raise ValueError(f"4 times each width must be a multiple of the next one, got {wide} and {wider}")
-    # The bottleneck must be able to make an embedding of this size.
-    pixels, positions = channels * size**2, (size // 16) ** 2
-    if config["bottleneck"] not in ("map", "cosine"):
-        raise ValueError(f"bottleneck must be map or cosine, got {config['bottleneck']!r:.80}")
-    if config["bottleneck"] == "cosine" and latent_dim > pixels:
-        raise ValueError(f"latent_dim must be at most {pixels}, what an image holds, got {latent_dim}")
-    if config["bottleneck"] == "map" and latent_dim % positions:
-        raise ValueError(f"latent_dim must be a multiple of {positions}, (sample_size / 16)^2, got {latent_dim}")
+    with suppress(ModuleNotFoundError):
+        import_module("echoform.checks").check_depth_encoder(config)
 
 
 def _stages(config: Mapping[str, Any], count: int = 4) -> list[nn.Sequential]:
@@ -619,27 +579,11 @@ def _zeroed(layer: Any) -> Any:
     return layer
 
 
-# Copied from echoform.pipeline_depth_autoencoder.range_in_units
-def range_in_units(depth_range_mm: Mapping[str, float] | None, units_per_mm: float | None) -> tuple[int, int]:
-    """First and last whole unit, both at least 1, of a range {"min": ..., "max": ...} in millimetres.
-
-    Raises ValueError if the range is not 0 <= min < max, or holds fewer than two values of 16 bits.
-    """
-    if not isinstance(units_per_mm, (int, float)) or not 0 < units_per_mm < math.inf:
-        raise ValueError(f"units_per_mm must be greater than 0, got {units_per_mm!r:.80}")
-    if not isinstance(depth_range_mm, Mapping) or set(depth_range_mm) != {"min", "max"}:
-        raise ValueError(f"depth_range_mm must hold min and max, got {depth_range_mm!r:.80}")
-    if not all(isinstance(value, (int, float)) for value in depth_range_mm.values()):
-        raise ValueError(f"depth_range_mm must hold numbers, got {depth_range_mm!r:.80}")
-    low_mm, high_mm = depth_range_mm["min"], depth_range_mm["max"]
-    if not 0 <= low_mm < high_mm < math.inf:
-        raise ValueError(f"depth_range_mm must be 0 <= min < max, got {low_mm}..{high_mm}")
+# Copied from echoform.pipeline_depth_autoencoder.units_between
+def units_between(low_mm: float, high_mm: float, units_per_mm: float) -> tuple[int, int]:
+    """First and last whole unit of a range; the first is at least 1, because 0 means no reading."""
     # Products such as 10 * 0.1 mm have rounding errors; the tolerance makes them whole units.
-    low, high = max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
-    if not low < high <= _MAX_UNITS:
-        span = f"{low_mm}..{high_mm} mm of {units_per_mm:g} units each"
-        raise ValueError(f"depth_range_mm must span at least two of the units 1..{_MAX_UNITS}, got {span}")
-    return low, high
+    return max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
 
 
 # Copied from echoform.unet_doppler.check_limits

@@ -11,11 +11,15 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
+
+from echoform.code_files import plain_stem
 
 MAX_CONFIG_BYTES = 4_000_000
 """Size of the largest JSON file that is read."""
@@ -68,6 +72,29 @@ def refusing_damage(source: str | os.PathLike[str]) -> Iterator[None]:
         if error.errno is not None or "no file named" in str(error) or not Path(source).is_dir():
             raise
         raise ValueError(f"{source} cannot be loaded: {_first_line(error)}") from error
+
+
+def prepare_index(loaded: Any, source: str | os.PathLike[str], module: str) -> None:
+    """Check model_index.json, and point it to the modules of our models that lie beside a pipeline's own.
+
+    Args:
+        loaded: What `load_config` of a pipeline returns; its index is changed in place.
+        source: See `check_configs`.
+        module: Full name of the module of the pipeline's class.
+
+    Raises:
+        ValueError: See `check_configs`.
+    """
+    check_configs(source, loaded)
+    package, _, own = module.rpartition(".")
+    # Installed modules have plain names, modules from an exported folder have names with a hash.
+    installed = plain_stem(own) == own
+    for name, entry in (loaded[0] if isinstance(loaded, tuple) else loaded).items():
+        if isinstance(entry, list) and not name.startswith("_") and str(entry[0]).isidentifier():
+            beside = f"{package}.{plain_stem(entry[0]) if installed else entry[0]}".lstrip(".")
+            if find_spec(beside) is not None:
+                import_module(beside)  # diffusers looks among the modules that are already imported
+                entry[0] = beside
 
 
 def check_configs(source: str | os.PathLike[str], index: Any) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +29,6 @@ OUTPUT_TYPES = ("pil", "np", "pt")
 
 MAX_PIXELS = 4096 * 4096
 """Most pixels of an image."""
-
-# What PIL raises on broken files: most of its decoders do not check what they read. ValueError is handled apart.
-_PIL_ERRORS = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 ImageInputs = ImageInput | Sequence[ImageInput]
@@ -92,20 +75,10 @@ class SelfContainedPipeline(DiffusionPipeline):
 
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """Read model_index.json and point it to the modules of our models that lie beside this one."""
+        """Read model_index.json; where echoform is installed, check it and point it to the modules beside this one."""
         loaded = super().load_config(*args, **kwargs)
         with suppress(ModuleNotFoundError):  # what travels works without echoform
-            import_module("echoform.loading").check_configs(args[0], loaded)
-        package, _, own = cls.__module__.rpartition(".")
-        # Installed modules have plain names, modules from an exported folder have names with a hash.
-        installed = re.search(r"_[0-9a-f]{8}\Z", own) is None
-        for name, entry in (loaded[0] if isinstance(loaded, tuple) else loaded).items():
-            if isinstance(entry, list) and not name.startswith("_") and str(entry[0]).isidentifier():
-                stem = re.sub(r"_[0-9a-f]{8}\Z", "", entry[0]) if installed else entry[0]
-                module = f"{package}.{stem}".lstrip(".")
-                if find_spec(module) is not None:
-                    import_module(module)  # diffusers looks among the modules that are already imported
-                    entry[0] = module
+            import_module("echoform.loading").prepare_index(loaded, args[0], cls.__module__)
         return loaded
 
     def save_config(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
@@ -124,18 +97,13 @@ class SelfContainedPipeline(DiffusionPipeline):
             content.pop("_name_or_path", None)  # a path of this machine
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False,
-        variant: str | None = None, max_shard_size: int | str | None = None, **settings: Any,
-    ) -> None:  # fmt: skip
+    def save_pretrained(self, save_directory: Any, **settings: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
-        if not safe_serialization:
+        if not settings.pop("safe_serialization", True):
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
-        # Named here, because a pipeline gives a component only the settings that its signature names.
-        named = {"variant": variant, "max_shard_size": max_shard_size}
-        settings |= {name: value for name, value in named.items() if value is not None}
+        push = settings.pop("push_to_hub", False)
         super().save_pretrained(save_directory, **settings)
-        if push_to_hub:
+        if push:
             self.push_to_hub(**({"repo_id": Path(save_directory).resolve().name} | settings))
 
     def push_to_hub(self, repo_id: str, **settings: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -180,7 +148,8 @@ class ConvAutoencoderPipeline(SelfContainedPipeline):
         latent_std: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
-        check_components(autoencoder=autoencoder)
+        with suppress(ModuleNotFoundError):  # without echoform it was loaded, which checks its weights
+            import_module("echoform.checks").check_component("autoencoder", autoencoder)
         self.register_modules(autoencoder=autoencoder)
         self.register_to_config(latent_mean=latent_mean, latent_std=latent_std)
         self._check_facts()
@@ -436,7 +405,8 @@ def _as_list(images: ImageInputs) -> list[Any]:
 def _from_pil(source: str | Path | Image.Image, side: int, channels: int) -> Tensor:
     """An image cropped to a square about its centre and resized, float32 [C, side, side] in 0..1."""
     if isinstance(source, (str, Path)):
-        return _from_file(Path(source), side, channels)
+        with opened_image(Path(source)) as opened:
+            return _from_pil(opened, side, channels)
     if source.width * source.height > MAX_PIXELS:
         raise ValueError(f"an image must have at most {MAX_PIXELS:,} pixels, it has {source.width}x{source.height}")
     if "A" in source.getbands() or "transparency" in source.info:
@@ -449,18 +419,22 @@ def _from_pil(source: str | Path | Image.Image, side: int, channels: int) -> Ten
     return _from_array(np.array(cut_square(image, side)).astype(np.float32) / 255)
 
 
-def _from_file(path: Path, side: int, channels: int) -> Tensor:
-    # A pipe of this name would be waited for without end.
+# Copied from echoform.pipeline_depth_autoencoder.opened_image
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image file; what PIL raises on a broken one becomes a ValueError that names it."""
+    # Most decoders of PIL do not check what they read, and a pipe would be waited for without end.
+    builtin = (OSError, EOFError, SyntaxError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: it must be a regular file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL warns of what is an error here, or makes no difference
             with Image.open(path) as opened:
-                return _from_pil(opened, side, channels)
+                yield opened
     except FileNotFoundError:
         raise
-    except _PIL_ERRORS as error:
+    except (*builtin, MemoryError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be decoded, it is truncated or no image ({error})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -504,28 +478,6 @@ def check_statistics(fact: str, values: Any, channels: int) -> None:
         raise ValueError(f"{fact} must hold one number for each of {channels} channels, got {values!r:.80}")
     if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values.values()):
         raise ValueError(f"{fact} must be finite, got {values!r:.80}")
-
-
-# Copied from echoform.pipeline_vq_ldm_doppler.check_components
-def check_components(**components: Any) -> None:
-    """Raise ValueError if a component of a pipeline is missing or holds weights that are missing or not finite."""
-    for name, component in components.items():
-        if component is None:
-            raise ValueError(f"{name} must be given, got None")
-        if isinstance(component, torch.nn.Module):
-            check_weights(component)
-
-
-# Copied from echoform.unet_doppler.check_weights
-def check_weights(model: torch.nn.Module) -> None:
-    """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
-    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
-    for name, value in model.state_dict().items():
-        if value.is_meta and not offloaded:
-            raise ValueError(f"weights of {type(model).__name__} must be complete, {name} is missing")
-        # One byte per number has no isfinite.
-        if not value.is_meta and not (value.float() if value.element_size() == 1 else value).isfinite().all():
-            raise ValueError(f"weights of {type(model).__name__} must be finite, {name} holds NaN or inf")
 
 
 # Copied from echoform.code_files.copy_code

@@ -15,7 +15,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +35,11 @@ Sizes = Size | Sequence[Size] | None
 
 logger = logging.get_logger(__name__)
 
-_MAX_UNITS = 65535
+MAX_UNITS = 65535
+"""Largest unit of 16 bits."""
 
 MAX_PIXELS = 4096 * 4096
 """Most pixels of an image."""
-
-# What PIL raises on broken files: most of its decoders do not check what they read. ValueError is handled apart.
-_PIL_ERRORS = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass
@@ -108,20 +92,10 @@ class SelfContainedPipeline(DiffusionPipeline):
 
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """Read model_index.json and point it to the modules of our models that lie beside this one."""
+        """Read model_index.json; where echoform is installed, check it and point it to the modules beside this one."""
         loaded = super().load_config(*args, **kwargs)
         with suppress(ModuleNotFoundError):  # what travels works without echoform
-            import_module("echoform.loading").check_configs(args[0], loaded)
-        package, _, own = cls.__module__.rpartition(".")
-        # Installed modules have plain names, modules from an exported folder have names with a hash.
-        installed = re.search(r"_[0-9a-f]{8}\Z", own) is None
-        for name, entry in (loaded[0] if isinstance(loaded, tuple) else loaded).items():
-            if isinstance(entry, list) and not name.startswith("_") and str(entry[0]).isidentifier():
-                stem = re.sub(r"_[0-9a-f]{8}\Z", "", entry[0]) if installed else entry[0]
-                module = f"{package}.{stem}".lstrip(".")
-                if find_spec(module) is not None:
-                    import_module(module)  # diffusers looks among the modules that are already imported
-                    entry[0] = module
+            import_module("echoform.loading").prepare_index(loaded, args[0], cls.__module__)
         return loaded
 
     def save_config(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
@@ -140,18 +114,13 @@ class SelfContainedPipeline(DiffusionPipeline):
             content.pop("_name_or_path", None)  # a path of this machine
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False,
-        variant: str | None = None, max_shard_size: int | str | None = None, **settings: Any,
-    ) -> None:  # fmt: skip
+    def save_pretrained(self, save_directory: Any, **settings: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
-        if not safe_serialization:
+        if not settings.pop("safe_serialization", True):
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
-        # Named here, because a pipeline gives a component only the settings that its signature names.
-        named = {"variant": variant, "max_shard_size": max_shard_size}
-        settings |= {name: value for name, value in named.items() if value is not None}
+        push = settings.pop("push_to_hub", False)
         super().save_pretrained(save_directory, **settings)
-        if push_to_hub:
+        if push:
             self.push_to_hub(**({"repo_id": Path(save_directory).resolve().name} | settings))
 
     def push_to_hub(self, repo_id: str, **settings: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -199,16 +168,12 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         invalid_values: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        check_components(autoencoder=autoencoder)
-        self.register_modules(autoencoder=autoencoder)
         invalid = {"0": "no reading"} if invalid_values is None else invalid_values
+        with suppress(ModuleNotFoundError):  # without echoform nobody builds pipelines, and loading checks weights
+            checks: Any = import_module("echoform.checks")
+            checks.check_depth_parts(autoencoder, depth_range_mm, units_per_mm, invalid)
+        self.register_modules(autoencoder=autoencoder)
         self.register_to_config(depth_range_mm=depth_range_mm, units_per_mm=units_per_mm, invalid_values=invalid)
-        if (channels := self.autoencoder.config.input_channels) != 1:
-            raise ValueError(f"autoencoder must have one channel, because depth has one, got {channels}")
-        range_in_units(depth_range_mm, units_per_mm)
-        units = [str(unit) for unit in invalid] if isinstance(invalid, Mapping) else []
-        if "0" not in units or not all(re.fullmatch("[0-9]{1,5}", unit) and int(unit) <= _MAX_UNITS for unit in units):
-            raise ValueError(f"invalid_values must hold '0' and be units in 0..{_MAX_UNITS}, got {units!s:.80}")
 
     @torch.no_grad()
     def __call__(
@@ -233,18 +198,14 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
             ValueError: If an image is no depth image (8 bits, colour, negative, infinite), or an argument is wrong.
         """
         _check_settings(batch_size, output_type)
-        depth, latents, errors, out_of_range, readings = [], [], [], [], 0
-        for batch in self._batches(as_list(images), batch_size):
-            originals = [self.read(image) for image in batch]
-            in_range = [self._in_range(original) for original in originals]
-            latents.append(self._encode(in_range))
-            # Errors are measured on readings in range; readings outside are only counted.
-            out_of_range += [int((a != b).sum()) for a, b in zip(originals, in_range, strict=True)]
-            readings += sum(int((original != 0).sum()) for original in originals)
-            decoded = self._decode(latents[-1], [original.shape for original in originals])
+        depth, latents, errors, out_of_range = [], [], [], []
+        for in_range, outside, embedded in self._encoded(images, batch_size):
+            decoded = self._decode(embedded, [one.shape for one in in_range])
             depth += [reported for reported, _ in decoded]
+            # Errors are measured on readings in range; readings outside are only counted.
             errors += [self._errors(target, *made) for target, made in zip(in_range, decoded, strict=True)]
-        self._warn_of_range(sum(out_of_range), readings)
+            out_of_range += outside
+            latents.append(embedded)
         rmse_mm, mae_mm, validity_iou = (list(values) for values in zip(*errors, strict=True))
         return self._output(
             depth, torch.cat(latents), output_type, return_dict,
@@ -262,15 +223,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         The embedding of an image depends neither on its batch nor on whether the model is in training mode.
         """
         _check_settings(batch_size)
-        latents, out_of_range, readings = [], 0, 0
-        for batch in self._batches(as_list(images), batch_size):
-            originals = [self.read(image) for image in batch]
-            in_range = [self._in_range(original) for original in originals]
-            latents.append(self._encode(in_range))
-            out_of_range += sum(int((a != b).sum()) for a, b in zip(originals, in_range, strict=True))
-            readings += sum(int((original != 0).sum()) for original in originals)
-        self._warn_of_range(out_of_range, readings)
-        return torch.cat(latents)
+        return torch.cat([latents for _, _, latents in self._encoded(images, batch_size)])
 
     @torch.no_grad()
     def decode(
@@ -282,9 +235,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         Args:
             latents: What `encode` gave, float [B, D].
             size: Height and width of all images, or a list with one pair per image; None is the model's own size.
-            batch_size: Images at once.
-            output_type: `np` for uint16 arrays, `pil` for images of mode I;16.
-            return_dict: False gives (depth, valid, latents).
+            batch_size: As in `__call__`, like output_type and return_dict.
 
         Returns `DepthAutoencoderPipelineOutput` without errors, because there is nothing to compare with; raises
         ValueError if latents have another shape, or an argument is wrong.
@@ -314,7 +265,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
             b: The last image.
             steps: Images of the walk including both ends, at least 2.
             size: Height and width of all images; None is the size of a and b, which must then be equal.
-            **settings: Arguments of `decode`.
+            **settings: See `decode`.
 
         Returns what `decode` returns; raises ValueError if the images differ in size and size is not given.
         """
@@ -350,6 +301,23 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
                 yield items[start : start + batch_size]
                 progress_bar.update()
         self.maybe_free_model_hooks()
+
+    def _encoded(self, images: DepthImages, batch_size: int) -> Iterator[tuple[list[np.ndarray], list[int], Tensor]]:
+        """Per batch: units of images without readings out of range, the number of these, and embeddings."""
+        readings, total_outside = 0, 0
+        for batch in self._batches(as_list(images), batch_size):
+            originals = [self.read(image) for image in batch]
+            in_range = [self._in_range(original) for original in originals]
+            outside = [int((a != b).sum()) for a, b in zip(originals, in_range, strict=True)]
+            readings += sum(int((original != 0).sum()) for original in originals)
+            total_outside += sum(outside)
+            yield in_range, outside, self._encode(in_range)
+        if total_outside:
+            span = self.config["depth_range_mm"]
+            logger.warning(
+                f"depth must be in {span['min']:g}..{span['max']:g} mm, {total_outside} of {readings} readings "
+                f"({total_outside / readings:.1%}) are not; the model got them as no reading"
+            )
 
     def _encode(self, units: list[np.ndarray]) -> Tensor:
         """Embeddings of unit images of any sizes whose readings are in range, float32 [B, D] on the CPU."""
@@ -418,14 +386,6 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
             raise ValueError(f"size must be a height and a width of at least 1 pixel, got {tuple(bad[0])}")
         return [(int(height), int(width)) for height, width in sizes]
 
-    def _warn_of_range(self, out_of_range: int, readings: int) -> None:
-        if out_of_range:
-            span = self.config["depth_range_mm"]
-            logger.warning(
-                f"depth must be in {span['min']:g}..{span['max']:g} mm, {out_of_range} of {readings} readings "
-                f"({out_of_range / readings:.1%}) are not; the model got them as no reading"
-            )
-
     def _output(
         self, depth: list[np.ndarray], latents: Tensor, output_type: str, return_dict: bool, **errors: list[Any]
     ) -> Any:
@@ -450,25 +410,25 @@ def range_in_units(depth_range_mm: Mapping[str, float] | None, units_per_mm: flo
     low_mm, high_mm = depth_range_mm["min"], depth_range_mm["max"]
     if not 0 <= low_mm < high_mm < math.inf:
         raise ValueError(f"depth_range_mm must be 0 <= min < max, got {low_mm}..{high_mm}")
-    # Products such as 10 * 0.1 mm have rounding errors; the tolerance makes them whole units.
-    low, high = max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
-    if not low < high <= _MAX_UNITS:
+    low, high = units_between(low_mm, high_mm, units_per_mm)
+    if not low < high <= MAX_UNITS:
         span = f"{low_mm}..{high_mm} mm of {units_per_mm:g} units each"
-        raise ValueError(f"depth_range_mm must span at least two of the units 1..{_MAX_UNITS}, got {span}")
+        raise ValueError(f"depth_range_mm must span at least two of the units 1..{MAX_UNITS}, got {span}")
     return low, high
 
 
+def units_between(low_mm: float, high_mm: float, units_per_mm: float) -> tuple[int, int]:
+    """First and last whole unit of a range; the first is at least 1, because 0 means no reading."""
+    # Products such as 10 * 0.1 mm have rounding errors; the tolerance makes them whole units.
+    return max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
+
+
 def encode_units(units: Tensor, depth_range_mm: DepthRange, units_per_mm: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Map depth in the sensor's units to model range, on the same scale for every image.
+    """Map depth in the sensor's units to model range, in which `depth_range_mm` becomes -1 and +1, for every image.
 
-    Args:
-        units: [..., H, W], any number type that holds 16 bits; 0 means no reading.
-        depth_range_mm: {"min": ..., "max": ...}, millimetres; they become -1 and +1. See `range_in_units` for errors.
-        units_per_mm: The sensor's units per millimetre.
-
-    Returns:
-        Depth, float32 [..., H, W] in [-1, 1], 0 where there is no reading; and whether there is one, bool [..., H, W].
-        A reading outside the range counts as none.
+    Takes units [..., H, W] of any number type that holds 16 bits; 0 means no reading. Returns depth, float32 of the
+    same shape in [-1, 1], and whether there is a reading, bool; one outside the range counts as none, and depth is 0
+    there. See `range_in_units` for errors.
     """
     low, high = range_in_units(depth_range_mm, units_per_mm)
     units = units.to(torch.float32)
@@ -480,17 +440,10 @@ def encode_units(units: Tensor, depth_range_mm: DepthRange, units_per_mm: float 
 def decode_units(
     depth: Tensor, depth_range_mm: DepthRange, units_per_mm: float = 1.0, valid: Tensor | None = None
 ) -> Tensor:
-    """Map model range back to the sensor's units.
+    """Map model range back to the sensor's units: the inverse of `encode_units`, within 0.02 units.
 
-    Args:
-        depth: Float of any shape; values beyond [-1, 1] become the ends of the range.
-        depth_range_mm: The same as in `encode_units`.
-        units_per_mm: The sensor's units per millimetre.
-        valid: Where there is a reading, bool of the same shape; None is everywhere.
-
-    Returns:
-        float32 of the same shape, not rounded, within the range; 0 where there is no reading. A whole unit that went
-        through `encode_units` comes back within 0.02 units.
+    Takes depth of any shape, of which values beyond [-1, 1] become the ends of the range, and whether there is a
+    reading, bool of the same shape; None is everywhere. Returns float32, not rounded, 0 where there is no reading.
     """
     low, high = range_in_units(depth_range_mm, units_per_mm)
     units = low + (depth.to(torch.float32).clamp(-1, 1) + 1) * ((high - low) / 2)
@@ -504,12 +457,8 @@ def resize_depth(units: Tensor, size: Size) -> Tensor:
     readings alone (normalised convolution: Knutsson and Westin 1993). A pixel has a reading where readings have at
     least half of the weight.
 
-    Args:
-        units: [B, 1, H, W], any number type.
-        size: Height and width to make, each at least 1.
-
-    Returns:
-        float32 [B, 1, *size], not rounded. The same size comes back unchanged.
+    Takes units [B, 1, H, W] of any number type, and a height and width of at least 1. Returns float32 [B, 1, *size],
+    not rounded; the same size comes back unchanged.
     """
     if min(size) < 1 or min(units.shape[-2:]) < 1:
         raise ValueError(f"sides must be at least 1 pixel, got {tuple(units.shape[-2:])} to {tuple(size)}")
@@ -542,7 +491,8 @@ def units_of_image(image: Image.Image) -> np.ndarray:
     """
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"an image must have at most {MAX_PIXELS:,} pixels, it has {image.width}x{image.height}")
-    if _holds_several(image):
+    with suppress(EOFError):  # of going to a second image; counting all could take minutes
+        image.seek(1)
         raise ValueError("a file must hold one depth image, it holds several")
     if image.format not in (None, "PNG", "TIFF"):  # PIL stretches 12-bit PGM to 16 bits without a word
         raise ValueError(f"a file of depth must be PNG or TIFF, it is {image.format}")
@@ -554,19 +504,11 @@ def units_of_image(image: Image.Image) -> np.ndarray:
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def _holds_several(image: Image.Image) -> bool:
-    """Whether the file holds a second image; counting all could take minutes."""
-    try:
-        image.seek(1)
-    except EOFError:
-        return False
-    return True
-
-
 def units_of(image: DepthImage) -> np.ndarray:
     """Whole units, int64 [H, W], of anything that `DepthAutoencoderPipeline` takes as one image."""
     if isinstance(image, (str, Path)):
-        return _units_of_file(Path(image))
+        with opened_image(Path(image)) as opened:
+            return _whole_units(units_of_image(opened))
     if isinstance(image, Image.Image):
         return _whole_units(units_of_image(image))
     if isinstance(image, Tensor):  # numpy has no bfloat16, and half precision is refused as well
@@ -574,18 +516,21 @@ def units_of(image: DepthImage) -> np.ndarray:
     return _whole_units(np.asarray(image))
 
 
-def _units_of_file(path: Path) -> np.ndarray:
-    # A pipe of this name would be waited for without end.
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image file; what PIL raises on a broken one becomes a ValueError that names it."""
+    # Most decoders of PIL do not check what they read, and a pipe would be waited for without end.
+    builtin = (OSError, EOFError, SyntaxError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: it must be a regular file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL warns of what is an error here, or makes no difference
             with Image.open(path) as opened:
-                return _whole_units(units_of_image(opened))
+                yield opened
     except FileNotFoundError:
         raise
-    except _PIL_ERRORS as error:
+    except (*builtin, MemoryError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be decoded, it is truncated or no image ({error})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -634,28 +579,6 @@ def _check_settings(batch_size: int, output_type: str = "np") -> None:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if output_type not in OUTPUT_TYPES:
         raise ValueError(f"output_type must be among {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
-
-
-# Copied from echoform.pipeline_vq_ldm_doppler.check_components
-def check_components(**components: Any) -> None:
-    """Raise ValueError if a component of a pipeline is missing or holds weights that are missing or not finite."""
-    for name, component in components.items():
-        if component is None:
-            raise ValueError(f"{name} must be given, got None")
-        if isinstance(component, torch.nn.Module):
-            check_weights(component)
-
-
-# Copied from echoform.unet_doppler.check_weights
-def check_weights(model: torch.nn.Module) -> None:
-    """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
-    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
-    for name, value in model.state_dict().items():
-        if value.is_meta and not offloaded:
-            raise ValueError(f"weights of {type(model).__name__} must be complete, {name} is missing")
-        # One byte per number has no isfinite.
-        if not value.is_meta and not (value.float() if value.element_size() == 1 else value).isfinite().all():
-            raise ValueError(f"weights of {type(model).__name__} must be finite, {name} holds NaN or inf")
 
 
 # Copied from echoform.code_files.copy_code

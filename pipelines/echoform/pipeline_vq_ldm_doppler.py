@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +69,10 @@ class SelfContainedPipeline(DiffusionPipeline):
 
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """Read model_index.json and point it to the modules of our models that lie beside this one."""
+        """Read model_index.json; where echoform is installed, check it and point it to the modules beside this one."""
         loaded = super().load_config(*args, **kwargs)
         with suppress(ModuleNotFoundError):  # what travels works without echoform
-            import_module("echoform.loading").check_configs(args[0], loaded)
-        package, _, own = cls.__module__.rpartition(".")
-        # Installed modules have plain names, modules from an exported folder have names with a hash.
-        installed = re.search(r"_[0-9a-f]{8}\Z", own) is None
-        for name, entry in (loaded[0] if isinstance(loaded, tuple) else loaded).items():
-            if isinstance(entry, list) and not name.startswith("_") and str(entry[0]).isidentifier():
-                stem = re.sub(r"_[0-9a-f]{8}\Z", "", entry[0]) if installed else entry[0]
-                module = f"{package}.{stem}".lstrip(".")
-                if find_spec(module) is not None:
-                    import_module(module)  # diffusers looks among the modules that are already imported
-                    entry[0] = module
+            import_module("echoform.loading").prepare_index(loaded, args[0], cls.__module__)
         return loaded
 
     def save_config(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
@@ -102,18 +91,13 @@ class SelfContainedPipeline(DiffusionPipeline):
             content.pop("_name_or_path", None)  # a path of this machine
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False,
-        variant: str | None = None, max_shard_size: int | str | None = None, **settings: Any,
-    ) -> None:  # fmt: skip
+    def save_pretrained(self, save_directory: Any, **settings: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
-        if not safe_serialization:
+        if not settings.pop("safe_serialization", True):
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
-        # Named here, because a pipeline gives a component only the settings that its signature names.
-        named = {"variant": variant, "max_shard_size": max_shard_size}
-        settings |= {name: value for name, value in named.items() if value is not None}
+        push = settings.pop("push_to_hub", False)
         super().save_pretrained(save_directory, **settings)
-        if push_to_hub:
+        if push:
             self.push_to_hub(**({"repo_id": Path(save_directory).resolve().name} | settings))
 
     def push_to_hub(self, repo_id: str, **settings: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -173,8 +157,12 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         num_inference_steps: int = 8, guidance_scale: float = 1.5,
     ) -> None:  # fmt: skip
         super().__init__()
-        check_components(vqvae=vqvae, unet=unet, scheduler=scheduler)
-        self.register_modules(vqvae=vqvae, unet=unet, scheduler=scheduler)
+        components = {"vqvae": vqvae, "unet": unet, "scheduler": scheduler}
+        if missing := [name for name, component in components.items() if component is None]:
+            raise ValueError(f"{missing[0]} must be given, got None")
+        check_weights(vqvae)
+        check_weights(unet)
+        self.register_modules(**components)
         if "clip_sample" not in self.scheduler.config and self.scheduler.has_compatibles:
             # Standardised latents reach beyond [-1, 1]. DDIM and DDPM clip there by default, so that a scheduler made
             # with `from_config` must find the setting.
@@ -291,14 +279,8 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
     ) -> Any:  # fmt: skip
         """Images from the same noise for `num_images` embeddings, evenly spaced on the arc between two users.
 
-        Args:
-            user_a: Name or class id of the first image's user.
-            user_b: Name or class id of the last image's user.
-            num_images: At least 2.
-            generator: Seeds the noise that all images share.
-            **settings: Arguments of `__call__`: conditions, guidance_scale, num_inference_steps, image, output_type ...
-
-        Returns what `__call__` returns; raises ValueError if a user is unknown, with those that are known.
+        The first image is of `user_a`, the last of `user_b`, each a name or class id; `generator` seeds their noise.
+        `settings` are arguments of `__call__`, which documents what is returned and raised.
         """
         if num_images < 2:
             raise ValueError(f"num_images must be at least 2, got {num_images}")
@@ -490,34 +472,18 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             raise ValueError(f"output_type 'db' needs a one-channel model, got {channels} channels")
 
     def _check_facts(self) -> None:
-        config, unet, vqvae = self.config, self.unet.config, self.vqvae.config
-        # Every class of the U-Net needs a name.
-        _check_labels("id2label", config["id2label"], unet.num_users)
-        labels, expected = config["condition_labels"] or {}, unet.conditions or {}
-        if not isinstance(labels, dict) or set(labels) != set(expected):
-            raise ValueError(f"condition_labels must name the conditions {sorted(expected)}, got {sorted(labels)}")
-        for name, count in expected.items():
-            _check_labels(f"condition_labels[{name!r}]", labels[name], count)
-
+        config, channels = self.config, self.unet.config.in_channels
+        with suppress(ModuleNotFoundError):  # without echoform nobody builds pipelines
+            checks: Any = import_module("echoform.checks")
+            checks.check_doppler_facts(config, self.unet.config, self.vqvae.config.out_channels)
         # Statistics standardise every latent channel.
-        if vqvae.latent_channels != unet.in_channels:
-            channels = f"{vqvae.latent_channels} and {unet.in_channels}"
-            raise ValueError(f"the latents of vqvae and unet must have as many channels, got {channels}")
-        check_statistics("latent_mean", config["latent_mean"], unet.in_channels)
-        check_statistics("latent_std", config["latent_std"], unet.in_channels)
+        if self.vqvae.config.latent_channels != channels:
+            both = f"{self.vqvae.config.latent_channels} and {channels}"
+            raise ValueError(f"the latents of vqvae and unet must have as many channels, got {both}")
+        check_statistics("latent_mean", config["latent_mean"], channels)
+        check_statistics("latent_std", config["latent_std"], channels)
         if min(config["latent_std"].values()) <= 0:
             raise ValueError(f"latent_std must be greater than 0, got {config['latent_std']}")
-
-        # Decibels go upwards, and colours paint one channel.
-        axes = config["axes"] or {}
-        if {"db_min", "db_max"} <= set(axes) and not axes["db_min"] < axes["db_max"]:
-            raise ValueError(f"db_min must be less than db_max, got {axes['db_min']} and {axes['db_max']}")
-        if config["colormap"] is not None:
-            digits = str(config["colormap"].get("rgb_hex")) if isinstance(config["colormap"], dict) else ""
-            if vqvae.out_channels != 1:
-                raise ValueError(f"a colormap paints one-channel images, got {vqvae.out_channels} channels")
-            if not re.fullmatch("[0-9a-fA-F]{1536}", digits):
-                raise ValueError(f"rgb_hex must hold 256 colours of six hex digits, got {len(digits)} digits")
         self._check_steps(config["num_inference_steps"])
         _check_guidance(config["guidance_scale"])
 
@@ -564,14 +530,6 @@ def _class_id(label: Label, id2label: Mapping[str, str], what: str) -> int:
     raise ValueError(f"{what} must be among {known} (or their ids 0..{len(ids) - 1}), got {label!r}")
 
 
-def _check_labels(fact: str, labels: Any, count: int) -> None:
-    named = isinstance(labels, dict) and len(labels) == count
-    if not named or set(labels) != {str(index) for index in range(count)}:
-        raise ValueError(f"{fact} must name the ids '0'..'{count - 1}', got {labels!r:.80}")
-    if len(set(labels.values())) != count:
-        raise ValueError(f"{fact} must hold {count} different names, got {labels!r:.80}")
-
-
 def _check_guidance(scale: Any) -> None:
     if not isinstance(scale, (int, float)) or not 0 <= scale < math.inf:
         raise ValueError(f"guidance_scale must not be negative, got {scale!r}")
@@ -589,15 +547,6 @@ def check_statistics(fact: str, values: Any, channels: int) -> None:
         raise ValueError(f"{fact} must hold one number for each of {channels} channels, got {values!r:.80}")
     if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values.values()):
         raise ValueError(f"{fact} must be finite, got {values!r:.80}")
-
-
-def check_components(**components: Any) -> None:
-    """Raise ValueError if a component of a pipeline is missing or holds weights that are missing or not finite."""
-    for name, component in components.items():
-        if component is None:
-            raise ValueError(f"{name} must be given, got None")
-        if isinstance(component, torch.nn.Module):
-            check_weights(component)
 
 
 # Copied from echoform.unet_doppler.check_weights
