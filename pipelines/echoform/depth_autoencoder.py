@@ -121,9 +121,7 @@ class Upsample(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Decode maps of four stages to an image: each map is doubled, added to the next finer one, and refined.
-
-    At initialisation the image is 0.
+    """Decode maps of four stages to an image, at first 0: each is doubled, added to the next finer one, and refined.
 
     Source: the U-Net, Ronneberger et al. 2015 (arXiv:1505.04597), figure 1, which concatenates instead of adding.
     """
@@ -131,9 +129,9 @@ class UNetDecoder(nn.Module):
     def __init__(self, config: Mapping[str, Any], out_channels: int) -> None:
         super().__init__()
         self.gradient_checkpointing = False
-        stages, widths = _stages(config, count=3), config["block_out_channels"]
+        widths = config["block_out_channels"]
         self.ups = nn.ModuleList(nn.ConvTranspose2d(wider, wide, 2, stride=2) for wide, wider in pairwise(widths))
-        self.stages = nn.ModuleList(stages)
+        self.stages = nn.ModuleList(_stages(config, count=3))
         self.conv_out = _zeroed(nn.Conv2d(widths[0], out_channels * PATCH**2, kernel_size=3, padding=1))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -147,20 +145,18 @@ class UNetDecoder(nn.Module):
 class SelfContainedModel(ModelMixin, ConfigMixin):
     """A model whose folder holds its own code, so that it loads where echoform is not installed."""
 
-    _auto_class = "AutoModel"  # config.json then names file and class under auto_map
     _supports_gradient_checkpointing = True
-    _no_split_modules = ("ResidualBlock", "AttentionBlock")
-    _repeated_blocks = ("ResidualBlock", "AttentionBlock")
+    _no_split_modules = _repeated_blocks = ("ResidualBlock", "AttentionBlock")
     _skip_layerwise_casting_patterns = ("norm",)
 
     def save_config(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Write config.json together with the code file that it names."""
+        """Write config.json together with the code file that it names for diffusers' `AutoModel`."""
         super().save_config(save_directory, *args, **kwargs)
         stem = copy_code(Path(str(sys.modules[type(self).__module__].__file__)), Path(save_directory))
         path = Path(save_directory, self.config_name)
         config = json.loads(path.read_text(encoding="utf-8"))
         config.pop("_name_or_path", None)  # a path of this machine
-        config["auto_map"] = {self._auto_class: f"{stem}.{type(self).__name__}"}
+        config["auto_map"] = {"AutoModel": f"{stem}.{type(self).__name__}"}
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod
@@ -182,26 +178,22 @@ class SelfContainedModel(ModelMixin, ConfigMixin):
             checks = nullcontext
         with checks(pretrained_model_name_or_path):
             model, info = loaded = cast(Any, super().from_pretrained(pretrained_model_name_or_path, **kwargs))
-        if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
-            raise ValueError(
-                f"{cls.__name__} must get its own weights, {len(wrong)} are missing or unknown: {wrong[0]}"
-            )
+        if bad := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
+            raise ValueError(f"{cls.__name__} must get its own weights, {len(bad)} are missing or unknown: {bad[0]}")
         check_weights(model)
         return loaded if with_info else model
 
-    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, save_directory: Any, *, safe_serialization: bool = True, push_to_hub: bool = False,
-        variant: str | None = None, max_shard_size: int | str | None = None, **settings: Any,
-    ) -> None:  # fmt: skip
+    # Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline.save_pretrained
+    def save_pretrained(self, save_directory: Any, **settings: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
-        if not safe_serialization:
+        if not settings.pop("safe_serialization", True):
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
-        # Named here, because a pipeline gives a component only the settings that its signature names.
-        named = {"variant": variant, "max_shard_size": max_shard_size}
-        settings |= {name: value for name, value in named.items() if value is not None}
+        push = settings.pop("push_to_hub", False)
         super().save_pretrained(save_directory, **settings)
-        if push_to_hub:
+        if push:
             self.push_to_hub(**({"repo_id": Path(save_directory).resolve().name} | settings))
+
+    vars(save_pretrained)["__wrapped__"] = ModelMixin.save_pretrained  # a pipeline gives settings that this names
 
     # Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline.push_to_hub
     def push_to_hub(self, repo_id: str, **settings: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -219,16 +211,15 @@ class DepthEncoder(SelfContainedModel):
     There are two bottlenecks. With "map" the embedding is a small learned map of 1/16 of the image's resolution, to
     which `layer4` adds features of a coarser map. With "cosine" it is the first coefficients of the image's
     cosine transform; stages and head are a U-Net that prepares the image, whose holes are filled, for the transform. A
-    last linear map balances the dimensions, see `DepthAutoencoder.balance`. Saved alone, the encoder loads by
-    `diffusers.AutoModel.from_pretrained(folder, trust_remote_code=True)` where echoform is not installed.
+    last linear map, which the decoder inverts, balances the dimensions. Without echoform, a saved encoder loads by
+    `diffusers.AutoModel.from_pretrained(folder, trust_remote_code=True)`. Settings that do not fit raise ValueError.
 
     Args:
         sample_size: Side of the square images, in pixels; divisible by 32.
         input_channels: 1, or 3 for depth that comes as an image of three channels.
-        latent_dim: Numbers of the embedding; with the bottleneck "map" a multiple of (sample_size / 16)^2, with
-            "cosine" at most as many as the image has.
-        block_out_channels: Width of each stage, at 1/4, 1/8, 1/16 and 1/32 of the side. 4 times each width must be a
-            multiple of the next one.
+        latent_dim: Numbers of the embedding; a multiple of (sample_size / 16)^2 for "map", at most one per pixel and
+            channel for "cosine".
+        block_out_channels: Width of each stage, at 1/4 to 1/32 of the side; 4 times each is a multiple of the next.
         layers_per_block: Residual blocks of each stage; with "cosine" also of its mirror in the head.
         attention: Which stages attend.
         num_attention_heads: Number of heads (not their size) of every attention.
@@ -239,15 +230,10 @@ class DepthEncoder(SelfContainedModel):
             two describe the sensor for `readings`; inside a pipeline they are None, because the pipeline has them.
         units_per_mm: The sensor's units per millimetre.
         invalid_values: Units that mean no reading besides 0, with their meaning, as {"65535": "saturated"}.
-
-    Raises:
-        ValueError: If sizes, widths, heads or groups do not fit together.
     """
 
     centre: Tensor
     mix: Tensor
-    up: Any
-    norm_out: Any
 
     @register_to_config
     def __init__(
@@ -263,7 +249,8 @@ class DepthEncoder(SelfContainedModel):
         self.gradient_checkpointing = False
         self.stem = nn.Conv2d((input_channels + 1) * PATCH**2, block_out_channels[0], kernel_size=3, padding=1)
         self.layer1, self.layer2, self.layer3, self.layer4 = _down_stages(self.config)
-        self.up = self.norm_out = None
+        self.up: Any = None
+        self.norm_out: Any = None
         if bottleneck == "map":
             self.up = Upsample(block_out_channels[3], block_out_channels[2])
             self.norm_out = nn.GroupNorm(norm_num_groups, block_out_channels[2])
@@ -286,8 +273,7 @@ class DepthEncoder(SelfContainedModel):
     def features(self, depth: Tensor, valid: Tensor | None = None) -> Tensor:
         """Features that the embedding is computed from; arguments as in `encode`.
 
-        With the bottleneck "map" these are maps of 1/16 of the resolution, float [B, width, H/16, W/16]; with "cosine"
-        the prepared image before the transform, float32 [B, input_channels, H, W].
+        With "map" they are maps, float [B, width, H/16, W/16]; with "cosine" the prepared image, float32 [B, C, H, W].
         """
         depth, valid = self._checked(depth, valid)
         if self.config["bottleneck"] == "map":
@@ -304,15 +290,12 @@ class DepthEncoder(SelfContainedModel):
             numbers = to_cosines(features, self.config["latent_dim"])
         return _exactly_linear(numbers - self.centre, self.mix)
 
-    def forward(self, depth: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The same as `encode`."""
-        return self.encode(depth, valid)
+    forward = encode
 
     def readings(self, units: Tensor) -> tuple[Tensor, Tensor]:
-        """Arguments of `encode` from the sensor's units [B, input_channels, H, W] of any dtype that holds 16 bits.
+        """Arguments of `encode` from units [B, C, H, W] of any dtype of 16 bits; ValueError if the sensor is unknown.
 
-        Units of 0, outside `depth_range_mm` or in `invalid_values` are no reading; a pixel of several channels has a
-        reading if each channel has one. Raises ValueError if the config does not describe the sensor.
+        Units of 0, outside `depth_range_mm` or in `invalid_values` are no reading; a pixel has one if each channel has.
         """
         span_mm, per_mm = self.config["depth_range_mm"], self.config["units_per_mm"]
         if span_mm is None or per_mm is None:
@@ -396,8 +379,7 @@ class CosineDecoder(DepthDecoder):
         """Depth and logit of embeddings, float [B, latent_dim]."""
         smooth = from_cosines(self.numbers(latents), *self.image_shape)
         added = self.head(_stage_maps(self, smooth.to(self.unmix.dtype))).float()
-        depth, logit = smooth + added[:, :-1], added[:, -1:]
-        return depth.to(self.unmix.dtype), logit.to(self.unmix.dtype)
+        return (smooth + added[:, :-1]).to(self.unmix.dtype), added[:, -1:].to(self.unmix.dtype)
 
 
 class DepthAutoencoder(SelfContainedModel):
@@ -435,8 +417,7 @@ class DepthAutoencoder(SelfContainedModel):
     @apply_forward_hook
     def decode(self, latents: Tensor) -> DepthDecoderOutput:
         """Decode embeddings, float [B, latent_dim], to depth and the logit of a reading."""
-        depth, valid_logit = self.decoder(latents)
-        return DepthDecoderOutput(depth=depth, valid_logit=valid_logit)
+        return DepthDecoderOutput(*self.decoder(latents))
 
     def forward(self, depth: Tensor, valid: Tensor | None = None, return_dict: bool = True) -> Any:
         """`DepthAutoencoderOutput`, or (depth, valid_logit, latents); see `DepthEncoder.encode` for depth and valid."""
@@ -444,24 +425,13 @@ class DepthAutoencoder(SelfContainedModel):
         output = DepthAutoencoderOutput(**self.decode(latents), latents=latents)
         return output if return_dict else output.to_tuple()
 
-    @torch.no_grad()
-    def balance(self, centre: Tensor, mix: Tensor) -> None:
-        """Set the last linear map: numbers z of the network become (z - centre) @ mix, which the decoder inverts."""
-        self.encoder.centre.copy_(centre)
-        self.encoder.mix.copy_(mix)
-        self.decoder.centre.copy_(centre)
-        self.decoder.unmix.copy_(torch.linalg.inv(mix.double()))
-
 
 def to_cosines(images: Tensor, count: int) -> Tensor:
     """The first `count` coefficients of images' cosine transform, scaled to similar sizes.
 
-    The transform is the orthonormal DCT-II of the whole image. Coefficients come in the zigzag order of JPEG: by row +
-    column of the frequency, odd diagonals downwards and even ones upwards; of several channels in turn at every
-    frequency. Each is multiplied by sqrt(1 + row + column) / side. Without this factor the mean of an image would
-    dominate distances between embeddings, and noise on all numbers would hardly change the first but exceed the last.
-
-    Takes float [B, C, side, side], returns float32 [B, count]; the first number is the mean of its channel.
+    The transform is the orthonormal DCT-II of images [B, C, side, side]. Coefficients, float32 [B, count], come in the
+    zigzag order of JPEG, several channels in turn. Each is multiplied by sqrt(1 + row + column) / side, because else
+    the first, the mean of the image, would dominate distances, and noise on all numbers would exceed the last.
 
     Source: Ahmed, Natarajan and Rao 1974, "Discrete cosine transform"; ITU-T T.81, figure A.6, for the order.
     """
@@ -486,8 +456,7 @@ def from_cosines(numbers: Tensor, channels: int, side: int) -> Tensor:
 def filled(depth: Tensor, valid: Tensor) -> Tensor:
     """Depth [B, C, H, H] with its holes filled from the nearest readings around them.
 
-    `valid` [B, 1, H, H] is 1 where there is a reading and 0 elsewhere, where depth must be 0. Returns float32 in which
-    readings are unchanged; an image without any is 0.
+    `valid` [B, 1, H, H] is 1 where there is a reading, else 0 like depth. An image without any is 0; returns float32.
 
     Source: pull-push, Gortler et al. 1996, "The lumigraph", section 3.4.2, with weights of 0 and 1.
     """
@@ -501,14 +470,13 @@ def filled(depth: Tensor, valid: Tensor) -> Tensor:
     # Push: back to full size, taking the coarser level where the finer one has no reading.
     image = levels.pop()[0]
     for finer, known in reversed(levels):
-        image = F.interpolate(image, size=finer.shape[2:], mode="bilinear")
-        image = torch.where(known > 0, finer, image)
+        image = torch.where(known > 0, finer, F.interpolate(image, size=finer.shape[2:], mode="bilinear"))
     return image
 
 
 def _first_coefficients(side: int, count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Rows, columns and factors of the first coefficients in zigzag order, and an orthonormal DCT-II [extent, side]."""
-    extent = _zigzag_extent(side, count)
+    extent = min(side, math.ceil((math.sqrt(8 * count + 1) - 1) / 2))  # of the smallest square that holds them
     positions = torch.arange(extent**2, device=device)
     rows, columns = positions // extent, positions % extent
     diagonal = rows + columns
@@ -516,20 +484,13 @@ def _first_coefficients(side: int, count: int, device: torch.device) -> tuple[Te
     # Computed at each call, so that it stays float32 in a model of another type.
     frequency, pixel = torch.arange(extent, device=device)[:, None], torch.arange(side, device=device)
     turns = frequency * (2 * pixel + 1) % (4 * side)  # in whole numbers, so that large angles are exact
-    basis = math.sqrt(2 / side) * torch.cos(math.pi / (2 * side) * turns)
-    basis = torch.where(frequency > 0, basis, math.sqrt(1 / side))
+    basis = torch.where(frequency > 0, math.sqrt(2 / side) * torch.cos(math.pi / (2 * side) * turns), side**-0.5)
     return rows[order], columns[order], (1 + diagonal[order]).sqrt() / side, basis
 
 
-def _zigzag_extent(side: int, count: int) -> int:
-    """Side of the smallest square that holds the first `count` positions of a square in zigzag order."""
-    return min(side, math.ceil((math.sqrt(8 * count + 1) - 1) / 2))
-
-
 def _check_config(config: Mapping[str, Any]) -> None:
-    # Without echoform nobody builds models, and only sizes must be bounded before a saved one is made.
     check_limits(config, LIMITS)
-    with suppress(ModuleNotFoundError):
+    with suppress(ModuleNotFoundError):  # without echoform nobody builds models, and only their sizes are bounded
         import_module("echoform.checks").check_depth_encoder(config)
 
 
@@ -581,8 +542,7 @@ def _zeroed(layer: Any) -> Any:
 
 # Copied from echoform.pipeline_depth_autoencoder.units_between
 def units_between(low_mm: float, high_mm: float, units_per_mm: float) -> tuple[int, int]:
-    """First and last whole unit of a range; the first is at least 1, because 0 means no reading."""
-    # Products such as 10 * 0.1 mm have rounding errors; the tolerance makes them whole units.
+    """First and last whole unit of a range, at least 1; the tolerance makes products such as 10 * 0.1 mm whole."""
     return max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
 
 
@@ -619,10 +579,9 @@ def copy_code(code: Path, folder: Path) -> str:
     """Copy a code file to a folder in place of its other versions; returns its new name, which ends in a hash."""
     folder.mkdir(parents=True, exist_ok=True)
     content, plain = code.read_bytes(), re.sub(r"_[0-9a-f]{8}\Z", "", code.stem)
-    for version in (f"{plain}.py", f"{plain}_{'[0-9a-f]' * 8}.py"):
-        for other in folder.glob(version):
-            if not other.samefile(code):
-                other.unlink()
+    for other in folder.glob(f"{plain}*.py"):
+        if re.fullmatch(f"{plain}(_[0-9a-f]{{8}})?", other.stem) and not other.samefile(code):
+            other.unlink()
     name = f"{plain}_{hashlib.sha256(content).hexdigest()[:8]}"
     (folder / f"{name}.py").write_bytes(content)
     return name

@@ -258,16 +258,10 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
     def interpolate(
         self, a: DepthImage, b: DepthImage, steps: int = 8, size: Size | None = None, **settings: Any
     ) -> Any:
-        """Walk from image a to image b in `steps` equal steps along the line between their embeddings.
+        """Walk from image a to image b in `steps` (at least 2) equal steps along the line between their embeddings.
 
-        Args:
-            a: The first image; see `__call__`.
-            b: The last image.
-            steps: Images of the walk including both ends, at least 2.
-            size: Height and width of all images; None is the size of a and b, which must then be equal.
-            **settings: See `decode`.
-
-        Returns what `decode` returns; raises ValueError if the images differ in size and size is not given.
+        `size` is the height and width of all images; None is the size of a and b, and raises ValueError if they
+        differ. `settings` are arguments of `decode`, which documents what is returned.
         """
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
@@ -418,8 +412,7 @@ def range_in_units(depth_range_mm: Mapping[str, float] | None, units_per_mm: flo
 
 
 def units_between(low_mm: float, high_mm: float, units_per_mm: float) -> tuple[int, int]:
-    """First and last whole unit of a range; the first is at least 1, because 0 means no reading."""
-    # Products such as 10 * 0.1 mm have rounding errors; the tolerance makes them whole units.
+    """First and last whole unit of a range, at least 1; the tolerance makes products such as 10 * 0.1 mm whole."""
     return max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
 
 
@@ -586,10 +579,9 @@ def copy_code(code: Path, folder: Path) -> str:
     """Copy a code file to a folder in place of its other versions; returns its new name, which ends in a hash."""
     folder.mkdir(parents=True, exist_ok=True)
     content, plain = code.read_bytes(), re.sub(r"_[0-9a-f]{8}\Z", "", code.stem)
-    for version in (f"{plain}.py", f"{plain}_{'[0-9a-f]' * 8}.py"):
-        for other in folder.glob(version):
-            if not other.samefile(code):
-                other.unlink()
+    for other in folder.glob(f"{plain}*.py"):
+        if re.fullmatch(f"{plain}(_[0-9a-f]{{8}})?", other.stem) and not other.samefile(code):
+            other.unlink()
     name = f"{plain}_{hashlib.sha256(content).hexdigest()[:8]}"
     (folder / f"{name}.py").write_bytes(content)
     return name

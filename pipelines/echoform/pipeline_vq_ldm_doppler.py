@@ -581,10 +581,9 @@ def copy_code(code: Path, folder: Path) -> str:
     """Copy a code file to a folder in place of its other versions; returns its new name, which ends in a hash."""
     folder.mkdir(parents=True, exist_ok=True)
     content, plain = code.read_bytes(), re.sub(r"_[0-9a-f]{8}\Z", "", code.stem)
-    for version in (f"{plain}.py", f"{plain}_{'[0-9a-f]' * 8}.py"):
-        for other in folder.glob(version):
-            if not other.samefile(code):
-                other.unlink()
+    for other in folder.glob(f"{plain}*.py"):
+        if re.fullmatch(f"{plain}(_[0-9a-f]{{8}})?", other.stem) and not other.samefile(code):
+            other.unlink()
     name = f"{plain}_{hashlib.sha256(content).hexdigest()[:8]}"
     (folder / f"{name}.py").write_bytes(content)
     return name

@@ -338,10 +338,8 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
             checks = nullcontext
         with checks(pretrained_model_name_or_path):
             model, info = loaded = cast(Any, super().from_pretrained(pretrained_model_name_or_path, **kwargs))
-        if wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
-            raise ValueError(
-                f"{cls.__name__} must get its own weights, {len(wrong)} are missing or unknown: {wrong[0]}"
-            )
+        if bad := sorted({*info["missing_keys"], *info["unexpected_keys"]}):
+            raise ValueError(f"{cls.__name__} must get its own weights, {len(bad)} are missing or unknown: {bad[0]}")
         check_weights(model)
         return loaded if with_info else model
 

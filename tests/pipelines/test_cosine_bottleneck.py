@@ -16,6 +16,7 @@ from echoform import DepthAutoencoder, DepthEncoder, SemanticEncoder, create_sem
 from echoform.depth_autoencoder import filled, from_cosines, to_cosines
 from echoform.depth_sizes import COSINE_SIZES, SIZES
 from echoform.transformers_depth_encoder import DepthEncoderModel, save_for_transformers
+from echoform_train.depth.balance import balance
 from tiny_depth import tiny_autoencoder, tiny_depth_pipeline
 from without_echoform import UNINSTALLED, run_alone
 
@@ -213,7 +214,7 @@ assert "echoform" not in sys.modules
 @pytest.mark.slow
 def test_it_loads_where_echoform_is_not_installed(tmp_path: Path):
     model = trained()
-    model.balance(torch.randn(16), torch.eye(16) + 0.1 * torch.randn(16, 16))
+    balance(model, torch.randn(16), torch.eye(16) + 0.1 * torch.randn(16, 16))
     valid = images() > -0.6
     with torch.no_grad():
         known = {"depth": images(), "valid": valid, "latents": model.encode(images(), valid)}

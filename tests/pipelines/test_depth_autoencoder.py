@@ -15,6 +15,7 @@ from echoform import DepthAutoencoder, DepthEncoder
 from echoform.depth_autoencoder import AttentionBlock, Downsample, Upsample
 from echoform.depth_sizes import SIZES
 from echoform.pipeline_depth_autoencoder import encode_units
+from echoform_train.depth.balance import balance
 from tiny_depth import tiny_autoencoder
 
 BOTTLENECKS = pytest.mark.parametrize("bottleneck", ["map", "cosine"])
@@ -89,7 +90,7 @@ def test_balancing_maps_the_embedding_and_leaves_the_reconstruction(bottleneck: 
     depth, valid = images()
     latents, expected = model.encode(depth, valid), model(depth, valid)
     centre, mix = torch.randn(16), torch.eye(16) + 0.1 * torch.randn(16, 16)
-    model.balance(centre, mix)
+    balance(model, centre, mix)
     torch.testing.assert_close(model.encode(depth, valid), (latents - centre) @ mix)
     torch.testing.assert_close(model(depth, valid).depth, expected.depth, rtol=1e-3, atol=1e-4)
     model.encoder.save_pretrained(tmp_path)

@@ -425,6 +425,30 @@ def test_the_code_in_the_folder_refuses_as_well(
         DiffusionPipeline.from_pretrained(tmp_path / "given", trust_remote_code=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("vq-ldm", settings(INDEX, latent_std={"0": float("nan")}), "latent_std must be finite"),
+        ("vq-ldm", settings(INDEX, latent_std={"0": 0.0}), "latent_std must be greater than 0"),
+        ("vq-ldm", settings(INDEX, num_inference_steps=10**9), "num_inference_steps must be"),
+        ("vq-ldm", settings("unet/config.json", num_users=10**12), "num_users must be"),
+        ("depth", settings("autoencoder/config.json", latent_dim=10**9), "latent_dim must be"),
+        ("depth", weights("autoencoder", poison(torch.nan)), "weights of DepthAutoencoder must be finite"),
+        ("conv", settings("autoencoder/config.json", block_out_channels=[10**9, 8]), "block_out_channels must be"),
+        ("conv", weights("autoencoder", poison(torch.inf)), "weights of ConvAutoencoder must be finite"),
+    ],
+)
+def test_without_echoform_the_code_in_the_folder_bounds_memory_and_refuses_what_is_not_finite(
+    name: str, damage: Damage, message: str, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(saved / name, tmp_path / "given")
+    damage(tmp_path / "given")
+    monkeypatch.setitem(sys.modules, "echoform.loading", None)
+    monkeypatch.setitem(sys.modules, "echoform.checks", None)
+    with pytest.raises(ValueError, match=message):
+        DiffusionPipeline.from_pretrained(tmp_path / "given", trust_remote_code=True)
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_what_is_whole_is_loaded(name: str, saved: Path):
     CLASSES[name].from_pretrained(saved / name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from echoform.depth_autoencoder import DepthAutoencoder
 from echoform_train.engine.errors import UserError
 
 FLOOR = 1e-3
@@ -38,3 +39,18 @@ def balancing_map(latents: Tensor, power: float) -> tuple[Tensor, Tensor]:
     variance, components = torch.linalg.eigh((latents - mean).T @ (latents - mean) / len(latents))
     scale = (variance.clamp(min=0) + FLOOR * variance[-1]) ** (-power / 2)
     return mean.float(), ((components * scale) @ components.T).float()
+
+
+@torch.no_grad()
+def balance(autoencoder: DepthAutoencoder, centre: Tensor, mix: Tensor) -> None:
+    """Set the last linear map of an autoencoder, in place.
+
+    Args:
+        autoencoder: Numbers z of its encoder become (z - centre) @ mix, which its decoder inverts.
+        centre: float [D].
+        mix: Invertible matrix, float [D, D].
+    """
+    autoencoder.encoder.centre.copy_(centre)
+    autoencoder.encoder.mix.copy_(mix)
+    autoencoder.decoder.centre.copy_(centre)
+    autoencoder.decoder.unmix.copy_(torch.linalg.inv(mix.double()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from echoform.depth_autoencoder import DepthAutoencoder
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
-from echoform_train.depth.balance import balancing_map
+from echoform_train.depth.balance import balance, balancing_map
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.reconstruction import embed
 
@@ -17,7 +17,7 @@ def build_pipeline(autoencoder: DepthAutoencoder, data: DepthData, balance_power
         data: The data of its training; the variances of the embedding are measured on the training images.
         balance_power: See `balancing_map`.
     """
-    autoencoder.balance(*balancing_map(embed(autoencoder, data.train.units, data.scale), balance_power))
+    balance(autoencoder, *balancing_map(embed(autoencoder, data.train.units, data.scale), balance_power))
     return DepthAutoencoderPipeline(
         autoencoder.eval(),
         depth_range_mm=data.depth_range_mm,
