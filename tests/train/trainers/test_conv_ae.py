@@ -163,6 +163,20 @@ def test_validation_of_two_processes_with_batch_norm_is_that_of_what_is_saved(pi
     assert facts["validation"]["psnr_db"] == pytest.approx(-10 * np.log10(pooled), abs=1e-3)
 
 
+def test_gradient_checkpointing_trains_to_the_same_bits_and_counts_statistics_of_batch_norm_once(pictures, tmp_path):
+    trained = []
+    for checkpointing in (False, True):
+        folder = tmp_path / str(checkpointing)
+        run = tiny_run(folder, max_train_images=96, gradient_checkpointing=checkpointing)
+        train_conv_ae.main(tiny_conv_ae(pictures, folder, run=run, batch_norm=True))
+        trained.append(load_file(folder / "checkpoints" / "images-000000096" / "autoencoder.safetensors"))
+    plain, checkpointed = trained
+    counts = {name: value.item() for name, value in plain.items() if name.endswith("num_batches_tracked")}
+    assert counts and set(counts.values()) == {96 // tiny_run(tmp_path).train_batch_size}
+    assert set(plain) == set(checkpointed)
+    assert all(torch.equal(plain[name], checkpointed[name]) for name in plain)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -171,12 +185,11 @@ def test_validation_of_two_processes_with_batch_norm_is_that_of_what_is_saved(pi
         ({"width_factor": 0.0}, r"--width-factor must be in \(0, 64\], got 0.0"),
         ({"levels": 6}, "--levels must be a whole number in 1..5, got 6"),
         ({"torchvision_weights": True}, "torchvision's weights need vgg13 with --width-factor 1"),
-        ({"gradient_checkpointing": True}, "--gradient-checkpointing needs --no-batch-norm"),
         ({"resolution": 18}, "sample_size must be a multiple of 4, got 18"),
     ],
 )
 def test_settings_that_contradict_one_another_are_refused_before_training(settings, message, pictures, tmp_path):
-    run = tiny_run(tmp_path, gradient_checkpointing=settings.pop("gradient_checkpointing", False))
+    run = tiny_run(tmp_path)
     data = ImageDataConfig(data=str(pictures), resolution=settings.pop("resolution", 16))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train_conv_ae.main(tiny_conv_ae(pictures, tmp_path, run=run, data=data, **settings))

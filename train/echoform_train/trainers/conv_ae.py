@@ -19,7 +19,6 @@ from echoform_train.conv.vgg import load_torchvision_weights
 from echoform_train.data.images import ImageData, ImageDataConfig, image_facts, load_image_data
 from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SAMPLES
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.limits import Length, Limits, Weight, check_limits
@@ -103,7 +102,6 @@ def main(config: Config) -> TrainingResult:
 
 def train(config: Config, data: ImageData) -> TrainingResult:
     """Train on images that are loaded already; see `main`."""
-    _check(config)
     run = start_training(config, data)
     autoencoder = build_model(config, data.train.pixels.shape[1], data.train.pixels.shape[-1])
     if config.torchvision_weights:
@@ -187,11 +185,3 @@ def save_progress(config: Config, autoencoder: ConvAutoencoder, data: ImageData,
     save_reconstruction_sheet(autoencoder, data.validation.pixels, output_dir / RECONSTRUCTIONS / name)
     if autoencoder.config["variational"]:
         save_random_sheet(autoencoder, config.run.seed, output_dir / SAMPLES / name)
-
-
-def _check(config: Config) -> None:
-    if config.run.gradient_checkpointing and config.batch_norm:
-        raise UserError(
-            "--gradient-checkpointing needs --no-batch-norm, because recomputed activations would be counted twice in "
-            "the statistics of batch norm"
-        )
