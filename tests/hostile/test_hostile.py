@@ -31,6 +31,8 @@ class Server:
             "OPENBLAS_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
             "TERM": "dumb",
+            # A port that refuses connections: other tests may have started a Hub at the usual one.
+            "HF_ENDPOINT": "http://127.0.0.1:9",
         }
         environment.pop("ECHOFORM_TRACEBACK", None)
         self._errors = errors

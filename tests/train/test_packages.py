@@ -23,8 +23,15 @@ from echoform_train.engine.trackers import tracker
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "mcp": "gradio", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-DISTRIBUTIONS["python_multipart"] = "python-multipart"
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "faiss": "faiss-cpu",
+    "markdown_it": "markdown-it-py",
+    "mcp": "gradio",
+    "python_multipart": "python-multipart",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 """Packages by the name of their module, where the two differ."""
 INSTALLED_FROM_US = ("pipelines", "train", "hub_cards")
 OWN = {"echoform", "echoform_train", "echoform_cards"} | {

@@ -54,7 +54,7 @@ def test_sharded_weights_pass_the_check_until_one_shard_is_of_another_model(tmp_
     assert len(shards) > 1
     check_model(folder)
     shutil.copyfile(shards[0], shards[1])
-    with pytest.raises(UserError, match="holds .*, which .* holds too"):
+    with pytest.raises(UserError, match=r"holds .*, which .* holds too"):
         check_model(folder)
 
 

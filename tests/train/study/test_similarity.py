@@ -14,7 +14,7 @@ def walkers(people: int, seed: int, *, looks: int = 2, per_person: int = 24) -> 
     users = np.repeat(np.arange(people), per_person)
     level = np.zeros((len(users), 1, 32, 32))
     for index, user in enumerate(users):
-        row = 13 + np.random.default_rng((seed, user)).uniform(0, 6)
+        row = 13 + np.random.default_rng((seed, int(user))).uniform(0, 6)
         phase, column = rng.uniform(0, 2 * np.pi), np.arange(32)
         for reach, height in ((1.5, 30.0), (7.0, 20.0)):
             rows = row - reach * np.abs(np.sin(column / 4 + phase))

@@ -147,7 +147,8 @@ def _check_size(unfolded_bytes: int, path: Path) -> None:
 
 def _matrices(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """Arrays of numbers at the top of a file. Links are not followed: they may lead to themselves or other files."""
-    import h5py
+    with needs_extra("matlab", "a .mat file of version 7.3"):
+        import h5py
 
     for name in map(str, file):
         if isinstance(file.get(name, getlink=True), h5py.HardLink):
