@@ -24,6 +24,8 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     "TQDM_DISABLE": "1",
+    # Two processes run tests at a time, on two cores.
+    "OMP_NUM_THREADS": "1",
 }
 for _name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_MODULES_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN_PATH"):
     os.environ.pop(_name, None)
