@@ -9,15 +9,14 @@ from echoform_train.study.similarity import LABELS, WalkerImages, score_similari
 
 
 def walkers(people: int, seed: int, *, looks: int = 2, per_person: int = 24) -> WalkerImages:
-    """Lines of torso and foot whose Doppler is the person's, with speckle of a number of looks."""
+    """Lines of torso and foot with speckle of a number of looks; people are alike, so that only the kind differs."""
     rng = np.random.default_rng(seed)
     users = np.repeat(np.arange(people), per_person)
     level = np.zeros((len(users), 1, 32, 32))
-    for index, user in enumerate(users):
-        row = 13 + np.random.default_rng((seed, int(user))).uniform(0, 6)
+    for index in range(len(users)):
         phase, column = rng.uniform(0, 2 * np.pi), np.arange(32)
         for reach, height in ((1.5, 30.0), (7.0, 20.0)):
-            rows = row - reach * np.abs(np.sin(column / 4 + phase))
+            rows = 15.5 - reach * np.abs(np.sin(column / 4 + phase))
             level[index, 0] += height * np.exp(-np.square(np.arange(32)[:, None] - rows) / 2)
     level = gaussian_filter(level, (0, 0, 0.7, 0.7)) + 10 * np.log10(rng.gamma(looks, 1 / looks, level.shape)) + 20
     pixels = torch.from_numpy((5 * level).clip(0, 255).astype(np.uint8))
@@ -25,14 +24,14 @@ def walkers(people: int, seed: int, *, looks: int = 2, per_person: int = 24) -> 
 
 
 def scored(simulated: WalkerImages) -> dict:
-    return score_similarity(walkers(8, 0), simulated, seeds=(0, 1), train_images=1280, judge_train_images=640)["scores"]
+    return score_similarity(walkers(8, 0), simulated, seeds=(0, 1), train_images=1920, judge_train_images=640)["scores"]
 
 
 def test_walkers_of_the_same_kind_score_like_other_measured_people():
     scores = scored(walkers(8, 1))
     assert set(scores) == set(LABELS)
-    assert scores["two_sample_auc"]["mean"] < 0.75
-    assert scores["two_sample_auc"]["floor"] < 0.75
+    for name in ("mean", "floor"):
+        assert 0.3 < scores["two_sample_auc"][name] < 0.7
     assert scores["fine_energy_ratio"]["mean"] == pytest.approx(1, abs=0.15)
     for entry in scores.values():
         assert entry["low"] <= entry["mean"] <= entry["high"]
@@ -40,7 +39,7 @@ def test_walkers_of_the_same_kind_score_like_other_measured_people():
 
 def test_walkers_without_speckle_are_told_apart_and_lack_fine_detail():
     scores = scored(walkers(8, 1, looks=60))
-    assert scores["two_sample_auc"]["mean"] > 0.95
+    assert scores["two_sample_auc"]["mean"] > 0.9
     assert scores["fine_energy_ratio"]["mean"] < 0.7
     assert scores["log_spectral_distance"]["mean"] > 3 * scores["log_spectral_distance"]["floor"]
 

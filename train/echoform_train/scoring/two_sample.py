@@ -24,9 +24,10 @@ from echoform_train.scoring.classifier_training import (
     shuffled_indices,
 )
 
-TRAIN_IMAGES = 3_200
-"""Images that the network sees in training, half of each kind."""
-BATCH_SIZE = 64
+TRAIN_IMAGES = 6_400
+"""Images that the network sees in training, half of each kind. With much fewer the network has not learned what there
+is to see, and the score flatters."""
+BATCH_SIZE = 32
 PEAK_RATE = 4e-3
 WEIGHT_DECAY = 1e-2
 

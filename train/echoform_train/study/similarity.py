@@ -83,7 +83,8 @@ def score_similarity(
     """Compare simulated with measured walkers, and for the floor measured people with other measured people.
 
     Each seed divides the people anew. Networks learn from one half of the people of both sets and are tested on the
-    other, so that what they recognise is the kind of image and no person.
+    other, so that what they recognise is the kind of image and no person. The floor of the AUC scatters around 0.5, and
+    widely where there are few people, as a network then learns how two people differ and is asked about two others.
 
     Args:
         measured: Images of at least 4 people.
