@@ -25,7 +25,7 @@ from echoform_train.scoring.judge import (
     train_judge,
 )
 from echoform_train.scoring.metrics import memorised_share
-from echoform_train.scoring.scores import LABELS, SHARES, ScoreEntry, Scores, UserShares
+from echoform_train.scoring.scores import BOUNDED, LABELS, ScoreEntry, Scores, UserShares
 from echoform_train.scoring.set_scores import NEIGHBOURS, compare_with_half, diversity
 from echoform_train.scoring.texture import fine_energy_share, log_spectral_distance_db
 from echoform_train.scoring.two_sample import TRAIN_IMAGES, halves_in_time, two_sample_auc
@@ -204,7 +204,7 @@ def _entry(name: str, results: list[_PairResult]) -> ScoreEntry:
     else:
         return entry
     # Student's t ignores the ends of a scale; only the unbiased kernel distance goes below 0.
-    least, most = -math.inf if name == "kid" else 0.0, 1.0 if name in SHARES else math.inf
+    least, most = -math.inf if name == "kid" else 0.0, 1.0 if name in BOUNDED else math.inf
     return {**entry, "low": max(least, low), "high": min(most, high), "n": n, "interval_over": over}
 
 

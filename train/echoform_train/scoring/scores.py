@@ -7,6 +7,8 @@ from typing import Literal, TypedDict
 
 SHARES = ("real_to_real", "gan_test", "gan_train", "precision", "recall", "coverage", "memorised")
 """Scores that are shares of images, 0..1."""
+BOUNDED = (*SHARES, "two_sample_auc")
+"""Scores that cannot be above 1."""
 
 LABELS = {
     "real_to_real": "Real to real: judge trained on real, tested on held-out real",
