@@ -107,7 +107,13 @@ def _launch(root: Path, out: Path, *options: str, resume: str) -> subprocess.Pop
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options]
     arguments = [str(script), str(Path(__file__).parents[1]), str(root), str(out), resume]
     return subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, *arguments],
+        # A store of its own for each restart: in a shared one, gloo finds the addresses of dead processes and waits.
+        env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 VOLATILE = {"command", "seconds", "launch", "sha256", "wall_s", "cost", "provenance", "created", "train_seconds"}
-VOLATILE |= {"commit", "sources"}
+VOLATILE |= {"commit", "sources", "cpu_seconds"}
 """Names in JSON whose values depend on how long a run took, how it was started, and on edits of the checkout."""
 SKIPPED = {".md", ".html"}
 """Cards and pages show the duration; their numbers stand in JSON too."""
