@@ -118,9 +118,11 @@ def test_other_settings_remake_what_depends_on_them_and_nothing_else(
 def test_other_data_of_the_same_number_remake_everything(finished, walkers, tmp_path, capsys):
     again = replace(finished, output_dir=shutil.copytree(finished.output_dir, tmp_path / "out"))
     data = shutil.copytree(walkers, tmp_path / "data")
-    image = sorted(data.rglob("*.png"))[0]
-    with Image.open(image) as opened:
-        opened.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(image)
+    # Images of the training side, so that the new pipeline differs and its images with it.
+    split = json.loads(next(again.output_dir.rglob("split.json")).read_text())
+    for name in split["train"]:
+        with Image.open(data / name) as opened:
+            opened.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(data / name)
     found, printed = remade(replace(again, data=str(data)), capsys)
     assert found == ["vq-vae", "ldm", "generated", "scores"]
     assert "--data (" in printed
