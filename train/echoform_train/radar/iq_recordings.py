@@ -16,13 +16,13 @@ from tqdm import tqdm
 from echoform_train.data.find import find_in_folder, separate_incomplete
 from echoform_train.data.image_check import BadFile, refuse
 from echoform_train.data.layout import RECORDINGS, ImageFile
+from echoform_train.engine.array_files import read_array
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES, METADATA
 from echoform_train.engine.json_files import write_json, write_json_lines
 from echoform_train.engine.output_folders import new_folder, require_empty
 from echoform_train.radar.decibel_range import DecibelHistogram
 from echoform_train.radar.iq_config import IqConfig
-from echoform_train.radar.iq_files import read_array
 from echoform_train.radar.returns import doppler_shift_hz
 from echoform_train.radar.slow_time import body_doppler_hz, slow_time
 from echoform_train.radar.spectrogram_images import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from echoform_train.radar.iq_files import read_array
+from echoform_train.engine.array_files import read_array
 
 CUBE = (np.arange(24) + 1j * np.arange(24)[::-1]).reshape(2, 3, 4).astype(np.complex64)
 

@@ -17,9 +17,9 @@ import scipy.io
 from numpy.typing import NDArray
 from scipy.io.matlab import MatReadError, MatReadWarning, matfile_version
 
+from echoform_train.engine import mat5_files
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.extras import needs_extra
-from echoform_train.radar import mat5_files
 
 if TYPE_CHECKING:
     import h5py

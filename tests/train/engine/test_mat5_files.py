@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from echoform_train.radar.mat5_files import find_arrays, read_array
+from echoform_train.engine.mat5_files import find_arrays, read_array
 
 
 @pytest.mark.parametrize("compress", [False, True])
