@@ -57,6 +57,17 @@ def rows(name: str, change: Callable[[list[dict[str, Any]]], object], expected: 
     return Row(name, "prepare", _with_rows(change), rf"metadata\.jsonl[^\n]*{expected}|{expected}")
 
 
+def _two_kinds(folder: Path) -> list[str]:
+    words = _with_rows(lambda rows: None)(folder)
+    (folder / "data" / "metadata.csv").write_text(f"file_name\n{IMAGE}\n")
+    return words
+
+
+def table(name: str, content: bytes | str | Callable[[Path], object], expected: str) -> Row:
+    """A row of the corpus with this metadata.csv."""
+    return Row(f"table: {name}", "prepare", _with_file("metadata.csv", content), expected)
+
+
 def metadata(name: str, content: bytes | str | Callable[[Path], object], expected: str) -> Row:
     """A row of the corpus with another metadata.jsonl."""
     return Row(
@@ -116,7 +127,8 @@ METADATA = [
     metadata("NaN", f'{{"file_name": "{IMAGE}", "start_s": NaN}}', "finite"),
     metadata("infinity by its exponent", f'{{"file_name": "{IMAGE}", "start_s": 1e999}}', "finite|too large"),
     metadata("a name twice in a row", f'{{"file_name": "{IMAGE}", "user": "a", "user": "b"}}', "twice"),
-    metadata("UTF-16", f'{{"file_name": "{IMAGE}"}}'.encode("utf-16"), "must be UTF-8"),
+    metadata("UTF-16 that is cut", f'{{"file_name": "{IMAGE}"}}'.encode("utf-16")[:-1], "UTF-8 text, or UTF-16"),
+    metadata("UTF-16 without its mark", f'{{"file_name": "{IMAGE}"}}'.encode("utf-16-le"), "must be JSON"),
     metadata("no Unicode", b'{"file_name": "\xff\xfe"}', "must be UTF-8"),
     metadata("NUL bytes", bytes(1000), "must be JSON"),
     metadata("10 million empty lists", '{"a": [' + "[]," * 10_000_000 + "0]}", "lists and objects"),
@@ -130,7 +142,25 @@ METADATA = [
         _with_file("metadata.jsonl", lambda path: path.symlink_to("nowhere")),
         r"there is no file [^\n]*metadata\.jsonl",
     ),
-    Row("a table", "prepare", _with_file("metadata.csv", "file_name,user\n"), r"must be a metadata\.jsonl"),
+    table("no rows", "file_name,user\n", "must have a row"),
+    table("no bytes", "", r"metadata\.csv must hold a line of column names"),
+    table("semicolons", f"file_name;user\n{IMAGE};a\n", r"metadata\.csv must have a column file_name, and commas"),
+    table(
+        "more cells than columns", f"file_name,user\n{IMAGE},a,b\n", r"line 2 of [^\n]*metadata\.csv must have 2 cells"
+    ),
+    table("a column twice", f"file_name,user,user\n{IMAGE},a,b\n", "the column 'user' twice"),
+    table("a column without a name", f"file_name,\n{IMAGE},a\n", "a column without a name"),
+    table("a cell of a megabyte", f"file_name,user\n{IMAGE},{'a' * 1_000_000}\n", "table of comma-separated cells"),
+    table("NUL bytes", bytes(1000), r"metadata\.csv must"),
+    table("no Unicode", b"file_name,user\nJ\xf6rg/1.png,a\n", "UTF-8 text, or UTF-16"),
+    table("a row twice", f"file_name,user\n{IMAGE},a\n{IMAGE},b\n", "must have one row"),
+    table(
+        "a path outside", "file_name,user\n..\\..\\x.png,a\n", r"line 2 of [^\n]*metadata\.csv must be a relative path"
+    ),
+    table("a start that is a text", f"file_name,start_s\n{IMAGE},soon\n", "number of seconds"),
+    table("10 million rows", "file_name\n" + "x\n" * 10_000_000, "at most 1,000,000 rows"),
+    table("a folder", lambda path: path.mkdir(), "regular file"),
+    Row("two kinds of metadata", "prepare", _two_kinds, "must have one file of metadata"),
 ]
 
 AXES = [
@@ -154,7 +184,14 @@ AXES = [
     axes("deep", "[" * 2000 + "]" * 2000, "nested deeper"),
     axes("a pipe", os.mkfifo, "regular file"),
     axes("a folder", lambda path: path.mkdir(), "regular file"),
-    axes("UTF-16", json.dumps({"window_s": 3}).encode("utf-16"), "must be UTF-8"),
+    axes("UTF-16 without its mark", json.dumps({"window_s": 3}).encode("utf-16-le"), "must be JSON"),
+    Row(
+        "axes: UTF-16",
+        "prepare",
+        _with_file("axes.json", json.dumps({"window_s": 3}).encode("utf-16")),
+        "Axes: window_s 3",
+        accepted=True,
+    ),
     Row(
         "axes: with the mark of UTF-8",
         "prepare",

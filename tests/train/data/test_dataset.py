@@ -205,8 +205,9 @@ def test_metadata_and_axes_in_another_form_are_refused(two_users):
     (two_users / "axes.json").write_text('{"window_s": "3 s"}')
     with pytest.raises(ValueError, match=r"axes\.json must map names to plain numbers"):
         load_images(two_users)
-    (two_users / "metadata.csv").write_text("file_name,user")
-    with pytest.raises(ValueError, match=r"metadata\.csv is not read"):
+    (two_users / "axes.json").unlink()
+    (two_users / "metadata.csv").write_text("file,user")
+    with pytest.raises(ValueError, match=r"must have a row in metadata\.csv"):
         load_images(two_users)
 
 

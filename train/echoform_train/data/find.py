@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,10 +18,10 @@ from echoform_train.data.layout import (
     split_name,
 )
 from echoform_train.data.metadata import read_axes, read_metadata
-from echoform_train.data.walk import is_hidden, walk
+from echoform_train.data.walk import composed_names, is_hidden, walk
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import AXES, METADATA
-from echoform_train.engine.names import check_name, check_relative_path
+from echoform_train.engine.files import AXES
+from echoform_train.engine.names import check_name, check_relative_path, composed
 
 _OWN_COLUMNS = ("file", "file_name", "image", "user", "recording", "start_s", "split")
 
@@ -29,9 +30,9 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
     """Find every image (or recording) below a folder, with its user, condition, recording and split.
 
     Layouts: `<user>/x.png` or `<user>/<condition>/x.png`, with or without train, validation and test folders above,
-    and optionally a metadata.jsonl at the top (or in each split folder). Its rows hold a `file_name` and any of `user`,
-    `recording`, `start_s` and further columns (`split` is not read), which take precedence over the folders. A `.npy`
-    file with the name of an image holds the decibels of that image and is not listed.
+    and optionally a metadata.jsonl or metadata.csv at the top (or in each split folder). Its rows hold a `file_name`
+    and any of `user`, `recording`, `start_s` and further columns (`split` is not read), which take precedence over the
+    folders. A `.npy` file with the name of an image holds the decibels of that image and is not listed.
 
     Args:
         folder: The folder.
@@ -44,17 +45,20 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
         ValueError: If the folder holds no images, has other folders beside split folders, or its metadata or axes are
             malformed.
     """
-    paths = list(walk(folder))
-    names = [path.relative_to(folder).as_posix() for path in paths]
+    path_of = composed_names(folder, walk(folder))
+    names = list(path_of)
     splits = split_folders(folder, [name for name in names if _is_of_kind(kind, name)], loose_files=True)
     rows, metadata_names = read_metadata(folder, splits)
 
     # Every file is an image, a bad file, metadata, or something else that is only reported.
     images, bad_files, other_files = [], [], []
-    for path, name in zip(paths, names, strict=True):
+    for name, path in path_of.items():
         if _is_of_kind(kind, name):
             try:
-                images.append(_describe(path, name, kind, splits, rows))
+                if rows is not None and name not in rows:
+                    where = " and ".join(metadata_names)
+                    raise _LayoutError(f"each {kind.noun} must have a row in {where}, it has none")
+                images.append(_describe(path, name, kind, splits, (rows or {}).get(name, {})))
             except _LayoutError as error:
                 bad_files.append(BadFile(_printable(name), str(error)))
         elif name not in (*metadata_names, AXES):
@@ -65,10 +69,15 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
     other_files = [name for name in other_files if not (name.endswith(".npy") and _stem(name) in stems)]
 
     # Rows without a file and users without files are reported like bad files.
-    present = set(names)
-    reason = f"each row of {METADATA} must name {kind.article} {kind.noun}, this file does not exist"
-    bad_files += [BadFile(name, reason) for name in rows or () if name not in present]
-    bad_files += _empty_folders(folder, kind, splits)
+    absent = [name for name in rows or () if name not in path_of]
+    if absent:
+        # A link to a file that is read under another name may have a row too.
+        read = {os.path.realpath(path) for path in path_of.values()}
+        reason = (
+            f"each row of {' and '.join(metadata_names)} must name {kind.article} {kind.noun}, this file does not exist"
+        )
+        bad_files += [BadFile(name, reason) for name in absent if os.path.realpath(folder / name) not in read]
+    bad_files += _empty_folders(folder, kind, splits, names)
     return SourceFiles(tuple(images), tuple(bad_files), tuple(other_files), read_axes(folder / AXES))
 
 
@@ -134,10 +143,8 @@ def _stem(name: str) -> PurePosixPath:
     return PurePosixPath(name).with_suffix("")
 
 
-def _describe(
-    path: Path, name: str, kind: FileKind, splits: dict[str, str], rows: dict[str, dict[str, Any]] | None
-) -> ImageFile:
-    """Describe one file by its folders, name and metadata; raises _LayoutError if its user is unknown."""
+def _describe(path: Path, name: str, kind: FileKind, splits: dict[str, str], row: dict[str, Any]) -> ImageFile:
+    """Describe one file by its folders, name and row of metadata; raises _LayoutError if its user is unknown."""
     a_file = f"{kind.article} {kind.noun}"
     _check_file(path, name)
     # A split folder stands above the folder of the user.
@@ -147,11 +154,6 @@ def _describe(
         if not folders:
             raise _LayoutError(f"{a_file} must stand in one of the split folders ({', '.join(splits)})")
         split = splits[folders.pop(0)]
-    row: dict[str, Any] = {}
-    if rows is not None:
-        if name not in rows:
-            raise _LayoutError(f"each {kind.noun} must have a row in {METADATA}, it has none")
-        row = rows[name]
 
     # The start in the file name belongs to the recording in the file name, not to one that the row names.
     recording, start_s = recording_of(name)
@@ -201,13 +203,21 @@ def _printable(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def _empty_folders(folder: Path, kind: FileKind, splits: dict[str, str]) -> list[BadFile]:
+def _empty_folders(folder: Path, kind: FileKind, splits: dict[str, str], names: Sequence[str]) -> list[BadFile]:
+    depth = 2 if splits else 1
+    filled = {PurePosixPath(name).parts[:depth] for name in names if _is_of_kind(kind, name)}
     empty = []
     for top in [folder / name for name in splits] or [folder]:
         for subfolder in sorted(top.iterdir(), key=lambda path: natural_key(path.name)):
             if is_hidden(subfolder.name) or not subfolder.is_dir():
                 continue
+            name = composed(subfolder.relative_to(folder).as_posix())
+            if PurePosixPath(name).parts in filled:
+                continue
             if not any(_is_of_kind(kind, path.name) for path in walk(subfolder)):
-                name = subfolder.relative_to(folder).as_posix()
                 empty.append(BadFile(f"{name}/", f"a user's folder must hold {kind.noun}s, it is empty"))
+            # A link to the folder of a user is that user; a folder full of links is perhaps meant as another one.
+            elif not subfolder.is_symlink():
+                reason = f"a user's folder must hold {kind.noun}s, it holds only links to {kind.noun}s of other folders"
+                empty.append(BadFile(f"{name}/", reason))
     return empty

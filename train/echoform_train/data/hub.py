@@ -15,7 +15,7 @@ from echoform_train.data.layout import ImageFile, SourceFiles, natural_key, reco
 from echoform_train.data.metadata import check_start, read_axes
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES, SPLIT
-from echoform_train.engine.names import check_label, check_name, check_relative_path
+from echoform_train.engine.names import check_label, check_name, check_relative_path, composed, composed_values
 from echoform_train.engine.sources import is_hub_id, parse_hub_id, resolve_source
 
 _KNOWN_COLUMNS = ("file", "file_name", "recording", "start_s", "split")
@@ -138,7 +138,7 @@ def _find_in_part(source: str, split: str | None, part: Dataset, need_users: boo
     names = {name: feature.names for name, feature in part.features.items() if isinstance(feature, ClassLabel)}
     encoded = part.cast_column(image_column, Image(decode=False))
     rows = [_name_labels(encoded[number], names) for number in range(len(encoded))]
-    files = [check_relative_path(name, "file", source) for name in _file_names(rows, image_column, split)]
+    files = [composed(check_relative_path(name, "file", source)) for name in _file_names(rows, image_column, split)]
     images, bad_files = [], []
     for file, row in zip(files, rows, strict=True):
         image, user = row.pop(image_column), row.pop(user_column) if user_column else ""
@@ -166,7 +166,9 @@ def _describe_row(
         recording=recording_in_name if recording is None else check_label(str(recording), "recording", where),
         start_s=start_in_name_s if start_s is None and recording is None else start_s,
         split=split,
-        columns={name: value for name, value in row.items() if value is not None and name not in _KNOWN_COLUMNS},
+        columns=composed_values(
+            {name: value for name, value in row.items() if value is not None and name not in _KNOWN_COLUMNS}
+        ),
     )
 
 
@@ -183,7 +185,7 @@ def _file_names(rows: list[dict[str, Any]], image_column: str, split: str | None
     """Names of the images in the rows; their numbers if the names are missing or not unique."""
     prefix = f"{split}/" if split else ""
     given = [row.get("file") or row.get("file_name") or (row[image_column] or {}).get("path") or "" for row in rows]
-    names = [Path(name).name if Path(name).is_absolute() else Path(name).as_posix() for name in given]
+    names = [composed(Path(name).name if Path(name).is_absolute() else Path(name).as_posix()) for name in given]
     if all(given) and len(set(names)) == len(names):
         return [prefix + name for name in names]
     return [f"{prefix}{number:06d}" for number in range(len(rows))]

@@ -22,11 +22,11 @@ from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, check_resolution, decode_image
 from echoform_train.data.layout import ImageFile, SourceFiles, recording_of
 from echoform_train.data.loading import ContentHashes, read_files, read_split, refuse_or_skip
-from echoform_train.data.metadata import read_axes
+from echoform_train.data.metadata import metadata_file, read_axes
 from echoform_train.data.split import Split, make_split
 from echoform_train.data.walk import find_files
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import AXES, METADATA
+from echoform_train.engine.files import AXES
 
 Color = Literal["auto", "rgb", "grey"]
 
@@ -162,8 +162,8 @@ def _find_in_folder(folder: Path) -> SourceFiles:
     if not paths:
         raise UserError(f"a source must hold images ({', '.join(IMAGE_SUFFIXES)}), {folder} holds none")
     splits = split_folders(folder, list(paths))
-    # Rows of metadata.jsonl give recordings and starts, in precedence over the names of the files.
-    known = find_in_folder(folder).images if (folder / METADATA).is_file() else ()
+    # Rows of metadata give recordings and starts, in precedence over the names of the files.
+    known = find_in_folder(folder).images if metadata_file(folder) else ()
     described = {image.file: (image.recording, image.start_s) for image in known}
     images = []
     for name, path in paths.items():

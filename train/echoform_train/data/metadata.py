@@ -1,16 +1,17 @@
-"""Read metadata.jsonl and axes.json, which describe the images of a folder."""
+"""Read metadata.jsonl or metadata.csv, and axes.json, which describe the images of a folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from echoform_train.engine.csv_files import read_located_csv_rows
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import METADATA
+from echoform_train.engine.files import METADATA, METADATA_CSV
 from echoform_train.engine.json_files import read_json_object, read_located_json_lines
-from echoform_train.engine.names import check_label, check_name, check_relative_path
+from echoform_train.engine.names import check_label, check_name, check_relative_path, composed, composed_values
 
 LARGEST_START_S = 1e20
 """Latest start of a window in its recording; sensors count nanoseconds since 1970 too, which are 1e18."""
@@ -21,7 +22,7 @@ _LARGEST_AXIS = 1e15
 
 
 def read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict[str, Any]] | None, list[str]]:
-    """Read metadata.jsonl at the top of a folder and in its split folders.
+    """Read metadata.jsonl or metadata.csv at the top of a folder and in its split folders.
 
     Args:
         folder: The folder.
@@ -29,28 +30,53 @@ def read_metadata(folder: Path, splits: dict[str, str]) -> tuple[dict[str, dict[
 
     Returns:
         Rows by name of the image, None if there is no such file; and the names of the files that hold them. `user` and
-        `recording` of a row are checked texts.
+        `recording` of a row are checked texts; all names and texts are in the composed Unicode form.
 
     Raises:
         ValueError: If a row is malformed, names a file outside the folder, has a user, recording or start that is none,
-            an image has two rows, or there is a metadata.csv.
+            an image has two rows, or a folder has both files.
     """
     rows: dict[str, dict[str, Any]] = {}
     read = []
     for subfolder in ("", *splits):
-        csv_path = folder / subfolder / "metadata.csv"
-        if csv_path.is_file():
-            raise UserError(f"metadata must be a {METADATA}, {csv_path} is not read")
-        path = folder / subfolder / METADATA
-        if not os.path.lexists(path):
+        path = metadata_file(folder / subfolder)
+        if path is None:
             continue
         read.append(path.relative_to(folder).as_posix())
-        for where, row in read_located_json_lines(path):
-            name = (PurePosixPath(subfolder) / check_relative_path(row.get("file_name"), "file_name", where)).as_posix()
+        for where, row in _read_rows(path):
+            name = (PurePosixPath(subfolder) / _file_name(row.get("file_name"), where)).as_posix()
             if name in rows:
                 raise UserError(f"{where}: each file must have one row, {name} has two")
             rows[name] = _checked_row(row, where)
     return (rows if read else None), read
+
+
+def metadata_file(folder: Path) -> Path | None:
+    """The metadata.jsonl or metadata.csv of a folder; None if it has neither.
+
+    Raises:
+        UserError: If it has both.
+    """
+    found = [folder / name for name in (METADATA, METADATA_CSV) if os.path.lexists(folder / name)]
+    if len(found) > 1:
+        raise UserError(f"a folder must have one file of metadata, {folder} holds {METADATA} and {METADATA_CSV}")
+    return found[0] if found else None
+
+
+def _read_rows(path: Path) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    if path.name == METADATA:
+        return read_located_json_lines(path)
+    rows = read_located_csv_rows(path, texts=("file_name", "user", "recording"))
+    if rows and "file_name" not in rows[0][1]:
+        columns = ", ".join(repr(name)[:60] for name in rows[0][1])
+        raise UserError(f"{path} must have a column file_name, and commas between its columns; it has {columns}")
+    return rows
+
+
+def _file_name(value: object, where: str) -> str:
+    r"""The path that a row names, in the composed Unicode form; Windows writes it with `\`."""
+    name = value.replace("\\", "/") if isinstance(value, str) else value
+    return composed(check_relative_path(name, "file_name", where))
 
 
 def check_start(value: Any, source: object) -> float:
@@ -67,9 +93,9 @@ def check_start(value: Any, source: object) -> float:
     return float(value)
 
 
-def _checked_row(row: dict[str, Any], where: str) -> dict[str, Any]:
+def _checked_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The row with its user and recording as text; a number is a common name for either."""
-    checked = dict(row)
+    checked = composed_values(row)
     if row.get("user") is not None:
         checked["user"] = check_name(_number_as_text(row["user"]), "user", where)
     if row.get("recording") is not None:
@@ -95,7 +121,7 @@ def read_axes(path: Path) -> dict[str, float] | None:
     """
     if not path.exists():
         return None
-    return check_axes(read_json_object(path), path)
+    return check_axes(read_json_object(path, utf_16=True), path)
 
 
 def check_axes(axes: Mapping[str, Any], path: object) -> dict[str, float]:

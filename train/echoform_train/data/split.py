@@ -27,7 +27,7 @@ from echoform_train.data.split_cutting import (
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.hashes import json_hash
 from echoform_train.engine.json_files import read_json_object, write_json
-from echoform_train.engine.names import check_relative_path
+from echoform_train.engine.names import check_relative_path, composed
 
 Method = Literal["by recording", "contiguous with a gap", "as given"]
 
@@ -120,7 +120,7 @@ def _names_of_side(names: Any, side: str, path: str | Path) -> tuple[str, ...]:
     for name in names:
         if check_relative_path(name, f"an image for {side}", path) != name:
             raise UserError(f"{path} must name images by their paths inside the source, it names {name!r}")
-    return tuple(names)
+    return tuple(map(composed, names))
 
 
 def make_split(

@@ -128,8 +128,7 @@ def _find_in_folder(folder: Path, folders: str) -> list[DepthFile]:
         above = list(PurePosixPath(name).parts[:-1])
         split = splits[above.pop(0)] if splits else None
         example_of_depth.setdefault(len(above), name)
-        for part in above:
-            check_name(part, "folder", folder)
+        above = [check_name(part, "folder", folder) for part in above]
         upper, lower = [*above, None, None][:2]
         label, recording = (upper, lower) if folders == "classes" else (lower, upper)
         images.append(DepthFile(file=name, data=path, label=label, recording=recording, split=split))

@@ -2,6 +2,8 @@
 
 METADATA = "metadata.jsonl"
 """Next to images: one JSON line per image."""
+METADATA_CSV = "metadata.csv"
+"""Next to images, in place of metadata.jsonl: a table with one row per image."""
 AXES = "axes.json"
 """Next to spectrograms: their extent in seconds, hertz and decibels."""
 SPLIT = "split.json"

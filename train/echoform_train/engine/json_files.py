@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from echoform_train.engine.atomic_files import write_text
-from echoform_train.engine.errors import MissingFileError, UserError
+from echoform_train.engine.errors import UserError
+from echoform_train.engine.text_files import read_text
 
-LARGEST_BYTES = 64 * 2**20
-"""Largest JSON file that is read; a metadata file of a million rows has some 60 MB."""
 DEEPEST = 64
 """Deepest nesting of lists and objects that is read."""
 MOST_LISTS = 2_000_000
@@ -21,36 +21,37 @@ LONGEST_INTEGER = 25
 """Most characters of a whole number."""
 
 
-def read_json(path: Path, *, with_infinity: bool = False) -> Any:
+def read_json(path: Path, *, with_infinity: bool = False, utf_16: bool = False) -> Any:
     """Read a JSON file.
 
     Args:
         path: The file.
         with_infinity: Read Infinity and -Infinity too, which diffusers writes into the settings of its schedulers.
+        utf_16: See `read_text`.
 
     Raises:
         MissingFileError: If there is no such file.
         UserError: If it is no regular file, is larger than 64 MiB, is no UTF-8 or no JSON, is nested deeper than 64
             levels, or holds a number that is not finite.
     """
-    return parse_json(_read_text(path), str(path), with_infinity=with_infinity)
+    return parse_json(read_text(path, utf_16=utf_16), str(path), with_infinity=with_infinity)
 
 
-def read_json_object(path: Path, *, with_infinity: bool = False) -> dict[str, Any]:
+def read_json_object(path: Path, *, with_infinity: bool = False, utf_16: bool = False) -> dict[str, Any]:
     """Read a JSON file that must hold an object; the arguments are those of `read_json`.
 
     Raises:
         MissingFileError: If there is no such file.
         UserError: As `read_json`, and if it holds anything but an object.
     """
-    value = read_json(path, with_infinity=with_infinity)
+    value = read_json(path, with_infinity=with_infinity, utf_16=utf_16)
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object, it holds {_kind(value)}")
     return value
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file of one JSON object per line; empty lines are skipped.
+    """Read a file of one JSON object per line, UTF-8 or UTF-16 with a byte order mark; empty lines are skipped.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -62,7 +63,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 def read_located_json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """As `read_json_lines`, with "line 3 of PATH" beside each object, for the messages of further checks."""
     rows = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    # Not splitlines(), which also cuts at characters that may stand inside a text.
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", read_text(path, utf_16=True)), start=1):
         if line.strip():
             where = f"line {number} of {path}"
             row = parse_json(line, where)
@@ -119,21 +121,6 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         ValueError: If a row holds a number that is not finite.
     """
     write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
-
-
-def _read_text(path: Path) -> str:
-    if not path.exists():
-        raise MissingFileError(f"there is no file {path}")
-    # A pipe of this name would be waited for without end.
-    if not path.is_file():
-        raise UserError(f"{path} must be a regular file")
-    size = path.stat().st_size
-    if size > LARGEST_BYTES:
-        raise UserError(f"{path} must be at most {LARGEST_BYTES // 2**20} MiB, it is {size / 2**20:.0f} MiB")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} must be UTF-8 text: {error}") from error
 
 
 def _refuse_constant(name: str) -> float:

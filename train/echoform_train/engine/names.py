@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import AXES, METADATA
+from echoform_train.engine.files import AXES, METADATA, METADATA_CSV
 
 LONGEST_NAME = 100
 """Most characters of a name."""
@@ -18,7 +19,18 @@ DEEPEST_PATH = 32
 
 _LONGEST_PART = 255
 _REORDERING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_OWN_FILES = (METADATA, AXES)
+_OWN_FILES = (METADATA, METADATA_CSV, AXES)
+
+
+def composed(text: str) -> str:
+    """The text in the composed Unicode form (NFC), in which equal names are equal: `é` is one character, not `e` and an
+    accent, which is how macOS writes the names of files."""
+    return unicodedata.normalize("NFC", text)
+
+
+def composed_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its names and its texts in the composed Unicode form."""
+    return {composed(name): composed(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def check_name(value: object, kind: str, source: object) -> str:
@@ -30,7 +42,7 @@ def check_name(value: object, kind: str, source: object) -> str:
         source: Where it was read: a file, a line of it, a data set.
 
     Returns:
-        `value`, unchanged.
+        `value` in the composed Unicode form, else unchanged.
 
     Raises:
         UserError: If it is no text, is empty or blank, has more than 100 characters, starts with a dot, holds `/`, `\`
@@ -44,14 +56,14 @@ def check_name(value: object, kind: str, source: object) -> str:
         raise UserError(f"{kind} {text!r} of {source} must not start with a dot: it becomes the name of a folder")
     if text.lower() in _OWN_FILES:
         raise UserError(f"{kind} {text!r} of {source} must not be called as a file that echoform writes there")
-    return text
+    return composed(text)
 
 
 def check_names(values: Sequence[object], kind: str, source: object) -> list[str]:
     """Check each of several names, which must differ: `check_name`.
 
     Raises:
-        UserError: As `check_name`, and if a name comes twice.
+        UserError: As `check_name`, and if a name comes twice, also in two Unicode forms.
     """
     names = [check_name(value, kind, source) for value in values]
     seen: set[str] = set()
@@ -66,20 +78,20 @@ def check_label(value: object, kind: str, source: object) -> str:
     """Check a name that is printed but never becomes a path, such as that of a recording; `/` is allowed.
 
     Returns:
-        `value`, unchanged.
+        `value` in the composed Unicode form, else unchanged.
 
     Raises:
         UserError: If it is no text, is empty or blank, has more than 1000 characters, or holds a character that cannot
             be seen.
     """
-    return _check_text(value, kind, source, LONGEST_PATH)
+    return composed(_check_text(value, kind, source, LONGEST_PATH))
 
 
 def check_relative_path(value: object, kind: str, source: object) -> str:
     r"""Check the path of a file below a known folder.
 
     Returns:
-        The path with `/` between its parts and without `.` parts.
+        The path with `/` between its parts and without `.` parts, in its own Unicode form: that of the file's name.
 
     Raises:
         UserError: If it is no text, is empty or blank, has more than 1000 characters or 32 folders, is absolute, has a
