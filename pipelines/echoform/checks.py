@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from echoform.depth_autoencoder import PATCH
-from echoform.pipeline_depth_autoencoder import MAX_UNITS, range_in_units
+from echoform.pipeline_depth_autoencoder import ENCODINGS, MAX_UNITS, MM_PER, RESIZE_RULES, range_in_units
 from echoform.unet_doppler import check_weights
 
 
@@ -30,7 +30,7 @@ def check_component(name: str, component: Any) -> None:
         check_weights(component)
 
 
-def check_depth_parts(autoencoder: Any, depth_range_mm: Any, units_per_mm: Any, invalid_values: Any) -> None:
+def check_depth_parts(autoencoder: Any, facts: Mapping[str, Any]) -> None:
     """Check the model and the description of the sensor that a `DepthAutoencoderPipeline` is made of.
 
     Raises:
@@ -39,10 +39,23 @@ def check_depth_parts(autoencoder: Any, depth_range_mm: Any, units_per_mm: Any, 
     check_component("autoencoder", autoencoder)
     if (channels := autoencoder.config.input_channels) != 1:
         raise ValueError(f"autoencoder must have one channel, because depth has one, got {channels}")
-    range_in_units(depth_range_mm, units_per_mm)
+    range_in_units(facts["depth_range_mm"], facts["units_per_mm"])
+    check_depth_reading(facts)
+    invalid_values = facts["invalid_values"]
     units = [str(unit) for unit in invalid_values] if isinstance(invalid_values, Mapping) else []
     if "0" not in units or not all(re.fullmatch("[0-9]{1,5}", unit) and int(unit) <= MAX_UNITS for unit in units):
         raise ValueError(f"invalid_values must hold '0' and be units in 0..{MAX_UNITS}, got {units!s:.80}")
+
+
+def check_depth_reading(facts: Mapping[str, Any]) -> None:
+    """Check how stored numbers become units, and how images are resized.
+
+    Raises:
+        ValueError: If there is no such unit, encoding or rule.
+    """
+    for name, choices in (("float_unit", [None, *MM_PER]), ("encoding", ENCODINGS), ("resize_rule", RESIZE_RULES)):
+        if not isinstance(facts[name], (str, type(None))) or facts[name] not in choices:
+            raise ValueError(f"{name} must be among {', '.join(map(str, choices))}, got {facts[name]!r:.80}")
 
 
 def check_depth_encoder(config: Mapping[str, Any]) -> None:
@@ -69,6 +82,7 @@ def check_depth_encoder(config: Mapping[str, Any]) -> None:
     depth_range_mm, units_per_mm = config.get("depth_range_mm"), config.get("units_per_mm")
     if depth_range_mm is not None or units_per_mm is not None:
         range_in_units(depth_range_mm, units_per_mm)
+        check_depth_reading(config)
 
 
 def _check_stages(config: Mapping[str, Any]) -> None:

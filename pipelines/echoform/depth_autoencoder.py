@@ -226,10 +226,11 @@ class DepthEncoder(SelfContainedModel):
         norm_num_groups: Groups of every group norm; must divide all of block_out_channels.
         dropout: Share of features dropped inside residual blocks in training.
         bottleneck: "map" or "cosine".
-        depth_range_mm: Depth that becomes -1 and +1, millimetres, as {"min": 300.0, "max": 5000.0}. This and the next
-            two describe the sensor for `readings`; inside a pipeline they are None, because the pipeline has them.
+        depth_range_mm: Depth that becomes -1 and +1, millimetres, as {"min": 300.0, "max": 5000.0}. This and what
+            follows describe the sensor; inside a pipeline they have no values, because the pipeline has them.
         units_per_mm: The sensor's units per millimetre.
         invalid_values: Units that mean no reading besides 0, with their meaning, as {"65535": "saturated"}.
+        float_unit, encoding, resize_rule: How images become units of the model's size, see `DepthAutoencoderPipeline`.
     """
 
     centre: Tensor
@@ -242,7 +243,8 @@ class DepthEncoder(SelfContainedModel):
         attention: tuple[bool, ...] = (False, True, True, False), num_attention_heads: int = 4,
         norm_num_groups: int = 8, dropout: float = 0.0, bottleneck: str = "map",
         depth_range_mm: dict[str, float] | None = None, units_per_mm: float | None = None,
-        invalid_values: dict[str, str] | None = None,
+        invalid_values: dict[str, str] | None = None, float_unit: str | None = None, encoding: str = "linear",
+        resize_rule: str = "half",
     ) -> None:  # fmt: skip
         super().__init__()
         _check_config(self.config)
@@ -293,9 +295,10 @@ class DepthEncoder(SelfContainedModel):
     forward = encode
 
     def readings(self, units: Tensor) -> tuple[Tensor, Tensor]:
-        """Arguments of `encode` from units [B, C, H, W] of any dtype of 16 bits; ValueError if the sensor is unknown.
+        """Arguments of `encode` from units [B, C, H, W] of any dtype of 16 bits.
 
         Units of 0, outside `depth_range_mm` or in `invalid_values` are no reading; a pixel has one if each channel has.
+        Raises ValueError if the sensor is unknown, or there are readings, but none in range.
         """
         span_mm, per_mm = self.config["depth_range_mm"], self.config["units_per_mm"]
         if span_mm is None or per_mm is None:
@@ -305,6 +308,8 @@ class DepthEncoder(SelfContainedModel):
             units = torch.where(units == float(value), 0.0, units)
         low, high = units_between(span_mm["min"], span_mm["max"], per_mm)
         valid = ((units >= low) & (units <= high)).all(dim=1, keepdim=True)
+        if units.any() and not valid.any():
+            raise ValueError(f"units must have readings in {low}..{high}, of {span_mm} mm, got up to {units.max():g}")
         return torch.where(valid, (units - low) * (2 / (high - low)) - 1, 0.0), valid
 
     def _checked(self, depth: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:

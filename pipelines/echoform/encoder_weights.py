@@ -19,7 +19,7 @@ from echoform.loading import refusing_damage
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform.sources import find_file
 
-SENSOR_FACTS = ("depth_range_mm", "units_per_mm", "invalid_values")
+SENSOR_FACTS = ("depth_range_mm", "units_per_mm", "invalid_values", "float_unit", "encoding", "resize_rule")
 """Settings of `DepthEncoder` that describe the sensor; a pipeline has them in its own config."""
 
 

@@ -35,11 +35,11 @@ Sizes = Size | Sequence[Size] | None
 
 logger = logging.get_logger(__name__)
 
-MAX_UNITS = 65535
-"""Largest unit of 16 bits."""
-
-MAX_PIXELS = 4096 * 4096
-"""Most pixels of an image."""
+MAX_UNITS = 65535  # largest of 16 bits
+MAX_PIXELS = 4096 * 4096  # most of an image
+MM_PER = {"mm": 1, "cm": 10, "m": 1000}
+ENCODINGS = {"linear": 2**63 - 1, "rotated": MAX_UNITS, "disparity": 2047}  # largest numbers, see `decoded_units`
+RESIZE_RULES = {"half": 0.5 - 1e-5, "any": 0.0, "nearest": None}  # weight that readings exceed, see `resize_depth`
 
 
 @dataclass
@@ -48,22 +48,16 @@ class DepthAutoencoderPipelineOutput(BaseOutput):
 
     depth: list[np.ndarray] | list[Image.Image]
     """Per image uint16 [H, W] in the sensor's units (mode I;16 for `pil`), 0 where there is no reading."""
-
     valid: list[np.ndarray]
     """Per image bool [H, W], whether the model reports a reading."""
-
     latents: Tensor
     """Embeddings, float32 [B, D]."""
-
     rmse_mm: list[float] | None = None
     """Root mean square error of decoded depth over each input's in-range readings, reported or not; NaN if none."""
-
     mae_mm: list[float] | None = None
     """Mean absolute error over the same pixels, millimetres."""
-
     validity_iou: list[float] | None = None
     """Pixels that are valid in input and output over those valid in either, 0..1; 1 if neither has any."""
-
     out_of_range: list[int] | None = None
     """Readings of each input outside `depth_range_mm`; the model gets them as "no reading"."""
 
@@ -148,32 +142,33 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         autoencoder: `DepthAutoencoder` of one channel.
         depth_range_mm: Depth that the model can represent, millimetres, as {"min": 300, "max": 5000}. Readings outside
             are given to the model as no reading, counted in the output and logged as a warning.
-        units_per_mm: The sensor's units per millimetre, greater than 0; 1 for Kinect and RealSense, 5 for TUM's files.
+        units_per_mm: The sensor's units per millimetre, above 0: 1 for files in millimetres, 4 for RealSense L515.
         invalid_values: Units that mean no reading, with their meaning, as {"0": "no reading", "65535": "too far"}; 0
             is always among them. Keys are strings because JSON has no others.
-
-    Raises:
-        ValueError: If a fact is missing or does not fit the model or 16 bits.
+        float_unit: Unit of floating-point images, "m", "cm" or "mm"; None is the sensor's units.
+        encoding: How whole numbers stand for units, see `decoded_units`.
+        resize_rule: Which resized pixels have a reading, see `resize_depth`.
+    Raises ValueError if a fact is missing or does not fit the model or 16 bits.
     """
 
     model_cpu_offload_seq = "autoencoder"
     autoencoder: Any
 
+    # diffusers takes arguments without a default for components.
     def __init__(
-        self,
-        autoencoder: ModelMixin,
-        # diffusers takes arguments without a default for components.
-        depth_range_mm: dict[str, float] | None = None,
-        units_per_mm: float = 1.0,
-        invalid_values: dict[str, str] | None = None,
-    ) -> None:
+        self, autoencoder: ModelMixin, depth_range_mm: dict[str, float] | None = None, units_per_mm: float = 1.0,
+        invalid_values: dict[str, str] | None = None, float_unit: str | None = None, encoding: str = "linear",
+        resize_rule: str = "half",
+    ) -> None:  # fmt: skip
         super().__init__()
-        invalid = {"0": "no reading"} if invalid_values is None else invalid_values
+        facts: dict[str, Any] = {"depth_range_mm": depth_range_mm, "units_per_mm": units_per_mm}
+        facts |= {"invalid_values": {"0": "no reading"} if invalid_values is None else invalid_values}
+        facts |= {"float_unit": float_unit, "encoding": encoding, "resize_rule": resize_rule}
         with suppress(ModuleNotFoundError):  # without echoform nobody builds pipelines, and loading checks weights
             checks: Any = import_module("echoform.checks")
-            checks.check_depth_parts(autoencoder, depth_range_mm, units_per_mm, invalid)
+            checks.check_depth_parts(autoencoder, facts)
         self.register_modules(autoencoder=autoencoder)
-        self.register_to_config(depth_range_mm=depth_range_mm, units_per_mm=units_per_mm, invalid_values=invalid)
+        self.register_to_config(**facts)
 
     @torch.no_grad()
     def __call__(
@@ -184,44 +179,34 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         Args:
             images: One image or a list, of any sizes: paths of PNG or TIFF files; PIL of mode I;16 (either byte
                 order), I or F; arrays and tensors, [H, W] or [N, H, W] or [N, 1, H, W], of whole numbers of 16 bits
-                or more or floating point of 32 or more. All in the sensor's units; floating point is rounded to
-                whole units, and NaN is no reading.
+                or more or floating point of 32 or more. All in the sensor's units unless `float_unit` or `encoding`
+                is set; floating point is rounded to whole units, and NaN is no reading.
             batch_size: Images at once. Memory grows with it; the results do not change.
             output_type: `np` for uint16 arrays, `pil` for images of mode I;16.
             return_dict: False gives (depth, valid, latents).
 
-        Returns:
-            `DepthAutoencoderPipelineOutput` with all fields.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If an image is no depth image (8 bits, colour, negative, infinite), or an argument is wrong.
+        Returns `DepthAutoencoderPipelineOutput` with all fields. Raises FileNotFoundError if there is no such file, and
+        ValueError if an image is no depth image (8 bits, colour, negative, infinite), has readings but none in range,
+        or loses more than 1 % of a reading by rounding; or if an argument is wrong.
         """
         _check_settings(batch_size, output_type)
-        depth, latents, errors, out_of_range = [], [], [], []
+        depth, latents, errors = [], [], []
         for in_range, outside, embedded in self._encoded(images, batch_size):
             decoded = self._decode(embedded, [one.shape for one in in_range])
             depth += [reported for reported, _ in decoded]
             # Errors are measured on readings in range; readings outside are only counted.
-            errors += [self._errors(target, *made) for target, made in zip(in_range, decoded, strict=True)]
-            out_of_range += outside
+            rows = zip(in_range, decoded, outside, strict=True)
+            errors += [(*self._errors(target, *made), count) for target, made, count in rows]
             latents.append(embedded)
-        rmse_mm, mae_mm, validity_iou = (list(values) for values in zip(*errors, strict=True))
-        return self._output(
-            depth, torch.cat(latents), output_type, return_dict,
-            rmse_mm=rmse_mm, mae_mm=mae_mm, validity_iou=validity_iou, out_of_range=out_of_range,
-        )  # fmt: skip
+        names = ("rmse_mm", "mae_mm", "validity_iou", "out_of_range")
+        facts = {name: list(values) for name, values in zip(names, zip(*errors, strict=True), strict=True)}
+        return self._output(depth, torch.cat(latents), output_type, return_dict, **facts)
 
-    def reconstruct(self, images: DepthImages, **settings: Any) -> Any:
-        """See `__call__`."""
-        return self(images, **settings)
+    reconstruct = __call__
 
     @torch.no_grad()
     def encode(self, images: DepthImages, batch_size: int = 32) -> Tensor:
-        """Embeddings of images, float32 [B, D]; `__call__` documents the arguments.
-
-        The embedding of an image depends neither on its batch nor on whether the model is in training mode.
-        """
+        """Embeddings of images, float32 [B, D], which depend on neither batch nor mode; arguments as in `__call__`."""
         _check_settings(batch_size)
         return torch.cat([latents for _, _, latents in self._encoded(images, batch_size)])
 
@@ -235,10 +220,9 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         Args:
             latents: What `encode` gave, float [B, D].
             size: Height and width of all images, or a list with one pair per image; None is the model's own size.
-            batch_size: As in `__call__`, like output_type and return_dict.
+            batch_size, output_type, return_dict: As in `__call__`.
 
-        Returns `DepthAutoencoderPipelineOutput` without errors, because there is nothing to compare with; raises
-        ValueError if latents have another shape, or an argument is wrong.
+        Returns `DepthAutoencoderPipelineOutput` without errors; raises ValueError if latents or an argument are wrong.
         """
         _check_settings(batch_size, output_type)
         width = self.autoencoder.config.latent_dim
@@ -260,30 +244,28 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
     ) -> Any:
         """Walk from image a to image b in `steps` (at least 2) equal steps along the line between their embeddings.
 
-        `size` is the height and width of all images; None is the size of a and b, and raises ValueError if they
-        differ. `settings` are arguments of `decode`, which documents what is returned.
+        `size` is that of all images; None is that of a and b, which then must agree. `settings` are those of `decode`.
         """
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
         first, last = self.read(a), self.read(b)
         if size is None and first.shape != last.shape:
             raise ValueError(f"images must be of one size unless size is given, got {first.shape} and {last.shape}")
-        ends = self.encode([first, last])
+        ends = self.encode([a, b])
         share = torch.linspace(0, 1, steps)[:, None]
         return self.decode(torch.lerp(ends[:1], ends[1:], share), first.shape if size is None else size, **settings)
 
     def similarity(self, a: DepthImages, b: DepthImages, batch_size: int = 32) -> Tensor:
         """Cosine of the angle between the embeddings of every image of a and every image of b, float32 [A, B].
 
-        Each of a and b is one image or a list, see `__call__`. Only the order of the numbers has a meaning: embeddings
-        are not centred, so that images which have nothing in common do not get 0.
+        Each of a and b is one image or a list. Only the order of the numbers has a meaning: embeddings are not centred.
         """
         rows, columns = (torch.nn.functional.normalize(self.encode(images, batch_size)) for images in (a, b))
         return (rows @ columns.T).clamp(-1, 1)
 
     def read(self, image: DepthImage) -> np.ndarray:
         """Whole units of one image, int64 [H, W], 0 where there is no reading; see `__call__` for what is refused."""
-        units = units_of(image)
+        units = units_of(image, self.config)
         for value in self.config["invalid_values"]:
             units[units == int(value)] = 0
         return units
@@ -301,22 +283,20 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
         readings, total_outside = 0, 0
         for batch in self._batches(as_list(images), batch_size):
             originals = [self.read(image) for image in batch]
-            in_range = [self._in_range(original) for original in originals]
+            in_range = [units_in_range(original, self.config) for original in originals]
             outside = [int((a != b).sum()) for a, b in zip(originals, in_range, strict=True)]
             readings += sum(int((original != 0).sum()) for original in originals)
             total_outside += sum(outside)
             yield in_range, outside, self._encode(in_range)
         if total_outside:
-            span = self.config["depth_range_mm"]
-            logger.warning(
-                f"depth must be in {span['min']:g}..{span['max']:g} mm, {total_outside} of {readings} readings "
-                f"({total_outside / readings:.1%}) are not; the model got them as no reading"
-            )
+            span, share = self.config["depth_range_mm"], f"{total_outside} of {readings} readings"
+            logger.warning(f"depth must be in {span['min']:g}..{span['max']:g} mm, {share} "
+                           f"({total_outside / readings:.1%}) are not; the model got them as no reading")  # fmt: skip
 
     def _encode(self, units: list[np.ndarray]) -> Tensor:
         """Embeddings of unit images of any sizes whose readings are in range, float32 [B, D] on the CPU."""
-        size = (self.autoencoder.config.sample_size,) * 2
-        resized = torch.cat([resize_depth(torch.from_numpy(one).float()[None, None], size).round() for one in units])
+        side = self.autoencoder.config.sample_size
+        resized = torch.cat([resized_units(one, (side, side), self.config) for one in units])
         depth, valid = encode_units(resized, self.config["depth_range_mm"], self.config["units_per_mm"])
         device, dtype = self._execution_device, self.autoencoder.dtype
         with self._evaluating():
@@ -332,8 +312,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
             decoded = self.autoencoder.decode(latents.to(self._execution_device, dtype))
         if not (decoded.depth.isfinite().all() and decoded.valid_logit.isfinite().all()):
             raise FloatingPointError(f"decoded depth must be finite, the autoencoder made others in {dtype}")
-        depth = decoded.depth.float().cpu()
-        units = decode_units(depth, self.config["depth_range_mm"], self.config["units_per_mm"])
+        units = decode_units(decoded.depth.cpu(), self.config["depth_range_mm"], self.config["units_per_mm"])
         valid = (decoded.valid_logit.float().cpu() > 0).to(units)
         images = []
         for one, one_valid, (height, width) in zip(units, valid, sizes, strict=True):
@@ -343,22 +322,15 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
             images.append((_to_uint16(reported), _to_uint16(with_fallback_depth)))
         return images
 
-    def _errors(
-        self, in_range: np.ndarray, reported: np.ndarray, with_fallback_depth: np.ndarray
-    ) -> tuple[float, float, float]:
+    def _errors(self, in_range: np.ndarray, reported: np.ndarray, whole: np.ndarray) -> tuple[float, float, float]:
         """RMSE and MAE in millimetres and the IoU of validity, of an input whose readings are all in range."""
         valid = in_range != 0
-        error_mm = (with_fallback_depth[valid].astype(np.float64) - in_range[valid]) / self.config["units_per_mm"]
+        error_mm = (whole[valid].astype(np.float64) - in_range[valid]) / self.config["units_per_mm"]
         either = int((valid | (reported != 0)).sum())
         rmse_mm = math.sqrt(np.square(error_mm).mean()) if error_mm.size else math.nan
         mae_mm = float(np.abs(error_mm).mean()) if error_mm.size else math.nan
         validity_iou = int((valid & (reported != 0)).sum()) / either if either else 1.0
         return rmse_mm, mae_mm, validity_iou
-
-    def _in_range(self, units: np.ndarray) -> np.ndarray:
-        """Units with 0 in place of readings outside the model's range."""
-        low, high = range_in_units(self.config["depth_range_mm"], self.config["units_per_mm"])
-        return np.where((units >= low) & (units <= high), units, 0)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -380,9 +352,7 @@ class DepthAutoencoderPipeline(SelfContainedPipeline):
             raise ValueError(f"size must be a height and a width of at least 1 pixel, got {tuple(bad[0])}")
         return [(int(height), int(width)) for height, width in sizes]
 
-    def _output(
-        self, depth: list[np.ndarray], latents: Tensor, output_type: str, return_dict: bool, **errors: list[Any]
-    ) -> Any:
+    def _output(self, depth: list[Any], latents: Tensor, output_type: str, return_dict: bool, **errors: Any) -> Any:
         images = [Image.fromarray(one) for one in depth] if output_type == "pil" else depth
         valid = [one != 0 for one in depth]
         if not return_dict:
@@ -443,12 +413,34 @@ def decode_units(
     return units if valid is None else torch.where(valid.to(torch.bool), units, 0.0)
 
 
-def resize_depth(units: Tensor, size: Size) -> Tensor:
+def units_in_range(units: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
+    """Units with 0 in place of readings outside the range; raises ValueError if there are readings, but none inside."""
+    low, high = range_in_units(facts["depth_range_mm"], facts["units_per_mm"])
+    inside = np.where((units >= low) & (units <= high), units, 0)
+    if units.any() and not inside.any():
+        span, found = "{min:g}..{max:g} mm".format(**facts["depth_range_mm"]), units[units != 0] / facts["units_per_mm"]
+        raise ValueError(
+            f"depth must have readings in {span}, they are {found.min():g}..{found.max():g} mm; which unit?"
+        )
+    return inside
+
+
+def resized_units(units: np.ndarray, size: Size, facts: Mapping[str, Any]) -> Tensor:
+    """Units [H, W] as whole float32 [1, 1, *size]; raises ValueError if the resize rule leaves no reading of some."""
+    resized = resize_depth(torch.from_numpy(units).float()[None, None], size, facts["resize_rule"]).round()
+    if units.any() and not resized.any():
+        what = f"{(units != 0).mean():.2%} of the pixels have one, and in {size} none"
+        raise ValueError(f"depth has too few readings for resize_rule {facts['resize_rule']!r}: {what}")
+    return resized
+
+
+def resize_depth(units: Tensor, size: Size, rule: str = "half") -> Tensor:
     """Resize depth images so that no reading is mixed with "no reading", which is 0.
 
     Along each axis the mean over the area where it gets smaller, linear interpolation where it gets larger, both over
-    readings alone (normalised convolution: Knutsson and Westin 1993). A pixel has a reading where readings have at
-    least half of the weight.
+    readings alone (normalised convolution: Knutsson and Westin 1993). By the rule "half" a pixel has a reading where
+    readings have at least half of the weight, by "any" where they have some, which keeps sparse ones. By "nearest" it
+    is the pixel at its centre, so that nothing is averaged.
 
     Takes units [B, 1, H, W] of any number type, and a height and width of at least 1. Returns float32 [B, 1, *size],
     not rounded; the same size comes back unchanged.
@@ -458,11 +450,13 @@ def resize_depth(units: Tensor, size: Size) -> Tensor:
     units = units.to(torch.float32)
     if tuple(units.shape[-2:]) == tuple(size):
         return units
-    rows, columns = (
-        _resize_weights(before, after).to(units.device) for before, after in zip(units.shape[-2:], size, strict=True)
-    )
+    sides, least = list(zip(units.shape[-2:], size, strict=True)), RESIZE_RULES[rule]
+    if least is None:
+        rows, columns = (((torch.arange(after) + 0.5) * before / after).long() for before, after in sides)
+        return units[..., rows[:, None], columns]
+    rows, columns = (_resize_weights(*side).to(units.device) for side in sides)
     total, weight = (rows @ one @ columns.T for one in (units, (units != 0).to(units)))
-    return torch.where(weight > 0.5 - 1e-5, total / weight.clamp(min=0.25), 0.0)
+    return torch.where(weight > least, total / weight.clamp(min=1e-12), 0.0)
 
 
 @lru_cache(maxsize=512)
@@ -480,7 +474,7 @@ def _resize_weights(before: int, after: int) -> Tensor:
 def units_of_image(image: Image.Image) -> np.ndarray:
     """Pixels [H, W] of a PIL depth image as they are: uint16 for mode I;16, int32 for I, float32 for F.
 
-    Raises ValueError if it holds several images, more than MAX_PIXELS, colour, transparency or fewer than 16 bits.
+    Raises ValueError if it holds several images, more than MAX_PIXELS, colour or fewer than 16 bits.
     """
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"an image must have at most {MAX_PIXELS:,} pixels, it has {image.width}x{image.height}")
@@ -493,20 +487,19 @@ def units_of_image(image: Image.Image) -> np.ndarray:
         colour = len(image.getbands()) > 1 or image.mode == "P"
         why = "depth has one number per pixel" if colour else "8 bits hold no millimetres: 255 values for metres"
         raise ValueError(f"depth must be 16-bit greyscale, it is of mode {image.mode}; {why}")
-    pixels = np.array(image)
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return (pixels := np.array(image)).astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def units_of(image: DepthImage) -> np.ndarray:
+def units_of(image: DepthImage, facts: Mapping[str, Any]) -> np.ndarray:
     """Whole units, int64 [H, W], of anything that `DepthAutoencoderPipeline` takes as one image."""
     if isinstance(image, (str, Path)):
         with opened_image(Path(image)) as opened:
-            return _whole_units(units_of_image(opened))
+            return units_of(opened, facts)
     if isinstance(image, Image.Image):
-        return _whole_units(units_of_image(image))
+        image = units_of_image(image)
     if isinstance(image, Tensor):  # numpy has no bfloat16, and half precision is refused as well
         image = (image.half() if image.dtype == torch.bfloat16 else image).detach().cpu().numpy()
-    return _whole_units(np.asarray(image))
+    return decoded_units(np.asarray(image), facts)
 
 
 @contextmanager
@@ -529,21 +522,41 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _whole_units(pixels: np.ndarray) -> np.ndarray:
+def decoded_units(pixels: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
+    """Whole units, int64 [H, W], of stored numbers [H, W] or [1, H, W]; 0 is no reading.
+
+    Floating point is in `float_unit` (None: in units), and may lose at most 1 % of a reading by rounding. Whole numbers
+    are units ("linear"), units whose 16 bits are rotated left by 3 ("rotated": SUN RGB-D), or 11-bit disparities of
+    Kinect v1 ("disparity": 2047 is no reading; Burrus' formula, openkinect.org/wiki/Imaging_Information).
+    """
     pixels = pixels[0] if pixels.ndim == 3 and pixels.shape[0] == 1 else pixels
     if pixels.ndim != 2 or 0 in pixels.shape:
         raise ValueError(f"a depth image must be [H, W] with at least one pixel, got {list(pixels.shape)}")
     if pixels.dtype.kind not in "iuf" or pixels.dtype.itemsize < 2:
         raise ValueError(f"depth must have at least 16 bits, got {pixels.dtype}; 8 bits hold no millimetres")
-    if pixels.dtype == np.float16:
+    per_mm, unit = facts["units_per_mm"], facts["float_unit"]
+    if pixels.dtype == np.float16 and unit is None:
         raise ValueError("depth in floating point must have at least 32 bits, got 16, which skip units beyond 2048")
-    if pixels.dtype.kind == "f":
-        if np.isinf(pixels).any():
-            raise ValueError("depth must be finite, or NaN where there is no reading, got inf")
-        pixels = np.nan_to_num(pixels, nan=0.0).round()
-    if pixels.min() < 0:
+    if np.isinf(pixels).any():
+        raise ValueError("depth must be finite, or NaN where there is no reading, got inf")
+    if (pixels < 0).any():
         raise ValueError(f"depth must not be negative, got {pixels.min()}; is it uint16 that was read as int16?")
-    return pixels.astype(np.int64)
+    if pixels.dtype.kind == "f":
+        exact = np.nan_to_num(pixels.astype(np.float64), nan=0.0) * (1 if unit is None else per_mm * MM_PER[unit])
+        whole = exact.round()
+        if (lost := np.abs(whole - exact) > 0.01 * exact).any():
+            what = f"{exact[lost][0]:g} would be {whole[lost][0]:g}, in {unit or 'units'} to units of {1 / per_mm:g} mm"
+            raise ValueError(f"floating-point depth must lose at most 1 % by rounding, {what}; is it in metres?")
+        return np.minimum(whole, 2**40).astype(np.int64)
+    whole, encoding = pixels.astype(np.int64), facts["encoding"]
+    if whole.max() > ENCODINGS[encoding]:
+        raise ValueError(f"depth of the encoding {encoding} must be in 0..{ENCODINGS[encoding]}, got {whole.max()}")
+    if encoding == "rotated":
+        whole = (whole >> 3 | whole << 13) & MAX_UNITS
+    elif encoding == "disparity":
+        units = 1000 * per_mm / np.maximum(3.3309495161 - 0.0030711016 * whole, 1e-9)
+        whole = np.where((whole > 0) & (units <= MAX_UNITS), units, 0).round().astype(np.int64)
+    return whole
 
 
 def as_list(images: DepthImages) -> list[Any]:
@@ -554,9 +567,9 @@ def as_list(images: DepthImages) -> list[Any]:
         shape = list(images.shape)
         if len(shape) == 2:
             return [images]
-        channels_last = len(shape) == 3 and shape[2] == 1 and min(shape[:2]) > 1
+        channels_last = len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) >= max(2, shape[2])
         if channels_last or not (len(shape) == 3 or (len(shape) == 4 and shape[1] == 1)):
-            raise ValueError(f"images must be [H, W], [N, H, W] or [N, 1, H, W], got {shape}")
+            raise ValueError(f"images must be [H, W], [N, H, W] or [N, 1, H, W], got {shape}; is the last axis colour?")
     items = list(images)
     if not items:
         raise ValueError("images must hold at least one image, got none")

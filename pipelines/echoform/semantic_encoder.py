@@ -18,7 +18,7 @@ from echoform.encoder_weights import (
     load_encoder_of_sizes,
     save_encoder_file,
 )
-from echoform.pipeline_depth_autoencoder import range_in_units, resize_depth
+from echoform.pipeline_depth_autoencoder import as_list, decoded_units, resized_units, units_in_range
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "stem": ("stem",),
@@ -140,16 +140,17 @@ class SemanticEncoder(nn.Module):
         Args:
             x: One image [H, W], images [N, H, W], or images [N, input_channels, H, W].
             batch_size: Images at once.
-            normalize: True: x is in the sensor's units (uint16, int32; floating point is rounded, NaN is no reading),
-                of any size. It is resized without mixing readings and holes, and mapped to model range with the sensor
-                description in the encoder's config, in the same way for all images. False: x is in model range already,
-                floating point in [-1, 1], and of the model's size; NaN is no reading.
+            normalize: True: x is as the sensor stores it (uint16, int32; floating point is rounded and loses at most
+                1 %, NaN is no reading), of any size. It is resized without mixing readings and holes, and mapped to
+                model range with the sensor description in the encoder's config, in the same way for all images. False:
+                x is in model range already, floating point in [-1, 1], and of the model's size; NaN is no reading.
 
         Returns:
             float32 [N, latent_dim]; N is 1 for one image.
 
         Raises:
-            ValueError: If dtype or shape do not fit, or `normalize` is set and the config does not describe the sensor.
+            ValueError: If dtype or shape do not fit, or `normalize` is set and the config does not describe the sensor,
+                or no reading of an image is in its range.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -160,6 +161,8 @@ class SemanticEncoder(nn.Module):
             raise ValueError(f"x must be {shapes}, got {list(x.shape)}")
         if len(images) == 0:
             raise ValueError("x must hold at least one image, got none")
+        if x.ndim == 3:
+            as_list(x)  # raises if the last axis is one of colours
         latents = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
@@ -250,21 +253,15 @@ class SemanticEncoder(nn.Module):
     def _from_units(self, x: np.ndarray) -> tuple[Tensor, Tensor]:
         if x.dtype.kind not in "iuf" or x.dtype.itemsize < 2:
             raise ValueError(f"x must have at least 16 bits to be in the sensor's units, got {x.dtype}")
-        units = torch.from_numpy(np.nan_to_num(x.astype(np.float32), nan=0.0).round())
-        if units.isinf().any() or units.min() < 0:
-            raise ValueError(f"units must be finite and not negative, got {units.min().item()}..{units.max().item()}")
         config = self.encoder.config
-        depth, valid = self.encoder.readings(units)  # raises if the config does not describe the sensor
-        size = (config["sample_size"],) * 2
-        if tuple(x.shape[2:]) == size:
-            return depth, valid
-
-        # Invalid values become 0 before resizing, because `resize_depth` never mixes 0 with depth.
-        low, high = range_in_units(config["depth_range_mm"], config["units_per_mm"])
-        for value in config["invalid_values"] or {}:
-            units[units == float(value)] = 0
-        units = torch.where((units >= low) & (units <= high), units, 0.0).flatten(0, 1)[:, None]
-        return self.encoder.readings(resize_depth(units, size).round().reshape(*x.shape[:2], *size))
+        self.encoder.readings(torch.zeros(1, x.shape[1], 1, 1))  # raises if the config does not describe the sensor
+        size, resized = (config["sample_size"],) * 2, []
+        for channel in x.reshape(-1, *x.shape[2:]):
+            units = decoded_units(channel, config)
+            for value in config["invalid_values"] or {}:
+                units[units == int(value)] = 0
+            resized.append(resized_units(units_in_range(units, config), size, config))
+        return self.encoder.readings(torch.cat(resized).reshape(*x.shape[:2], *size))
 
 
 def create_semantic_encoder(

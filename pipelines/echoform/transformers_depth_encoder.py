@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 # Relative, because transformers copies and downloads the files that relative imports name.
 from .depth_autoencoder import DepthEncoder, check_limits, check_weights
-from .pipeline_depth_autoencoder import as_list, encode_units, range_in_units, resize_depth, units_of
+from .pipeline_depth_autoencoder import as_list, encode_units, range_in_units, resized_units, units_in_range, units_of
 
 TASK = "depth-feature-extraction"
 
@@ -25,7 +25,7 @@ CUSTOM_PIPELINES = {
 }
 """Entry of config.json that registers the task for `transformers.pipeline`."""
 
-_FACTS = ("depth_range_mm", "units_per_mm", "invalid_values")
+_FACTS = ("depth_range_mm", "units_per_mm", "invalid_values", "float_unit", "encoding", "resize_rule")
 
 
 class DepthEncoderConfig(PreTrainedConfig):
@@ -120,6 +120,9 @@ class DepthImageSettings(TypedDict, total=False):
     depth_range_mm: dict[str, float]
     units_per_mm: float
     invalid_values: dict[str, str]
+    float_unit: str | None
+    encoding: str
+    resize_rule: str
 
 
 class DepthImageProcessor(BaseImageProcessor):
@@ -131,6 +134,9 @@ class DepthImageProcessor(BaseImageProcessor):
             count as no reading.
         units_per_mm: The sensor's units per millimetre.
         invalid_values: Units that mean no reading, with their meaning; 0 always means no reading.
+        float_unit: Unit of floating-point images, "m", "cm" or "mm"; None is the sensor's units.
+        encoding: "linear", "rotated" or "disparity": how whole numbers stand for units, see `decoded_units`.
+        resize_rule: "half", "any" or "nearest": which resized pixels have a reading, see `resize_depth`.
 
     Raises:
         ValueError: If the range is not valid, see `range_in_units`.
@@ -146,6 +152,9 @@ class DepthImageProcessor(BaseImageProcessor):
         depth_range_mm: Mapping[str, float] | None = None,
         units_per_mm: float = 1.0,
         invalid_values: Mapping[str, str] | None = None,
+        float_unit: str | None = None,
+        encoding: str = "linear",
+        resize_rule: str = "half",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -155,6 +164,9 @@ class DepthImageProcessor(BaseImageProcessor):
         self.depth_range_mm = dict(depth_range_mm or {})
         self.units_per_mm = units_per_mm
         self.invalid_values = dict(invalid_values or {"0": "no reading"})
+        self.float_unit = float_unit
+        self.encoding = encoding
+        self.resize_rule = resize_rule
 
     def preprocess(self, images: Any, return_tensors: str = "pt", **kwargs: Any) -> BatchFeature:
         """Prepare one image or several, of any sizes.
@@ -171,15 +183,15 @@ class DepthImageProcessor(BaseImageProcessor):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If an image is no depth image, such as one of 8 bits.
+            ValueError: If an image is no depth image, such as one of 8 bits, has readings but none in range, or loses
+                more than 1 % of a reading by rounding.
         """
-        low, high = range_in_units(self.depth_range_mm, self.units_per_mm)
+        facts = {name: getattr(self, name) for name in _FACTS}
         resized = []
         for image in as_list(images):
-            units = units_of(image)
-            invalid = np.isin(units, [int(value) for value in self.invalid_values])
-            units = np.where((units >= low) & (units <= high) & ~invalid, units, 0)
-            resized.append(resize_depth(torch.from_numpy(units).float()[None, None], (self.size, self.size)).round())
+            units = units_of(image, facts)
+            units = np.where(np.isin(units, [int(value) for value in self.invalid_values]), 0, units)
+            resized.append(resized_units(units_in_range(units, facts), (self.size, self.size), facts))
         depth, valid = encode_units(torch.cat(resized), self.depth_range_mm, self.units_per_mm)
         return BatchFeature({"depth": depth, "valid": valid}, tensor_type=return_tensors)
 
