@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 
 import matplotlib
 import numpy as np
+from PIL import Image
 from scipy.spatial import KDTree
 
 from echoform_train.engine.errors import UserError
 
-COLORMAPS = ("jet", "parula", "viridis", "turbo", "gray")
+COLORMAPS = ("jet", "parula", "viridis", "turbo", "magma", "inferno", "plasma", "cividis", "hot", "gray")
 
 MAX_RESIDUAL = 20.0
 """Largest mean distance to the nearest entry of a colour map, RGB units, at which an image counts as painted with it.
 Images in jet reach 18 as JPEG of the worst quality; other maps and photographs are at 40 and more."""
 MAX_GRAY_RESIDUAL = 1.0
 """The same for gray: a grey image stored as RGB has equal channels, also as JPEG, but a pale photograph reaches 6."""
+FAR = 60.0
+"""Distance to a colour map, RGB units, beyond which a pixel is not painted with it (text, axes, white rims)."""
+
+# JPEG halves the resolution of colours, which mixes the colours of neighbours in small images. What a painted image
+# looks like after that is known, so that such an image is compared with it.
+_MAX_HALVED_RESIDUAL = 25.0
+_HALVED_EXPLAINS = 0.8
+# Most of a spectrogram is floor, in one colour that several maps share: the rest must fit the map too.
+_MAX_REST_RESIDUAL = 40.0
+_FLOOR_UNITS = 24
+# Without JPEG an image has the colours of its map and no others, so that these must be nearer; jet of MATLAB is at 8.
+_MOST_EXACT_COLORS = 256
+_MAX_EXACT_RESIDUAL = 12.0
+# Maps between which JPEG hides the difference; a painted image is nearer than the first to its own.
+_EXACT = 3.0
+_SIMILAR = 1.5
+_LEAST_REST = 0.01
 
 _DETECTION_PIXELS = 2**14
+_RANKING_COLORS = 2**10
+_RANKED = 3
 _BLOCK_PIXELS = 2**20
 
 # MATLAB's parula since R2017a, 256 x RRGGBB: round(255 x) of the published four-digit values.
@@ -51,6 +72,8 @@ class ColormapMatch:
     """One of COLORMAPS; None if none of them is near enough."""
     residual: float
     """Mean Euclidean distance of the colours to the nearest entry of the nearest map, RGB units, 0..441."""
+    nearest: str
+    """The nearest map, also where it is not near enough."""
 
 
 def lookup_table(name: str) -> np.ndarray:
@@ -110,11 +133,14 @@ def residual(rgb: np.ndarray, index: np.ndarray, name: str) -> float:
 def detect(rgb: np.ndarray) -> ColormapMatch:
     """Find the colour map that painted an image or a stack of images, from some 16,000 of its pixels.
 
+    An image fits a map if its colours are near it, those that differ from the most common one too; or, as a small JPEG,
+    if they are what JPEG makes of painted colours when it halves the resolution of their hue.
+
     Args:
-        rgb: uint8 [..., H, W, 3].
+        rgb: uint8 [..., H, W, 3]; colours without a shape, [N, 3], are not compared with those of a JPEG.
 
     Returns:
-        The nearest map; its name is None if its residual is above MAX_RESIDUAL (gray: MAX_GRAY_RESIDUAL).
+        The nearest map; its name is None if the image does not fit it.
 
     Raises:
         ValueError: If rgb is not uint8 with three channels last, or empty.
@@ -126,10 +152,74 @@ def detect(rgb: np.ndarray) -> ColormapMatch:
     stride = max(1, len(flat) // _DETECTION_PIXELS) | 1  # odd, because an even stride would stay in one column
     packed, counts = np.unique(_pack(flat[::stride]), return_counts=True)
     colors = _unpack(packed)
-    residuals = {name: float(np.average(_nearest(colors, name)[0], weights=counts)) for name in COLORMAPS}
-    best = min(residuals, key=lambda name: residuals[name])
-    limit = MAX_GRAY_RESIDUAL if best == "gray" else MAX_RESIDUAL
-    return ColormapMatch(best if residuals[best] <= limit else None, residuals[best])
+    means = _mean_distances(colors, counts)
+    best, *others = sorted(means, key=lambda name: means[name])
+    # Of similar maps, that one is right which explains what JPEG made of it.
+    similar = [best, *(name for name in others if means[name] <= _SIMILAR * means[best])]
+    if len(similar) > 1 and rgb.ndim > 2 and means[best] > (MAX_GRAY_RESIDUAL if best == "gray" else _EXACT):
+        best = min(similar, key=lambda name: _residuals_as_jpeg(rgb, name)[1])
+    mean, distance = means[best], _nearest(colors, best)[0]
+    if best == "gray":
+        return ColormapMatch(best if mean <= MAX_GRAY_RESIDUAL else None, mean, best)
+    rest = _rest_residual(colors, counts, distance)
+    fits = mean <= MAX_RESIDUAL and rest <= _MAX_REST_RESIDUAL
+    if len(colors) <= min(_MOST_EXACT_COLORS, counts.sum() // 16):
+        fits = fits and float(distance.mean()) <= _MAX_EXACT_RESIDUAL
+    elif not fits and rgb.ndim > 2:
+        halved_mean, halved_rest = _residuals_as_jpeg(rgb, best)
+        explained = halved_rest <= min(_MAX_REST_RESIDUAL, _HALVED_EXPLAINS * rest)
+        fits = halved_mean <= _MAX_HALVED_RESIDUAL and explained
+    return ColormapMatch(best if fits else None, mean, best)
+
+
+def far_pixels(rgb: np.ndarray, name: str) -> np.ndarray:
+    """Whether each pixel is farther than FAR from a colour map: uint8 [..., 3] to bool [...]."""
+    painted = _lookup_table(name)[to_index(rgb, name)].astype(np.int32)
+    return ((rgb - painted) ** 2).sum(axis=-1) > FAR**2
+
+
+def _mean_distances(colors: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+    """Mean distance of the pixels to each of the nearest maps."""
+    names: tuple[str, ...] = COLORMAPS
+    # Most maps are far from all colours, which a few of them show.
+    if len(colors) > _RANKING_COLORS:
+        few = slice(None, None, len(colors) // _RANKING_COLORS)
+        means = {name: np.average(_nearest(colors[few], name)[0], weights=counts[few]) for name in COLORMAPS}
+        names = tuple(sorted(COLORMAPS, key=lambda name: means[name])[:_RANKED])
+    return {name: float(np.average(_nearest(colors, name)[0], weights=counts)) for name in names}
+
+
+def _rest_residual(colors: np.ndarray, counts: np.ndarray, distance: np.ndarray) -> float:
+    """Mean distance of the pixels that differ from the most common colour; 0 if nearly none do."""
+    coarse, group = np.unique(_pack(colors // 16), return_inverse=True)
+    floor = coarse[np.bincount(group.ravel(), weights=counts).argmax()]
+    middle = 16 * _unpack(np.asarray([floor])).astype(np.int32) + 8
+    rest = np.abs(colors.astype(np.int32) - middle).max(axis=-1) > _FLOOR_UNITS
+    if counts[rest].sum() < _LEAST_REST * counts.sum():
+        return 0.0
+    return float(np.average(distance[rest], weights=counts[rest]))
+
+
+def _residuals_as_jpeg(rgb: np.ndarray, name: str) -> tuple[float, float]:
+    """Distance of an image to what JPEG makes of its painted indices: mean of all pixels, and of those off the floor.
+
+    Indices are chosen by brightness more than by hue, of which JPEG keeps a quarter of the values.
+    """
+    image = rgb.reshape(-1, *rgb.shape[-2:])  # [rows of all images, W, 3]
+    tree = KDTree(_ycbcr(_lookup_table(name)[None])[0])
+    packed, inverse = np.unique(_pack(image), return_inverse=True)
+    index = tree.query(_ycbcr(_unpack(packed)[None])[0])[1][inverse.reshape(image.shape[:2])]
+    with io.BytesIO() as file:
+        Image.fromarray(_lookup_table(name)[index]).save(file, "JPEG", quality=95, subsampling="4:2:0")
+        halved = np.asarray(Image.open(file).convert("RGB"))
+    distance = np.linalg.norm(image.astype(np.float32) - halved, axis=-1).ravel()
+    counts = np.ones(len(distance), dtype=np.int64)
+    return float(distance.mean()), _rest_residual(image.reshape(-1, 3), counts, distance)
+
+
+def _ycbcr(rgb: np.ndarray) -> np.ndarray:
+    """Brightness and weighted hue, float [H, W, 3], of uint8 [H, W, 3]."""
+    return np.asarray(Image.fromarray(rgb).convert("YCbCr")) * np.array([1.0, 0.4, 0.4])
 
 
 def _check_rgb(rgb: np.ndarray) -> None:
