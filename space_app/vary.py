@@ -33,8 +33,9 @@ def read_spectrogram(pipe: Any, file: str | None) -> torch.Tensor:
     factor, side = 2 ** (len(pipe.vqvae.config.block_out_channels) - 1), pipe.unet.config.sample_size
     rows, columns = (factor * one for one in ([side, side] if isinstance(side, int) else side))
     if image.size != (columns, rows):
+        order = "" if columns == rows else " (width x height)"
         raise refusal(
-            f"The spectrogram must be {columns} x {rows} pixels, the size of the model, without axes, "
+            f"The spectrogram must be {columns} x {rows} pixels{order}, the size of the model, without axes, "
             f"got {image.width} x {image.height}."
         )
     # Painting the values again shows how far the colours are from the model's colour map.

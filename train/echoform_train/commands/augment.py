@@ -19,12 +19,14 @@ from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import FACTS, MODEL_INDEX, PIPELINE, REPORT_DATA, REPORT_PAGE, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.parallel import usable_cores
+from echoform_train.engine.resolution import PRESET_LEVELS, OptionalResolution
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.copy_model import copy_model
 from echoform_train.publishing.exported import find_pipeline
 from echoform_train.publishing.identity import model_identity
 from echoform_train.study.accuracy.verdict import Verdict
 from echoform_train.study.config import GeneratorConfig, StudyConfig
+from echoform_train.study.generators.training import DIVISOR
 from echoform_train.study.make_plan import plan_study
 from echoform_train.study.plan import Study
 from echoform_train.study.plan_checks import check_pipeline, check_split_is_known
@@ -64,8 +66,9 @@ class Config(PublishConfig):
     """Generated images per user in the data set. Default: 100."""
     balance_to: int | None = None
     """Instead of --per-user: add generated images until each user has this many, real and generated together."""
-    resolution: int | None = None
-    """Height and width to resize to, in pixels. Default: the size of the images."""
+    resolution: OptionalResolution = None
+    """Height and width to resize to, in pixels: 64, or 64x128 for height 64 (Doppler) and width 128 (time). Default:
+    the size of the images."""
     colormap: str = "auto"
     """Colour map of the images: auto detects it, none keeps RGB, or its name."""
     window_s: float | None = None
@@ -202,6 +205,8 @@ def _load_data(config: Config, pipeline: Path | None) -> SpectrogramData:
         config.data,
         split_file=split_to_read(config.split_file, config.output_dir if pipeline is None else pipeline.parent),
         resolution=config.resolution,
+        divisor=DIVISOR if pipeline is None else 1,
+        halved_by=PRESET_LEVELS,
         colormap=config.colormap,
         window_s=config.window_s,
         gap_windows=config.gap_windows,

@@ -13,6 +13,13 @@ from echoform_train.data.description import describe
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split_files import print_split
+from echoform_train.engine.resolution import (
+    PRESET_DIVISOR,
+    PRESET_LEVELS,
+    OptionalResolution,
+    check_divisible,
+    sides_of,
+)
 from echoform_train.radar.iq_config import IqConfig
 from echoform_train.radar.iq_recordings import prepare_recordings
 
@@ -32,8 +39,9 @@ class Config(PublishConfig):
     """File of an existing split to use. Default: the split of a published data set, or a new one."""
     save_split: Path | None = None
     """File to write the split to, for --split-file of later commands; a file with another split is not overwritten."""
-    resolution: int | None = None
-    """Height and width to resize to, in pixels. Default: the size of the images; with --from-iq, 256."""
+    resolution: OptionalResolution = None
+    """Height and width to resize to, in pixels: 64, or 64x128 for height 64 (Doppler) and width 128 (time). Default:
+    the size of the images; with --from-iq, 256."""
     colormap: str = "auto"
     """Colour map of the images: auto detects it, none keeps RGB, or its name."""
     gap_windows: int = 2
@@ -60,6 +68,8 @@ def main(config: Config) -> SpectrogramData:
             file and the rule.
         PushError: If the Hub refuses the push.
     """
+    if config.resolution is not None:
+        check_divisible(*sides_of(config.resolution), PRESET_DIVISOR, PRESET_LEVELS)
     measured = config.iq.from_iq
     if measured:
         config = _compute_spectrograms(config)
@@ -67,6 +77,8 @@ def main(config: Config) -> SpectrogramData:
         config.data,
         split_file=config.split_file,
         resolution=config.resolution,
+        divisor=PRESET_DIVISOR,
+        halved_by=PRESET_LEVELS,
         colormap=config.colormap,
         gap_windows=config.gap_windows,
         window_s=config.window_s,
@@ -91,6 +103,7 @@ def _publish(config: Config, repo_id: str, measured: bool) -> str:
         private=config.private,
         revision=config.revision,
         license=config.license,
+        resolution=config.resolution,
         colormap=config.colormap,
         window_s=config.window_s,
         gap_windows=config.gap_windows,

@@ -19,6 +19,14 @@ from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import FACTS, PIPELINE, REPORT_PAGE, SCORES, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.provenance import provenance
+from echoform_train.engine.resolution import (
+    PRESET_DIVISOR,
+    PRESET_LEVELS,
+    Resolution,
+    check_divisible,
+    shown_size,
+    sides_of,
+)
 from echoform_train.engine.training_log import read_log
 from echoform_train.publishing.card import write_card
 from echoform_train.radar.simulation_config import SimulationConfig
@@ -62,8 +70,8 @@ class Config:
     """Length of one of your spectrograms in seconds; needed where they overlap and have no axes.json."""
     users: int = 8
     """Number of simulated people."""
-    resolution: int = 64
-    """Height and width of the spectrograms, in pixels."""
+    resolution: Resolution = 64
+    """Height and width of the spectrograms, in pixels: 64, or 64x128 for height 64 (Doppler) and width 128 (time)."""
     images_per_user: int = 40
     """Spectrograms to generate per user and sampling seed."""
     sampling_seeds: tuple[int, ...] = (0, 1, 2)
@@ -99,6 +107,7 @@ class QuickstartResult:
 
 def main(config: Config) -> QuickstartResult:
     """Run all steps, print the scores and return the outputs; steps whose settings have not changed are kept."""
+    check_divisible(*sides_of(config.resolution), PRESET_DIVISOR, PRESET_LEVELS)
     out = config.output_dir
     cache = StageCache(out / STAGES, 4 if config.data else 5)
     source = config.data or str(cache.run(Simulation(config=_simulation(config)), output=out / "data").folder)
@@ -169,10 +178,16 @@ def _vq_vae(config: Config, source: str) -> train_vq_vae.Config:
         preset,
         data=DataConfig(data=source, resolution=config.resolution, window_s=config.window_s),
         run=_run_config(config, preset.run, "vq-vae", config.vq_train_images),
-        # Latents are 16x16 for 64 pixels (a quarter) and for 128 pixels (an eighth).
-        n_layers=3 if config.resolution <= 64 else 4,
+        n_layers=_levels(config.resolution),
         quantize_after=config.vq_train_images // 4,
     )
+
+
+def _levels(resolution: int | str) -> int:
+    """Levels of the first stage: latents are 16x16 for 64 pixels (a quarter) and for 128 pixels (an eighth)."""
+    sides = sides_of(resolution)
+    # A denoiser of three levels halves the latents twice more.
+    return 3 if min(sides) <= 64 or any(side % 32 for side in sides) else 4
 
 
 def _ldm(config: Config, source: str) -> train_ldm.Config:
@@ -208,13 +223,14 @@ def _facts(
 ) -> ReportFacts:
     kind = "your own" if config.data else "simulated"
     trainings = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
+    size = shown_size(*data.train.pixels.shape[-2:])
     pixels, users = read_generated(read_metadata(folders[0]), data)[0]
     seconds = {stage.name: stage.seconds for stage in done}
     return ReportFacts(
         title="echoform quickstart",
         subject=(
             f"A VQ-VAE and a latent diffusion model, trained on {len(data.train)} {kind} spectrograms of "
-            f"{len(data.id2label)} users ({config.resolution}x{config.resolution} pixels, split {data.split.method})."
+            f"{len(data.id2label)} users ({size} pixels, split {data.split.method})."
         ),
         note=note_on_codes(done),
         scores=scores,

@@ -11,8 +11,9 @@ from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
+from echoform_train.engine.resolution import OptionalResolution
 from echoform_train.scoring.generated import score_generated
-from echoform_train.scoring.generated_images import generator_data, image_side, read_generated, read_metadata
+from echoform_train.scoring.generated_images import generator_data, image_resolution, read_generated, read_metadata
 from echoform_train.scoring.scored import data_record, generated_record
 from echoform_train.scoring.scores import Scores, score_table
 
@@ -33,8 +34,8 @@ class Config:
     """Each seed trains one judge on real images, and at least one on generated images."""
     judge_train_images: int = 24_000
     """Images that each judge sees in training; 24,000 take half a minute on one core."""
-    resolution: int | None = None
-    """Height and width of the real images. Default: that of the generated ones."""
+    resolution: OptionalResolution = None
+    """Height and width of the real images, such as 64 or 64x128. Default: those of the generated ones."""
     colormap: str = "auto"
     """Colour map of the images: its name, auto to detect it, or none to keep RGB."""
     skip_bad_files: bool = False
@@ -55,7 +56,7 @@ def main(config: Config) -> Scores:
     data = load_spectrograms(
         config.data,
         split_file=config.split_file,
-        resolution=config.resolution or image_side(rows[0].path),
+        resolution=config.resolution or image_resolution(rows[0].path),
         colormap=config.colormap,
         skip_bad_files=config.skip_bad_files,
     )

@@ -12,6 +12,7 @@ from echoform_train.engine.errors import UserError
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import provenance
+from echoform_train.engine.resolution import Resolution
 from echoform_train.study.similarity import LABELS, SimilarityScores, WalkerImages, score_similarity
 
 
@@ -25,8 +26,9 @@ class Config:
     """Folder that `echoform simulate` wrote."""
     output: Path | None = None
     """JSON file for the scores. Default: they are only printed."""
-    resolution: int = 64
-    """Height and width to which both are resized, in pixels; the native grid of most such radars is 64 or smaller."""
+    resolution: Resolution = 64
+    """Height and width to which both are resized, in pixels, such as 64 or 64x128; the native grid of most such radars
+    is 64 or smaller."""
     colormap: str = "auto"
     """Colour map of the measured images: its name, auto to detect it, or none to compare RGB."""
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -11,6 +11,7 @@ import tyro
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.resolution import OptionalResolution, resolution_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,9 @@ class DataConfig:
     split_file: Path | None = None
     """File of an existing split to use. Default: OUTPUT_DIR/split.json if there is one, else the split of a published
     data set or a new one; for a denoiser, the split of its first stage. Each training writes OUTPUT_DIR/split.json."""
-    resolution: int | None = None
-    """Height and width to resize to, in pixels. Default: the size of the images."""
+    resolution: OptionalResolution = None
+    """Height and width to resize to, in pixels: 64, or 64x128 for height 64 (Doppler) and width 128 (time). Default:
+    the size of the images."""
     colormap: str = "auto"
     """Colour map of the images: auto detects it, none keeps RGB, or its name."""
     window_s: float | None = None
@@ -55,12 +57,14 @@ class PublishConfig:
                 raise UserError(f"--{name} is for the Hub: it must go with --push-to-hub")
 
 
-def load_data(config: DataConfig, seed: int) -> SpectrogramData:
+def load_data(config: DataConfig, seed: int, *, divisor: int = 1, halved_by: str = "") -> SpectrogramData:
     """Load the spectrograms that the flags of a command name.
 
     Args:
         config: The flags.
         seed: Seed for choosing the recordings of each side.
+        divisor: See `load_spectrograms`.
+        halved_by: See `load_spectrograms`.
 
     Raises:
         FileNotFoundError: See `load_spectrograms`.
@@ -70,6 +74,8 @@ def load_data(config: DataConfig, seed: int) -> SpectrogramData:
         config.data,
         split_file=config.split_file,
         resolution=config.resolution,
+        divisor=divisor,
+        halved_by=halved_by,
         colormap=config.colormap,
         window_s=config.window_s,
         gap_windows=config.gap_windows,
@@ -82,7 +88,7 @@ def data_facts(data: SpectrogramData) -> SpectrogramFacts:
     """Facts of the data for facts.json: the model card prints them, and later stages are compared with them."""
     return {
         "source": data.source,
-        "resolution": data.train.pixels.shape[-1],
+        "resolution": resolution_of(*data.train.pixels.shape[-2:]),
         "channels": data.train.pixels.shape[1],
         "colormap": data.colormap,
         "colormap_residual": data.colormap_residual,

@@ -64,7 +64,9 @@ def read_source(
     *,
     skip_bad_files: bool = False,
     colormap: str = "auto",
-    resolution: int | None = None,
+    resolution: int | str | None = None,
+    divisor: int = 1,
+    halved_by: str = "",
 ) -> SourceImages:
     """Load the data set that `load_images` returns, and the pixels of its images.
 
@@ -73,6 +75,8 @@ def read_source(
         skip_bad_files: See `load_images`.
         colormap: See `read_pixels`.
         resolution: See `read_pixels`.
+        divisor: See `read_pixels`.
+        halved_by: See `read_pixels`.
 
     Raises:
         FileNotFoundError: See `load_images`.
@@ -87,7 +91,7 @@ def read_source(
         refuse(bad_files)
     _check_users(source, images)
     # Decoding finds the files whose content cannot be used.
-    pixels = read_pixels(images, colormap=colormap, resolution=resolution)
+    pixels = read_pixels(images, colormap=colormap, resolution=resolution, divisor=divisor, halved_by=halved_by)
     bad_files += pixels.bad_files
     refuse_or_skip(bad_files, skip_bad_files=skip_bad_files)
     _check_users(source, pixels.images)

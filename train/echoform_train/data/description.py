@@ -10,6 +10,7 @@ import torch
 from echoform_train.data.image_check import find_suspicious
 from echoform_train.data.layout import SIDES
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
+from echoform_train.engine.resolution import shown_size
 
 _LISTED = 10
 
@@ -19,9 +20,13 @@ def describe(data: SpectrogramData) -> Iterator[str]:
     sides = {side: getattr(data, side) for side in SIDES}
     total = sum(map(len, sides.values()))
     height, width = data.native_size
-    yield f"{data.source}: {total} images of {len(data.id2label)} users, {width}x{height} pixels"
-    if data.train.pixels.shape[-2:] != (height, width):
-        yield f"Resized to {data.train.pixels.shape[-1]}x{data.train.pixels.shape[-2]}"
+    resized_to = tuple(data.train.pixels.shape[-2:])
+    order = "" if height == width else " (height x width)"
+    yield f"{data.source}: {total} images of {len(data.id2label)} users, {height}x{width} pixels{order}"
+    if resized_to != (height, width):
+        yield f"Resized to {shown_size(*resized_to)}"
+    if data.other_sizes:
+        yield f"Of another size by a few pixels, and resized all the same: {data.other_sizes} images"
     yield _colormap_line(data)
     yield _recordings_line(data, sides)
     for name, labels in data.condition_labels.items():

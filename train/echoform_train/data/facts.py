@@ -10,8 +10,9 @@ class DataFacts(TypedDict):
 
     source: str
     """Folder, or Hub id."""
-    resolution: int
-    """Height and width of the images that the model sees, pixels."""
+    resolution: int | str
+    """Height and width of the images that the model sees, pixels; of spectrograms that are not square, a text such as
+    "64x128", height x width."""
     images: dict[str, int]
     """Number of images for train, validation and test."""
     split: str

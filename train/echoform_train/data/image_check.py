@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.resolution import sides_of
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -94,15 +95,16 @@ def refuse(bad_files: Sequence[BadFile]) -> None:
     raise UserError(f"{len(bad_files)} {noun} cannot be used (--skip-bad-files leaves them out): {'; '.join(lines)}")
 
 
-def check_resolution(resolution: int, smallest: int = 1) -> None:
+def check_resolution(resolution: int | str, smallest: int = 1) -> None:
     """Check the height and width to which images are resized.
 
     Raises:
-        ValueError: If it is not in smallest..MAX_SIDE.
+        ValueError: If one of them is not in smallest..MAX_SIDE.
     """
-    if resolution < smallest:
+    sides = sides_of(resolution)
+    if min(sides) < smallest:
         raise UserError(f"resolution must be at least {smallest}, got {resolution}")
-    if resolution > MAX_SIDE:
+    if max(sides) > MAX_SIDE:
         raise UserError(f"resolution must be at most {MAX_SIDE}, got {resolution}")
 
 

@@ -14,8 +14,11 @@ from echoform_train.data.image_check import MAX_SIDE, BadFile, BadFileError, che
 from echoform_train.data.layout import ImageFile
 from echoform_train.data.loading import ContentHashes, read_files
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.resolution import check_divisible, shown_size, sides_of
 
 _SAMPLE = 48
+_NEARLY = 0.05
+"""Share of a side by which images may differ from the usual size if all are resized; two pixels always may."""
 _THINNED_PIXELS = 2**20
 
 
@@ -32,6 +35,8 @@ class Pixels:
     """Files that cannot be decoded, or differ from most others."""
     native_size: tuple[int, int]
     """Height and width of the files, pixels."""
+    other_sizes: int
+    """Number of files that differ from it by a few pixels and were resized with all others."""
     colormap: str | None
     """Colour map whose indices the pixels are; None for RGB."""
     residual: float
@@ -61,7 +66,14 @@ class _Look:
     """The image itself, unless it is large."""
 
 
-def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resolution: int | None = None) -> Pixels:
+def read_pixels(
+    images: Sequence[ImageFile],
+    *,
+    colormap: str = "auto",
+    resolution: int | str | None = None,
+    divisor: int = 1,
+    halved_by: str = "",
+) -> Pixels:
     """Decode, check, convert and resize images.
 
     Size, kind and colour map are those of most of about 50 images, spread over the source. Files that differ in one of
@@ -70,9 +82,12 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
     Args:
         images: The files to read.
         colormap: "auto" detects, "none" keeps RGB, or the name of a map.
-        resolution: Height and width to resize to, at most MAX_SIDE pixels; None keeps the size, which must then be at
-            most MAX_SIDE. Indices are resized, not painted colours: by the mean over areas if the resolution divides
-            the size, else by antialiased bicubic.
+        resolution: Height and width to resize to, at most MAX_SIDE pixels, see `sides_of`; None keeps the size, which
+            must then be at most MAX_SIDE. Indices are resized, not painted colours: by the mean over areas if the
+            resolution divides the size, else by antialiased bicubic. Files whose size differs by a few pixels are then
+            no bad files.
+        divisor: What must divide height and width after resizing.
+        halved_by: What halves images so often, for the message.
 
     Raises:
         ValueError: If colormap, resolution or size are out of range, or no image of the sample can be decoded.
@@ -81,6 +96,7 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
         raise UserError(f"colormap must be auto, none or one of {', '.join(COLORMAPS)}, got {colormap!r}")
     if resolution is not None:
         check_resolution(resolution)
+        check_divisible(*sides_of(resolution), divisor, halved_by)
     hashes = ContentHashes()
     # Find the usual size and colour map on images spread over the source.
     sampled = sorted({round(index) for index in np.linspace(0, len(images) - 1, min(_SAMPLE, len(images)))})
@@ -90,18 +106,21 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
         raise UserError(f"no image can be used, for example {bad_sample[0]}")
 
     if resolution is None and max(kind.shape[:2]) > MAX_SIDE:
-        size = f"{kind.shape[1]}x{kind.shape[0]}"
+        size = shown_size(*kind.shape[:2])
         raise UserError(f"images larger than {MAX_SIDE}x{MAX_SIDE} must be resized with --resolution, they are {size}")
 
     # One array for all images: a list of arrays and their stack would need twice the memory.
-    height, width = (resolution, resolution) if resolution else kind.shape[:2]
+    height, width = kind.shape[:2] if resolution is None else sides_of(resolution)
+    check_divisible(height, width, divisor, halved_by)
     pixels = np.empty((len(images), 1 if kind.colormap else 3, height, width), dtype=np.uint8)
     decoded_sample = {index: look.decoded for index, look in zip(sampled, sample, strict=True)}
+    of_other_size = np.zeros(len(images), dtype=bool)
 
     def convert(index: int) -> float:
         decoded = decoded_sample.pop(index, None)
         decoded = _decode(images[index], hashes) if decoded is None else decoded
-        converted, distance = _to_kind(decoded, kind, images[index].file)
+        converted, distance = _to_kind(decoded, kind, images[index].file, resized=resolution is not None)
+        of_other_size[index] = decoded.shape[:2] != kind.shape[:2]
         pixels[index] = _resize(converted, height, width)
         return distance
 
@@ -112,6 +131,7 @@ def read_pixels(images: Sequence[ImageFile], *, colormap: str = "auto", resoluti
         pixels=pixels if len(used) == len(images) else pixels[used],
         bad_files=tuple(bad_files),
         native_size=(kind.shape[0], kind.shape[1]),
+        other_sizes=int(of_other_size[used].sum()),
         colormap=kind.colormap,
         residual=float(np.mean(distances)) if kind.colormap and distances else kind.residual,
     )
@@ -159,7 +179,7 @@ def _painted_residual(rgb: np.ndarray, index: np.ndarray, name: str) -> float:
     return residual(rgb.reshape(-1, 3)[::7], index.reshape(-1)[::7], name)
 
 
-def _to_kind(decoded: np.ndarray, kind: _Kind, file: str) -> tuple[np.ndarray, float]:
+def _to_kind(decoded: np.ndarray, kind: _Kind, file: str, *, resized: bool) -> tuple[np.ndarray, float]:
     """Convert an image to the kind of most images.
 
     Returns:
@@ -168,7 +188,7 @@ def _to_kind(decoded: np.ndarray, kind: _Kind, file: str) -> tuple[np.ndarray, f
     Raises:
         BadFileError: If the image differs in size, kind or colour map.
     """
-    reason = _difference(decoded, kind)
+    reason = _difference(decoded, kind, resized)
     if reason is not None:
         raise BadFileError(BadFile(file, reason))
     if kind.colormap is None or decoded.ndim == 2:
@@ -185,10 +205,12 @@ def _to_kind(decoded: np.ndarray, kind: _Kind, file: str) -> tuple[np.ndarray, f
     return index, distance
 
 
-def _difference(decoded: np.ndarray, kind: _Kind) -> str | None:
-    size, usual = f"{decoded.shape[1]}x{decoded.shape[0]}", f"{kind.shape[1]}x{kind.shape[0]}"
-    if size != usual:
-        return f"all images must have one size, it is {size}, most are {usual}"
+def _difference(decoded: np.ndarray, kind: _Kind, resized: bool) -> str | None:
+    size, usual = decoded.shape[:2], kind.shape[:2]
+    nearly = all(abs(one - other) <= max(2, _NEARLY * other) for one, other in zip(size, usual, strict=True))
+    if size != usual and not (resized and nearly):
+        hint = "; --resolution resizes those that differ by a few pixels" if nearly else ""
+        return f"all images must have one size, it is {shown_size(*size)}, most are {shown_size(*usual)}{hint}"
     if decoded.ndim != len(kind.shape):
         what, most = ("greyscale", "colour") if decoded.ndim == 2 else ("colour", "greyscale")
         return f"all images must be of one kind, it is {what}, most are {most}"

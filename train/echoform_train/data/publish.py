@@ -36,6 +36,7 @@ def publish_dataset(
     revision: str | None = None,
     token: str | None = None,
     commit_message: str | None = None,
+    resolution: int | str | None = None,
     colormap: str = "auto",
     window_s: float | None = None,
     gap_windows: int = 2,
@@ -60,6 +61,7 @@ def publish_dataset(
         revision: Branch to push to; None is main.
         token: Access token; None is that of `hf auth login`.
         commit_message: Title of the commit.
+        resolution: Size at which the split is made; the files themselves are published as they are.
         colormap: See `load_spectrograms`.
         window_s: Length of a window, seconds.
         gap_windows: Windows left out at each cut through a recording of unknown window length.
@@ -76,7 +78,7 @@ def publish_dataset(
         PushError: If the push failed; the message says which command tries again.
     """
     # Images and split are those that a training on `data` would use.
-    read = read_source(data, skip_bad_files=skip_bad_files, colormap=colormap)
+    read = read_source(data, skip_bad_files=skip_bad_files, colormap=colormap, resolution=resolution)
     split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
     title = name or Path(str(data)).resolve().name
     # The data set is written to one folder first, so that one upload makes one commit.

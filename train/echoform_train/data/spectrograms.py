@@ -75,6 +75,8 @@ class SpectrogramData:
     """Content of axes.json (window_s, doppler_min_hz ...), if there is one."""
     native_size: tuple[int, int]
     """Height and width of the files, pixels."""
+    other_sizes: int = 0
+    """Number of files that differ from it by a few pixels."""
     source: str
     skipped: tuple[BadFile, ...]
     """Files that could not be used and were skipped, because `skip_bad_files` was set."""
@@ -86,7 +88,9 @@ def load_spectrograms(
     source: str | Path,
     *,
     split_file: Path | None = None,
-    resolution: int | None = None,
+    resolution: int | str | None = None,
+    divisor: int = 1,
+    halved_by: str = "",
     colormap: str = "auto",
     conditions: tuple[str, ...] | None = None,
     gap_windows: int = 2,
@@ -99,7 +103,9 @@ def load_spectrograms(
     Args:
         source: Folder or Hub id, see `load_images`.
         split_file: Existing split to use; None: that of a published data set, or a new one.
-        resolution: Height and width to resize to, pixels; None keeps the size.
+        resolution: Height and width to resize to, pixels: one number, or a text such as "64x128"; None keeps the size.
+        divisor: What must divide height and width, because models halve them.
+        halved_by: These models, for the message.
         colormap: "auto" detects it, "none" keeps RGB, or the name of a map.
         conditions: Categorical columns to keep; None keeps all that have at least two values.
         gap_windows: Windows to leave out at each cut through a recording of unknown window length.
@@ -112,7 +118,14 @@ def load_spectrograms(
         ValueError: If a file cannot be used, a condition is unknown, the split does not fit, or an argument is out of
             range; the message names the file or argument.
     """
-    read = read_source(source, skip_bad_files=skip_bad_files, colormap=colormap, resolution=resolution)
+    read = read_source(
+        source,
+        skip_bad_files=skip_bad_files,
+        colormap=colormap,
+        resolution=resolution,
+        divisor=divisor,
+        halved_by=halved_by,
+    )
     # Conditions and split are checked before the pixels are copied.
     condition_names = _choose_conditions(read.dataset, conditions)
     split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
@@ -131,6 +144,7 @@ def load_spectrograms(
         colormap_residual=read.pixels.residual,
         axes=read.axes,
         native_size=read.pixels.native_size,
+        other_sizes=read.pixels.other_sizes,
         source=str(source),
         skipped=read.skipped,
         other_files=read.other_files,

@@ -17,6 +17,7 @@ from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import CHECKPOINTS, STATE
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.output_folders import differences
+from echoform_train.engine.resolution import resolution_of
 
 FREE = frozenset(
     {
@@ -53,7 +54,7 @@ rate does not depend on it."""
 
 _OF_NO_MODEL = frozenset(
     {"test", "left_out", "source", "split_file", "images_sha256", "skipped", "other_files", "native_size"}
-    | {"colormap_residual"}
+    | {"colormap_residual", "other_sizes"}
 )
 """Fields of loaded data that no training sees."""
 _FLAGS = {"split": "--split-file", "colormap": "--colormap", "train": "--data (train)"}
@@ -82,7 +83,8 @@ def data_content(data: Any) -> dict[str, Any]:
     """
     values = {field.name: getattr(data, field.name) for field in fields(data) if field.name not in _OF_NO_MODEL}
     images = next(tensor for tensor in vars(data.train).values() if isinstance(tensor, torch.Tensor))
-    return {"--resolution": images.shape[-1]} | {
+    size = resolution_of(*images.shape[-2:])
+    return {"--resolution": size} | {
         _FLAGS.get(name, f"--data ({name})"): value
         if value is None or isinstance(value, str | int | float)
         else f"content {content_hash(value)}"

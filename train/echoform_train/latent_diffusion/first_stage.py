@@ -18,6 +18,7 @@ from echoform_train.data.spectrograms import to_model, to_pixels
 from echoform_train.data.split_files import SplitImages, check_split_of_model
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FACTS, FIRST_STAGE
+from echoform_train.engine.resolution import sides_of
 from echoform_train.publishing.cards.first_stage import FirstStageTraining
 from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import load_installed
@@ -160,12 +161,12 @@ def decode_to_pixels(model: FirstStageModel, latents: Tensor, batch_size: int = 
 
 
 @torch.no_grad()
-def latent_shape(model: FirstStageModel, channels: int, resolution: int) -> tuple[int, int, int]:
-    """Shape (D, h, w) of the latents of one image of `channels` channels and `resolution` pixels per side.
+def latent_shape(model: FirstStageModel, channels: int, resolution: int | str) -> tuple[int, int, int]:
+    """Shape (D, h, w) of the latents of one image of `channels` channels and a resolution, see `sides_of`.
 
     It is measured by encoding a blank image.
     """
     parameter = next(model.parameters())
-    image = torch.zeros(1, channels, resolution, resolution, device=parameter.device, dtype=parameter.dtype)
+    image = torch.zeros(1, channels, *sides_of(resolution), device=parameter.device, dtype=parameter.dtype)
     _, dim, height, width = images_to_latents(model, image).shape
     return dim, height, width

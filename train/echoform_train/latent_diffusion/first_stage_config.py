@@ -86,10 +86,19 @@ def make_presets(config_class: Callable[..., T], **cpu_settings: Any) -> dict[st
     }
 
 
+def level_count(config: FirstStageConfig) -> int:
+    """Number of levels of the network."""
+    return len(config.block_out_channels) if config.n_layers is None else config.n_layers
+
+
+def image_divisor(config: FirstStageConfig) -> int:
+    """What must divide height and width of the images, because all levels but the last halve them."""
+    return 2 ** (level_count(config) - 1)
+
+
 def model_settings(config: FirstStageConfig, channels: int) -> dict[str, Any]:
     """Arguments that `VQModel` and `AutoencoderKL` of diffusers share, for images of `channels` channels."""
-    widths = config.block_out_channels
-    levels = len(widths) if config.n_layers is None else config.n_layers
+    widths, levels = config.block_out_channels, level_count(config)
     widths = (widths + (widths[-1],) * levels)[:levels]
     return {
         "in_channels": channels,

@@ -21,6 +21,7 @@ from echoform_train.engine.files import FIRST_STAGE, RECONSTRUCTIONS
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.optimizers import build_optimizer
 from echoform_train.engine.processes import summed
+from echoform_train.engine.resolution import resolution_of
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.first_stage import (
@@ -29,7 +30,7 @@ from echoform_train.latent_diffusion.first_stage import (
     encode_pixels,
     latent_shape,
 )
-from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig
+from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig, image_divisor
 from echoform_train.latent_diffusion.losses import PatchDiscriminator, discriminator_loss, share_limit, spectral_loss
 from echoform_train.publishing.export import start_training
 from echoform_train.publishing.push import push_after_training
@@ -41,7 +42,10 @@ SHEET_USERS = 16
 def load_training_data(config: FirstStageConfig) -> SpectrogramData:
     """Load the spectrograms that the flags name; a run that is continued uses its own split."""
     split_file = split_to_read(config.data.split_file, config.run.output_dir)
-    return load_data(replace(config.data, split_file=split_file), config.run.seed)
+    divisor = image_divisor(config)
+    halved_by = f"the {divisor.bit_length()} levels of this first stage (--n-layers, --block-out-channels)"
+    data_config = replace(config.data, split_file=split_file)
+    return load_data(data_config, config.run.seed, divisor=divisor, halved_by=halved_by)
 
 
 def start_run(config: FirstStageConfig, data: SpectrogramData) -> Run:
@@ -57,7 +61,7 @@ def start_run(config: FirstStageConfig, data: SpectrogramData) -> Run:
 def describe(name: str, model: FirstStageModel, data: SpectrogramData) -> str:
     """One line for the terminal: size of the model, shapes of image and latents, number of images."""
     _, channels, height, width = data.train.pixels.shape
-    latents = "x".join(map(str, latent_shape(model, channels, width)))
+    latents = "x".join(map(str, latent_shape(model, channels, resolution_of(height, width))))
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     return (
         f"{name} of {parameters:.1f} M parameters: {channels}x{height}x{width} -> {latents}, {len(data.train)} images"
@@ -215,9 +219,9 @@ def keep_if_best(
         quantize: Whether a VQModel replaces each latent by its nearest code.
     """
     if candidate:
-        _, channels, _, resolution = data.train.pixels.shape
-        shape = list(latent_shape(model, channels, resolution))
-        shared_facts = {"latent_shape": shape, "data": data_facts(data)}
+        facts_of_data = data_facts(data)
+        shape = list(latent_shape(model, facts_of_data["channels"], facts_of_data["resolution"]))
+        shared_facts = {"latent_shape": shape, "data": facts_of_data}
         run.keep_if_best(model, FIRST_STAGE, -scores["psnr"], scores, {**facts, **shared_facts})
     else:
         run.log({f"validation/{name}": value for name, value in scores.items()})

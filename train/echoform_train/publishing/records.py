@@ -44,10 +44,11 @@ def check_record(value: Any, kind: Any, where: str, optional: Collection[str] = 
         for number, each in enumerate(value):
             check_record(each, inner[0], f"entry {number} in {where}", optional)
     elif origin in (UnionType, Union):
-        # Where one part is None, the other one says what is wrong.
+        # If no part fits, the first one that is not None says what is wrong.
         others = [part for part in inner if part is not NoneType]
+        fitting = [part for part in others if part in _WORDS and _is_a(value, part)]
         if value is not None or NoneType not in inner:
-            check_record(value, others[0], where, optional)
+            check_record(value, [*fitting, *others][0], where, optional)
     elif origin is Literal:
         if value not in inner:
             raise UserError(f"{where} must be among {', '.join(map(str, inner))}, got {_short(value)}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from echoform_train.data.facts import DepthFacts
+from echoform_train.data.facts import DepthFacts, SpectrogramFacts
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.names import check_label, check_names
+from echoform_train.engine.resolution import parse_resolution, sides_of
 from echoform_train.publishing.cards.common import CardFacts
 from echoform_train.publishing.records import check_record
 
@@ -45,13 +46,24 @@ def check_training(facts: dict[str, Any], kind: type[Training], data: type[Any],
         check_record(facts["card"], CardFacts, f"card in {where}")
     given = facts["data"]
     check_label(given["source"], "source of the data", where)
-    for name, values in (("resolution", range(1, LARGEST_SIDE + 1)), ("channels", (1, 3))):
-        if name in given and given[name] not in values:
-            rule = f"in 1..{LARGEST_SIDE}" if name == "resolution" else "1 or 3"
-            raise UserError(f"{name} in {where} must be {rule}, got {given[name]:.3g}")
+    if "resolution" in given:
+        _check_size(given["resolution"], data, where)
+    if given.get("channels", 1) not in (1, 3):
+        raise UserError(f"channels in {where} must be 1 or 3, got {given['channels']:.3g}")
     if "users" in given:
         check_names(given["users"], "user", where)
     for condition, labels in given.get("conditions", {}).items():
         check_names([condition], "condition", where)
         check_names(labels, f"value of {condition}", where)
     return cast(Training, facts)
+
+
+def _check_size(resolution: int | str, data: type[Any], where: str) -> None:
+    """Height and width are in range; only spectrograms may have two different ones."""
+    if isinstance(resolution, str) and data is not SpectrogramFacts:
+        raise UserError(f"resolution in {where} must be a whole number, got {resolution[:40]!r}")
+    if isinstance(resolution, str) and parse_resolution(resolution) != resolution:
+        raise UserError(f"resolution in {where} must be a text such as 64x128, got {resolution[:40]!r}")
+    if any(side not in range(1, LARGEST_SIDE + 1) for side in sides_of(resolution)):
+        shown = resolution if isinstance(resolution, str) else f"{resolution:.3g}"
+        raise UserError(f"resolution in {where} must be in 1..{LARGEST_SIDE}, got {shown}")

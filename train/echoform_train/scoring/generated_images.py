@@ -16,6 +16,7 @@ from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import METADATA, SETTINGS, TRAINED_ON
 from echoform_train.engine.json_files import read_json_object, read_located_json_lines
 from echoform_train.engine.names import check_name, check_relative_path
+from echoform_train.engine.resolution import resolution_of, shown_size
 
 Sample = tuple[Tensor, Tensor]
 """Images of one sampling seed: pixels uint8 [N, C, H, W] and users int64 [N]."""
@@ -87,16 +88,14 @@ def read_generated(rows: Sequence[GeneratedFile], data: SpectrogramData) -> list
     ]
 
 
-def image_side(path: Path) -> int:
-    """Height and width of a square generated image, pixels.
+def image_resolution(path: Path) -> int | str:
+    """Height and width of a generated image in pixels, as --resolution has them.
 
     Raises:
-        ValueError: If the image is not square.
+        ValueError: If the file is no image.
     """
     with opened_image(read_file(path, str(path)), str(path)) as image:
-        if image.width != image.height:
-            raise UserError(f"generated images must be square, {path} is {image.width}x{image.height}")
-        return image.width
+        return resolution_of(image.height, image.width)
 
 
 def _read_image(path: Path, data: SpectrogramData) -> Tensor:
@@ -106,8 +105,8 @@ def _read_image(path: Path, data: SpectrogramData) -> Tensor:
     channels, height, width = data.train.pixels.shape[1:]
     if image.shape[:2] != (height, width):
         raise UserError(
-            f"generated images must have the data's size, {width}x{height}, "
-            f"{path} has {image.shape[1]}x{image.shape[0]}"
+            f"generated images must have the data's size, {shown_size(height, width)}, "
+            f"{path} has {shown_size(*image.shape[:2])}"
         )
     if data.colormap is not None and image.ndim == 3:
         image = to_index(image, data.colormap)

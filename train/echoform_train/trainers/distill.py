@@ -213,13 +213,14 @@ def draw_inputs(unet: DopplerUNet2DModel, draw: Draw, device: torch.device) -> S
 
     All users are equally likely; so are all labels of a condition and its null class.
     """
-    side, channels = unet.config["sample_size"], unet.config["in_channels"]
+    size, channels = unet.config["sample_size"], unet.config["in_channels"]
+    height, width = (size, size) if isinstance(size, int) else size
     users = (draw.rand() * unet.config["num_users"]).long()
     conditions = {
         name: (draw.rand() * (null + 1)).long().clamp(max=null).to(device)
         for name, null in sorted(unet.null_conditions.items())
     }
-    noise = draw.randn(channels, side, side)
+    noise = draw.randn(channels, height, width)
     return SamplingInputs(noise.to(device), users.to(device), conditions, draw.generators)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
 from echoform_train.engine.limits import Decay, Weight
 from echoform_train.engine.processes import summed
+from echoform_train.engine.resolution import resolution_of
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.first_stage import latent_distribution, latent_shape, latents_to_images
@@ -89,10 +90,10 @@ def main(config: Config) -> TrainingResult:
 def train(config: Config, data: SpectrogramData) -> TrainingResult:
     """Train a KL-VAE on `data`; OUTPUT_DIR is the exported folder of the result."""
     run = start_run(config, data)
-    _, channels, _, resolution = data.train.pixels.shape
+    channels, height, width = data.train.pixels.shape[1:]
     vae = build_model(config, channels)
     run.accelerator.print(describe("KL-VAE", vae, data))
-    shape = latent_shape(vae, channels, resolution)
+    shape = latent_shape(vae, channels, resolution_of(height, width))
     learner = FirstStageLearner(config, run, "vae", vae, VariationalAutoencoder(vae), config.ema_decay)
     learner.resume()
     run.accelerator.init_trackers("kl-vae", config={"preset": config.preset, "seed": config.run.seed})

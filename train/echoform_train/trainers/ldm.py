@@ -38,6 +38,7 @@ from echoform_train.engine.processes import summed
 from echoform_train.engine.resume import data_content, resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
+from echoform_train.latent_diffusion.denoiser_size import check_latent_sides, fitting_window
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
 from echoform_train.latent_diffusion.latents import LatentData, Latents, PipelineFacts, drop_labels, encode_data
 from echoform_train.latent_diffusion.objective import FlowMatching, VPrediction, denoising_loss, make_objective
@@ -71,7 +72,8 @@ class Config:
     num_attention_heads: Heads = 8
     """Heads of each attention."""
     window_size: Annotated[int, Limits(1, 1024)] = 8
-    """Side of an attention window, in latent pixels."""
+    """Side of an attention window, in latent pixels; where such windows do not tile the latents, the next smaller side
+    that does."""
     dropout: Dropout = 0.1
     """Share of features that the residual blocks drop in training."""
     conditioning: Literal["embedding", "cross-attention"] = "embedding"
@@ -126,6 +128,7 @@ PRESETS = {
 def main(config: Config) -> TrainingResult:
     """Train, and export the pipeline to OUTPUT_DIR/pipeline."""
     stage = load_first_stage(config.first_stage)
+    check_latent_sides(stage, len(config.block_out_channels))
     data_config = replace(
         config.data,
         split_file=_split_file(config, stage),
@@ -160,6 +163,7 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
             codebook, or the pipeline to start from does not fit.
     """
     stage.check_usable_in_pipeline()
+    check_latent_sides(stage, len(config.block_out_channels))
     source = None if config.initial_pipeline is None else load_initial_pipeline(config.initial_pipeline, stage.model)
     inputs = data_content(data) | {
         "--first-stage": f"content {content_hash([stage.model, stage.quantized])}",
@@ -178,6 +182,9 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
     learner = Learner(run, DENOISER, unet, ema_decay=config.ema_decay, rate_factors=rate_factors)
     learner.resume()
     run.accelerator.print(describe(unet, latents))
+    if (window := unet.config["window_size"]) != config.window_size:
+        fitted = f"{window}x{window}, because those of {config.window_size}x{config.window_size} do not tile them"
+        run.accelerator.print(f"Attention windows of {fitted}")
     run.accelerator.init_trackers("ldm", config={"preset": config.preset, "seed": config.run.seed})
 
     objective = make_objective(config.objective, config.beta_schedule, config.snr_gamma)
@@ -218,14 +225,15 @@ def make_denoiser(config: Config, latents: LatentData, source: VQLDMDopplerPipel
 
 def build_unet(config: Config, latent_shape: tuple[int, int, int], facts: PipelineFacts) -> DopplerUNet2DModel:
     """Build the denoiser for latents of shape (D, h, w) and the users and conditions of the pipeline's facts."""
+    _, height, width = latent_shape
     return DopplerUNet2DModel(
-        sample_size=latent_shape[-1],
+        sample_size=height if height == width else (height, width),
         in_channels=latent_shape[0],
         out_channels=latent_shape[0],
         block_out_channels=config.block_out_channels,
         layers_per_block=config.layers_per_block,
         attention_types=config.attention_types,
-        window_size=config.window_size,
+        window_size=fitting_window((height, width), config.attention_types, config.window_size),
         num_attention_heads=config.num_attention_heads,
         norm_num_groups=math.gcd(NORM_GROUPS, *config.block_out_channels),
         dropout=config.dropout,

@@ -7,6 +7,7 @@ from typing import cast
 from echoform_cards.facts import Score
 from echoform_cards.first_stage_card import render_first_stage_card
 from echoform_train.data.facts import SpectrogramFacts
+from echoform_train.engine.resolution import sides_of
 from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, stage_of
 
 _SCORES = {"psnr": "psnr_db", "codebook_use": "codebook_use", "perplexity": "codebook_perplexity"}
@@ -27,6 +28,7 @@ def first_stage_card(model: ExportedModel) -> str:
     """README.md of a `VQModel` or `AutoencoderKL` that was trained on spectrograms."""
     training = cast(FirstStageTraining, model.training)
     data = cast(SpectrogramFacts, training["data"])
+    height, width = sides_of(data["resolution"])
     return render_first_stage_card(
         {
             "name": f"First stage for micro-Doppler spectrograms of {data['resolution']} pixels",
@@ -35,8 +37,8 @@ def first_stage_card(model: ExportedModel) -> str:
             "license": model.card.get("license"),
             "latent_shape": training["latent_shape"],
             "image": {
-                "height": data["resolution"],
-                "width": data["resolution"],
+                "height": height,
+                "width": width,
                 "channels": data["channels"],
                 "colormap": data["colormap"],
             },

@@ -9,6 +9,7 @@ from echoform_cards.model_card import render_model_card
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.engine.files import MODEL_INDEX
 from echoform_train.engine.json_files import read_json_object
+from echoform_train.engine.resolution import sides_of
 from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, sheet_of, stage_of
 from echoform_train.publishing.cards.first_stage import FirstStageTraining, first_stage_scores
 
@@ -32,6 +33,7 @@ def spectrogram_card(model: ExportedModel) -> str:
     """README.md of a `VQLDMDopplerPipeline`."""
     training = cast(DenoiserTraining, model.training)
     data, first_stage = cast(SpectrogramFacts, training["data"]), training["first_stage"]
+    height, width = sides_of(data["resolution"])
     # The first stage comes first among the stages, because the denoiser was trained on its latents.
     name = _FIRST_STAGES[first_stage["kind"]]
     return render_model_card(
@@ -42,8 +44,8 @@ def spectrogram_card(model: ExportedModel) -> str:
             "users": data["users"],
             "conditions": data["conditions"] or None,
             "image": {
-                "height": data["resolution"],
-                "width": data["resolution"],
+                "height": height,
+                "width": width,
                 "channels": data["channels"],
                 "colormap": data["colormap"],
                 "colormap_residual": data["colormap_residual"] if data["colormap"] else None,

@@ -10,6 +10,7 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, PIPELINE
+from echoform_train.engine.resolution import resolution_of
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
 from echoform_train.radar.loads import CONDITIONS
@@ -24,6 +25,8 @@ VQ_VAE, LDM, WALKERS = "vq-vae", "ldm", "walkers"
 """Folders of the first stage, of the second stage, and of the simulated images."""
 LATENT_SIDE = 16
 """The first stage halves the image until the latents have about this many pixels per side."""
+DIVISOR = 8
+"""What must divide height and width of the images: the first stage halves at least once, the denoiser twice."""
 PRETRAINING_COPIES = 3
 """Versions of each simulated image; few are enough, because there are many simulated images."""
 PRETRAINING_VALIDATION = 200
@@ -58,7 +61,7 @@ def pretrain(data: SpectrogramData, folder: Path, settings: GeneratorConfig, *, 
     """
     if data.colormap is None:
         raise UserError("pre-training on simulated people needs colour-mapped spectrograms, these are RGB")
-    resolution = data.train.pixels.shape[-1]
+    resolution = resolution_of(*data.train.pixels.shape[-2:])
     window_s = (data.axes or {}).get("window_s", SimulationConfig.window_s)
     simulated = _simulate(data, folder, settings.pretrain_people, resolution, window_s, seed)
     held_out = simulated.validation
@@ -122,8 +125,19 @@ def levels(resolution: int) -> int:
     return max(halvings, 1) + 1
 
 
+def fitting_levels(height: int, width: int) -> int:
+    """Levels of a first stage for images of a size: `levels` of the smaller side, or fewer if it divides them only so.
+
+    The denoiser must be able to halve the latents further.
+    """
+    count, halvings = levels(min(height, width)), len(train_ldm.PRESETS["cpu"].block_out_channels) - 1
+    while count > 2 and any(side % 2 ** (count - 1 + halvings) for side in (height, width)):
+        count -= 1
+    return count
+
+
 def _simulate(
-    data: SpectrogramData, folder: Path, people: int, resolution: int, window_s: float, seed: int
+    data: SpectrogramData, folder: Path, people: int, resolution: int | str, window_s: float, seed: int
 ) -> SpectrogramData:
     """Images of simulated people in the conditions of `data` that the simulator knows; made once."""
     walkers = folder / WALKERS
@@ -151,7 +165,7 @@ def _train_vq_vae(material: SpectrogramData, folder: Path, train_images: int, se
         config,
         data=DataConfig(data=material.source),
         run=_run_config(config.run, folder / VQ_VAE, train_images, seed),
-        n_layers=levels(material.train.pixels.shape[-1]),
+        n_layers=fitting_levels(*material.train.pixels.shape[-2:]),
         quantize_after=train_images // 4,
     )
     train_vq_vae.train(config, material)
