@@ -116,6 +116,14 @@ def walking_joints(person: Person, speed_mps: float | Array, phase: Array, advan
 # Rows of a pose [17, T]: offsets of the pelvis from its mean course in metres, then angles in radians.
 _AHEAD, _ASIDE, _UP, _HIPS_TURN, _HIPS_ROLL, _BEND, _SHOULDERS_TURN = range(7)
 _RIGHT, _LEFT = slice(7, 12), slice(12, 17)  # thigh, shank, foot, upper arm, forearm
+PLANTED_SHARE = 0.65
+"""Share of that movement which reaches the pelvis: loaded knees and rolling heels, which the published model lacks, take
+up the rest. The speed of the pelvis then varies by 14 % to either side, as measured."""
+PLANTED_BEND = 0.35
+"""Share of the published flexion of the back that is left with planted feet; the neck then moves as measured."""
+LOADING = 0.12
+"""Share of a cycle in which weight passes from one foot to the other: double support takes 10 to 14 %."""
+_PLANTED_POINTS = 256
 _SPEED_STEP = 0.1
 """Distance of the relative speeds between which poses are interpolated; poses change nearly linearly in between."""
 
@@ -133,6 +141,9 @@ def _pose(person: Person, speed_mps: float, phase: Array) -> Array:
     pose[_LEFT][3:] = _arm(
         timing.relative_speed, left_phase, person.left_arm_swing, person.left_arm_raise_deg, person.left_elbow_deg
     )
+    if person.planted:
+        pose[_AHEAD] = planted_offset(person, timing, phase)
+        pose[_BEND] *= PLANTED_BEND
     return pose
 
 
@@ -148,6 +159,33 @@ def _pose_at_speeds(person: Person, speed_mps: Array, phase: Array) -> Array:
         if near.any():
             pose[:, near] += weight[near] * _pose(person, float(grid_mps), phase[near])
     return pose
+
+
+def planted_offset(person: Person, timing: GaitTiming, phase: Array) -> Array:
+    """Position of the pelvis along x relative to its mean course that keeps the foot on the ground in place, metres [T].
+
+    In double support both feet count, each by a weight that rises over the first LOADING of a cycle and falls over the
+    last. Feet of the published model step a little too far or too short for the speed; they slide by the difference,
+    evenly over the step.
+    """
+    grid = np.arange(_PLANTED_POINTS) / _PLANTED_POINTS
+    turn, _ = _pelvis_rotation(person, timing.relative_speed, grid)
+    backwards, weights = np.zeros_like(grid), np.zeros_like(grid)
+    for sign, start, amplitude in ((-1, 0.0, 1 + person.asymmetry), (1, person.left_phase, 1 - person.asymmetry)):
+        thigh, shank, foot = _leg(person, timing, grid - start, amplitude)
+        ankle = -sign * person.half_hip_m * np.sin(turn)
+        ankle += person.thigh_m * np.sin(thigh) + person.shank_m * np.sin(shank)
+        middle = ankle + person.foot_m / 2 * np.cos(foot)
+        # Metres per cycle at which the foot moves relative to the pelvis.
+        rate = (np.roll(middle, -1) - np.roll(middle, 1)) * _PLANTED_POINTS / 2
+        since = (grid - start) % 1
+        weight = np.clip(np.minimum(since, timing.duty - since) / LOADING, 1e-3, 1)
+        backwards += weight * rate
+        weights += weight
+    advance = -backwards / weights
+    # Only what differs from the mean is an offset; its sum over a cycle is 0.
+    offset = PLANTED_SHARE * np.cumsum(advance / advance.mean() - 1) * timing.stride_m / _PLANTED_POINTS
+    return np.interp(phase, grid, offset - offset.mean(), period=1)
 
 
 def _pelvis(person: Person, timing: GaitTiming, phase: Array) -> tuple[Array, Array, Array]:

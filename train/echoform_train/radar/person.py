@@ -36,6 +36,9 @@ class Person:
     """Share by which the right leg's flexion exceeds the mean of both; the left leg falls short by as much."""
     left_phase: float = 0.5
     """Phase of the right leg's cycle, 0..1, at which the left foot strikes; 0.5 is even steps."""
+    planted: bool = False
+    """Move the trunk so that the foot on the ground stays where it is. The published model moves it the other way, so
+    that the torso is fastest in mid-swing; measured walkers are slowest then."""
     torso_sway: float = 1.0
     """Factor of the trunk's own translation and rotation."""
     lean_deg: float = 0.0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, SEGMENT_INDEX
 from echoform_train.radar.fmcw import Chirp, fmcw_returns
-from echoform_train.radar.receiver import Receiver, add_bursts
+from echoform_train.radar.receiver import Receiver, add_bursts, cell_shares
 from echoform_train.radar.returns import (
     JOINT_RATE_HZ,
     ComplexArray,
@@ -89,7 +89,8 @@ class Recording:
     """Samples of one walk, and the motion behind them."""
 
     iq: NDArray[np.complex64]
-    """Complex samples at the pulse rate, [N], range-compensated: amplitude 1 is one square metre at the body."""
+    """Complex samples at the pulse rate, [N], or [C, N] of C range cells; range-compensated: amplitude 1 is one square
+    metre at the body."""
     radar: Radar
     motion: Motion
     body_m: Array
@@ -164,7 +165,9 @@ def record(
     body_m = np.linalg.norm(motion.joints[:, JOINT_INDEX["pelvis"]] - _antenna_m(radar), axis=-1)
     clutter_m2 = 10 ** (clutter_db / 10)
     if chirp is None:
-        received = _continuous_wave(radar, range_m, section_m2, float(body_m.mean()), clutter_m2, rng)
+        cell_m = measurement.receiver.range_cell_m
+        share = None if cell_m is None else cell_shares(range_m, body_m, cell_m)
+        received = _continuous_wave(radar, range_m, section_m2, share, float(body_m.mean()), clutter_m2, rng)
     else:
         # Clutter is one more scatterer; its range is random within a wavelength, and so is its phase.
         still = np.full((len(body_m), 1), body_m.mean() + rng.uniform(0, radar.wavelength_m))
@@ -176,7 +179,7 @@ def record(
     reference_m = body_m if measurement.receiver.range_gain else np.full_like(body_m, body_m.mean())
     unit = 1 / np.sqrt(received_power_w(radar, reference_m, np.ones_like(body_m)))
     per_moment = radar.pulse_rate_hz // JOINT_RATE_HZ
-    received *= np.interp(np.arange(len(received)) / per_moment, np.arange(len(body_m)), unit).astype(np.float32)
+    received *= np.interp(np.arange(received.shape[-1]) / per_moment, np.arange(len(body_m)), unit).astype(np.float32)
     return Recording(iq=received, radar=radar, motion=motion, body_m=body_m)
 
 
@@ -211,11 +214,20 @@ def _antenna_m(radar: Radar) -> Array:
 
 
 def _continuous_wave(
-    radar: Radar, range_m: Array, section_m2: Array, mean_m: float, clutter_m2: float, rng: np.random.Generator
+    radar: Radar,
+    range_m: Array,
+    section_m2: Array,
+    cell_share: Array | None,
+    mean_m: float,
+    clutter_m2: float,
+    rng: np.random.Generator,
 ) -> ComplexArray:
-    received = echoes(radar, range_m, section_m2)
+    received = echoes(radar, range_m, section_m2, cell_share=cell_share)
+    samples = received.shape[-1]
     clutter_w = received_power_w(radar, mean_m, clutter_m2)
-    received += np.complex64(np.sqrt(clutter_w) * np.exp(2j * np.pi * rng.uniform()))
-    received *= phase_noise(radar, len(received), rng)
-    received += thermal_noise(radar, len(received), rng)
+    # Clutter falls into one range cell, the body's; noise is in all of them.
+    body_cell = received if received.ndim == 1 else received[len(received) // 2]
+    body_cell += np.complex64(np.sqrt(clutter_w) * np.exp(2j * np.pi * rng.uniform()))
+    received *= phase_noise(radar, samples, rng)
+    received += thermal_noise(radar, received.size, rng).reshape(received.shape)
     return received

@@ -114,7 +114,14 @@ def received_power_w(radar: Radar, range_m: ScalarOrArray, section_m2: ScalarOrA
     return constant * section_m2 / np.power(range_m, 4)
 
 
-def echoes(radar: Radar, range_m: Array, section_m2: Array, joint_rate_hz: float = JOINT_RATE_HZ) -> ComplexArray:
+def echoes(
+    radar: Radar,
+    range_m: Array,
+    section_m2: Array,
+    joint_rate_hz: float = JOINT_RATE_HZ,
+    *,
+    cell_share: Array | None = None,
+) -> ComplexArray:
     """Coherent sum of the echoes of point scatterers, sum_i sqrt(P_i) exp(-j 4 pi R_i / lambda).
 
     Args:
@@ -122,10 +129,11 @@ def echoes(radar: Radar, range_m: Array, section_m2: Array, joint_rate_hz: float
         range_m: Ranges [T, S] in metres, sampled at `joint_rate_hz`.
         section_m2: Cross-sections [T, S] in square metres, sampled like the ranges.
         joint_rate_hz: A divisor of the radar's pulse rate.
+        cell_share: Share of the power of each scatterer that falls into each of C range cells, [C, T, S].
 
     Returns:
         Samples in square roots of watts, complex64 [(T - 1) * pulse_rate / joint_rate], of the intervals between the T
-        rows.
+        rows; [C, ...] with range cells.
 
     Raises:
         ValueError: If the pulse rate is no multiple of the joint rate.
@@ -136,9 +144,10 @@ def echoes(radar: Radar, range_m: Array, section_m2: Array, joint_rate_hz: float
     step = np.arange(int(per_row)) / per_row  # [U], share of an interval
     rows = np.arange(len(range_m), dtype=np.float64)
     wavelengths = CubicSpline(rows, -2 * range_m / radar.wavelength_m).c  # [4, T - 1, S], two-way path
-    amplitude = np.sqrt(received_power_w(radar, range_m, section_m2)).astype(np.float32)
+    power_w = received_power_w(radar, range_m, section_m2)
+    amplitude = np.sqrt(power_w[None] if cell_share is None else power_w * cell_share).astype(np.float32)  # [C, T, S]
     # One scatterer after another, so that memory does not grow with their number.
-    in_phase = np.zeros((len(rows) - 1, len(step)), np.float32)
+    in_phase = np.zeros((len(amplitude), len(rows) - 1, len(step)), np.float32)
     quadrature = np.zeros_like(in_phase)
     fraction = step.astype(np.float32)
     for scatterer in range(range_m.shape[1]):
@@ -146,11 +155,15 @@ def echoes(radar: Radar, range_m: Array, section_m2: Array, joint_rate_hz: float
         cycles = ((cubic * step + square) * step + linear) * step + constant  # [T - 1, U]
         # Whole cycles are dropped in float64; what remains is exact enough in float32.
         angle = (2 * np.pi * (cycles - np.floor(cycles))).astype(np.float32)
-        left, right = amplitude[:-1, scatterer, None], amplitude[1:, scatterer, None]
-        size = left + (right - left) * fraction
-        in_phase += size * np.cos(angle)
-        quadrature += size * np.sin(angle)
-    return (in_phase + np.complex64(1j) * quadrature).ravel().astype(np.complex64, copy=False)
+        cosine, sine = np.cos(angle), np.sin(angle)
+        for cell in np.flatnonzero(amplitude[:, :, scatterer].any(axis=1)):
+            left, right = amplitude[cell, :-1, scatterer, None], amplitude[cell, 1:, scatterer, None]
+            size = left + (right - left) * fraction
+            in_phase[cell] += size * cosine
+            quadrature[cell] += size * sine
+    samples = in_phase + np.complex64(1j) * quadrature
+    samples = samples.reshape(len(amplitude), -1).astype(np.complex64, copy=False)
+    return samples[0] if cell_share is None else samples
 
 
 def thermal_noise(radar: Radar, samples: int, rng: np.random.Generator) -> ComplexArray:

@@ -31,9 +31,11 @@ def simulate(config: SimulationConfig) -> Path:
 
         - `<user>/<recording>_<index>.png`: jet, RGB, row 0 is the highest Doppler;
         - `metadata.jsonl`: one row per image with the ground truth of its seconds. Its `body_doppler_hz` is the Doppler
-          of the middle row: the mean over the recording of a straight walk, over the window of a walk with turns;
-        - `axes.json`: the extent of every image. `doppler_min_hz` and `doppler_max_hz` are its outer edges relative to
-          `body_doppler_hz`; `native_bins` and `native_columns` are the grid before it was enlarged.
+          of the body: the mean over the recording of a straight walk, over the window of a walk with turns; it is the
+          middle row of the image unless the view has a fixed Doppler axis;
+        - `axes.json`: the extent of every image. `doppler_min_hz` and `doppler_max_hz` are its outer edges, relative to
+          `body_doppler_hz` unless the view has a fixed Doppler axis; `native_bins` and `native_columns` are the grid
+          before it was enlarged.
 
     Raises:
         ValueError: If the folder is not empty, or the motion captures cannot be used.
@@ -59,19 +61,21 @@ def _write(config: SimulationConfig, walks: Sequence[SimulatedWalk | CapturedWal
 
 
 def cut_windows(config: SimulationConfig, recording: Recording) -> Iterator[tuple[float, float, FloatArray]]:
-    """Spectrograms of a recording: start in seconds, Doppler of the middle row in hertz, and decibels [F, W].
+    """Spectrograms of a recording: start in seconds, mean Doppler of the body in hertz, and decibels [F, W].
 
-    Doppler ascends on the native grid. A straight walk has one middle row for all windows, as the body keeps its speed;
-    a walk with turns has one per window, so that the body stays near the middle. Within a window the middle is
-    constant, so that its Doppler axis is exact in every column.
+    Doppler ascends on the native grid. Unless the view has a fixed Doppler axis, its middle row is the mean Doppler of
+    the body: one for all windows of a straight walk, as the body keeps its speed; one per window of a walk with turns,
+    so that the body stays near the middle. Within a window the middle is constant, so that its Doppler axis is exact in
+    every column.
     """
     grid = config.grid
-    turning = config.joints is None and config.route == "free"
-    for start in window_starts(len(recording.iq), grid):
+    moving = grid.centre_hz is not None or (config.joints is None and config.route != "straight")
+    for start in window_starts(recording.iq.shape[-1], grid):
         start_s = start / recording.pulse_rate_hz
-        stretch = recording.truth_between(start_s, start_s + config.window_s) if turning else recording.truth
-        samples = recording.iq[start : start + grid.samples]
-        yield start_s, stretch.body_doppler_hz, window_image(samples, grid, centre_hz=stretch.body_doppler_hz)
+        stretch = recording.truth_between(start_s, start_s + config.window_s) if moving else recording.truth
+        centre_hz = stretch.body_doppler_hz if grid.centre_hz is None else grid.centre_hz
+        samples = recording.iq[..., start : start + grid.samples]
+        yield start_s, stretch.body_doppler_hz, window_image(samples, grid, centre_hz=centre_hz)
 
 
 def _walks(config: SimulationConfig) -> Sequence[SimulatedWalk | CapturedWalk]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.resolution import Resolution, sides_of
 from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.loads import CONDITIONS
 from echoform_train.radar.mocap import UpAxis
@@ -14,7 +15,8 @@ from echoform_train.radar.receiver import Receiver
 from echoform_train.radar.recordings import Measurement
 from echoform_train.radar.returns import Radar
 from echoform_train.radar.scatterers import Surface
-from echoform_train.radar.spectrogram_images import SpectrogramGrid, default_grid, image_axes
+from echoform_train.radar.spectrogram_images import SpectrogramGrid, image_axes, view_grid
+from echoform_train.radar.view import View
 from echoform_train.radar.walks import Route
 
 CARRIERS_GHZ = (77, 60, 24)
@@ -43,8 +45,8 @@ class SimulationConfig:
     """Length of an image in seconds."""
     hop_s: float = 1.0
     """Seconds from the start of one image to the next."""
-    resolution: int = 256
-    """Pixels per side of an image."""
+    resolution: Resolution = 256
+    """Height and width of an image, in pixels: 64, or 64x128 for height 64 (Doppler) and width 128 (time)."""
     carrier_ghz: int = 77
     """Carrier frequency: 77, 60 or 24."""
     mode: Literal["cw", "fmcw"] = "cw"
@@ -54,6 +56,7 @@ class SimulationConfig:
     side of the segments, whose echoes interfere to speckle, as measured walkers show."""
     receiver: Annotated[Receiver, tyro.conf.arg(name="")] = field(default_factory=Receiver)
     surface: Annotated[Surface, tyro.conf.arg(name="")] = field(default_factory=Surface)
+    view: Annotated[View, tyro.conf.arg(name="")] = field(default_factory=View)
     conditions: tuple[str, ...] = ("normal",)
     """What people carry: any of normal, backpack, bag, bag_phone."""
     route: Route = "straight"
@@ -84,10 +87,12 @@ class SimulationConfig:
             raise UserError(f"window_s must be in 0.5..{LONGEST_RECORDING_S:g}, got {self.window_s}")
         if self.hop_s < 0.1:
             raise UserError(f"hop_s must be at least 0.1, got {self.hop_s}")
-        if not 16 <= self.resolution <= 1024:
+        if not all(16 <= side <= 1024 for side in sides_of(self.resolution)):
             raise UserError(f"resolution must be in 16..1024, got {self.resolution}")
         if self.body == "ellipsoids" and self.surface != Surface():
             raise UserError("--specular-share, --cloth-s and --hidden-db must go with --body scatterers")
+        if self.mode == "fmcw" and self.receiver.range_cell_m is not None:
+            raise UserError("--range-cell-m must go with --mode cw; the FMCW mode has the range bins of its chirp")
         if self.workers < 0:
             raise UserError(f"workers must not be negative, got {self.workers}")
         if self.seed < 0:
@@ -139,7 +144,8 @@ class SimulationConfig:
     def grid(self) -> SpectrogramGrid:
         """How recordings are cut into windows."""
         radar = self.radar
-        return default_grid(
+        return view_grid(
+            self.view,
             radar.carrier_hz,
             radar.pulse_rate_hz,
             window_s=self.window_s,
