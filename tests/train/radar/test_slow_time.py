@@ -12,8 +12,9 @@ from echoform_train.radar.body import SEGMENTS
 from echoform_train.radar.fmcw import Chirp, beat_cube
 from echoform_train.radar.gait import gait_timing, walking_joints
 from echoform_train.radar.person import Person
+from echoform_train.radar.range_gate import FrameTiming
 from echoform_train.radar.returns import JOINT_RATE_HZ, Radar, echoes, segment_returns, thermal_noise
-from echoform_train.radar.slow_time import body_doppler_hz, remove_clutter, slow_time
+from echoform_train.radar.slow_time import body_doppler_hz, remove_clutter, slow_time, track_and_gate
 from echoform_train.radar.spectrogram_images import default_grid
 from echoform_train.radar.stored_samples import SampleFormat
 from echoform_train.radar.walks import place_walk
@@ -95,12 +96,18 @@ def test_real_and_integer_cubes_show_the_same_target(cube):
     assert step == pytest.approx(2 / RADAR.wavelength_m, rel=2e-3)
 
 
-def test_frames_with_gaps_between_them_are_refused(cube):
-    form = replace(CUBE, axes=("frames", "chirps", "samples"), frame_rate_hz=20.0)
-    with pytest.raises(
-        ValueError, match=r"frames must follow one another without gaps, 256 chirps .* 31\.2 ms of 50 ms"
-    ):
+def test_frames_that_overlap_are_refused(cube):
+    form = replace(CUBE, axes=("frames", "chirps", "samples"), frame_rate_hz=50.0)
+    with pytest.raises(ValueError, match=r"a frame must be over before the next, 256 chirps .* 31\.2 ms of 20 ms"):
         untouched(cube.reshape(16, -1, 64), form)
+
+
+def test_frames_with_idle_time_keep_their_timing_and_take_no_highpass(cube):
+    form = replace(CUBE, axes=("frames", "chirps", "samples"), frame_rate_hz=20.0)
+    slow = track_and_gate(cube.reshape(16, -1, 64), form, clutter="mean", cutoff_hz=1.0)
+    assert slow.frame == FrameTiming(chirps=256, rate_hz=20.0)
+    with pytest.raises(ValueError, match="--clutter highpass needs evenly spaced chirps"):
+        track_and_gate(cube.reshape(16, -1, 64), form, clutter="highpass", cutoff_hz=50.0)
 
 
 def test_the_highpass_takes_out_what_stands_still_by_its_closed_form():

@@ -30,7 +30,7 @@ class FileKind:
 
 
 IMAGES = FileKind(noun="image", article="an", suffixes=IMAGE_SUFFIXES)
-RECORDINGS = FileKind(noun="recording", article="a", suffixes=(".npy", ".mat"))
+RECORDINGS = FileKind(noun="recording", article="a", suffixes=(".npy", ".npz", ".mat", ".h5", ".hdf5", ".bin"))
 
 
 @dataclass(frozen=True, kw_only=True)

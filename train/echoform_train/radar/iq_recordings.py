@@ -16,22 +16,26 @@ from tqdm import tqdm
 from echoform_train.data.find import find_in_folder, separate_incomplete
 from echoform_train.data.image_check import BadFile, refuse
 from echoform_train.data.layout import RECORDINGS, ImageFile
-from echoform_train.engine.array_files import read_array
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES, METADATA
 from echoform_train.engine.json_files import write_json, write_json_lines
 from echoform_train.engine.output_folders import new_folder, require_empty
+from echoform_train.engine.resolution import sides_of
+from echoform_train.radar.chirp_config import describes_chirps
 from echoform_train.radar.decibel_range import DecibelHistogram
 from echoform_train.radar.iq_config import IqConfig
+from echoform_train.radar.recording_files import read_recording, with_chirp_config
 from echoform_train.radar.returns import doppler_shift_hz
-from echoform_train.radar.slow_time import body_doppler_hz, slow_time
+from echoform_train.radar.slow_time import body_doppler_hz, track_and_gate
 from echoform_train.radar.spectrogram_images import (
     SpectrogramGrid,
     image_axes,
     save_image,
+    seconds_of,
     window_image,
     window_starts,
 )
+from echoform_train.radar.track_report import TrackReporter
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +44,19 @@ logger = logging.getLogger(__name__)
 class _Windows:
     """Spectrograms of one recording before they are painted."""
 
+    grid: SpectrogramGrid
     start_s: list[float]
     centre_hz: list[float]
     image_db: NDArray[np.float32]  # [N, F, W]
 
 
 def prepare_recordings(
-    source: Path, config: IqConfig, *, window_s: float = 3.0, resolution: int = 256, skip_bad_files: bool = False
+    source: Path, config: IqConfig, *, window_s: float = 3.0, resolution: int | str = 256, skip_bad_files: bool = False
 ) -> int:
     """Cut every recording of a folder into spectrogram images.
+
+    Recordings that are too short for one image are left out, with a warning. Of each cube, the track of the walker,
+    its Doppler and the exponent of its power are printed, with a warning where they contradict each other.
 
     The output folder has the format of `simulation.simulate`: `<user>/<recording>_<index>.png`, `metadata.jsonl` with
     the known facts of each recording, and `axes.json` with the extent and decibel range that all images share. Folders
@@ -58,7 +66,7 @@ def prepare_recordings(
         source: Folder of recordings.
         config: How to read and cut them; `from_iq` must be set.
         window_s: Length of an image in seconds.
-        resolution: Pixels per side.
+        resolution: Height and width in pixels, see `sides_of`.
         skip_bad_files: Leave out recordings that cannot be used and log each, instead of stopping at the first.
 
     Returns:
@@ -66,50 +74,62 @@ def prepare_recordings(
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If a recording cannot be used (the message names file and rule), or the output folder is not empty.
+        ValueError: If a recording cannot be used (the message names file and rule), all are too short, or the output
+            folder is not empty.
     """
     assert config.output_dir is not None
     _check(source, config.output_dir, resolution)
-    grid = config.grid(window_s)
+    output_dir = config.output_dir
+    config, lines_of_config = with_chirp_config(config, source)
+    config.grid(window_s)  # refuses a span that folds before anything is read
     recordings, bad_files = _find(source)
+    for line in lines_of_config:
+        print(line)
     if not skip_bad_files:
         refuse(bad_files)
     # The decibel range is known only after the last recording, so images wait on disk until they can be painted.
     with tempfile.TemporaryDirectory() as spool:
         histogram = DecibelHistogram()
         rows: dict[Path, list[dict[str, Any]]] = {}
+        reporter, grid, too_short = TrackReporter(config, window_s), None, list[_TooShort]()
         for number, recording in enumerate(tqdm(recordings, unit="recording", desc="transform")):
-            windows = _transform_or_report(recording, config, grid)
+            windows = _transform_or_report(recording, config, window_s, grid, reporter)
+            if isinstance(windows, _TooShort):
+                too_short.append(windows)
+                continue
             if isinstance(windows, BadFile):
                 if not skip_bad_files:
                     refuse([windows])
                 bad_files.append(windows)
                 continue
+            grid = windows.grid
             histogram.add(_moving_levels_db(windows, grid))
             file = Path(spool) / f"{number}.npy"
             np.save(file, windows.image_db)
             rows[file] = list(_rows(recording, windows, config))
-        for bad in bad_files:
+        for bad in [*bad_files, *too_short]:
             logger.warning("skipped %s", bad)
+        if grid is None:
+            raise UserError(f"no recording gives an image, for example {(too_short or bad_files)[0]}")
         db_min, db_max = histogram.range_db(config.db_min, config.db_max)
         lines = [row for rows_of_recording in rows.values() for row in rows_of_recording]
-        with new_folder(config.output_dir, "--output-dir") as partial:
+        with new_folder(output_dir, "--output-dir") as partial:
             _paint(rows, replace(config, output_dir=partial), resolution, db_min, db_max)
             write_json_lines(partial / METADATA, lines)
             write_json(partial / AXES, image_axes(grid, db_min=db_min, db_max=db_max))
     return len(lines)
 
 
-def _check(source: Path, output_dir: Path, resolution: int) -> None:
+def _check(source: Path, output_dir: Path, resolution: int | str) -> None:
     if not source.is_dir():
         raise MissingFileError(f"there is no folder {source}")
     require_empty(output_dir, "--output-dir")
-    if not 16 <= resolution <= 1024:
+    if not all(16 <= side <= 1024 for side in sides_of(resolution)):
         raise UserError(f"resolution must be in 16..1024, got {resolution}")
 
 
 def _paint(
-    rows: dict[Path, list[dict[str, Any]]], config: IqConfig, resolution: int, db_min: float, db_max: float
+    rows: dict[Path, list[dict[str, Any]]], config: IqConfig, resolution: int | str, db_min: float, db_max: float
 ) -> None:
     """Write the images of all recordings from the files of their decibels."""
     assert config.output_dir is not None
@@ -129,7 +149,8 @@ def _find(source: Path) -> tuple[list[ImageFile], list[BadFile]]:
     found = find_in_folder(source, RECORDINGS)
     recordings, incomplete = separate_incomplete(found.images)
     for name in found.other_files:
-        logger.warning("neither .npy nor .mat: %s", name)
+        if not describes_chirps(source / name):
+            logger.warning("no recording (%s): %s", ", ".join(RECORDINGS.suffixes), name)
     first: dict[str, str] = {}
     for recording in recordings:
         if PurePosixPath(recording.user).name != recording.user or recording.user.startswith("."):
@@ -140,32 +161,53 @@ def _find(source: Path) -> tuple[list[ImageFile], list[BadFile]]:
     return recordings, [*found.bad_files, *incomplete]
 
 
-def _transform_or_report(recording: ImageFile, config: IqConfig, grid: SpectrogramGrid) -> _Windows | BadFile:
+class _TooShort(BadFile):
+    """A recording that is too short for one image."""
+
+
+def _transform_or_report(
+    recording: ImageFile, config: IqConfig, window_s: float, grid: SpectrogramGrid | None, reporter: TrackReporter
+) -> _Windows | BadFile:
     try:
-        return _transform(recording, config, grid)
+        return _transform(recording, config, window_s, grid, reporter)
+    except _TooShortError as error:
+        return _TooShort(recording.file, str(error))
     except UserError as error:
         return BadFile(recording.file, str(error))
 
 
-def _transform(recording: ImageFile, config: IqConfig, grid: SpectrogramGrid) -> _Windows:
+class _TooShortError(UserError):
+    """The reason why a recording gives no image."""
+
+
+def _transform(
+    recording: ImageFile, config: IqConfig, window_s: float, earlier: SpectrogramGrid | None, reporter: TrackReporter
+) -> _Windows:
     assert isinstance(recording.data, Path)
-    array = read_array(recording.data, config.mat_variable)
+    array, form = read_recording(recording.data, config)
     cutoff_hz = doppler_shift_hz(config.clutter_mps, config.wavelength_m)
-    iq = slow_time(array, config.format(), clutter=config.clutter, cutoff_hz=cutoff_hz)
+    slow = track_and_gate(array, form, clutter=config.clutter, cutoff_hz=cutoff_hz)
+    iq, grid = slow.iq, config.grid(window_s, slow.frame)
+    if earlier is not None and grid != earlier:
+        raise UserError(
+            f"all recordings must have frames of as many chirps, the first has {earlier.window}, this one {grid.window}"
+        )
     starts = window_starts(iq.shape[1], grid)
     if not starts:
-        raise UserError(
-            f"a recording must last at least one image of {grid.samples / grid.pulse_rate_hz:.2f} s, "
-            f"its {iq.shape[1]} pulses (array {' x '.join(map(str, array.shape))}, axes {' '.join(config.axes)}) take "
-            f"{iq.shape[1] / grid.pulse_rate_hz:.2f} s"
+        raise _TooShortError(
+            f"a recording must last at least one image of {seconds_of(grid.samples, grid):.2f} s, "
+            f"its {iq.shape[1]} pulses (array {' x '.join(map(str, array.shape))}, axes {' '.join(form.axes)}) take "
+            f"{seconds_of(iq.shape[1], grid):.2f} s"
         )
+    if slow.track is not None:
+        reporter.report(recording.file, recording.data, slow, grid)
     # Every window has its own centre, because a walker who turns changes speed; all receivers share it.
     centres, images = [], []
     for start in starts:
         window = iq[:, start : start + grid.samples]
         centres.append(_centre_hz(recording, window, config, grid))
         images.append(_mean_db([window_image(one, grid, centre_hz=centres[-1]) for one in window]))
-    return _Windows([start / grid.pulse_rate_hz for start in starts], centres, np.stack(images))
+    return _Windows(grid, [seconds_of(start, grid) for start in starts], centres, np.stack(images))
 
 
 def _centre_hz(recording: ImageFile, window: NDArray[np.complex64], config: IqConfig, grid: SpectrogramGrid) -> float:

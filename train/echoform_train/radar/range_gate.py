@@ -5,6 +5,7 @@ continuous wave, exp(-j 4 pi R / lambda), so that positive Doppler comes nearer.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
@@ -47,8 +48,54 @@ def range_profiles(cube: ComplexArray | NDArray[np.floating]) -> ComplexArray:
     return np.conj(profiles)
 
 
+def middle_phases(profiles: ComplexArray) -> ComplexArray:
+    """Range profiles whose neighbouring bins have the phases that `range_profiles` gives them.
+
+    A Fourier transform that takes the first sample of a chirp as its origin turns the phase by half a cycle from bin to
+    bin, or by less where it was padded, so that the bins of one scatterer would cancel in `gate_body`. The step is
+    measured on what moves.
+
+    Args:
+        profiles: Complex samples [R, chirps, bins] after a Fourier transform over range.
+    """
+    moving = profiles - profiles.mean(axis=1, keepdims=True)
+    step = np.angle(np.vdot(moving[..., :-1], moving[..., 1:]))
+    return profiles * np.exp(-1j * step * np.arange(profiles.shape[-1])).astype(profiles.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameTiming:
+    """Frames of chirps that end with idle time."""
+
+    chirps: int
+    """Chirps per frame."""
+    rate_hz: float
+    """Frames per second."""
+
+
+@dataclass(frozen=True)
+class BodyTrack:
+    """Where the strongest moving target is, and how much power comes back from it."""
+
+    range_m: Array
+    """Range at each chirp, [T]."""
+    block_s: Array
+    """Middles of the blocks of chirps in which the target was looked for, seconds [N]."""
+    block_range_m: Array
+    """Range in each block, [N]."""
+    block_power: Array
+    """Received power of what moves there, in squared units of the profiles, [N]."""
+
+
 def track_range(profiles: ComplexArray, bin_m: float, pulse_rate_hz: float) -> Array:
-    """Range of the strongest moving target, metres [chirps].
+    """Range of the strongest moving target, metres [chirps]; see `track_body`."""
+    return track_body(profiles, bin_m, pulse_rate_hz).range_m
+
+
+def track_body(
+    profiles: ComplexArray, bin_m: float, pulse_rate_hz: float, frame: FrameTiming | None = None
+) -> BodyTrack:
+    """Follow the strongest moving target over range.
 
     The path with the largest sum of decibels is found among those that move at most at FASTEST_BODY_MPS. The track is
     the power-weighted mean range within the reach of a body around that path, smoothed over a quarter of a second.
@@ -56,18 +103,23 @@ def track_range(profiles: ComplexArray, bin_m: float, pulse_rate_hz: float) -> A
     Args:
         profiles: Range profiles [chirps, bins], or of several receivers [R, chirps, bins], whose powers are summed.
         bin_m: Width of a range bin.
-        pulse_rate_hz: Chirps per second.
+        pulse_rate_hz: Chirps per second, within a frame.
+        frame: Frames with idle time; None: all chirps are evenly spaced.
     """
     stacked = profiles if profiles.ndim == 3 else profiles[None]
-    per_frame = max(1, min(round(pulse_rate_hz / TRACK_RATE_HZ), stacked.shape[1]))
-    frames = stacked.shape[1] // per_frame
+    chirps = stacked.shape[1]
+    # A block is `steps` of a clock: chirps, or frames where there is idle time between them.
+    unit, rate_hz = (1, pulse_rate_hz) if frame is None else (frame.chirps, frame.rate_hz)
+    steps = max(1, min(round(rate_hz / TRACK_RATE_HZ), chirps // unit))
+    per_block = steps * unit
+    blocks = chirps // per_block
     # Power of what moves: without the mean over time of each bin, and without the noise that most bins hold.
-    power = np.zeros((frames, stacked.shape[2]))
+    power = np.zeros((blocks, stacked.shape[2]))
     for receiver in stacked:
-        moving = receiver[: frames * per_frame] - receiver.mean(axis=0)
-        power += (moving.real**2 + moving.imag**2).reshape(frames, per_frame, -1).mean(axis=1)
+        moving = receiver[: blocks * per_block] - receiver.mean(axis=0)
+        power += (moving.real**2 + moving.imag**2).reshape(blocks, per_block, -1).mean(axis=1)
     power = np.maximum(power - np.median(power, axis=1, keepdims=True), 0)
-    reach = max(1, math.ceil(FASTEST_BODY_MPS * per_frame / pulse_rate_hz / bin_m))
+    reach = max(1, math.ceil(FASTEST_BODY_MPS * steps / rate_hz / bin_m))
     path = _ridge(10 * np.log10(power + 1e-3 * power.max() + np.finfo(float).tiny), reach)
     # To a fraction of a bin: the centre of power near the path.
     bins = np.arange(power.shape[1])
@@ -75,9 +127,22 @@ def track_range(profiles: ComplexArray, bin_m: float, pulse_rate_hz: float) -> A
     weight = np.where(near, power, 0)
     total = weight.sum(axis=1)
     centroid = np.where(total > 0, weight @ bins / np.where(total > 0, total, 1), path)
-    smooth = gaussian_filter1d(centroid, TRACK_SMOOTHING_S * pulse_rate_hz / per_frame, mode="nearest")
-    middles = (np.arange(frames) + 0.5) * per_frame - 0.5
-    return np.interp(np.arange(stacked.shape[1]), middles, smooth) * bin_m
+    smooth = gaussian_filter1d(centroid, TRACK_SMOOTHING_S * rate_hz / steps, mode="nearest")
+    # Between the middles of blocks, on the clock of the chirps.
+    middles = (np.arange(blocks) + 0.5) * per_block - 0.5
+    clock = np.arange(chirps) if frame is None else chirp_times_s(chirps, pulse_rate_hz, frame) * pulse_rate_hz
+    if frame is not None:
+        middles = clock[: blocks * per_block].reshape(blocks, per_block).mean(axis=1)
+    range_m = np.interp(clock, middles, smooth) * bin_m
+    return BodyTrack(range_m, middles / pulse_rate_hz, smooth * bin_m, total)
+
+
+def chirp_times_s(chirps: int, pulse_rate_hz: float, frame: FrameTiming | None) -> Array:
+    """Start of each chirp in seconds, [chirps]."""
+    index = np.arange(chirps)
+    if frame is None:
+        return index / pulse_rate_hz
+    return index // frame.chirps / frame.rate_hz + index % frame.chirps / pulse_rate_hz
 
 
 def _ridge(score: Array, reach: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ comes nearer.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfiltfilt
 
 from echoform_train.engine.errors import UserError
-from echoform_train.radar.range_gate import gate_body, range_profiles, track_range
+from echoform_train.radar.range_gate import BodyTrack, FrameTiming, gate_body, middle_phases, range_profiles, track_body
 from echoform_train.radar.spectrogram_images import SpectrogramGrid
 from echoform_train.radar.stft import stft
 from echoform_train.radar.stored_samples import SampleFormat, checked_samples, ordered_axes
@@ -35,8 +36,25 @@ GAP_S = 0.01
 _BLOCK_PULSES = 2**14
 
 
+@dataclass(frozen=True)
+class SlowTime:
+    """Samples of a walker at the pulse rate, and for cubes where the walker was."""
+
+    iq: ComplexArray
+    """Samples [R, T]."""
+    frame: FrameTiming | None = None
+    """Frames with idle time between them; None: evenly spaced samples."""
+    track: BodyTrack | None = None
+    """Range of the body; None for recordings without ranges."""
+
+
 def slow_time(array: NDArray[Any], form: SampleFormat, *, clutter: Clutter, cutoff_hz: float) -> ComplexArray:
-    """Slow-time samples of a recording.
+    """Slow-time samples [R, T] of a recording; see `track_and_gate`."""
+    return track_and_gate(array, form, clutter=clutter, cutoff_hz=cutoff_hz).iq
+
+
+def track_and_gate(array: NDArray[Any], form: SampleFormat, *, clutter: Clutter, cutoff_hz: float) -> SlowTime:
+    """Slow-time samples of a recording, and the track of the walker.
 
     A cube goes through range profiles, clutter removal in each range bin, and the coherent sum over the bins around the
     tracked body (see `range_gate`). Its amplitudes are then multiplied by the squared range of the body, as those of
@@ -49,25 +67,36 @@ def slow_time(array: NDArray[Any], form: SampleFormat, *, clutter: Clutter, cuto
         cutoff_hz: Cutoff frequency of the clutter removal "highpass".
 
     Returns:
-        complex64 [R, T] at the pulse rate, in the unit of the file; of cubes, times square metres.
+        Samples as complex64 [R, T] at the pulse rate, in the unit of the file; of cubes, times square metres. Samples
+        of frames with idle time follow one another directly.
 
     Raises:
         ValueError: If the array does not fit the format, is real where it must be complex, holds NaN, infinity or a
-            gap of zeros, or its frames leave gaps.
+            gap of zeros, its frames overlap, or a high-pass is asked for frames with idle time.
     """
-    ordered = ordered_axes(array, form)  # [R, T] or [R, T, samples]
+    ordered = ordered_axes(array, form)  # [R, T] or [R, T, samples or ranges]
     if not form.is_cube:
         iq = checked_samples(ordered, form)
         _refuse_gaps((iq != 0).any(axis=0), form.pulse_rate_hz)
-        return remove_clutter(iq, form.pulse_rate_hz, clutter, cutoff_hz)
-    assert form.bandwidth_hz is not None
-    bin_m = speed_of_light / (2 * form.bandwidth_hz)
+        return SlowTime(remove_clutter(iq, form.pulse_rate_hz, clutter, cutoff_hz))
+    chirps = form.idle_frame_chirps(array)
+    frame = (
+        None if chirps is None or form.frame_rate_hz is None else FrameTiming(chirps=chirps, rate_hz=form.frame_rate_hz)
+    )
+    if frame is not None and clutter == "highpass":
+        raise UserError(
+            "--clutter highpass needs evenly spaced chirps, and the frames have idle time between them; choose mean"
+        )
+    bin_m = form.bin_m
     profiles = np.stack([_profiles(receiver, form) for receiver in ordered])  # [R, T, bins]
+    if "ranges" in form.axes:
+        profiles = middle_phases(profiles)
     # All receivers share the track of the body, which is found before clutter removal can weaken it.
     _refuse_gaps((profiles != 0).any(axis=(0, 2)), form.pulse_rate_hz)
-    track_m = track_range(profiles, bin_m, form.pulse_rate_hz)
+    track = track_body(profiles, bin_m, form.pulse_rate_hz, frame)
     cleaned = (remove_clutter(one.T, form.pulse_rate_hz, clutter, cutoff_hz).T for one in profiles)
-    return np.stack([gate_body(one, track_m, bin_m) for one in cleaned]) * np.square(track_m).astype(np.float32)
+    gated = np.stack([gate_body(one, track.range_m, bin_m) for one in cleaned])
+    return SlowTime(gated * np.square(track.range_m).astype(np.float32), frame, track)
 
 
 def remove_clutter(iq: ComplexArray, pulse_rate_hz: float, clutter: Clutter, cutoff_hz: float) -> ComplexArray:
@@ -116,7 +145,9 @@ def body_doppler_hz(iq: ComplexArray, grid: SpectrogramGrid) -> float:
     # Mean power spectrum over time and receivers, without the speeds of stationary echoes.
     power = np.zeros(grid.window)
     for receiver in iq:
-        frames = stft(receiver, window=grid.window, hop=max(1, grid.window // 4))
+        # No transform may reach over the idle time between frames.
+        hop = max(1, grid.window // 4) if grid.frame_s is None else grid.hop
+        frames = stft(receiver, window=grid.window, hop=hop)
         power += (frames.real**2 + frames.imag**2).mean(axis=1)
     doppler_hz = (np.arange(grid.window) - grid.window // 2) * grid.bin_hz
     speed_mps = np.abs(doppler_hz) * wavelength_m / 2
@@ -140,8 +171,10 @@ def _refuse_gaps(alive: NDArray[np.bool_], pulse_rate_hz: float) -> None:
 
 
 def _profiles(cube: NDArray[Any], form: SampleFormat) -> ComplexArray:
-    """Range profiles [T, bins] of one receiver's cube [T, samples]."""
+    """Range profiles [T, bins] of one receiver's cube [T, samples or ranges]."""
     starts = range(0, len(cube), _BLOCK_PULSES)
     # In blocks, so that a memory-mapped file is read once and never held whole.
     blocks = (checked_samples(cube[start : start + _BLOCK_PULSES], form, first_pulse=start) for start in starts)
+    if "ranges" in form.axes:
+        return np.conj(np.concatenate(list(blocks)))
     return np.concatenate([range_profiles(block) for block in blocks])

@@ -7,11 +7,18 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.constants import speed_of_light
 
 from echoform_train.engine.errors import UserError
 
-AXES = ("time", "frames", "chirps", "samples", "receivers", "iq")
+AXES = ("time", "frames", "chirps", "samples", "ranges", "receivers", "iq")
 """Names that the axes of a stored array can have."""
+
+IqOrder = Literal["iq", "qi", "iiqq"]
+"""Order of the real numbers that make complex samples: I Q I Q, Q I Q I, or I I Q Q that were paired as I Q I Q."""
+
+EVEN_SHARE = 1e-3
+"""Share of a frame up to which idle time at its end counts as rounding, so that all chirps are evenly spaced."""
 
 MAX_SAMPLES = 2**25
 """Most samples of I/Q in a file, all receivers together: an hour at 8 kHz."""
@@ -27,16 +34,20 @@ class SampleFormat:
 
     axes: tuple[str, ...]
     """Names of AXES, in the order of the array: `time` for I/Q; `chirps` and `samples` for an FMCW cube, and `frames`
-    where chirps are grouped; `receivers` where there are several channels; `iq` where I and Q are two real numbers
-    along an axis of length 2."""
+    where chirps are grouped; `ranges` instead of `samples` after a Fourier transform over range; `receivers` where
+    there are several channels; `iq` where I and Q are two real numbers along an axis of length 2."""
     pulse_rate_hz: float
     """Samples of I/Q per second; of a cube, chirps per second within a frame."""
     frame_rate_hz: float | None = None
-    """Frames per second; must equal the pulse rate divided by the chirps per frame."""
+    """Frames per second; chirps of a frame that take less time than that leave idle time at its end."""
     receiver: int | Literal["mean"] | None = None
     """Channel to use, 1 is the first; "mean" averages the power of all channels' spectrograms."""
     bandwidth_hz: float | None = None
-    """Bandwidth swept while the samples of a chirp are taken."""
+    """Bandwidth swept while the samples of a chirp are taken; negative for falling chirps."""
+    range_bin_m: float | None = None
+    """Width of a bin of the axis `ranges`; None takes c / 2B, that of a transform without padding."""
+    iq_order: IqOrder = "iq"
+    """Order in which the real numbers of complex samples were stored."""
     conjugate: bool = False
     """Conjugate the complex samples first, for radars whose Q has the other sign."""
 
@@ -44,17 +55,33 @@ class SampleFormat:
         given = f"got {','.join(self.axes)}"
         if len(set(self.axes)) < len(self.axes) or not set(self.axes) <= set(AXES):
             raise UserError(f"axes must each be one of {', '.join(AXES)}, none twice, {given}")
-        if ("time" in self.axes) == ("chirps" in self.axes) or ("chirps" in self.axes) != ("samples" in self.axes):
-            raise UserError(f"axes must hold either time (I/Q) or chirps and samples (an FMCW cube), {given}")
+        over_range = [name for name in ("samples", "ranges") if name in self.axes]
+        if ("time" in self.axes) == ("chirps" in self.axes) or ("chirps" in self.axes) != (len(over_range) == 1):
+            raise UserError(
+                "axes must hold either time (I/Q) or chirps and samples (an FMCW cube; ranges instead of samples after "
+                f"a Fourier transform over range), {given}"
+            )
         if "frames" in self.axes and "chirps" not in self.axes:
             raise UserError(f"the axis frames must go with chirps, {given}")
-        for name, needed in (("frame_rate_hz", "frames"), ("receiver", "receivers"), ("bandwidth_hz", "samples")):
+        if "ranges" in self.axes and (self.bandwidth_hz is None) == (self.range_bin_m is None):
+            raise UserError("an axis ranges must have either bandwidth_hz or range_bin_m, which says how wide a bin is")
+        required = [("frame_rate_hz", "frames"), ("receiver", "receivers")]
+        required += [] if "ranges" in self.axes else [("bandwidth_hz", "samples"), ("range_bin_m", "ranges")]
+        for name, needed in required:
             if (getattr(self, name) is not None) != (needed in self.axes):
                 raise UserError(
                     f"{name} must be given if and only if there is an axis {needed}, got {getattr(self, name)} with "
                     f"axes {','.join(self.axes)}"
                 )
-        for name in ("pulse_rate_hz", "frame_rate_hz", "bandwidth_hz"):
+        if (
+            self.bandwidth_hz is not None
+            and not (self.bandwidth_hz if "ranges" in self.axes else abs(self.bandwidth_hz)) > 0
+        ):
+            raise UserError(
+                "bandwidth_hz must be above 0 (below 0 for falling chirps with an axis samples), "
+                f"got {self.bandwidth_hz}"
+            )
+        for name in ("pulse_rate_hz", "frame_rate_hz", "range_bin_m"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be above 0, got {value}")
@@ -63,8 +90,34 @@ class SampleFormat:
 
     @property
     def is_cube(self) -> bool:
-        """Whether this is an FMCW cube, whose ranges have to be resolved first."""
-        return "samples" in self.axes
+        """Whether this is an FMCW cube, with an axis `samples` or `ranges`."""
+        return "chirps" in self.axes
+
+    @property
+    def bin_m(self) -> float:
+        """Width of a range bin of a cube."""
+        if self.range_bin_m is not None:
+            return self.range_bin_m
+        assert self.bandwidth_hz is not None
+        return speed_of_light / (2 * abs(self.bandwidth_hz))
+
+    def idle_frame_chirps(self, array: NDArray[Any]) -> int | None:
+        """Chirps per frame where frames end with idle time; None where all pulses are evenly spaced.
+
+        Raises:
+            ValueError: If the chirps of a frame take longer than the frame.
+        """
+        if self.frame_rate_hz is None:
+            return None
+        chirps = _named_shape(array, self)["chirps"]
+        share = chirps * self.frame_rate_hz / self.pulse_rate_hz
+        if share > 1 + EVEN_SHARE:
+            raise UserError(
+                f"a frame must be over before the next, {chirps} chirps at {self.pulse_rate_hz:g} Hz take "
+                f"{1e3 * chirps / self.pulse_rate_hz:.3g} ms of {1e3 / self.frame_rate_hz:.3g} ms; check "
+                "--pulse-rate-hz, --frame-rate-hz and the order of --axes"
+            )
+        return None if share >= 1 - EVEN_SHARE else chirps
 
 
 def ordered_axes(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
@@ -75,20 +128,14 @@ def ordered_axes(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
         form: Meaning of its axes.
 
     Returns:
-        [R, T] for I/Q or [R, T, samples] for a cube, where T counts all chirps, and R is the number of receivers. If
-        the format has an axis `iq`, it comes last, with length 2.
+        [R, T] for I/Q or [R, T, samples or ranges] for a cube, where T counts all chirps, and R is the number of
+        receivers. If the format has an axis `iq`, it comes last, with length 2.
 
     Raises:
         ValueError: If the array does not fit the format.
     """
+    array = _with_named_axes(array, form)
     shape = " x ".join(map(str, array.shape))
-    unnamed = array.ndim - len(form.axes)
-    # MATLAB adds axes of length 1; which of them are dropped makes no difference to the samples.
-    if unnamed > 0 and array.squeeze().ndim <= len(form.axes) <= array.ndim:
-        singles = [axis for axis, length in enumerate(array.shape) if length == 1]
-        array = array.squeeze(axis=tuple(singles[-unnamed:]))
-    if array.ndim != len(form.axes):
-        raise UserError(f"the array must have {len(form.axes)} axes ({', '.join(form.axes)}), it is {shape}")
     lengths = dict(zip(form.axes, array.shape, strict=True))
     most = MAX_CUBE_SAMPLES if form.is_cube else MAX_SAMPLES
     if not 0 < array.size // lengths.get("iq", 1) <= most:
@@ -97,10 +144,8 @@ def ordered_axes(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
         raise UserError(f"the axis iq must have length 2, I and Q, it has {lengths['iq']} of {shape}")
     if isinstance(form.receiver, int) and form.receiver > lengths["receivers"]:
         raise UserError(f"receiver must be in 1..{lengths['receivers']}, got {form.receiver}")
-    if form.frame_rate_hz is not None:
-        _check_frames(lengths["chirps"], form.frame_rate_hz, form.pulse_rate_hz)
     # Frames before their chirps, so that both become one axis of time.
-    order = [name for name in ("receivers", "frames", "chirps", "time", "samples", "iq") if name in form.axes]
+    order = [name for name in ("receivers", "frames", "chirps", "time", "samples", "ranges", "iq") if name in form.axes]
     array = array.transpose([form.axes.index(name) for name in order])
     if "receivers" not in form.axes:
         array = array[None]
@@ -111,13 +156,21 @@ def ordered_axes(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
     return array
 
 
-def _check_frames(chirps: int, frame_rate_hz: float, pulse_rate_hz: float) -> None:
-    if abs(chirps * frame_rate_hz / pulse_rate_hz - 1) > 1e-3:
-        raise UserError(
-            f"frames must follow one another without gaps, {chirps} chirps at {pulse_rate_hz:g} Hz take "
-            f"{1e3 * chirps / pulse_rate_hz:.3g} ms of {1e3 / frame_rate_hz:.3g} ms: the Fourier transform needs "
-            "evenly spaced chirps"
-        )
+def _with_named_axes(array: NDArray[Any], form: SampleFormat) -> NDArray[Any]:
+    """The array without axes of length 1 that the format does not name."""
+    shape = " x ".join(map(str, array.shape))
+    unnamed = array.ndim - len(form.axes)
+    # MATLAB adds axes of length 1; which of them are dropped makes no difference to the samples.
+    if unnamed > 0 and array.squeeze().ndim <= len(form.axes) <= array.ndim:
+        singles = [axis for axis, length in enumerate(array.shape) if length == 1]
+        array = array.squeeze(axis=tuple(singles[-unnamed:]))
+    if array.ndim != len(form.axes):
+        raise UserError(f"the array must have {len(form.axes)} axes ({', '.join(form.axes)}), it is {shape}")
+    return array
+
+
+def _named_shape(array: NDArray[Any], form: SampleFormat) -> dict[str, int]:
+    return dict(zip(form.axes, _with_named_axes(array, form).shape, strict=True))
 
 
 def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 0) -> Any:
@@ -167,6 +220,24 @@ def checked_samples(array: NDArray[Any], form: SampleFormat, first_pulse: int = 
             f"the largest of the samples must be {SMALLEST_SAMPLE:g} to {LARGEST_SAMPLE:g}, as 32 bits hold no power "
             f"of others, it is {largest:g}"
         )
+    return _reordered(array, form)
+
+
+def _reordered(array: Any, form: SampleFormat) -> Any:
+    """Complex samples whose parts were stored in another order, and conjugated ones, put right."""
+    if form.iq_order != "iq" and not np.iscomplexobj(array):
+        raise UserError(f"--iq-order must go with complex samples, they are {array.dtype}")
+    if form.iq_order == "qi":
+        array = 1j * np.conj(array)
+    elif form.iq_order == "iiqq":
+        if array.shape[-1] % 2:
+            raise UserError(f"--iq-order iiqq needs an even number of samples in a row, there are {array.shape[-1]}")
+        # Two I were taken for a pair, then two Q.
+        both_i, both_q = array[..., 0::2], array[..., 1::2]
+        array = np.stack([both_i.real + 1j * both_q.real, both_i.imag + 1j * both_q.imag], axis=-1)
+        array = array.reshape(*both_i.shape[:-1], -1).astype(np.complex64)
+    if form.bandwidth_hz is not None and form.bandwidth_hz < 0:
+        array = array[..., ::-1]  # a falling chirp is a rising one backwards
     return np.conj(array) if form.conjugate else array
 
 
