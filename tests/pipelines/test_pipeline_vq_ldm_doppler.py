@@ -243,6 +243,29 @@ def test_painted_images_hold_the_scalar_and_come_back_exactly(make_pipeline: Mak
     assert torch.equal(pipeline.preprocess(grey, 1), 2 * scalar - 1)
 
 
+def test_images_need_not_be_square(make_pipeline: MakePipeline, make_unet: Any, jet: np.ndarray, tmp_path: Path):
+    make_pipeline(unet=make_unet(sample_size=(4, 12))).save_pretrained(tmp_path)
+    pipeline = VQLDMDopplerPipeline.from_pretrained(tmp_path)
+    pipeline.set_progress_bar_config(disable=True)
+    images = {
+        kind: pipeline(["ID_1"], 2, generator=seeded(), output_type=kind, num_inference_steps=2).images
+        for kind in ("pil", "np", "pt", "db", "latent")
+    }
+    # Height is Doppler, width is time; PIL gives the width first.
+    assert [image.size for image in images["pil"]] == [(24, 8)] * 2
+    assert images["np"].shape == (2, 8, 24, 1) and images["pt"].shape == (2, 1, 8, 24)
+    assert images["db"].shape == (2, 8, 24) and images["latent"].shape == (2, 4, 4, 12)
+    index = (255 * images["pt"][:, 0]).round().to(torch.uint8).numpy()
+    np.testing.assert_array_equal(np.stack([np.asarray(image) for image in images["pil"]]), jet[index])
+    # What it painted it takes back, and it encodes and decodes to the same size.
+    for form in (images["pil"][0], images["np"][0], images["pt"][0]):
+        assert pipeline.preprocess(form, 1).shape == (1, 1, 8, 24)
+    varied = pipeline(["ID_2"], image=images["pil"][0], output_type="pt", num_inference_steps=2).images
+    assert varied.shape == (1, 1, 8, 24)
+    with pytest.raises(ValueError, match=r"images must be \(1, 8, 24\) \(channels, height, width\), got \(1, 24, 8\)"):
+        pipeline(["ID_2"], image=images["pt"][0].transpose(1, 2), num_inference_steps=2)
+
+
 def test_decibels_run_between_the_ends_of_the_axes(make_pipeline: MakePipeline):
     pixels = torch.tensor([0.0, 0.5, 1.0]).expand(1, 1, 1, 3)
     decibels = make_pipeline().postprocess(pixels, "db")

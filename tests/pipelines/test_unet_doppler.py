@@ -49,9 +49,9 @@ def bare_attention(attention_type: str, window_size: int = 4, num_heads: int = 4
     return attention
 
 
-def tokens_that_matter(attention: DopplerAttention, row: int, column: int, side: int = 8) -> Tensor:
+def tokens_that_matter(attention: DopplerAttention, row: int, column: int, sides: tuple[int, int] = (8, 8)) -> Tensor:
     """Which tokens of a map change the output at one place, bool [H, W], by the gradient."""
-    grid = torch.randn(1, 16, side, side, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    grid = torch.randn(1, 16, *sides, generator=torch.Generator().manual_seed(1)).requires_grad_()
     attention(grid)[0, :, row, column].sum().backward()
     assert grid.grad is not None
     return grid.grad[0].abs().amax(dim=0) > 0
@@ -85,6 +85,40 @@ def test_a_far_token_matters_along_the_axes_and_only_there():
     expected = torch.zeros(8, 8, dtype=torch.bool)
     expected[5, :] = expected[:, 1] = True
     assert torch.equal(tokens_that_matter(bare_attention("axial"), row=5, column=1), expected)
+
+
+def test_on_a_map_that_is_not_square_windows_and_axes_are_those_of_the_token():
+    window = torch.zeros(4, 12, dtype=torch.bool)
+    window[0:4, 8:12] = True
+    assert torch.equal(tokens_that_matter(bare_attention("window"), row=2, column=9, sides=(4, 12)), window)
+    # A map lower than the window: windows divide the width alone.
+    low = torch.zeros(2, 12, dtype=torch.bool)
+    low[:, 8:12] = True
+    assert torch.equal(tokens_that_matter(bare_attention("window"), row=1, column=9, sides=(2, 12)), low)
+    axes = torch.zeros(4, 12, dtype=torch.bool)
+    axes[2, :] = axes[:, 9] = True
+    assert torch.equal(tokens_that_matter(bare_attention("axial"), row=2, column=9, sides=(4, 12)), axes)
+
+
+@pytest.mark.parametrize("kind", ["window", "axial"])
+def test_exchanging_frequency_and_time_is_not_the_same_as_exchanging_them_in_the_output(kind: str):
+    # Positions along the two axes have features of their own, and half of the axial heads look along each.
+    grid = torch.randn(1, 16, 4, 8, generator=torch.Generator().manual_seed(1))
+    attention = bare_attention(kind)
+    there, back = attention(grid), attention(grid.transpose(2, 3)).transpose(2, 3)
+    assert there.shape == grid.shape and not torch.allclose(there, back, atol=1e-4)
+
+
+def test_a_model_with_height_and_width_comes_back_with_both(make_either: MakeUNet, tmp_path: Path):
+    unet = make_either(sample_size=(4, 12))
+    unet.save_pretrained(tmp_path)
+    loaded = DopplerUNet2DModel.from_pretrained(tmp_path)
+    assert tuple(loaded.config["sample_size"]) == (4, 12)
+    sample = torch.randn(2, unet.config["in_channels"], 4, 12)
+    timestep = torch.tensor([10.0, 900.0])
+    made = unet(sample, timestep).sample
+    assert made.shape == (2, unet.config["out_channels"], 4, 12)
+    assert torch.equal(made, loaded(sample, timestep).sample)
 
 
 def test_a_map_smaller_than_the_window_is_one_window():

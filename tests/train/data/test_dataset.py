@@ -101,7 +101,10 @@ BAD = {
     "alpha": (lambda path: save(path, np.dstack([GREY // 4] * 4).astype(np.uint8)), "alpha"),
     "greyscale": (lambda path: save(path, (GREY // 4).astype(np.uint8)), "greyscale, most are colour"),
     "greyscale as RGB": (lambda path: save(path, np.dstack([GREY // 4] * 3).astype(np.uint8)), "and is greyscale"),
-    "another size": (lambda path: save(path, np.zeros((16, 32, 3), np.uint8)), r"16x32 \(height x width\), most are 32x32"),
+    "another size": (
+        lambda path: save(path, np.zeros((16, 32, 3), np.uint8)),
+        r"16x32 \(height x width\), most are 32x32",
+    ),
     "another colour map": (lambda path: save(path, np.full((32, 32, 3), (68, 1, 84), np.uint8)), "one colour map"),
 }
 

@@ -1,4 +1,4 @@
-"""Height and width of spectrograms: written as one number or as HEIGHTxWIDTH, and multiples of what the levels halve."""
+"""Height and width of spectrograms: one number or HEIGHTxWIDTH, and multiples of what the levels halve."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_size_is_one_number_or_height_times_width(text, canonical, sides):
 
 @pytest.mark.parametrize("text", ["", "x", "64x", "x64", "64x128x3", "64,128", "6.4", "sixty", "64 128", "1e3"])
 def test_anything_else_is_refused_with_an_example(text):
-    with pytest.raises(ValueError, match="HEIGHTxWIDTH .* such as 64x128, got"):
+    with pytest.raises(ValueError, match=r"HEIGHTxWIDTH .* such as 64x128, got"):
         sides_of(text)
     with pytest.raises(SystemExit):
         tyro.cli(Flags, args=["--resolution", text])

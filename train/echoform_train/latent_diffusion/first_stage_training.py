@@ -61,11 +61,14 @@ def start_run(config: FirstStageConfig, data: SpectrogramData) -> Run:
 def describe(name: str, model: FirstStageModel, data: SpectrogramData) -> str:
     """One line for the terminal: size of the model, shapes of image and latents, number of images."""
     _, channels, height, width = data.train.pixels.shape
-    latents = "x".join(map(str, latent_shape(model, channels, resolution_of(height, width))))
+    shape = latent_shape(model, channels, resolution_of(height, width))
+    latents = "x".join(map(str, shape))
+    # A denoiser halves the latents at all levels but the last; the smallest preset has three levels.
+    halvings = next(count for count in range(17) if any(side % 2 ** (count + 1) for side in shape[1:]))
+    limit = f", which fit denoisers of at most {halvings + 1} levels" if halvings < 2 else ""
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    return (
-        f"{name} of {parameters:.1f} M parameters: {channels}x{height}x{width} -> {latents}, {len(data.train)} images"
-    )
+    shapes = f"{channels}x{height}x{width} -> {latents}{limit}"
+    return f"{name} of {parameters:.1f} M parameters: {shapes}, {len(data.train)} images"
 
 
 class FirstStageLearner(Learner):
