@@ -117,8 +117,8 @@ def walking_joints(person: Person, speed_mps: float | Array, phase: Array, advan
 _AHEAD, _ASIDE, _UP, _HIPS_TURN, _HIPS_ROLL, _BEND, _SHOULDERS_TURN = range(7)
 _RIGHT, _LEFT = slice(7, 12), slice(12, 17)  # thigh, shank, foot, upper arm, forearm
 PLANTED_SHARE = 0.65
-"""Share of that movement which reaches the pelvis: loaded knees and rolling heels, which the published model lacks, take
-up the rest. The speed of the pelvis then varies by 14 % to either side, as measured."""
+"""Share of that movement which reaches the pelvis: loaded knees and rolling heels, which the published model lacks,
+take up the rest. The speed of the pelvis then varies by 14 % to either side, as measured."""
 PLANTED_BEND = 0.35
 """Share of the published flexion of the back that is left with planted feet; the neck then moves as measured."""
 LOADING = 0.12
@@ -162,7 +162,7 @@ def _pose_at_speeds(person: Person, speed_mps: Array, phase: Array) -> Array:
 
 
 def planted_offset(person: Person, timing: GaitTiming, phase: Array) -> Array:
-    """Position of the pelvis along x relative to its mean course that keeps the foot on the ground in place, metres [T].
+    """Offset of the pelvis along x from its mean course that keeps the foot on the ground in place, metres [T].
 
     In double support both feet count, each by a weight that rises over the first LOADING of a cycle and falls over the
     last. Feet of the published model step a little too far or too short for the speed; they slide by the difference,

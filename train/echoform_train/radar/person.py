@@ -9,6 +9,10 @@ from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import SEGMENT_INDEX, SEGMENTS
 from echoform_train.radar.loads import CONDITIONS, LOADS, Load, draw_loads
 
+MEAN_SPEED_MPS = 1.28
+SPEED_SPREAD_MPS = 0.11
+"""Mean and standard deviation of preferred walking speeds of adults."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
@@ -137,7 +141,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     gain_db = _draw_gain_db(rng)
     return Person(
         height_m=within(1.73, 0.09, 1.50, 1.95),
-        speed_mps=within(1.28, 0.11, 1.0, 1.55),
+        speed_mps=within(MEAN_SPEED_MPS, SPEED_SPREAD_MPS, 1.0, 1.55),
         cadence_factor=near_one(0.03),
         torso_factor=near_one(0.02),
         thigh_factor=near_one(0.02),

@@ -28,6 +28,9 @@ class Receiver:
     threshold_db: float | None = None
     """Cells that are less than this above the receiver's noise are drawn in the lowest colour, decibels; detectors of
     constant false-alarm rate use 8 to 15. Default: no threshold."""
+    cut_share: float = 0.0
+    """Cells below this share of the range of levels are drawn in the lowest colour, 0..0.9; where the colours begin
+    below the receiver's threshold, no cell has a level between them."""
     bursts_per_minute: float = 0.0
     """Bursts of interference per minute, for example from another radar: each raises one whole column or a few."""
     burst_db: float = 15.0
@@ -56,6 +59,8 @@ class Receiver:
             raise UserError(f"--threshold-db must be in 0..60, got {self.threshold_db}")
         if self.range_cell_m is not None and not 0.02 <= self.range_cell_m <= 5:
             raise UserError(f"--range-cell-m must be in 0.02..5, got {self.range_cell_m}")
+        if not 0 <= self.cut_share <= 0.9:
+            raise UserError(f"--cut-share must be in 0..0.9, got {self.cut_share}")
         if not 0 <= self.bursts_per_minute <= 600:
             raise UserError(f"--bursts-per-minute must be in 0..600, got {self.bursts_per_minute}")
         if not -20 <= self.burst_db <= 80:
@@ -119,6 +124,7 @@ def shown_levels(image_db: FloatArray, receiver: Receiver, fixed_db: tuple[float
         highest = float(image_db.max())
         lowest = highest - receiver.shown_db
     share = np.clip((image_db - lowest) / (highest - lowest), 0, 1)
+    share = np.where(share < receiver.cut_share, 0, share)
     if receiver.threshold_db is None:
         return share
     return np.where(image_db >= noise_level_db(image_db, receiver.looks) + receiver.threshold_db, share, 0)

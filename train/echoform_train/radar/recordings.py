@@ -20,7 +20,7 @@ from echoform_train.radar.returns import (
     segment_returns,
     thermal_noise,
 )
-from echoform_train.radar.scatterers import Surface, scattered_returns
+from echoform_train.radar.scatterers import Surface, scattered_returns, surface_gain_db
 
 Array = NDArray[np.float64]
 
@@ -188,6 +188,8 @@ def _body_returns(
 ) -> tuple[Array, Array]:
     """Ranges and cross-sections of all scatterers of the body, [T, S], with those of the second path behind them."""
     radar, surface, gains = measurement.radar, measurement.surface, np.asarray(gain_db)
+    if surface is not None:
+        gains = surface_gain_db(gains, surface)
     range_m, section_m2 = segment_returns(motion.joints, _antenna_m(radar), gains)
     segment = np.arange(section_m2.shape[1])
     if surface is not None:

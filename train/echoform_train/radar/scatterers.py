@@ -44,6 +44,10 @@ class Surface:
     cloth_s: float = 0.04
     """Correlation time of a point's echo, seconds: folds of cloth move by a quarter of a wavelength (1 mm at 77 GHz)
     within tens of milliseconds."""
+    torso_db: float = 0.0
+    """Gain of the torso over its ellipsoid, decibels: a chest in stiff clothes reflects like a plate."""
+    feet_db: float = 0.0
+    """Gain of feet and lower legs over their ellipsoids, decibels."""
     hidden_db: float = 20.0
     """Loss of a point that the torso hides, decibels."""
 
@@ -52,8 +56,17 @@ class Surface:
             raise UserError(f"specular_share must be in 0..1, got {self.specular_share}")
         if not self.cloth_s > 0:
             raise UserError(f"cloth_s must be above 0, got {self.cloth_s}")
+        for name in ("torso_db", "feet_db"):
+            if not -30 <= getattr(self, name) <= 30:
+                raise UserError(f"--{name.replace('_', '-')} must be in -30..30, got {getattr(self, name)}")
         if self.hidden_db < 0:
             raise UserError(f"hidden_db must not be negative, got {self.hidden_db}")
+
+
+def surface_gain_db(gain_db: Array, surface: Surface) -> Array:
+    """Gains of all segments [S] with those of a surface added."""
+    legs = {"torso": surface.torso_db, "foot": surface.feet_db, "shank": surface.feet_db}
+    return gain_db + [legs.get(each.name.removeprefix("right_").removeprefix("left_"), 0.0) for each in SEGMENTS]
 
 
 @dataclass(frozen=True, kw_only=True)

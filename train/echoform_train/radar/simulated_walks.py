@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from echoform_train.radar.mocap import (
     turn_to_x,
 )
 from echoform_train.radar.person import Person, draw_person
+from echoform_train.radar.population import Population
 from echoform_train.radar.recordings import Measurement, Recording
 from echoform_train.radar.walks import Direction, Route, draw_walk, record_walk
 
@@ -36,6 +37,7 @@ class SimulatedWalk:
     """1, 2, ... of this user's recordings."""
     condition: str
     direction: Direction
+    population: Population = field(default_factory=Population)
 
     @property
     def user(self) -> str:
@@ -50,7 +52,10 @@ class SimulatedWalk:
     def record(self, measurement: Measurement, seed: int, duration_s: float) -> Recording:
         """Samples of the walk; they depend only on the arguments and on this walk, not on other walks."""
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(self.user_number, self.number)))
-        walk = draw_walk(person_of(seed, self.user_number), self.condition, self.direction, rng)
+        person = self.population.of_this(person_of(seed, self.user_number))
+        walk = draw_walk(person, self.condition, self.direction, rng)
+        if measurement.surface is not None:
+            walk = replace(walk, person=replace(walk.person, planted=True))
         return record_walk(walk, _with_drawn_noise(measurement, rng), duration_s, rng)
 
     def ground_truth(self, seed: int) -> dict[str, Any]:
@@ -105,14 +110,19 @@ def person_of(seed: int, user_number: int) -> Person:
     return draw_person(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(user_number,))))
 
 
-def simulated_walks(users: int, recordings: int, conditions: Sequence[str], route: Route) -> list[SimulatedWalk]:
+def simulated_walks(
+    users: int, recordings: int, conditions: Sequence[str], route: Route, population: Population | None = None
+) -> list[SimulatedWalk]:
     """All walks in the order of the users. Directions alternate from walk to walk, conditions every two walks."""
+    population = population or Population()
+    directions = population.directions
     return [
         SimulatedWalk(
             user_number=user,
             number=number,
             condition=conditions[(number - 1) // 2 % len(conditions)],
-            direction="free" if route == "free" else STRAIGHT[(number - 1) % 2],
+            direction="free" if route == "free" else directions[(number - 1) % len(directions)],
+            population=population,
         )
         for user in range(1, users + 1)
         for number in range(1, recordings + 1)

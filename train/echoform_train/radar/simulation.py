@@ -19,7 +19,7 @@ from echoform_train.radar.receiver import shown_levels
 from echoform_train.radar.recordings import Recording
 from echoform_train.radar.simulated_walks import CapturedWalk, SimulatedWalk, captured_walks, simulated_walks
 from echoform_train.radar.simulation_config import DB_MAX, DB_MIN, SimulationConfig
-from echoform_train.radar.spectrogram_images import paint, window_image, window_starts
+from echoform_train.radar.spectrogram_images import SpectrogramGrid, paint, window_image, window_starts
 from echoform_train.radar.stft import FloatArray
 
 
@@ -68,19 +68,29 @@ def cut_windows(config: SimulationConfig, recording: Recording) -> Iterator[tupl
     so that the body stays near the middle. Within a window the middle is constant, so that its Doppler axis is exact in
     every column.
     """
-    grid = config.grid
+    grid = recording_grid(config, recording)
     moving = grid.centre_hz is not None or (config.joints is None and config.route != "straight")
     for start in window_starts(recording.iq.shape[-1], grid):
         start_s = start / recording.pulse_rate_hz
-        stretch = recording.truth_between(start_s, start_s + config.window_s) if moving else recording.truth
+        stretch = recording.truth_between(start_s, start_s + grid.window_s) if moving else recording.truth
         centre_hz = stretch.body_doppler_hz if grid.centre_hz is None else grid.centre_hz
         samples = recording.iq[..., start : start + grid.samples]
         yield start_s, stretch.body_doppler_hz, window_image(samples, grid, centre_hz=centre_hz)
 
 
+def recording_grid(config: SimulationConfig, recording: Recording) -> SpectrogramGrid:
+    """How a recording is cut: as the settings say, or into windows of a number of steps, which overlap as much."""
+    if config.view.window_steps is None:
+        return config.grid
+    window_s = config.view.window_steps / recording.truth.cadence_hz
+    return replace(config.grid, window_s=window_s, hop_s=config.hop_s * window_s / config.window_s)
+
+
 def _walks(config: SimulationConfig) -> Sequence[SimulatedWalk | CapturedWalk]:
     if config.joints is None:
-        return simulated_walks(config.users, config.recordings_per_user, config.conditions, config.route)
+        return simulated_walks(
+            config.users, config.recordings_per_user, config.conditions, config.route, config.population
+        )
     needed_s = config.shown_s
     walks, short = captured_walks(config.joints, needed_s, config.joints_up)
     if short:
@@ -100,18 +110,20 @@ def _write_recording(job: tuple[SimulationConfig, SimulatedWalk | CapturedWalk])
     """Write the images of one recording and return their rows of metadata.jsonl."""
     config, walk = job
     recording = record(config, walk)
+    window_s = recording_grid(config, recording).window_s
     suffix = ".png" if config.receiver.jpeg_quality is None else ".jpg"
     rows: list[dict[str, Any]] = []
     for index, (start_s, body_doppler_hz, image_db) in enumerate(cut_windows(config, recording)):
         file_name = f"{walk.user}/{walk.name}_{index:03d}{suffix}"
         save_window(config.output_dir / file_name, image_db, config)
-        truth = recording.truth_between(start_s, start_s + config.window_s)
+        truth = recording.truth_between(start_s, start_s + window_s)
         rows.append(
             {
                 "file_name": file_name,
                 "user": walk.user,
                 "recording": f"{walk.user}_{walk.name}",
                 "start_s": start_s,
+                **({} if config.view.window_steps is None else {"window_s": round(window_s, 4)}),
                 **walk.ground_truth(config.seed),
                 "speed_mps": round(truth.speed_mps, 4),
                 "cadence_hz": round(truth.cadence_hz, 4),

@@ -11,6 +11,7 @@ from echoform_train.engine.resolution import Resolution, sides_of
 from echoform_train.radar.fmcw import Chirp
 from echoform_train.radar.loads import CONDITIONS
 from echoform_train.radar.mocap import UpAxis
+from echoform_train.radar.population import Population
 from echoform_train.radar.receiver import Receiver
 from echoform_train.radar.recordings import Measurement
 from echoform_train.radar.returns import Radar
@@ -23,6 +24,8 @@ CARRIERS_GHZ = (77, 60, 24)
 DB_MIN = -38.0
 DB_MAX = -4.0
 """Fixed range of the colours, decibels over one square metre at the body's range."""
+SLOWEST_STEPS_HZ = 1.2
+"""Slowest cadence of a simulated walker, which makes the longest image of a number of steps."""
 LONGEST_RECORDING_S = 30.0
 LONGEST_FMCW_RECORDING_S = 15.0
 """A straight walk of at most this length stays within 32 m, where the ranges of the FMCW mode fold."""
@@ -57,6 +60,7 @@ class SimulationConfig:
     receiver: Annotated[Receiver, tyro.conf.arg(name="")] = field(default_factory=Receiver)
     surface: Annotated[Surface, tyro.conf.arg(name="")] = field(default_factory=Surface)
     view: Annotated[View, tyro.conf.arg(name="")] = field(default_factory=View)
+    population: Annotated[Population, tyro.conf.arg(name="")] = field(default_factory=Population)
     conditions: tuple[str, ...] = ("normal",)
     """What people carry: any of normal, backpack, bag, bag_phone."""
     route: Route = "straight"
@@ -156,9 +160,15 @@ class SimulationConfig:
     @property
     def axes(self) -> dict[str, float]:
         """Extent of every image in seconds, hertz and decibels, and its native grid, as axes.json holds them."""
-        return image_axes(self.grid, db_min=DB_MIN, db_max=DB_MAX)
+        axes = image_axes(self.grid, db_min=DB_MIN, db_max=DB_MAX)
+        if self.view.window_steps is not None:
+            # Images of one width show different times then; each row of metadata.jsonl says how long its own is.
+            axes = {name: value for name, value in axes.items() if name not in ("window_s", "hop_s", "native_columns")}
+        return axes
 
     @property
     def shown_s(self) -> float:
         """Seconds of samples that an image needs: its window, or more if the last transform extends beyond it."""
-        return max(self.window_s, self.grid.samples / self.grid.pulse_rate_hz)
+        grid = self.grid
+        longest_s = self.window_s if self.view.window_steps is None else self.view.window_steps / SLOWEST_STEPS_HZ
+        return max(longest_s, longest_s - grid.window_s + grid.samples / grid.pulse_rate_hz)

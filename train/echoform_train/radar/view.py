@@ -24,6 +24,9 @@ class View:
     """Rows of the native grid. Default: one per Doppler bin of the transform."""
     native_columns: int | None = None
     """Columns of the native grid. Default: 64 in 3 s."""
+    window_steps: float | None = None
+    """Steps that each image shows, whatever time they take, as software that cuts by gait cycles does. Images of slower
+    walkers have more native columns then. Default: images of --window-s seconds."""
     transform_ms: float | None = None
     """Length of a Fourier transform, ms. Software of FMCW radars transforms one frame, 10 to 60 ms. Default: 13.7 at
     77 GHz, 15.6 at 60 GHz and 24.2 at 24 GHz, where a foot is sharpest."""
@@ -44,5 +47,7 @@ class View:
             value = getattr(self, name)
             if value is not None and not 16 <= value <= 512:
                 raise UserError(f"--{name.replace('_', '-')} must be in 16..512, got {value}")
+        if self.window_steps is not None and not 1 <= self.window_steps <= 20:
+            raise UserError(f"--window-steps must be in 1..20, got {self.window_steps}")
         if self.transform_ms is not None and not 2 <= self.transform_ms <= 200:
             raise UserError(f"--transform-ms must be in 2..200, got {self.transform_ms}")

@@ -90,7 +90,13 @@ def draw_walk(person: Person, condition: str, direction: Direction, rng: np.rand
     if condition != "normal":
         loads = {**person.loads, condition: _varied_load(person.loads[condition], rng)}
         varied = carrying(replace(varied, loads=loads), condition)
-    return replace(walk, person=varied, speed_mps=float(np.clip(varied.speed_mps * speed_factor, 0.9, 1.7)))
+    return replace(walk, person=varied, speed_mps=_limited(varied.speed_mps * speed_factor, person))
+
+
+def _limited(speed_mps: float, person: Person) -> float:
+    """A speed within 0.9..1.7 m/s; of people who prefer to walk slower or faster, within limits that follow them."""
+    low, high = min(0.9, 0.9 * person.speed_mps), max(1.7, 1.09 * person.speed_mps)
+    return float(np.clip(speed_mps, low, high))
 
 
 def record_walk(walk: Walk, measurement: Measurement, duration_s: float, rng: np.random.Generator) -> Recording:
