@@ -41,6 +41,28 @@ def test_colours_of_an_indexed_png_come_back_bit_for_bit():
     np.testing.assert_array_equal(decode_image(encode(indexed), "a.png"), np.asarray(indexed.convert("RGB")))
 
 
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "P", "colour that no pixel has"])
+def test_an_alpha_channel_that_says_nothing_is_dropped(kind):
+    opaque = np.full((*RGB.shape[:2], 1), 255, np.uint8)
+    if kind == "LA":
+        data, expected = encode(Image.fromarray(np.dstack([RGB[..., :1], opaque]), "LA")), RGB[..., 0]
+    elif kind == "RGBA":
+        data, expected = encode(Image.fromarray(np.dstack([RGB, opaque]))), RGB
+    elif kind == "P":
+        few = RGB // 128 * 128
+        indexed = Image.fromarray(few).quantize(8, dither=Image.Dither.NONE)
+        data, expected = encode(indexed, transparency=bytes([255] * 8)), np.asarray(indexed.convert("RGB"))
+    else:
+        absent = next(level for level in range(256) if not ((level, 0, 0) == RGB).all(axis=-1).any())
+        data, expected = encode(Image.fromarray(RGB), transparency=(absent, 0, 0)), RGB
+    np.testing.assert_array_equal(decode_image(data, "a.png"), expected)
+
+
+def test_sixteen_bits_come_back_bit_for_bit_where_numbers_are_wanted():
+    levels = RGB[..., 0].astype(np.uint16) * 257 - 1
+    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(levels)), "a.png", numbers=True), levels)
+
+
 WITH_ALPHA = np.dstack([RGB, RGB[..., :1]])
 BAD = {
     "truncated png": (encode(Image.fromarray(RGB))[:-300], "truncated"),
@@ -51,9 +73,15 @@ BAD = {
     "16-bit grey": (encode(Image.fromarray(RGB[..., 0].astype(np.uint16) * 256)), "8 bits.*I;16"),
     "16-bit rgb": (rgb16_png(), "8 bits"),
     "float": (encode(Image.fromarray(RGB[..., 0].astype(np.float32)), "TIFF"), "8 bits.*mode F"),
-    "alpha": (encode(Image.fromarray(WITH_ALPHA)), "no alpha channel.*RGBA"),
-    "grey with alpha": (encode(Image.fromarray(WITH_ALPHA[..., :2].copy(), "LA")), "no alpha channel.*LA"),
-    "transparent colour": (encode(Image.fromarray(RGB), transparency=(0, 0, 0)), "no alpha channel"),
+    "alpha": (encode(Image.fromarray(WITH_ALPHA)), "opaque.*RGBA"),
+    "grey with alpha": (encode(Image.fromarray(WITH_ALPHA[..., :2].copy(), "LA")), "opaque.*LA"),
+    "transparent colour": (encode(Image.fromarray(RGB), transparency=tuple(RGB[3, 4].tolist())), "opaque.*0.26 %"),
+    "transparent palette": (encode(Image.fromarray(RGB).quantize(8), transparency=0), "opaque.*mode P"),
+    "gif": (encode(Image.fromarray(RGB), "GIF"), "it is a GIF; save it as PNG"),
+    "pdf": (b"%PDF-1.4 ...", "it is a PDF; save it as PNG"),
+    "svg": (b"<?xml version='1.0'?><svg/>", "it is an SVG"),
+    "avif": (b"\0\0\0\x1cftypavif", "it is AVIF"),
+    "array": (b"\x93NUMPY\1\0", "it is an array of numpy"),
     "cmyk": (encode(Image.fromarray(RGB).convert("CMYK"), "JPEG"), "mode is CMYK"),
     "one bit": (encode(Image.fromarray(RGB[..., 0]).convert("1")), "mode is 1"),
     "two frames": (

@@ -7,10 +7,11 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,33 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """Formats of image files by their names in PIL; what a file holds counts, not its suffix."""
+
+_KINDS = (
+    (b"GIF8", "a GIF"),
+    (b"%PDF", "a PDF"),
+    (b"%!PS", "PostScript"),
+    (b"8BPS", "a file of Photoshop"),
+    (b"<svg", "an SVG"),
+    (b"<?xml", "an SVG or another XML file"),
+    (b"\0\0\0\x0cjP", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\1\0", "an icon"),
+    (b"P5", "a PGM"),
+    (b"P6", "a PPM"),
+    (b"\x93NUMPY", "an array of numpy"),
+    (b"\x89HDF", "HDF5"),
+    (b"MATLAB", "a file of MATLAB"),
+    (b"PK\3\4", "a ZIP archive"),
+    (b"\x1a\x45\xdf\xa3", "a video"),
+)
+_BOXES = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF"}
+REFUSED_SUFFIXES = {
+    ".gif": "GIF", ".pdf": "PDF", ".svg": "SVG", ".eps": "PostScript", ".ps": "PostScript", ".fig": "MATLAB figure",
+    ".heic": "HEIC", ".avif": "AVIF", ".jp2": "JPEG 2000", ".psd": "Photoshop", ".ico": "icon", ".tga": "TGA",
+    ".ppm": "PPM", ".pgm": "PGM", ".emf": "EMF", ".mp4": "video", ".avi": "video", ".mov": "video", ".mkv": "video",
+    ".jfif": "JPEG under another name", ".zip": "ZIP archive",
+}  # fmt: skip
+"""Kinds of files that hold pictures and are not read, by their suffix."""
 
 MAX_PIXELS = 4096 * 4096
 """Most pixels of an image file."""
@@ -164,34 +192,77 @@ def opened_image(data: bytes, file: str) -> Iterator[Image.Image]:
         reason = f"an image must have at most {MAX_PIXELS:,} pixels, its header says many more"
         raise BadFileError(BadFile(file, reason)) from error
     except Image.UnidentifiedImageError as error:
-        reason = f"cannot be decoded, it is truncated or no image ({', '.join(FORMATS)})"
+        kind = kind_of(data)
+        reason = (
+            f"cannot be decoded, it is truncated or no image ({', '.join(FORMATS)})"
+            if kind is None
+            else f"an image must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, it is {kind}; save it as PNG"
+        )
         raise BadFileError(BadFile(file, reason)) from error
     except _PIL_ERRORS as error:
         reason = f"cannot be decoded, it is truncated or no image ({_one_line(error)})"
         raise BadFileError(BadFile(file, reason)) from error
 
 
-def decode_image(data: bytes, file: str) -> np.ndarray:
+def kind_of(data: bytes) -> str | None:
+    """What a file that is not read holds, such as "a GIF", from its first bytes; None if that is not known."""
+    head = data[:16].lstrip()
+    if data[4:8] == b"ftyp":
+        return _BOXES.get(data[8:12], "a video")
+    if data[:4] == b"RIFF":
+        return "a video" if data[8:11] == b"AVI" else None
+    return next((kind for magic, kind in _KINDS if head.startswith(magic) or data.startswith(magic)), None)
+
+
+def refused_kinds(names: Iterable[str]) -> str:
+    """What the files hold that are pictures and not read, for messages, such as "30 GIF"; "" if there are none."""
+    kinds = Counter(REFUSED_SUFFIXES.get(PurePosixPath(name).suffix.lower()) for name in names)
+    return " and ".join(f"{count} {kind}" for kind, count in kinds.items() if kind)
+
+
+def decode_image(data: bytes, file: str, *, numbers: bool = False) -> np.ndarray:
     """Decode an image without changing the values of its pixels.
 
-    An indexed PNG (mode P) gives its RGB colours.
+    An indexed PNG (mode P) gives its RGB colours. An alpha channel that is opaque everywhere, as matplotlib writes it,
+    is dropped.
 
     Args:
         data: Content of the file.
         file: Name of the file, for the error message.
+        numbers: Whether greyscale of more than 8 bits is taken.
 
     Returns:
-        uint8 [H, W] for a greyscale image, uint8 [H, W, 3] for a colour image.
+        uint8 [H, W] for a greyscale image, uint8 [H, W, 3] for a colour image; with `numbers`, also uint16, int32 or
+        float32 [H, W].
 
     Raises:
-        BadFileError: See `opened_image`; and if the image is neither 8-bit greyscale nor RGB, or has alpha.
+        BadFileError: See `opened_image`; and if the image is neither 8-bit greyscale nor RGB, or is transparent.
     """
     with opened_image(data, file) as image:
-        reason = _mode_problem(image)
+        reason = _mode_problem(image, numbers)
         if reason is not None:
             raise BadFileError(BadFile(file, reason))
         image.load()
+        if _has_alpha(image):
+            return _without_alpha(image, file)
         return np.array(image.convert("RGB") if image.mode == "P" else image)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
+
+
+def _without_alpha(image: Image.Image, file: str) -> np.ndarray:
+    """Pixels of an image whose alpha channel is 255 everywhere; another one is refused."""
+    alpha = np.asarray(image.getchannel("A") if image.mode in ("LA", "RGBA") else image.convert("RGBA").getchannel("A"))
+    if alpha.min() < 255:
+        share = float((alpha < 255).mean())
+        reason = (
+            f"an image must be opaque, its alpha channel is below 255 in {100 * share:.3g} % of the pixels "
+            f"(mode {image.mode}); paste it onto a background"
+        )
+        raise BadFileError(BadFile(file, reason))
+    return np.array(image.convert("L" if image.mode in ("L", "LA") else "RGB"))
 
 
 def _holds_several(image: Image.Image) -> bool:
@@ -207,13 +278,13 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _mode_problem(image: Image.Image) -> str | None:
+def _mode_problem(image: Image.Image, numbers: bool) -> str | None:
     # PIL opens 16-bit RGB as mode RGB and silently drops the low byte; only the raw mode shows it.
+    if image.mode.startswith(("I", "F")) and numbers:
+        return None
     if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
         return f"pixels must have 8 bits, it is 16-bit or wider (mode {image.mode})"
-    if image.mode.upper() in ("LA", "RGBA", "PA") or "transparency" in image.info:
-        return f"an image must have no alpha channel, it has one (mode {image.mode})"
-    if image.mode not in ("L", "RGB", "P"):
+    if image.mode not in ("L", "RGB", "P", "LA", "RGBA", "PA"):
         return f"an image must be RGB or 8-bit greyscale, its mode is {image.mode}"
     return None
 
