@@ -18,6 +18,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from echoform_train.cli import VERBS
 
@@ -44,7 +45,7 @@ class Option:
     """Further flags for the same setting, such as `--dataset-name`."""
     positional: bool
     kind: Any
-    """Its type, without annotations."""
+    """Its type without annotations, or how its text is read."""
     default: Any
     """`tyro.MISSING` where the user must give it."""
     help: str
@@ -101,6 +102,7 @@ def option_groups(config_class: type, default: Any = None) -> Iterator[Group]:
                 raise ValueError(f"{config_class.__name__}.{field.name} must give flags without a prefix")
             nested.append((kind, None if value is tyro.MISSING else value))
             continue
+        kind = next((one for one in metadata if isinstance(one, PrimitiveConstructorSpec)), kind)
         aliases = tuple(alias for one in metadata for alias in getattr(one, "aliases", None) or ())
         own.append(Option(field.name, aliases, _POSITIONAL in metadata, kind, value, helps.get(field.name, "")))
     yield Group("", tuple(sorted(own, key=lambda option: not option.positional)))
@@ -193,6 +195,8 @@ def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 def _value_of(kind: Any) -> str:
     """What may be typed for a type, in words."""
     kind, _ = _unwrap(kind)
+    if isinstance(kind, PrimitiveConstructorSpec):
+        return kind.metavar.removeprefix("{None}|").replace("INT", "integer").replace("|", " or ")
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
     if get_origin(kind) is tuple:

@@ -107,7 +107,7 @@ def test_prepare_says_height_before_width(wide: Path, capsys: pytest.CaptureFixt
     assert "32x64 pixels (height x width)" in capsys.readouterr().out
     assert sizes(wide) == {(64, 32)}
     data = prepare.main(prepare.Config(data=str(wide), resolution="16x32"))
-    assert data.train.pixels.shape[-2:] == (16, 32)
+    assert data is not None and data.train.pixels.shape[-2:] == (16, 32)
     assert "Resized to 16x32 (height x width)" in capsys.readouterr().out
 
 
@@ -201,10 +201,11 @@ def test_images_that_differ_by_a_few_pixels_are_resized_where_a_resolution_is_gi
     with pytest.raises(ValueError, match=r"multiples of 16.*got 51x17 .*--resolution 48x16 \(nearest\) or 64x32"):
         prepare.main(prepare.Config(data=str(tmp_path)))
     data = prepare.main(prepare.Config(data=str(tmp_path), resolution="48x16"))
-    assert data.train.pixels.shape[1:] == (1, 48, 16) and data.native_size == (51, 17) and not data.skipped
+    assert data is not None and data.train.pixels.shape[1:] == (1, 48, 16)
+    assert data.native_size == (51, 17) and not data.skipped
     assert "Of another size by a few pixels, and resized all the same: 6 images" in capsys.readouterr().out
     # Others are bad files as ever.
-    Image.fromarray(values[:, :12]).save(tmp_path / "ID_1" / "walk_t9900.png")
+    Image.fromarray(rng.integers(0, 256, (51, 12), dtype=np.uint8)).save(tmp_path / "ID_1" / "walk_t9900.png")
     with pytest.raises(
         ValueError, match=r"walk_t9900\.png: all images must have one size, it is 51x12 .*most are 51x17"
     ):

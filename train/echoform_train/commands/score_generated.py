@@ -56,7 +56,7 @@ def main(config: Config) -> Scores:
     data = load_spectrograms(
         config.data,
         split_file=config.split_file,
-        resolution=config.resolution or image_resolution(rows[0].path),
+        resolution=image_resolution(rows[0].path) if config.resolution is None else config.resolution,
         colormap=config.colormap,
         skip_bad_files=config.skip_bad_files,
     )

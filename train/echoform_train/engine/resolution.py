@@ -82,10 +82,18 @@ def check_divisible(height: int, width: int, divisor: int, models: str) -> None:
 
 
 def _parser(optional: bool) -> PrimitiveConstructorSpec[int | str | None]:
-    """How the command line reads a size, or, if it is optional, also the word None."""
+    """How the command line reads a size, or, if it is optional, also the word None.
+
+    A text that is no size stays as it is, because the commands refuse it in one sentence, which tyro cannot.
+    """
 
     def parse(words: list[str]) -> int | str | None:
-        return None if optional and words[0] == "None" else parse_resolution(words[0])
+        if optional and words[0] == "None":
+            return None
+        try:
+            return parse_resolution(words[0])
+        except UserError:
+            return words[0]
 
     return PrimitiveConstructorSpec(
         nargs=1,

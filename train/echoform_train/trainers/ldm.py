@@ -129,11 +129,8 @@ def main(config: Config) -> TrainingResult:
     """Train, and export the pipeline to OUTPUT_DIR/pipeline."""
     stage = load_first_stage(config.first_stage)
     check_latent_sides(stage, len(config.block_out_channels))
-    data_config = replace(
-        config.data,
-        split_file=_split_file(config, stage),
-        resolution=config.data.resolution or stage.facts["data"]["resolution"],
-    )
+    resolution = stage.facts["data"]["resolution"] if config.data.resolution is None else config.data.resolution
+    data_config = replace(config.data, split_file=_split_file(config, stage), resolution=resolution)
     return train(config, load_data(data_config, config.run.seed), stage)
 
 
