@@ -10,18 +10,20 @@ import tyro
 from datasets import Dataset
 
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
-from echoform_train.depth.image_files import read_depth
 from echoform_train.depth.search import (
     COLUMN,
     INDEX,
+    FileFlags,
     IndexFacts,
     Neighbour,
+    UsableReader,
     embed_source,
     find_nearest,
     load_index_facts,
     save_index,
     save_neighbours,
 )
+from echoform_train.depth.sensors import FloatUnit
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.output_folders import new_folder, require_empty
 from echoform_train.publishing.exported import find_pipeline, load_pipeline
@@ -34,13 +36,19 @@ class Config:
     (`echoform encode --query x.png --index DIR`)."""
 
     source: tyro.conf.Positional[str | None] = None
-    """Folder of 16-bit PNG or TIFF images to embed, or the id of a data set on the Hub."""
+    """Folder of depth images to embed, or the id of a data set on the Hub."""
     pipeline: str | None = None
     """Exported depth pipeline: a folder, or user/model on the Hub. Default for a query: the pipeline of the index."""
     output: Path = Path("embeddings")
     """Folder for the data set and its index; must be new or empty."""
     folders: Literal["classes", "recordings"] = "classes"
     """Whether the upper folders are classes or recordings."""
+    float_unit: FloatUnit | None = None
+    """Unit of floating-point files. Default: that of the pipeline's training; without any they are refused."""
+    mat_variable: str | None = None
+    """Variable of .mat files that holds the depth image. Default: the only array."""
+    image_column: str | None = None
+    """Column of a data set that holds the depth images. Default: its only image column."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
     batch_size: int = 32
@@ -85,6 +93,7 @@ def encode(source: str, config: Config) -> Dataset:
         folders=config.folders,
         batch_size=config.batch_size,
         skip_bad_files=config.skip_bad_files,
+        files=_file_flags(config),
     )
     for bad in bad_files:
         print(f"skipped {bad}")
@@ -117,7 +126,8 @@ def search(config: Config) -> list[list[Neighbour]]:
             "the images again, or name the right one with --pipeline"
         )
     pipeline = _load_pipeline(folder)
-    queries = [read_depth(path) for path in config.query]
+    reader = UsableReader(pipeline, _file_flags(config))
+    queries = [reader.read_path(path) for path in config.query]
     results = find_nearest(queries, pipeline, config.index, count=config.neighbours, batch_size=config.batch_size)
     for path, neighbours in zip(config.query, results, strict=True):
         print(f"{path}:")
@@ -126,6 +136,10 @@ def search(config: Config) -> list[list[Neighbour]]:
     save_neighbours([path.name for path in config.query], queries, results, pipeline, config.picture)
     print(f"nearest images drawn in {config.picture}")
     return results
+
+
+def _file_flags(config: Config) -> FileFlags:
+    return FileFlags(config.float_unit, config.mat_variable, config.image_column)
 
 
 def _load_pipeline(source: Path) -> DepthAutoencoderPipeline:

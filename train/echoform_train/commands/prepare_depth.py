@@ -13,13 +13,14 @@ from echoform_train.data.config import PublishConfig
 from echoform_train.data.layout import SIDES
 from echoform_train.data.split_files import print_split
 from echoform_train.depth.config import DepthDataConfig, load_depth_data
-from echoform_train.depth.dataset import DepthData
+from echoform_train.depth.dataset import DepthData, depth_lines
 from echoform_train.depth.publish import publish_depth
+from echoform_train.depth.statistics import sensor_line
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PublishConfig):
-    """Show what a folder of 16-bit depth images holds: classes, range, skipped files and the split.
+    """Show what a folder of depth images holds: unit, range, share of readings, classes, skipped files and the split.
 
     With --push-to-hub the images are pushed to the Hub as a data set.
     """
@@ -60,7 +61,8 @@ def describe(data: DepthData) -> Iterator[str]:
     sides = {side: getattr(data, side) for side in SIDES}
     yield f"{data.source}: {sum(map(len, sides.values()))} depth images"
     low_mm, high_mm = data.depth_range_mm["min"], data.depth_range_mm["max"]
-    yield f"Range of the model: {low_mm:g}..{high_mm:g} mm, {data.units_per_mm:g} units per millimetre"
+    yield f"Range of the model: {low_mm:g}..{high_mm:g} mm, {sensor_line(data.reading)}"
+    yield from depth_lines(data)
     yield f"No reading: {', '.join(f'{value} ({meaning})' for value, meaning in data.invalid_values.items())}"
     if data.out_of_range:
         yield f"Readings outside the range, which count as no reading: {data.out_of_range}"

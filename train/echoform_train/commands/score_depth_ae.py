@@ -13,6 +13,7 @@ from echoform_train.depth.config import DepthSourceConfig, load_depth_source
 from echoform_train.depth.figures import save_score_figures
 from echoform_train.depth.quality import DepthScores, score_pipeline
 from echoform_train.depth.score_table import card_scores, table_lines
+from echoform_train.depth.sensors import Reading
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.extras import needs_extra
 from echoform_train.engine.files import SCORES, SPLIT
@@ -66,8 +67,7 @@ def main(config: Config) -> DepthScores:
         config.seed,
         resolution=pipeline.autoencoder.config["sample_size"],
         depth_range_mm=pipeline.config["depth_range_mm"],
-        units_per_mm=pipeline.config["units_per_mm"],
-        invalid_values=pipeline.config["invalid_values"],
+        reading=Reading.of(pipeline.config),
     )
     check_split_of_model(
         data,

@@ -52,6 +52,12 @@ class DepthFacts(DataFacts):
     """The sensor's units per millimetre."""
     invalid_values: dict[str, str]
     """Sensor values that mean no reading, with their meaning."""
+    float_unit: str | None
+    """Unit of floating-point files; None: there are none."""
+    encoding: str
+    """How whole numbers stand for units."""
+    resize_rule: str
+    """Which resized pixels have a reading."""
     classes: list[str]
     """Labels of the classes in the order of their ids; empty if there are none."""
     share_with_reading: float

@@ -48,7 +48,9 @@ def published_split(source: str | Path) -> Path | None:
     return download_file(*parse_hub_id(str(source)), SPLIT, repo_type="dataset") if is_hub_id(str(source)) else None
 
 
-def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
+def find_in_dataset(
+    source: str, *, need_users: bool = False, image_column: str | None = None, one_image_column: bool = False
+) -> SourceFiles:
     """Find every image of a data set that `datasets.load_dataset` opens.
 
     Columns: one image column and, optionally, `user` or `label`, `file` or `file_name`, `recording`, `start_s` (or
@@ -59,6 +61,8 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
     Args:
         source: `user/name` or `user/name@revision` on the Hub, or a local folder in the same format.
         need_users: Whether to refuse a data set without `user` and `label`; otherwise the user of its images is "".
+        image_column: Column that holds the images; None: the first image column.
+        one_image_column: Whether to refuse a data set with several image columns of which none is named.
 
     Raises:
         FileNotFoundError: If there is no such data set, or the Hub cannot be reached.
@@ -84,7 +88,8 @@ def find_in_dataset(source: str, *, need_users: bool = False) -> SourceFiles:
     images: list[ImageFile] = []
     bad_files: list[BadFile] = []
     for split, part in parts.items():
-        found = _find_in_part(source, split if len(parts) > 1 and not published else None, part, need_users)
+        column = _image_column(source, part, image_column, one_image_column)
+        found = _find_in_part(source, split if len(parts) > 1 and not published else None, part, need_users, column)
         images += found.images
         bad_files += found.bad_files
     if not images:
@@ -126,9 +131,21 @@ def _name_splits(source: str, loaded: DatasetDict) -> dict[str, Dataset]:
     return {str(name): part for name, part in parts.items()}
 
 
-def _find_in_part(source: str, split: str | None, part: Dataset, need_users: bool) -> SourceFiles:
+def _image_column(source: str, part: Dataset, wanted: str | None, only: bool) -> str | None:
+    """Name of the column that holds the images; None if there is none."""
+    columns = [name for name, feature in part.features.items() if isinstance(feature, Image)]
+    if (wanted is not None and wanted not in columns) or (wanted is None and only and len(columns) > 1):
+        got = "" if wanted is None else f", got {wanted}"
+        raise UserError(
+            f"--image-column must name one of the image columns of {source}: {', '.join(columns) or 'none'}{got}"
+        )
+    return wanted or next(iter(columns), None)
+
+
+def _find_in_part(
+    source: str, split: str | None, part: Dataset, need_users: bool, image_column: str | None
+) -> SourceFiles:
     """Images of one split of a data set, and the rows without image or user."""
-    image_column = next((name for name, feature in part.features.items() if isinstance(feature, Image)), None)
     user_column = next((name for name in ("user", "label") if name in part.features), None)
     if image_column is None or (need_users and user_column is None):
         raise UserError(
@@ -136,7 +153,8 @@ def _find_in_part(source: str, split: str | None, part: Dataset, need_users: boo
             f"{', '.join(part.column_names)}"
         )
     names = {name: feature.names for name, feature in part.features.items() if isinstance(feature, ClassLabel)}
-    encoded = part.cast_column(image_column, Image(decode=False))
+    others = [name for name, feature in part.features.items() if isinstance(feature, Image) and name != image_column]
+    encoded = part.remove_columns(others).cast_column(image_column, Image(decode=False))
     rows = [_name_labels(encoded[number], names) for number in range(len(encoded))]
     files = [composed(check_relative_path(name, "file", source)) for name in _file_names(rows, image_column, split)]
     images, bad_files = [], []

@@ -13,6 +13,7 @@ from echoform_train.data.facts import DepthFacts
 from echoform_train.data.split_files import split_to_read
 from echoform_train.depth.dataset import DepthData, load_depth
 from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
+from echoform_train.depth.sensors import SENSORS, FloatUnit, Reading, ResizeRule, Sensor, SensorName
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
 
@@ -22,7 +23,14 @@ class DepthSourceConfig:
     """Which depth images to use, and how to split them."""
 
     data: Annotated[str, tyro.conf.arg(aliases=["--dataset-name"])]
-    """Folder of 16-bit PNG or TIFF images, id of a data set on the Hub, or "rooms" for synthetic rooms."""
+    """Folder of depth images (16-bit PNG or TIFF, floating-point TIFF, .npy, .mat, .pgm or .exr), id of a data set on
+    the Hub, or "rooms" for synthetic rooms."""
+    image_column: str | None = None
+    """Column of a data set that holds the depth images. Default: its only image column."""
+    mat_variable: str | None = None
+    """Variable of .mat files that holds the depth image. Default: the only array."""
+    float_unit: FloatUnit | None = None
+    """Unit of floating-point files. Default: that of --sensor or of the pipeline; without any they are refused."""
     split_file: Path | None = None
     """File of an existing split to use. Default: split.json in the output folder of the training, which each training
     writes."""
@@ -54,10 +62,30 @@ class DepthDataConfig(DepthSourceConfig):
     """Smallest depth of the model, millimetres. Default: measured on the training images, with a margin."""
     depth_max_mm: float | None = None
     """Largest depth of the model, millimetres. Default: measured on the training images, with a margin."""
-    units_per_mm: float = 1.0
-    """Sensor units per millimetre: 1 for Kinect and RealSense, 5 for the files of the TUM data sets."""
+    sensor: SensorName | None = None
+    """What the files hold: sets --units-per-mm, --float-unit, the encoding of whole numbers and --resize-rule. d400,
+    kinect, scannet: millimetres; l515: 0.25 mm; d405: 0.1 mm; kinect-raw: 11-bit disparity; tum: 1/5000 m; sunrgbd:
+    millimetres with rotated bits; kitti: 1/256 m, sparse; nyu: millimetres, or metres in floating point."""
+    units_per_mm: float | None = None
+    """Units of the files per millimetre: 1 for files in millimetres, 4 for 0.25 mm, 10 for 0.1 mm, 5 for 1/5000 m,
+    0.256 for 1/256 m; floating point is rounded to such units. Default: that of --sensor, or 1."""
     invalid_values: tuple[int, ...] = ()
     """Sensor values other than 0 that mean no reading, such as 65535."""
+    resize_rule: ResizeRule | None = None
+    """Which resized pixels have a reading. half: where readings are at least half of the area; any: where there is
+    one, for sparse readings such as those of a lidar; nearest: the pixel at the centre, without averages. Default: that
+    of --sensor, or half."""
+
+    def reading(self) -> Reading:
+        """How these flags say that files are read; a flag that is given takes precedence over the sensor."""
+        sensor = Sensor(about="") if self.sensor is None else SENSORS[self.sensor]
+        return Reading(
+            units_per_mm=sensor.units_per_mm if self.units_per_mm is None else self.units_per_mm,
+            invalid_values={str(value): "no reading" for value in self.invalid_values},
+            float_unit=self.float_unit or sensor.float_unit,
+            encoding=sensor.encoding,
+            resize_rule=self.resize_rule or sensor.resize_rule,
+        )
 
 
 def load_training_data(config: DepthDataConfig, run: RunConfig) -> DepthData:
@@ -95,8 +123,7 @@ def load_depth_data(config: DepthDataConfig, split_file: Path | None, seed: int)
         seed,
         resolution=config.resolution,
         depth_range_mm=depth_range_mm,
-        units_per_mm=config.units_per_mm,
-        invalid_values={str(value): "no reading" for value in config.invalid_values},
+        reading=config.reading(),
     )
 
 
@@ -107,12 +134,12 @@ def load_depth_source(
     *,
     resolution: int,
     depth_range_mm: Mapping[str, float] | None,
-    units_per_mm: float,
-    invalid_values: Mapping[str, str],
+    reading: Reading,
 ) -> DepthData:
     """Load the depth images that flags select, at a given size and range, such as those of a trained model.
 
-    Arguments and errors are those of `load_depth`.
+    Arguments and errors are those of `load_depth`, with its arguments about files in `reading`; a float unit among the
+    flags takes precedence.
 
     Raises:
         ValueError: Also if flags of synthetic rooms are given with another source.
@@ -131,8 +158,13 @@ def load_depth_source(
         split_file=split_file,
         resolution=resolution,
         depth_range_mm=depth_range_mm,
-        units_per_mm=units_per_mm,
-        invalid_values=invalid_values,
+        units_per_mm=reading.units_per_mm,
+        invalid_values=reading.invalid_values,
+        float_unit=config.float_unit or reading.float_unit,
+        encoding=reading.encoding,
+        resize_rule=reading.resize_rule,
+        mat_variable=config.mat_variable,
+        image_column=config.image_column,
         folders=config.folders,
         validation_share=config.validation_share,
         test_share=config.test_share,
@@ -151,6 +183,9 @@ def depth_facts(data: DepthData) -> DepthFacts:
         "depth_range_mm": data.depth_range_mm,
         "units_per_mm": data.units_per_mm,
         "invalid_values": data.invalid_values,
+        "float_unit": data.reading.float_unit,
+        "encoding": data.reading.encoding,
+        "resize_rule": data.reading.resize_rule,
         "classes": [data.id2label[index] for index in sorted(data.id2label)],
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         "share_with_reading": float((data.train.units != 0).double().mean()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +15,26 @@ from torch import Tensor
 
 from echoform.pipeline_depth_autoencoder import range_in_units
 from echoform_train.data.image_check import BadFile, check_resolution
-from echoform_train.data.layout import natural_key
+from echoform_train.data.layout import SIDES, natural_key
 from echoform_train.data.loading import read_files, read_split, refuse_or_skip
 from echoform_train.data.split import Split, make_split
 from echoform_train.depth.image_files import MAX_UNITS, DepthReader, ReadImage
 from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
 from echoform_train.depth.rooms.rendering import render_rooms
 from echoform_train.depth.scale import Scale
+from echoform_train.depth.sensors import Encoding, FloatUnit, Reading, ResizeRule
 from echoform_train.depth.sources import DepthFile, DepthSource, find_depth_source, split_table
+from echoform_train.depth.statistics import DepthStatistics
 from echoform_train.engine.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_LEAST_KEPT = 0.25
+"""Share of the readings in range that images must keep in resizing."""
+_LEAST_SHARE = 0.001
+"""Share of the pixels that must have a reading."""
+_MOST_BLANK = 0.5
+"""Share of the images that may have no reading at all."""
 _MARGIN = 0.1  # how far a measured range extends beyond the readings, as a share of their span
 
 
@@ -74,14 +82,51 @@ class DepthData:
     """Names of the classes in natural order; empty if the source has no classes."""
     depth_range_mm: dict[str, float]
     """{"min": ..., "max": ...}, as in the config of the pipeline."""
-    units_per_mm: float
-    invalid_values: dict[str, str]
-    """Sensor values that mean no reading, with their meaning, as in the config of the pipeline."""
+    reading: Reading
+    """How the numbers of the files become units, and images of the model's size."""
+    statistics: DepthStatistics
+    """Counts of the readings of all files, before resizing."""
     out_of_range: int
     """Number of readings outside the range, in all files; they count as no reading."""
     source: str
+    image_column: str | None
+    """Column of the data set that the images come from; None: the only one, or a folder."""
+    mat_variable: str | None
+    """Variable of `.mat` files that was read; None: the only one."""
     skipped: tuple[BadFile, ...]
     """Files that could not be used; only with `skip_bad_files`."""
+
+    @property
+    def units_per_mm(self) -> float:
+        """Sensor units per millimetre."""
+        return self.reading.units_per_mm
+
+    @property
+    def invalid_values(self) -> dict[str, str]:
+        """Sensor values that mean no reading, with their meaning, as in the config of the pipeline."""
+        return dict(self.reading.invalid_values)
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the images, pixels."""
+        return self.train.units.shape[-1]
+
+    @property
+    def share_before(self) -> float:
+        """Share of the pixels of all files with a reading in range, before resizing, 0..1."""
+        return self.statistics.share(*self.depth_range)
+
+    @property
+    def share_after(self) -> float:
+        """Share of the pixels of all images with a reading, after resizing, 0..1."""
+        sides = [getattr(self, side).units.view(torch.int16) for side in SIDES]
+        return sum(int((units != 0).sum()) for units in sides) / sum(units.numel() for units in sides)
+
+    @property
+    def blank_images(self) -> int:
+        """Number of images without any reading after resizing."""
+        sides = [getattr(self, side).units.view(torch.int16) for side in SIDES]
+        return sum(int((~(units != 0).flatten(1).any(dim=1)).sum()) for units in sides)
 
     @property
     def depth_range(self) -> tuple[int, int]:
@@ -102,6 +147,11 @@ def load_depth(
     depth_range_mm: Mapping[str, float] | None = None,
     units_per_mm: float = 1.0,
     invalid_values: Mapping[str, str] | None = None,
+    float_unit: FloatUnit | None = None,
+    encoding: Encoding = "linear",
+    resize_rule: ResizeRule = "half",
+    mat_variable: str | None = None,
+    image_column: str | None = None,
     folders: str = "classes",
     validation_share: float = 0.15,
     test_share: float = 0.2,
@@ -123,6 +173,11 @@ def load_depth(
             tenth of its length at both ends, in whole millimetres; for synthetic rooms, the range of their sensor.
         units_per_mm: Sensor units per millimetre.
         invalid_values: Sensor values other than 0 that mean no reading, with their meaning.
+        float_unit: Unit of floating-point files; None: they are refused.
+        encoding: How whole numbers stand for units.
+        resize_rule: Which resized pixels have a reading.
+        mat_variable: Variable of `.mat` files; None: the only one of an image.
+        image_column: Column of a data set that holds the depth images; None: its only image column.
         folders: Whether the upper folders are "classes" or "recordings".
         validation_share: Share of each class's images for validation.
         test_share: Share of each class's images for the test.
@@ -140,11 +195,17 @@ def load_depth(
     if str(source) == ROOMS:
         rooms = rooms or RoomsConfig()
         depth_range_mm = depth_range_mm or rooms.depth_range_mm
-    found = _find(source, folders, rooms, units_per_mm, seed)
+    found = _find(source, folders, rooms, units_per_mm, seed, image_column)
 
     # Every file is decoded and checked once, and kept at the size of the model.
-    invalid_values = {"0": "no reading", **(invalid_values or {})}
-    reader = DepthReader(frozenset(map(int, invalid_values)), resolution)
+    reading = Reading(
+        units_per_mm=units_per_mm,
+        invalid_values={"0": "no reading", **(invalid_values or {})},
+        float_unit=float_unit,
+        encoding=encoding,
+        resize_rule=resize_rule,
+    )
+    reader = DepthReader(reading, resolution, mat_variable)
     files, images, skipped = _read(found, reader, source, skip_bad_files)
 
     # An existing split is used before a new one is made, so that all commands agree on what is held out.
@@ -161,31 +222,48 @@ def load_depth(
 
     everything, id2label = _stack(files, images)
     sides = {side: everything.select(indices) for side, indices in split.indices(everything.files).items()}
-    for side, side_images in sides.items():
-        _check_readings(side_images, side, depth_range_mm)
-    return DepthData(
+    data = DepthData(
         **sides,
         split=split,
         split_file=split_file,
         images_sha256=reader.hashes.of(files),
         id2label=id2label,
         depth_range_mm={"min": float(depth_range_mm["min"]), "max": float(depth_range_mm["max"])},
-        units_per_mm=units_per_mm,
-        invalid_values=invalid_values,
+        reading=reading,
+        statistics=reader.statistics,
         out_of_range=out_of_range,
         source=str(source),
+        image_column=image_column,
+        mat_variable=mat_variable,
         skipped=tuple(skipped),
     )
+    _check_kept(data)
+    for side, side_images in sides.items():
+        _check_readings(side_images, side, depth_range_mm)
+    _check_share(data)
+    return data
+
+
+def depth_lines(data: DepthData) -> Iterator[str]:
+    """Lines of text: near, median and far in metres with hints, and the share of readings before and after resizing."""
+    yield from data.statistics.describe(data.reading)
+    size, rule = f"{data.resolution}x{data.resolution}", data.reading.resize_rule
+    yield (
+        f"Pixels with a reading in range: {data.share_before:.1%} in the files, {data.share_after:.1%} at {size} "
+        f"(resize rule {rule})"
+    )
+    if data.blank_images:
+        yield f"Images without any reading at {size}: {data.blank_images}"
 
 
 def _check_units(
     depth_range_mm: Mapping[str, float] | None, units_per_mm: float, invalid_values: Mapping[str, str]
 ) -> None:
     if not 0 < units_per_mm < math.inf:
-        raise UserError(f"units_per_mm must be above 0 and finite, got {units_per_mm}")
+        raise UserError(f"--units-per-mm (units_per_mm) must be above 0 and finite, got {units_per_mm}")
     for value in invalid_values:
         if not 0 <= int(value) <= MAX_UNITS:
-            raise UserError(f"invalid_values must be in 0..{MAX_UNITS}, got {value}")
+            raise UserError(f"--invalid-values (invalid_values) must be in 0..{MAX_UNITS}, got {value}")
     if depth_range_mm is not None:
         try:
             range_in_units(depth_range_mm, units_per_mm)
@@ -200,12 +278,46 @@ def _check_readings(images: DepthImages, side: str, depth_range_mm: Mapping[str,
         raise UserError(f"no image for {side} has a reading in the range of {low_mm:g}..{high_mm:g} mm")
 
 
-def _find(source: str | Path, folders: str, rooms: RoomsConfig | None, units_per_mm: float, seed: int) -> DepthSource:
+def _shares(data: DepthData) -> str:
+    before, after = f"{data.share_before:.2%}", f"{data.share_after:.2%}"
+    size = f"{data.resolution}x{data.resolution}"
+    return f"{before} of the pixels of {data.source} have one in range, {after} after resizing to {size}"
+
+
+def _check_kept(data: DepthData) -> None:
+    """Refuse images that lose most of their readings in resizing."""
+    if data.share_after < _LEAST_KEPT * data.share_before:
+        raise UserError(
+            f"images must keep their readings when they are resized by the rule {data.reading.resize_rule}: "
+            f"{_shares(data)}; --resize-rule any keeps sparse readings"
+        )
+
+
+def _check_share(data: DepthData) -> None:
+    """Refuse images that have hardly any readings, or of which most have none."""
+    images = sum(len(getattr(data, side)) for side in SIDES)
+    if data.share_after < _LEAST_SHARE or data.blank_images > _MOST_BLANK * images:
+        low_mm, high_mm = data.depth_range_mm["min"], data.depth_range_mm["max"]
+        raise UserError(
+            f"images must have readings in the range of {low_mm:g}..{high_mm:g} mm: {_shares(data)}, and "
+            f"{data.blank_images} of {images} images have none; --units-per-mm, --sensor, --depth-min-mm and "
+            f"--depth-max-mm say what is one"
+        )
+
+
+def _find(
+    source: str | Path,
+    folders: str,
+    rooms: RoomsConfig | None,
+    units_per_mm: float,
+    seed: int,
+    image_column: str | None,
+) -> DepthSource:
     """List the images of a source; synthetic rooms are rendered."""
     if str(source) != ROOMS:
         if rooms is not None:
             raise UserError(f"rooms are for the source {ROOMS!r}, got the source {source}")
-        return find_depth_source(source, folders=folders)
+        return find_depth_source(source, folders=folders, image_column=image_column)
     assert rooms is not None
     if units_per_mm != 1:
         raise UserError(f"rooms are made in millimetres, so units_per_mm must be 1, got {units_per_mm:g}")
@@ -243,8 +355,9 @@ def _measure_range(images: Sequence[ReadImage], units_per_mm: float, source: str
         raise UserError(f"a range of depth needs at least two different readings, {source} holds {high or 'none'}")
     if high == MAX_UNITS:
         raise UserError(
-            f"depth_range_mm must be given if readings reach {MAX_UNITS}, the largest 16-bit value, as in {source}; if "
-            f"this value means no reading, name it in invalid_values"
+            f"depth_range_mm must be given if readings reach {MAX_UNITS}, the largest 16-bit value, as in {source} "
+            f"(--depth-min-mm, --depth-max-mm); if this value means no reading, name it in invalid_values "
+            f"(--invalid-values {MAX_UNITS})"
         )
     margin = _MARGIN * (high - low)
     return {

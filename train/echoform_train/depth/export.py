@@ -21,6 +21,5 @@ def build_pipeline(autoencoder: DepthAutoencoder, data: DepthData, balance_power
     return DepthAutoencoderPipeline(
         autoencoder.eval(),
         depth_range_mm=data.depth_range_mm,
-        units_per_mm=data.units_per_mm,
-        invalid_values=data.invalid_values,
+        **data.reading.facts(),
     )

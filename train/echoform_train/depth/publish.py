@@ -14,6 +14,7 @@ from echoform_train.data.parquet import MAX_SHARD_BYTES
 from echoform_train.data.publish import split_facts, write_dataset
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.sources import DepthFile, find_depth_source
+from echoform_train.depth.stored_files import IMAGE_SUFFIXES, encode_tiff_or_png, stored_numbers
 from echoform_train.engine.atomic_files import write_text
 
 
@@ -32,8 +33,8 @@ def publish_depth(
 ) -> str:
     """Push depth images to the Hub in one commit: parquet files, split.json and a data-set card.
 
-    The Hub stores the unchanged bytes of each file with its `file`, `label`, `recording` and `frame`. Pushing the same
-    content again makes no commit.
+    The Hub stores the unchanged bytes of each PNG or TIFF, and the numbers of other files as such, with its `file`,
+    `label`, `recording` and `frame`. Pushing the same content again makes no commit.
 
     Args:
         data: Images that `load_depth` loaded from a folder, with the split to publish.
@@ -84,8 +85,8 @@ def write_folder(
 ) -> None:
     """Write what `publish_depth` pushes to an empty folder: parquet files, split.json and the data-set card."""
     # The original files are published, because the loaded images are resized.
-    images = find_depth_source(data.source, folders=folders).images
-    dataset = _table(images, list(data.id2label.values()))
+    images = find_depth_source(data.source, folders=folders, image_column=data.image_column).images
+    dataset = _table(images, list(data.id2label.values()), data.mat_variable)
     metadata, table = write_dataset(dataset, data.split, folder, label_column="label", max_shard_bytes=max_shard_bytes)
     low, high = data.depth_range
     card = render_dataset_card(
@@ -103,13 +104,20 @@ def write_folder(
     write_text(folder / CARD, card)
 
 
-def _table(images: list[DepthFile], classes: list[str]) -> Dataset:
+def _as_image(image: DepthFile, path: Path, mat_variable: str | None) -> bytes:
+    """The stored numbers of an array file as PNG or TIFF, which every reader of a data set knows."""
+    return encode_tiff_or_png(stored_numbers(image.read(), image.file, path=path, mat_variable=mat_variable))
+
+
+def _table(images: list[DepthFile], classes: list[str], mat_variable: str | None) -> Dataset:
     columns: dict[str, list[Any]] = {
         "file": [image.file for image in images],
         "image": [
             {"bytes": image.data, "path": None}
             if isinstance(image.data, bytes)
             else {"bytes": None, "path": str(image.data)}
+            if image.data.suffix.lower() in IMAGE_SUFFIXES
+            else {"bytes": _as_image(image, image.data, mat_variable), "path": None}
             for image in images
         ],
         "recording": [image.recording for image in images],

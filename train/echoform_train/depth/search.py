@@ -6,7 +6,7 @@ import math
 import struct
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -15,13 +15,16 @@ from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from pyarrow import ArrowException
 from tqdm.auto import tqdm
 
-from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
-from echoform_train.data.image_check import BadFile, refuse
+from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline, resized_units, units_in_range
+from echoform_train.data.image_check import BadFile, BadFileError, refuse
 from echoform_train.data.layout import natural_key
 from echoform_train.data.loading import read_files
 from echoform_train.depth.figures import Panel, save_panels
-from echoform_train.depth.image_files import decode_depth
+from echoform_train.depth.image_files import decode_depth, read_depth, without_invalid
+from echoform_train.depth.sensors import FloatUnit, Reading
 from echoform_train.depth.sources import DepthFile, find_depth_source
+from echoform_train.depth.statistics import DepthStatistics
+from echoform_train.depth.stored_files import IMAGE_SUFFIXES, encode_tiff_or_png
 from echoform_train.engine.errors import MissingFileError, UserError, refused_by
 from echoform_train.engine.extras import needs_extra
 from echoform_train.engine.json_files import read_json_object, write_json
@@ -66,6 +69,7 @@ def embed_source(
     folders: str = "classes",
     batch_size: int = 32,
     skip_bad_files: bool = False,
+    files: FileFlags | None = None,
 ) -> tuple[Dataset, list[BadFile]]:
     """Embed all images of a source, decoding one batch of images at a time.
 
@@ -75,9 +79,11 @@ def embed_source(
         folders: Whether the upper folders are "classes" or "recordings".
         batch_size: Images per forward pass.
         skip_bad_files: Skip files that cannot be used instead of stopping.
+        files: Which numbers of the files to read; None: as the pipeline was trained.
 
     Returns:
-        The data set and the skipped files. Columns of the data set: `file`; `image`, the unchanged bytes of the file;
+        The data set and the skipped files. Columns of the data set: `file`; `image`, the unchanged bytes of a PNG or
+        TIFF of whole units, else a 16-bit PNG of the units;
         `label` (ClassLabel) and `recording`, if the source has them; `embedding`, float32.
 
     Raises:
@@ -86,22 +92,90 @@ def embed_source(
         ValueError: If no file can be used, or if one cannot and `skip_bad_files` is false.
     """
     _import_faiss()  # raises at once if the package is missing
-    found = find_depth_source(source, folders=folders)
+    files = files or FileFlags()
+    found = find_depth_source(source, folders=folders, image_column=files.image_column)
+    reader = UsableReader(pipeline, files)
     embeddings: list[np.ndarray] = []
     used: list[DepthFile] = []
+    images: list[bytes] = []
     bad_files = list(found.bad_files)
     for start in tqdm(range(0, len(found.images), batch_size), desc="embedding", unit="batch"):
         batch = found.images[start : start + batch_size]
-        files, units, bad_in_batch = read_files(batch, lambda file: decode_depth(file.read(), file.file))
+        read, contents, bad_in_batch = read_files(batch, reader.read)
         bad_files += bad_in_batch
         if not skip_bad_files:
             refuse(bad_files)
-        if files:
-            embeddings.append(pipeline.encode(units, batch_size=batch_size).numpy())
-            used += files
+        if read:
+            embeddings.append(embed_units([units for units, _ in contents], pipeline, batch_size))
+            images += [image for _, image in contents]
+            used += read
     if not used:
         raise UserError(f"a source must hold depth images, {source} holds none that can be used")
-    return _build_dataset(used, np.concatenate(embeddings)), bad_files
+    for line in reader.statistics.describe(reader.reading):
+        print(line)
+    return _build_dataset(used, images, np.concatenate(embeddings)), bad_files
+
+
+@dataclass(frozen=True)
+class FileFlags:
+    """Flags of which numbers of a source are depth."""
+
+    float_unit: FloatUnit | None = None
+    """Unit of floating-point files; None: that of the pipeline."""
+    mat_variable: str | None = None
+    image_column: str | None = None
+
+
+class UsableReader:
+    """Reads depth files as units, and refuses those of which a pipeline would see nothing."""
+
+    def __init__(self, pipeline: DepthAutoencoderPipeline, files: FileFlags) -> None:
+        reading = Reading.of(pipeline.config)
+        self.reading = replace(reading, float_unit=files.float_unit or reading.float_unit)
+        self.statistics = DepthStatistics()
+        self._facts = {**pipeline.config, **self.reading.facts()}
+        self._mat_variable = files.mat_variable
+        self._size = (pipeline.autoencoder.config["sample_size"],) * 2
+
+    def read(self, file: DepthFile) -> tuple[np.ndarray, bytes]:
+        """Units uint16 [H, W], and the content of a PNG or TIFF that holds them.
+
+        Raises:
+            BadFileError: If the file is no depth image, or has no reading that the pipeline would see.
+        """
+        path = file.data if isinstance(file.data, Path) else None
+        content = file.read()
+        units = decode_depth(content, file.file, self.reading, path=path, mat_variable=self._mat_variable)
+        known = without_invalid(units, self.reading)
+        self.statistics.add(known)
+        self._check(known, file.file)
+        plain = self.reading.encoding == "linear" and self.reading.float_unit is None
+        kept = plain and (path is None or path.suffix.lower() in IMAGE_SUFFIXES)
+        return known, content if kept else encode_tiff_or_png(known)
+
+    def read_path(self, path: Path) -> np.ndarray:
+        """Units uint16 [H, W] of a file; errors as `read`, and FileNotFoundError if there is none."""
+        units = without_invalid(read_depth(path, self.reading, self._mat_variable), self.reading)
+        self._check(units, str(path))
+        return units
+
+    def _check(self, units: np.ndarray, file: str) -> None:
+        try:
+            resized_units(units_in_range(units, self._facts), self._size, self._facts)
+        except ValueError as error:
+            raise BadFileError(BadFile(file, str(error))) from error
+        if not units.any():
+            raise BadFileError(BadFile(file, "a depth image must have a reading, every value means none"))
+
+
+def embed_units(units: Sequence[np.ndarray], pipeline: DepthAutoencoderPipeline, batch_size: int) -> np.ndarray:
+    """Embeddings of images in units, float32 [N, D], by a pipeline whose files may hold other numbers."""
+    encoding = pipeline.config["encoding"]
+    pipeline.register_to_config(encoding="linear")
+    try:
+        return pipeline.encode(list(units), batch_size=batch_size).numpy()
+    finally:
+        pipeline.register_to_config(encoding=encoding)
 
 
 def save_index(dataset: Dataset, facts: IndexFacts, folder: Path) -> None:
@@ -151,7 +225,7 @@ def find_nearest(
         ValueError: If the index is damaged, or holds embeddings of another length.
     """
     dataset = _load_dataset(folder)
-    embeddings = pipeline.encode(list(queries), batch_size=batch_size).numpy()
+    embeddings = embed_units(queries, pipeline, batch_size)
     if embeddings.shape[1] != len(dataset[0][COLUMN]):
         raise UserError(
             f"queries must have embeddings of {len(dataset[0][COLUMN])} numbers, as in the index {folder}, "
@@ -215,10 +289,10 @@ def save_neighbours(
     save_panels(rows, pipeline.config["depth_range_mm"], pipeline.config["units_per_mm"], path)
 
 
-def _build_dataset(files: Sequence[DepthFile], embeddings: np.ndarray) -> Dataset:
+def _build_dataset(files: Sequence[DepthFile], images: Sequence[bytes], embeddings: np.ndarray) -> Dataset:
     columns: dict[str, Any] = {
         "file": [file.file for file in files],
-        "image": [{"bytes": file.read(), "path": file.file} for file in files],
+        "image": [{"bytes": image, "path": file.file} for file, image in zip(files, images, strict=True)],
         COLUMN: list(embeddings),
     }
     features: dict[str, Any] = {

@@ -15,10 +15,10 @@ from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import BadFile, read_file
 from echoform_train.data.layout import natural_key
 from echoform_train.data.walk import find_files
+from echoform_train.depth.stored_files import DEPTH_SUFFIXES, IMAGE_SUFFIXES
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.names import check_name
 
-DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
 FOLDERS = ("classes", "recordings")
 
 # The number at the end of a file name, such as depth_0_0001, frame12 or 1311868164.363181.
@@ -57,20 +57,22 @@ class DepthSource:
     """Split file of a published data set; None if there is none."""
 
 
-def find_depth_source(source: str | Path, *, folders: str = "classes") -> DepthSource:
+def find_depth_source(source: str | Path, *, folders: str = "classes", image_column: str | None = None) -> DepthSource:
     """List all depth images of a source in natural order (x2 before x10), with class, recording, frame and split.
 
-    Images of a folder lie either all directly in it (`x.png`), all in `<class>/x.png` or all in
-    `<class>/<recording>/x.png`; train, validation and test may be the top folders. Without folders for recordings, file
-    names give them: the number at the end is the frame and the text before it is the recording (`depth_0_0001.png` is
-    frame 1 of recording depth_0). If most recordings of a folder would then have a single image, the numbers are not
-    read as frames, and the folder is one recording in natural order.
+    Images of a folder are PNG or TIFF; if there are none, files of the first of DEPTH_SUFFIXES that is there. They lie
+    either all directly in it (`x.png`), all in `<class>/x.png` or all in `<class>/<recording>/x.png`; train, validation
+    and test may be the top folders. Without folders for recordings, file names give them: the number at the end is the
+    frame and the text before it is the recording (`depth_0_0001.png` is frame 1 of recording depth_0). If most
+    recordings of a folder would then have a single image, the numbers are not read as frames, and the folder is one
+    recording in natural order.
 
     Args:
         source: Folder of images, local folder in the Hub's parquet format, or `user/name` (or `user/name@revision`) on
             the Hub. A data set has an image column and optionally `label` (or `user`), `recording`, `file` and `frame`.
         folders: "classes", or "recordings" if the upper (or only) folder is a recording: `<recording>/x.png` or
             `<recording>/<class>/x.png`.
+        image_column: Column of a data set that holds the depth images; None: its only image column.
 
     Raises:
         FileNotFoundError: If there is no such source.
@@ -80,8 +82,10 @@ def find_depth_source(source: str | Path, *, folders: str = "classes") -> DepthS
         raise UserError(f"folders must be among {', '.join(FOLDERS)}, got {folders!r}")
     folder = folder_of_files(source)
     if folder is not None:
+        if image_column is not None:
+            raise UserError(f"--image-column is for data sets, {source} is a folder of files")
         return DepthSource(_name_recordings(_find_in_folder(folder, folders)), [])
-    return _find_in_dataset(str(source))
+    return _find_in_dataset(str(source), image_column)
 
 
 def split_table(images: Sequence[DepthFile]) -> Dataset:
@@ -118,9 +122,14 @@ def split_table(images: Sequence[DepthFile]) -> Dataset:
 
 
 def _find_in_folder(folder: Path, folders: str) -> list[DepthFile]:
-    paths = find_files(folder, DEPTH_SUFFIXES)
+    # Arrays beside images are calibrations and the like, so the first kind that is there counts.
+    kinds = (IMAGE_SUFFIXES, *((suffix,) for suffix in DEPTH_SUFFIXES if suffix not in IMAGE_SUFFIXES))
+    paths = next(filter(None, (find_files(folder, kind) for kind in kinds)), {})
     if not paths:
-        raise UserError(f"a source must hold depth images ({', '.join(DEPTH_SUFFIXES)}), {folder} holds none")
+        images, arrays = ", ".join(IMAGE_SUFFIXES), ", ".join(DEPTH_SUFFIXES[len(IMAGE_SUFFIXES) :])
+        raise UserError(
+            f"a source must hold depth images ({images}) or arrays of depth ({arrays}), {folder} holds none"
+        )
     splits = split_folders(folder, list(paths))
     images = []
     example_of_depth: dict[int, str] = {}  # key: number of folders above the image; for the error message
@@ -140,8 +149,8 @@ def _find_in_folder(folder: Path, folders: str) -> list[DepthFile]:
     return images
 
 
-def _find_in_dataset(source: str) -> DepthSource:
-    found = find_in_dataset(source, need_users=False)
+def _find_in_dataset(source: str, image_column: str | None) -> DepthSource:
+    found = find_in_dataset(source, need_users=False, image_column=image_column, one_image_column=True)
     images = [
         DepthFile(
             file=image.file,

@@ -14,7 +14,7 @@ from echoform.depth_sizes import COSINE_SIZES, SIZES
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.depth.augment import Augmentation, augment_images
 from echoform_train.depth.config import DepthDataConfig, depth_facts, load_training_data
-from echoform_train.depth.dataset import DepthData
+from echoform_train.depth.dataset import DepthData, depth_lines
 from echoform_train.depth.export import build_pipeline
 from echoform_train.depth.objective import TrainingForward, Weights, training_losses
 from echoform_train.depth.validation import save_reconstruction_sheet, validate
@@ -103,7 +103,7 @@ def train(config: Config, data: DepthData) -> TrainingResult:
     learner = Learner(run, AUTOENCODER, autoencoder, forward=TrainingForward(autoencoder), ema_decay=config.ema_decay)
     perceptual = PerceptualLoss().to(run.device) if config.weights.lpips_weight else None
     learner.resume()
-    run.accelerator.print(_describe(autoencoder, data))
+    run.accelerator.print("\n".join([_describe(autoencoder, data), *depth_lines(data)]))
     run.accelerator.init_trackers("depth-ae", config={"preset": config.preset, "seed": config.run.seed})
 
     facts = _facts(config, autoencoder, data)
