@@ -30,6 +30,7 @@ class FileKind:
 
 
 IMAGES = FileKind(noun="image", article="an", suffixes=IMAGE_SUFFIXES)
+ARRAYS = FileKind(noun="array", article="an", suffixes=(".npy", ".npz", ".mat", ".h5", ".hdf5"))
 RECORDINGS = FileKind(noun="recording", article="a", suffixes=(".npy", ".npz", ".mat", ".h5", ".hdf5", ".bin"))
 
 
@@ -47,6 +48,8 @@ class ImageFile:
     """Start of the window (or of the file's samples) in its recording, seconds."""
     split: str | None = None
     """train, validation or test, if the source gives it."""
+    index: int | None = None
+    """Number that counts the windows of its recording, where --name-pattern says which number does."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Further facts by name, such as conditions or height_m."""
 

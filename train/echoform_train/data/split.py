@@ -130,6 +130,7 @@ def make_split(
     test_share: float = 0.2,
     gap_windows: int = 2,
     window_s: float | None = None,
+    unit: str = "s",
     seed: int = 0,
 ) -> Split:
     """Split images such that no window of one side overlaps a window of another.
@@ -149,6 +150,7 @@ def make_split(
         test_share: Share of each user's images for the test.
         gap_windows: Images to leave out at each cut; used if the length of a window is unknown.
         window_s: Length of a window, seconds; None if unknown.
+        unit: What starts and `window_s` are counted in, if not in seconds.
         seed: Seed for choosing the recordings.
 
     Raises:
@@ -184,19 +186,20 @@ def make_split(
         gap_windows=gap_windows,
         seed=seed,
     )
-    check_split(dataset, split, window_s=window_s)
+    check_split(dataset, split, window_s=window_s, unit=unit)
     if method == "as given":
         _warn_of_shared_recordings(windows, sides, gap_windows, window_s)
     return split
 
 
-def check_split(dataset: Dataset, split: Split, *, window_s: float | None = None) -> None:
+def check_split(dataset: Dataset, split: Split, *, window_s: float | None = None, unit: str = "s") -> None:
     """Check that a split fits the images.
 
     Args:
         dataset: Images as `load_images` returns them.
         split: The split to check.
         window_s: Length of a window, seconds; None if unknown: overlap is then not checked.
+        unit: What starts and `window_s` are counted in, if not in seconds.
 
     Raises:
         ValueError: If the split names images that do not exist, lacks some that do, or has overlapping windows on two
@@ -218,7 +221,7 @@ def check_split(dataset: Dataset, split: Split, *, window_s: float | None = None
             if distance_s < window_s - ROUNDING_S:
                 raise UserError(
                     f"windows that overlap must stand on one side of a split: {first} ({sides[first]}) and "
-                    f"{second} ({sides[second]}) start {distance_s:.2f} s apart and last {window_s:g} s"
+                    f"{second} ({sides[second]}) start {distance_s:.2f} {unit} apart and last {window_s:g} {unit}"
                 )
 
 

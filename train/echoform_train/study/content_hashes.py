@@ -19,7 +19,8 @@ def content_hash(images: Spectrograms) -> str:
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
-    digest.update(json.dumps([images.files, images.recordings, images.starts_s]).encode())
+    found = [] if images.starts_windows is None else [images.starts_windows]
+    digest.update(json.dumps([images.files, images.recordings, images.starts_s, *found]).encode())
     return digest.hexdigest()
 
 

@@ -24,7 +24,7 @@ class Strips:
     """The strips of some images: each strip is one image, or several overlapping windows of one recording.
 
     Two windows are stitched if their starts are known and less than one window apart, and if they correlate over the
-    time that both show. Starts are rounded to the nearest column. Columns that several windows show are taken from the
+    time that both show. Starts that the pixels tell need no length in seconds. Starts are rounded to the nearest column. Columns that several windows show are taken from the
     window whose middle is nearest.
 
     Args:
@@ -74,7 +74,9 @@ class Strips:
 def _find_strips(images: Spectrograms, pixels: Tensor, window_s: float | None) -> tuple[list[_Strip], str | None]:
     """The images of each strip, and the reason why no strip is longer than one image, or None."""
     single: list[_Strip] = [[(index, 0)] for index in range(len(images))]
-    if window_s is None:
+    # Starts are counted in seconds, or in lengths of a window where the pixels told them.
+    length = window_s if images.starts_windows is None else 1.0
+    if length is None:
         return single, "the length of a window in seconds is unknown"
     recordings = _timed_recordings(images)
     if not recordings:
@@ -85,8 +87,8 @@ def _find_strips(images: Spectrograms, pixels: Tensor, window_s: float | None) -
     width = pixels.shape[-1]
     overlaps = 0
     for windows in recordings:
-        first_s = windows[0][0]
-        columns = [(round((start_s - first_s) / window_s * width), index) for start_s, index in windows]
+        first = windows[0][0]
+        columns = [(round((start - first) / length * width), index) for start, index in windows]
         strips.append([(columns[0][1], 0)])
         for (before, earlier), (column, later) in pairwise(columns):
             shift = column - before
@@ -102,12 +104,13 @@ def _find_strips(images: Spectrograms, pixels: Tensor, window_s: float | None) -
 
 
 def _timed_recordings(images: Spectrograms) -> list[list[tuple[float, int]]]:
-    """Start in seconds and index of the windows of each recording, in order; windows without a start are left out."""
+    """Start and index of the windows of each recording, in order; windows without a start are left out."""
+    starts = images.starts_s if images.starts_windows is None else images.starts_windows
     windows: dict[tuple[int, str], list[tuple[float, int]]] = defaultdict(list)
-    rows = zip(images.users.tolist(), images.recordings, images.starts_s, strict=True)
-    for index, (user, recording, start_s) in enumerate(rows):
-        if recording is not None and start_s is not None:
-            windows[user, recording].append((start_s, index))
+    rows = zip(images.users.tolist(), images.recordings, starts, strict=True)
+    for index, (user, recording, start) in enumerate(rows):
+        if recording is not None and start is not None:
+            windows[user, recording].append((start, index))
     return [sorted(each) for each in windows.values()]
 
 
