@@ -5,20 +5,51 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from echoform_train.engine.errors import UserError
+from echoform_train.radar.population import Population
+from echoform_train.radar.receiver import Receiver
+from echoform_train.radar.scatterers import Surface
+from echoform_train.radar.simulate_like import simulation_like
 from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
+from echoform_train.radar.view import View
+
+FITTED = {
+    "body": "ellipsoids",
+    "receiver": Receiver(),
+    "surface": Surface(),
+    "view": View(),
+    "population": Population(),
+}
+"""Settings that --like finds, and their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(SimulationConfig):
     """Simulate walking people in front of a radar and write their spectrograms."""
 
+    like: str | None = None
+    """Folder of measured spectrograms to look like (or the id of a data set on the Hub): their grid, axes, levels,
+    texture and speeds are measured, and the settings of body, receiver and people are fitted to them, in some minutes.
+    They are written to <output_dir>-like.json, which --like takes as well, and shown in <output_dir>-like.png."""
     sheet: bool = False
     """Also write <output_dir>-sheet.png: spectrograms of some people and recordings, with axes."""
     push_to_hub: str | None = None
     """Id of a data set on the Hub, user/name, to push the result to."""
     hub_private: bool = False
     """Make that data set private if it is new."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.like is None:
+            return
+        given = [name for name, usual in FITTED.items() if getattr(self, name) != usual]
+        if given:
+            raise UserError(
+                f"--like finds body, receiver, view and people itself; leave out settings of {given[0]}"
+            )
+        if self.joints is not None or self.mode != "cw" or self.route != "straight":
+            raise UserError("--like must go without --joints, --mode and --route: it simulates straight walks")
 
     @property
     def sheet_path(self) -> Path:
@@ -34,7 +65,7 @@ def main(config: Config) -> Path:
         ValueError: If the folder is not empty, or the motion captures cannot be used.
         FileNotFoundError: If there is no folder of motion captures.
     """
-    folder = simulate(config)
+    folder = simulate(config if config.like is None else simulation_like(config, config.like))
     print(f"wrote {folder}")
     if config.sheet:
         from echoform_train.radar.simulation_sheet import write_sheet  # matplotlib takes a moment to import

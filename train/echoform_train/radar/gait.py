@@ -116,7 +116,7 @@ def walking_joints(person: Person, speed_mps: float | Array, phase: Array, advan
 # Rows of a pose [17, T]: offsets of the pelvis from its mean course in metres, then angles in radians.
 _AHEAD, _ASIDE, _UP, _HIPS_TURN, _HIPS_ROLL, _BEND, _SHOULDERS_TURN = range(7)
 _RIGHT, _LEFT = slice(7, 12), slice(12, 17)  # thigh, shank, foot, upper arm, forearm
-PLANTED_SHARE = 0.65
+PLANTED_SHARE = 0.9
 """Share of that movement which reaches the pelvis: loaded knees and rolling heels, which the published model lacks,
 take up the rest. The speed of the pelvis then varies by 14 % to either side, as measured."""
 PLANTED_BEND = 0.35
@@ -124,6 +124,7 @@ PLANTED_BEND = 0.35
 LOADING = 0.12
 """Share of a cycle in which weight passes from one foot to the other: double support takes 10 to 14 %."""
 _PLANTED_POINTS = 256
+_SMOOTH_HARMONICS = 3
 _SPEED_STEP = 0.1
 """Distance of the relative speeds between which poses are interpolated; poses change nearly linearly in between."""
 
@@ -184,7 +185,11 @@ def planted_offset(person: Person, timing: GaitTiming, phase: Array) -> Array:
         weights += weight
     advance = -backwards / weights
     # Only what differs from the mean is an offset; its sum over a cycle is 0.
-    offset = PLANTED_SHARE * np.cumsum(advance / advance.mean() - 1) * timing.stride_m / _PLANTED_POINTS
+    # Trunks are heavy and move smoothly: the fundamental of the step remains.
+    waves = np.fft.rfft(advance / advance.mean() - 1)
+    waves[_SMOOTH_HARMONICS + 1 :] = 0
+    rate = np.fft.irfft(waves, _PLANTED_POINTS)
+    offset = PLANTED_SHARE * np.cumsum(rate) * timing.stride_m / _PLANTED_POINTS
     return np.interp(phase, grid, offset - offset.mean(), period=1)
 
 

@@ -42,6 +42,8 @@ class Receiver:
     range_cell_m: float | None = None
     """Width of range cells whose power is added, m: software of FMCW radars sums the powers of the cells around the
     walker, so that head, torso and legs interfere less. 0.04 to 0.5 are usual. Default: all echoes interfere."""
+    noise_db: float = 0.0
+    """Noise over that of the simulated radar, decibels: weaker transmitters, losses, and walls that reflect."""
     range_gain: bool = True
     """Compensate the fourth power of the range, so that a walker keeps one level and the noise rises with the range;
     without it the walker fades with the range, and the noise keeps one level."""
@@ -59,6 +61,8 @@ class Receiver:
             raise UserError(f"--threshold-db must be in 0..60, got {self.threshold_db}")
         if self.range_cell_m is not None and not 0.02 <= self.range_cell_m <= 5:
             raise UserError(f"--range-cell-m must be in 0.02..5, got {self.range_cell_m}")
+        if not -30 <= self.noise_db <= 60:
+            raise UserError(f"--noise-db must be in -30..60, got {self.noise_db}")
         if not 0 <= self.cut_share <= 0.9:
             raise UserError(f"--cut-share must be in 0..0.9, got {self.cut_share}")
         if not 0 <= self.bursts_per_minute <= 600:

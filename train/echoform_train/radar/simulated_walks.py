@@ -171,4 +171,5 @@ def captured_walks(folder: Path, shortest_s: float, up: UpAxis = "auto") -> tupl
 
 def _with_drawn_noise(measurement: Measurement, rng: np.random.Generator) -> Measurement:
     """The same with a random noise figure; each recording gets another one, as receivers differ from day to day."""
-    return replace(measurement, radar=replace(measurement.radar, noise_figure_db=float(rng.uniform(12, 17))))
+    noise_figure_db = float(rng.uniform(12, 17)) + measurement.receiver.noise_db
+    return replace(measurement, radar=replace(measurement.radar, noise_figure_db=noise_figure_db))

@@ -1,0 +1,193 @@
+"""Settings of a simulation that looks like a user's own spectrograms: what can be read from the pictures at once.
+
+The rest, which no single statistic tells, is fitted in `likeness_fit`. Only numbers of the pictures enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.constants import speed_of_light
+
+from echoform_train.data.native_grid import native_grid
+from echoform_train.engine.errors import UserError
+from echoform_train.radar.image_statistics import GRID, LIT, image_statistics
+from echoform_train.radar.population import Population
+from echoform_train.radar.receiver import Receiver
+from echoform_train.radar.scatterers import Surface
+from echoform_train.radar.simulation_config import SimulationConfig
+from echoform_train.radar.view import View
+
+Array = NDArray[np.float64]
+
+FEWEST_IMAGES = 20
+"""Fewest images from which settings are read."""
+USUAL_STEPS_HZ = 1.8
+"""Cadence of an adult at the usual speed, by which images of unknown length are scaled."""
+_REACH_PER_SPEED = 2.3
+"""Distance of the limbs' contour from the torso (95th percentile) over the walking speed, of simulated walkers."""
+_ONE_DIRECTION = 0.85
+"""People walk in one direction if this share of their images shows it."""
+_STEADY_STEPS = 0.08
+"""Images are cut by steps if their number varies by less than this share while their native columns vary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """Settings of a simulation in the manner of some pictures."""
+
+    view: View = field(default_factory=View)
+    receiver: Receiver = field(default_factory=Receiver)
+    surface: Surface = field(default_factory=Surface)
+    population: Population = field(default_factory=Population)
+    window_s: float = 3.0
+
+    def applied_to(self, config: SimulationConfig) -> SimulationConfig:
+        """The same simulation in this manner."""
+        return replace(
+            config,
+            body="scatterers",
+            view=self.view,
+            receiver=self.receiver,
+            surface=self.surface,
+            population=self.population,
+            window_s=self.window_s,
+            hop_s=min(config.hop_s, self.window_s),
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """All settings by name, for a JSON file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Spectrograms of walkers as numbers."""
+
+    level: NDArray[np.float32]
+    """Levels [N, H, W], shares of the colour scale in 0..1, row 0 the highest Doppler."""
+    users: NDArray[np.int64]
+    """User of each image, [N]."""
+    axes: Mapping[str, float] | None
+    """Contents of axes.json; None if unknown."""
+    jpeg_quality: int | None
+    """Quality of JPEG files; None for lossless ones."""
+    window_s: float | None
+    """Length of an image in seconds; None if unknown."""
+    images_sha256: str = ""
+    """Hash of the pictures' files."""
+
+
+def read_likeness(measured: Measured) -> tuple[Likeness, dict[str, Array]]:
+    """First settings, read from the pictures: grid, axis, speeds, directions, levels and compression.
+
+    Where the pictures' axes are unknown, people are taken to walk as adults do: the cadence then tells the seconds, and
+    the distance of the swinging feet from the torso tells the metres per second.
+
+    Returns:
+        The settings, and the statistics of all images.
+
+    Raises:
+        ValueError: If there are too few images, or they show no walkers.
+    """
+    if len(measured.level) < FEWEST_IMAGES:
+        raise UserError(f"--like needs at least {FEWEST_IMAGES} images, got {len(measured.level)}")
+    found = image_statistics(measured.level)
+    towards = found["reach_above"] > found["reach_below"]
+    if not np.isfinite(found["torso_row"]).any():
+        raise UserError("--like needs spectrograms of walkers, these images show no torso line")
+    steps, window_s = _time(measured, found)
+    view = _view(measured, found, towards, steps)
+    lit = measured.level[measured.level > LIT]
+    return (
+        Likeness(
+            view=view,
+            window_s=window_s,
+            population=_population(measured, found, towards, view),
+            receiver=Receiver(
+                looks=1,
+                shown_db=40.0,
+                cut_share=round(float(np.quantile(lit, 0.02)), 3) if lit.size else 0.0,
+                range_cell_m=0.3,
+                range_gain=False,
+                interpolate=False,
+                jpeg_quality=measured.jpeg_quality,
+            ),
+            surface=Surface(torso_db=6.0),
+        ),
+        found,
+    )
+
+
+def _time(measured: Measured, found: Mapping[str, Array]) -> tuple[float | None, float]:
+    """Steps to which images are cut, None if they are cut by time; and their length in seconds."""
+    steps = float(np.nanmedian(found["steps"]))
+    steady = found["rhythm"] > 0.5
+    spread = float(np.subtract(*np.nanquantile(found["steps"][steady], [0.75, 0.25]))) if steady.any() else np.inf
+    by_steps = spread < _STEADY_STEPS * steps
+    if measured.window_s is not None:
+        return None, measured.window_s
+    return (round(steps, 2) if by_steps else None), round(steps / USUAL_STEPS_HZ, 3)
+
+
+def _view(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bool_], steps: float | None) -> View:
+    """Doppler axis and native grid."""
+    size = measured.level.shape[1:]
+    grid = native_grid(measured.level[:: max(1, len(measured.level) // 60)])
+    columns = [native_grid(image[None]).columns for image in measured.level[:: max(1, len(measured.level) // 40)]]
+    known = [number for number in columns if number is not None]
+    per_row = _rows_per_mps(measured, found)
+    span_mps = min(GRID / 2 / per_row, 7.9)
+    torso = float(np.nanmedian(found["torso_row"]))
+    # The torso of people who come nearer lies above 0 Hz by their speed.
+    speed = Population().walking_speed_mps
+    both = 0.5 - _ONE_DIRECTION / 2 < towards.mean() < 0.5 + _ONE_DIRECTION / 2
+    follows = abs(torso - (GRID - 1) / 2) < 2 and float(np.nanstd(found["torso_row"])) < 2
+    sign = 1 if towards.mean() > 0.5 else -1
+    zero_row = (GRID - 1) / 2 if both else torso + sign * speed * per_row
+    centre_mps = (zero_row - (GRID - 1) / 2) / per_row
+    limit = max(0.0, 8 - span_mps)
+    rows = min(round(grid.rows or min(size[0], GRID)), 512)
+    return View(
+        doppler_axis="body" if follows else "fixed",
+        centre_mps=0.0 if follows else float(np.clip(centre_mps, -limit, limit)),
+        span_mps=span_mps,
+        native_rows=rows,
+        native_columns=round(float(np.median(known))) if known else min(size[1], GRID),
+        window_steps=steps,
+        transform_ms=_longest_transform_ms(rows, span_mps),
+    )
+
+
+def _longest_transform_ms(rows: int, span_mps: float) -> float:
+    """Length of a transform whose bins at 77 GHz are as wide as the native rows, ms."""
+    bin_hz = 2 * (2 * span_mps / rows) * 77e9 / speed_of_light
+    return 1000 / bin_hz
+
+
+def _rows_per_mps(measured: Measured, found: Mapping[str, Array]) -> float:
+    """Rows of the statistics' grid per metre per second, from the axes or else from the swing of the feet."""
+    axes = measured.axes or {}
+    span_hz = axes.get("doppler_max_hz", 0.0) - axes.get("doppler_min_hz", 0.0)
+    if span_hz > 0 and "carrier_hz" in axes:
+        return GRID / (span_hz * speed_of_light / axes["carrier_hz"] / 2)
+    reach = np.nanmedian(np.maximum(found["reach_above"], found["reach_below"]))
+    return max(float(reach) / (_REACH_PER_SPEED * Population().walking_speed_mps), GRID / 15.8)
+
+
+def _population(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bool_], view: View) -> Population:
+    """Speeds and directions of the walkers."""
+    per_row = GRID / (2 * view.span_mps)
+    means = [float(np.nanmedian(found["torso_row"][measured.users == user])) for user in np.unique(measured.users)]
+    spread = float(np.std(means)) / per_row if view.doppler_axis == "fixed" and len(means) > 2 else None
+    share = float(towards.mean())
+    directions: dict[str, object] = {}
+    if share > _ONE_DIRECTION:
+        directions = {"directions": ("towards",)}
+    elif share < 1 - _ONE_DIRECTION:
+        directions = {"directions": ("away",)}
+    usual = Population()
+    return replace(usual, speed_spread_mps=usual.speed_spread_mps if spread is None else min(spread, 0.4), **directions)
