@@ -28,6 +28,7 @@ _WHITE_FLOOR = 0.2
 _LEAST_PANEL = 0.02
 _LEAST_VARYING = 0.05
 _RIM_FAR = 0.9
+_VOTERS = 16
 _STROKE, _LEAST_STROKES = 120, 20
 """Difference between neighbours in a row that are the same in all pictures, and fewest of them that show text or axes:
 a line along time, such as that of standing objects, has none."""
@@ -90,7 +91,7 @@ def find_frame(pictures: Sequence[np.ndarray], colormap: str | None) -> Frame | 
 
     Args:
         pictures: uint8 [H, W] or [H, W, 3], all of one shape.
-        colormap: Map of most pictures; None if none is known, then it is looked for among the pixels that change.
+        colormap: Map of most pictures; None if none is known.
 
     Returns:
         The frame; None if the data fill the pictures.
@@ -105,8 +106,6 @@ def find_frame(pictures: Sequence[np.ndarray], colormap: str | None) -> Frame | 
     low, high = np.minimum.reduce(pictures), np.maximum.reduce(pictures)
     spread = (high.astype(np.int16) - low).max(axis=-1)  # [H, W]
     varying = spread > _SAME
-    if colormap is None and pictures[0].shape[-1] == 3:
-        colormap = _map_of(pictures, varying)
     far = _mostly_far(pictures, colormap)
     several = len(pictures) >= _LEAST_PICTURES
     outside = far
@@ -126,7 +125,12 @@ def find_frame(pictures: Sequence[np.ndarray], colormap: str | None) -> Frame | 
         box = _without_spines(box, low, varying, paper)
     if box == whole:
         return None
-    return Frame(box, _described(box, outside.shape, colormap, bars), len(pictures))
+    frame = Frame(box, _described(box, outside.shape, colormap, bars), len(pictures))
+    if colormap is None and pictures[0].shape[-1] == 3:
+        # The map of the data tells their box to the pixel.
+        name = _usual_map([cropped(picture, box) for picture in pictures[:_VOTERS]])
+        return frame if name is None else find_frame(pictures, name) or frame
+    return frame
 
 
 def rim(picture: np.ndarray, colormap: str) -> str | None:
@@ -140,13 +144,10 @@ def rim(picture: np.ndarray, colormap: str) -> str | None:
     return next((name for name, line in lines.items() if far_pixels(line, colormap).mean() >= _RIM_FAR), None)
 
 
-def _map_of(pictures: Sequence[np.ndarray], varying: np.ndarray) -> str | None:
-    """Colour map of the pixels that change from picture to picture, in most pictures."""
-    if len(pictures) < _LEAST_PICTURES or not varying.any():
-        return None
-    names = Counter(detect(picture[varying]).name for picture in pictures[:16])
-    name, votes = names.most_common(1)[0]
-    return name if 2 * votes > sum(names.values()) else None
+def _usual_map(pictures: Sequence[np.ndarray]) -> str | None:
+    """Colour map of most pictures; None if none is known."""
+    name, votes = Counter(detect(picture).name for picture in pictures).most_common(1)[0]
+    return name if 2 * votes > len(pictures) else None
 
 
 def _mostly_far(pictures: Sequence[np.ndarray], colormap: str | None) -> np.ndarray:
@@ -178,20 +179,21 @@ def _without_spines(box: Box, low: np.ndarray, varying: np.ndarray, paper: np.nd
 
 
 def _data_box(inside: np.ndarray, varying: np.ndarray, several: bool) -> tuple[Box, int]:
-    """Box of the data (the whole picture where there is no large field), and the number of other large fields, which are colour bars."""
+    """Box of the data, else of the whole picture; and the number of other large fields, which are colour bars."""
     # Thin lines across the data do not part them; the padding keeps the edges of the picture.
     closed = ndimage.binary_closing(np.pad(inside, 8), np.ones((7, 7), dtype=bool))[8:-8, 8:-8]
-    fields, count = ndimage.label(closed)
-    sizes = ndimage.sum_labels(closed, fields, range(1, count + 1))
+    fields = np.asarray(ndimage.label(closed)[0])
+    sizes = ndimage.sum_labels(closed, fields, np.arange(1, fields.max() + 1))
     panels = {index + 1: size for index, size in enumerate(sizes) if size >= _LEAST_PANEL * closed.size}
     if not panels:
         return (0, 0, inside.shape[1], inside.shape[0]), 0
+    ordered = sorted(panels, key=lambda index: -panels[index])
     changing = [
         index
-        for index in panels
+        for index in ordered
         if not several or (varying & (fields == index)).sum() >= _LEAST_VARYING * panels[index]
     ]
-    boxes = [_box_of(fields == index) for index in sorted(changing or panels, key=lambda index: -panels[index])]
+    boxes = [_box_of(fields == index) for index in changing or ordered]
     if several and len(changing) > 1 and 4 * panels[changing[1]] > panels[changing[0]]:
         listed = " or ".join(f"--crop {crop_text(box)}" for box in boxes[:3])
         raise UserError(f"each picture must hold one spectrogram, these hold {len(changing)}: choose one by {listed}")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from echoform_train.data.colormap import COLORMAPS, MAX_RESIDUAL, detect, residual, to_index
-from echoform_train.data.image_check import MAX_SIDE, BadFile, BadFileError, check_resolution, decode_image
+from echoform_train.data.column_signatures import signature_of
+from echoform_train.data.decoding import Decoder
+from echoform_train.data.figure_frame import Frame, find_frame, rim
+from echoform_train.data.image_check import MAX_SIDE, BadFile, BadFileError, check_resolution
 from echoform_train.data.layout import ImageFile
 from echoform_train.data.loading import ContentHashes, read_files
+from echoform_train.data.number_files import ARRAY_SUFFIXES, NumberScale, choose_scale
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.resolution import check_divisible, shown_size, sides_of
 
@@ -20,6 +25,7 @@ _SAMPLE = 48
 _NEARLY = 0.05
 """Share of a side by which images may differ from the usual size if all are resized; two pixels always may."""
 _THINNED_PIXELS = 2**20
+_FRAME_PIXELS = 2**24
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Pixels:
     """Hash of names and content of these files."""
     pixels: np.ndarray
     """uint8 [N, C, H, W]; C is 1 for indices into a colour map, 3 for RGB."""
+    signatures: np.ndarray
+    """uint8 [N, h, w], see `signature_of`, of the files at their native size."""
     bad_files: tuple[BadFile, ...]
     """Files that cannot be decoded, or differ from most others."""
     native_size: tuple[int, int]
@@ -41,6 +49,12 @@ class Pixels:
     """Colour map whose indices the pixels are; None for RGB."""
     residual: float
     """Mean distance to the colour map (for RGB: to the nearest known one), RGB units."""
+    axes: dict[str, float] | None
+    """Content of axes.json, with the decibels of the lowest and the highest index where flags or files tell them."""
+    reading: str
+    """How files were read, if not as they are: the box of the data, the scale of numbers ..."""
+    notes: tuple[str, ...]
+    """What was found in the files, as lines of text."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,10 @@ class _Kind:
     residual: float
     max_residual: float = np.inf
     gray_allowed: bool = True
+    scale: NumberScale | None = None
+    """Scale of numbers; None for pictures of 8 bits."""
+    nearest: str | None = None
+    """For RGB: the nearest colour map."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,8 @@ def read_pixels(
     resolution: int | str | None = None,
     divisor: int = 1,
     halved_by: str = "",
+    reading: ReadingConfig | None = None,
+    axes: Mapping[str, float] | None = None,
 ) -> Pixels:
     """Decode, check, convert and resize images.
 
@@ -88,6 +108,8 @@ def read_pixels(
             no bad files.
         divisor: What must divide height and width after resizing.
         halved_by: What halves images so often, for the message.
+        reading: How files are read.
+        axes: Content of axes.json.
 
     Raises:
         ValueError: If colormap, resolution or size are out of range, or no image of the sample can be decoded.
@@ -97,13 +119,29 @@ def read_pixels(
     if resolution is not None:
         check_resolution(resolution)
         check_divisible(*sides_of(resolution), divisor, halved_by)
-    hashes = ContentHashes()
+    reading = reading or ReadingConfig()
+    reading.check()
+    decode = Decoder(hashes := ContentHashes(), reading)
     # Find the usual size and colour map on images spread over the source.
     sampled = sorted({round(index) for index in np.linspace(0, len(images) - 1, min(_SAMPLE, len(images)))})
-    sampled, sample, bad_sample = read_files(sampled, lambda index: _look(_decode(images[index], hashes)))
-    kind = _majority(sample, colormap)
-    if kind is None:
+    sampled, sample, bad_sample = read_files(sampled, lambda index: _look(decode(images[index])))
+    if not sample:
         raise UserError(f"no image can be used, for example {bad_sample[0]}")
+    kind = _majority(sample, colormap, images[sampled[0]].file, reading, axes)
+    notes = [kind.scale.note] if kind.scale else decode.check_of_pictures()
+    # Axes, colour bars and rims around the data would be painted ever after.
+    frame = None if kind.scale else _frame(decode, [images[index] for index in sampled], sample, kind)
+    if frame is not None:
+        notes.append(decode.take_frame(frame))
+    if frame is not None and reading.crop == "auto":
+        sampled, sample, _ = read_files(sampled, lambda index: _look(decode(images[index])))
+        kind = _majority(sample, colormap, images[sampled[0]].file, reading, axes)
+    elif frame is None and reading.crop == "auto":
+        notes.append("Crop: the data fill the pictures")
+    if kind.nearest not in (None, "gray") and colormap == "auto":
+        notes.append(
+            f"Nearest colour map: {kind.nearest}; --colormap {kind.nearest} reads the images as painted with it"
+        )
 
     if resolution is None and max(kind.shape[:2]) > MAX_SIDE:
         size = shown_size(*kind.shape[:2])
@@ -115,13 +153,22 @@ def read_pixels(
     pixels = np.empty((len(images), 1 if kind.colormap else 3, height, width), dtype=np.uint8)
     decoded_sample = {index: look.decoded for index, look in zip(sampled, sample, strict=True)}
     of_other_size = np.zeros(len(images), dtype=bool)
+    signatures: np.ndarray = np.empty((len(images), *signature_of(np.zeros(kind.shape[:2], np.uint8)).shape), np.uint8)
 
     def convert(index: int) -> float:
         decoded = decoded_sample.pop(index, None)
-        decoded = _decode(images[index], hashes) if decoded is None else decoded
+        decoded = decode(images[index]) if decoded is None else decoded
         converted, distance = _to_kind(decoded, kind, images[index].file, resized=resolution is not None)
         of_other_size[index] = decoded.shape[:2] != kind.shape[:2]
-        pixels[index] = _resize(converted, height, width)
+        if kind.scale is not None:
+            pixels[index] = kind.scale.levels(converted, height, width)
+            converted = kind.scale.levels(converted, *converted.shape)[0]
+        else:
+            if frame is None and reading.crop is None:
+                _check_rim(converted, decoded, kind, images[index].file)
+            pixels[index] = _resize(converted, height, width)
+        native = Image.fromarray(converted).resize(kind.shape[1::-1]) if of_other_size[index] else converted
+        signatures[index] = signature_of(np.asarray(native))
         return distance
 
     used, distances, bad_files = read_files(range(len(images)), convert)
@@ -129,16 +176,43 @@ def read_pixels(
         images=(kept := tuple(images[index] for index in used)),
         images_sha256=hashes.of(kept),
         pixels=pixels if len(used) == len(images) else pixels[used],
+        signatures=signatures[used],
         bad_files=tuple(bad_files),
         native_size=(kind.shape[0], kind.shape[1]),
         other_sizes=int(of_other_size[used].sum()),
         colormap=kind.colormap,
         residual=float(np.mean(distances)) if kind.colormap and distances else kind.residual,
+        axes=decode.axes(axes, kind.scale),
+        reading=decode.described(kind.scale),
+        notes=tuple(notes),
     )
 
 
-def _decode(image: ImageFile, hashes: ContentHashes) -> np.ndarray:
-    return decode_image(hashes.read(image), image.file)
+def _frame(decode: Decoder, images: Sequence[ImageFile], sample: Sequence[_Look], kind: _Kind) -> Frame | None:
+    """What surrounds the data in the pictures of the sample that have the usual size."""
+    if decode.reading.crop == "none":
+        return None
+    usual = [(image, look) for image, look in zip(images, sample, strict=True) if look.shape == kind.shape]
+    step = -(-len(usual) // max(3, _FRAME_PIXELS // (kind.shape[0] * kind.shape[1])))
+    pictures = [decode(image) if look.decoded is None else look.decoded for image, look in usual[::step]]
+    return find_frame(pictures, kind.colormap)
+
+
+def _check_rim(index: np.ndarray, decoded: np.ndarray, kind: _Kind, file: str) -> None:
+    """Refuse a picture with a rim, where most pictures have none.
+
+    Raises:
+        BadFileError: If it has one.
+    """
+    if kind.colormap in (None, "gray") or kind.residual > MAX_RESIDUAL or decoded.ndim == 2:
+        return
+    assert kind.colormap is not None
+    if (line := rim(decoded, kind.colormap)) is not None:
+        reason = (
+            f"its {line} is not in the colours of {kind.colormap}: it has axes or a rim, which most images have not "
+            "(--crop none takes it as it is)"
+        )
+        raise BadFileError(BadFile(file, reason))
 
 
 def _look(decoded: np.ndarray) -> _Look:
@@ -151,12 +225,16 @@ def _look(decoded: np.ndarray) -> _Look:
     return _Look(decoded.shape, flat[:: pixels // _THINNED_PIXELS | 1].copy(), is_gray, None)
 
 
-def _majority(sample: list[_Look], colormap: str) -> _Kind | None:
-    """Properties of most images of a sample; None if the sample is empty."""
-    if not sample:
-        return None
-    shape = Counter(look.shape for look in sample).most_common(1)[0][0]
-    sample = [look for look in sample if look.shape == shape]
+def _majority(
+    sample: list[_Look], colormap: str, file: str, reading: ReadingConfig, axes: Mapping[str, float] | None
+) -> _Kind:
+    """Properties of most images of a sample."""
+    shape, is_number = Counter((look.shape, look.colors.dtype != np.uint8) for look in sample).most_common(1)[0][0]
+    sample = [look for look in sample if look.shape == shape and (look.colors.dtype != np.uint8) == is_number]
+    if is_number:
+        arrays = [look.colors for look in sample]
+        scale = choose_scale(arrays, file, reading, axes, pictures=not file.lower().endswith(ARRAY_SUFFIXES))
+        return _Kind(shape, "gray" if colormap in ("auto", "none") else colormap, 0.0, scale=scale)
     if len(shape) == 2:
         if colormap not in ("auto", "none", "gray"):
             raise UserError(f"greyscale images have the colour map gray, so colormap cannot be {colormap!r}")
@@ -166,12 +244,14 @@ def _majority(sample: list[_Look], colormap: str) -> _Kind | None:
     # RGB is kept if it was chosen, or if no known map painted most images.
     if colormap == "none" or (colormap == "auto" and (name is None or votes <= len(sample) / 2)):
         mean = float(np.mean([match.residual for match in matches]))
-        return _Kind(shape, None, mean, gray_allowed=sum(look.is_gray for look in sample) > len(sample) / 2)
+        nearest = Counter(match.nearest for match in matches).most_common(1)[0][0]
+        gray_allowed = sum(look.is_gray for look in sample) > len(sample) / 2
+        return _Kind(shape, None, mean, gray_allowed=gray_allowed, nearest=nearest)
     name = colormap if colormap != "auto" else name
     assert name is not None
     # All images of strongly compressed JPEG are far from their map, so the limit depends on the usual distance.
     usual = float(np.median([_painted_residual(look.colors, to_index(look.colors, name), name) for look in sample]))
-    return _Kind(shape, name, usual, max_residual=max(MAX_RESIDUAL, 3 * usual))
+    return _Kind(shape, name, usual, max_residual=max(MAX_RESIDUAL, (3 if usual <= MAX_RESIDUAL else 2) * usual))
 
 
 def _painted_residual(rgb: np.ndarray, index: np.ndarray, name: str) -> float:
@@ -191,7 +271,7 @@ def _to_kind(decoded: np.ndarray, kind: _Kind, file: str, *, resized: bool) -> t
     reason = _difference(decoded, kind, resized)
     if reason is not None:
         raise BadFileError(BadFile(file, reason))
-    if kind.colormap is None or decoded.ndim == 2:
+    if kind.colormap is None or decoded.ndim == 2 or kind.scale is not None:
         return decoded, 0.0
     index = to_index(decoded, kind.colormap)
     distance = _painted_residual(decoded, index, kind.colormap)
@@ -211,6 +291,10 @@ def _difference(decoded: np.ndarray, kind: _Kind, resized: bool) -> str | None:
     if size != usual and not (resized and nearly):
         hint = "; --resolution resizes those that differ by a few pixels" if nearly else ""
         return f"all images must have one size, it is {shown_size(*size)}, most are {shown_size(*usual)}{hint}"
+    if (decoded.dtype != np.uint8) != (kind.scale is not None):
+        what, most = "numbers of more than 8 bits", "pictures of 8 bits"
+        what, most = (what, most) if kind.scale is None else (most, what)
+        return f"all images must be of one kind, it has {what}, most are {most}"
     if decoded.ndim != len(kind.shape):
         what, most = ("greyscale", "colour") if decoded.ndim == 2 else ("colour", "greyscale")
         return f"all images must be of one kind, it is {what}, most are {most}"
