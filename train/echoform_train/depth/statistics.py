@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from echoform_train.depth.sensors import SENSORS, Reading
 
@@ -16,21 +18,21 @@ _SPIKE = 0.01
 """Share of the readings that one value at the end may hold before it is taken for a marker."""
 _FEW_VALUES = 256
 _MOSTLY = 0.99
+_LOCK = threading.Lock()  # of a sum that takes microseconds
 
 
 @dataclass(frozen=True)
 class DepthStatistics:
     """Counts of the units in all files of a source, before resizing; several threads can share it."""
 
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(NUM_VALUES, np.int64))
+    counts: Tensor = field(default_factory=lambda: torch.zeros(NUM_VALUES, dtype=torch.int64))
     """Number of pixels of each unit, int64 [65536]; 0 is no reading."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, units: np.ndarray) -> None:
         """Count the units of one image, uint16 of any shape."""
-        counts = np.bincount(units.ravel(), minlength=NUM_VALUES)
-        with self._lock:
-            self.counts[:] += counts
+        counts = torch.from_numpy(np.bincount(units.ravel(), minlength=NUM_VALUES))
+        with _LOCK:
+            self.counts.add_(counts)
 
     @property
     def readings(self) -> int:
@@ -43,7 +45,7 @@ class DepthStatistics:
 
     def near_median_far(self) -> tuple[float, ...]:
         """Units below which 1 %, 50 % and 99 % of the readings lie."""
-        below = np.cumsum(self.counts[1:])
+        below = np.cumsum(self.counts[1:].numpy())
         return tuple(float(1 + np.searchsorted(below, quantile * below[-1])) for quantile in _QUANTILES)
 
     def describe(self, reading: Reading) -> Iterator[str]:
@@ -55,8 +57,9 @@ class DepthStatistics:
         yield from (f"Hint: {hint}" for hint in self._hints(reading))
 
     def _hints(self, reading: Reading) -> Iterator[str]:
-        values = np.flatnonzero(self.counts[1:]) + 1
-        shares = self.counts[values] / self.readings
+        counts = self.counts.numpy()
+        values = np.flatnonzero(counts[1:]) + 1
+        shares = counts[values] / self.readings
         # Shifted or rotated bits leave the lowest ones empty.
         for bits in (5, 4, 3, 2, 1) if reading.encoding == "linear" and len(values) > 2 else ():
             step = 2**bits
