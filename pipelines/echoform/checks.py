@@ -104,39 +104,20 @@ def _check_stages(config: Mapping[str, Any]) -> None:
             raise ValueError(f"4 times each width must be a multiple of the next one, got {wide} and {wider}")
 
 
-def check_doppler_facts(facts: Mapping[str, Any], unet: Mapping[str, Any], image_channels: int) -> None:
-    """Check that names, axes and colours of a `VQLDMDopplerPipeline` fit its models.
+def check_colormap(colormap: Any, image_channels: int) -> None:
+    """Check that the colours of a `VQLDMDopplerPipeline` fit its first stage.
 
     Args:
-        facts: Config of the pipeline.
-        unet: Config of its denoiser.
-        image_channels: Channels that its first stage decodes to.
+        colormap: Entry of its config; None if images are grey or RGB.
+        image_channels: Channels that the first stage decodes to.
 
     Raises:
-        ValueError: If a fact is missing or does not fit.
+        ValueError: If they do not, or are no table of 256 colours.
     """
-    # Every class of the U-Net needs a name.
-    _check_labels("id2label", facts["id2label"], unet["num_users"])
-    labels, expected = facts["condition_labels"] or {}, unet["conditions"] or {}
-    if not isinstance(labels, dict) or set(labels) != set(expected):
-        raise ValueError(f"condition_labels must name the conditions {sorted(expected)}, got {sorted(labels)}")
-    for name, count in expected.items():
-        _check_labels(f"condition_labels[{name!r}]", labels[name], count)
-    # Decibels go upwards, and colours paint one channel.
-    axes, colormap = facts["axes"] or {}, facts["colormap"]
-    if {"db_min", "db_max"} <= set(axes) and not axes["db_min"] < axes["db_max"]:
-        raise ValueError(f"db_min must be less than db_max, got {axes['db_min']} and {axes['db_max']}")
-    if colormap is not None:
-        digits = str(colormap.get("rgb_hex")) if isinstance(colormap, dict) else ""
-        if image_channels != 1:
-            raise ValueError(f"a colormap paints one-channel images, got {image_channels} channels")
-        if not re.fullmatch("[0-9a-fA-F]{1536}", digits):
-            raise ValueError(f"rgb_hex must hold 256 colours of six hex digits, got {len(digits)} digits")
-
-
-def _check_labels(fact: str, labels: Any, count: int) -> None:
-    named = isinstance(labels, dict) and len(labels) == count
-    if not named or set(labels) != {str(index) for index in range(count)}:
-        raise ValueError(f"{fact} must name the ids '0'..'{count - 1}', got {labels!r:.80}")
-    if len(set(labels.values())) != count:
-        raise ValueError(f"{fact} must hold {count} different names, got {labels!r:.80}")
+    if colormap is None:
+        return
+    digits = str(colormap.get("rgb_hex")) if isinstance(colormap, dict) else ""
+    if image_channels != 1:
+        raise ValueError(f"a colormap paints one-channel images, got {image_channels} channels")
+    if not re.fullmatch("[0-9a-fA-F]{1536}", digits):
+        raise ValueError(f"rgb_hex must hold 256 colours of six hex digits, got {len(digits)} digits")

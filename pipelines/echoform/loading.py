@@ -20,6 +20,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 
 from echoform.code_files import plain_stem
+from echoform.pipeline_vq_ldm_doppler import check_axes
+from echoform.unet_doppler import check_name
 
 MAX_CONFIG_BYTES = 4_000_000
 """Size of the largest JSON file that is read."""
@@ -29,9 +31,6 @@ MAX_NUMBER = 1_000_000
 
 MAX_TRAIN_STEPS = 100_000
 """Most training steps of a scheduler, which allocates some numbers for each."""
-
-MAX_NAME_BYTES = 100
-"""Longest name of a user or condition, in UTF-8."""
 
 _CONFIGS = ("config.json", "scheduler_config.json")
 _READ = ("*.json", "*/*.json", "*.safetensors", "*/*.safetensors")
@@ -86,15 +85,26 @@ def prepare_index(loaded: Any, source: str | os.PathLike[str], module: str) -> N
         ValueError: See `check_configs`.
     """
     check_configs(source, loaded)
+    index = loaded[0] if isinstance(loaded, tuple) else loaded
+    scheduler = Path(source) / "scheduler" / "scheduler_config.json"
+    if "prediction_type" not in index and scheduler.is_file():  # of an earlier version
+        index["prediction_type"] = _predicted_for(json.loads(scheduler.read_text(encoding="utf-8")))
     package, _, own = module.rpartition(".")
     # Installed modules have plain names, modules from an exported folder have names with a hash.
     installed = plain_stem(own) == own
-    for name, entry in (loaded[0] if isinstance(loaded, tuple) else loaded).items():
+    for name, entry in index.items():
         if isinstance(entry, list) and not name.startswith("_") and str(entry[0]).isidentifier():
             beside = f"{package}.{plain_stem(entry[0]) if installed else entry[0]}".lstrip(".")
             if find_spec(beside) is not None:
                 import_module(beside)  # diffusers looks among the modules that are already imported
                 entry[0] = beside
+
+
+def _predicted_for(settings: Mapping[str, Any]) -> str | None:
+    """What a saved scheduler of diffusers takes a U-Net to predict; None if it does not say."""
+    is_flow = "FlowMatch" in str(settings.get("_class_name")) or settings.get("use_flow_sigmas")
+    predicted = "flow_prediction" if is_flow else settings.get("prediction_type")
+    return predicted if isinstance(predicted, str) else None
 
 
 def check_configs(source: str | os.PathLike[str], index: Any) -> None:
@@ -126,25 +136,7 @@ def check_configs(source: str | os.PathLike[str], index: Any) -> None:
     for name, labels in _mapping("condition_labels", index.get("condition_labels")).items():
         check_name("a condition", name)
         _check_labels(f"condition_labels of {name}", labels)
-    _check_axes(index.get("axes"))
-
-
-def check_name(what: str, name: Any) -> None:
-    """Check a name from outside that becomes the name of a folder and is shown to people.
-
-    Args:
-        what: What the name is of, for the message.
-        name: Any value.
-
-    Raises:
-        ValueError: If it is no text, empty, too long, holds what cannot be printed, or would lead to another folder.
-    """
-    if not isinstance(name, str):
-        raise ValueError(f"{what} must be text, got {name!r:.80}")
-    if not name.strip() or not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
-        raise ValueError(f"{what} must be 1 to {MAX_NAME_BYTES} printable characters, got {name!r:.80}")
-    if set(name) & {"/", "\\"} or name in (".", "..") or name.lower() == "metadata.jsonl":
-        raise ValueError(f"{what} must be a name that a folder of images can have, got {name!r}")
+    check_axes(index.get("axes"))
 
 
 def _check_files(folder: Path) -> None:
@@ -202,17 +194,6 @@ def _check_fact(name: str, value: Any) -> None:
 def _check_labels(what: str, labels: Any) -> None:
     for name in _mapping(what, labels).values():
         check_name(f"{what}: a name", name)
-
-
-def _check_axes(axes: Any) -> None:
-    for name, value in _mapping("axes", axes).items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"axes must hold numbers, got {name} = {value!r:.80}")
-        highest = name.replace("_min", "_max")
-        if highest != name and isinstance(axes.get(highest), (int, float)) and not value < axes[highest]:
-            raise ValueError(f"axes must go upwards, got {name} = {value} and {highest} = {axes[highest]}")
-        if name.endswith("_s") and value <= 0:
-            raise ValueError(f"{name} in axes must be greater than 0, got {value}")
 
 
 def _mapping(what: str, value: Any) -> Mapping[str, Any]:

@@ -32,6 +32,7 @@ MAX_PIXELS = 4096 * 4096
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 ImageInputs = ImageInput | Sequence[ImageInput]
+Generators = torch.Generator | list[torch.Generator] | None
 
 
 @dataclass
@@ -269,7 +270,7 @@ class ConvAutoencoderPipeline(SelfContainedPipeline):
     def sample(
         self,
         num_images: int = 1,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generators = None,
         batch_size: int = 16,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -279,6 +280,7 @@ class ConvAutoencoderPipeline(SelfContainedPipeline):
         Args:
             num_images: Number of images, N.
             generator: Seeds one generator per image, so that the batch size does not change the images; or a list of N.
+                A new generator for a single image is the generator of that image.
             batch_size: Images at once.
             output_type: `pil`, `np` or `pt`.
             return_dict: False gives (images, latents).
@@ -452,16 +454,18 @@ def _from_array(pixels: np.ndarray | Tensor) -> Tensor:
 
 
 # Copied from echoform.pipeline_vq_ldm_doppler._per_image_generators
-def _per_image_generators(
-    generator: torch.Generator | list[torch.Generator] | None, count: int
-) -> list[torch.Generator]:
+def _per_image_generators(generator: Generators, count: int) -> list[torch.Generator]:
     if isinstance(generator, list):
         if len(generator) != count:
             raise ValueError(f"a list of generators must hold one for each of {count} images, got {len(generator)}")
         return generator
     device = "cpu" if generator is None else generator.device
+    # The seed of a new generator is that of its single image; drawing from it makes the next call another one.
+    seed = 0 if generator is None else generator.initial_seed()
+    start = torch.Generator(device).manual_seed(seed).get_state()
+    is_new = generator is not None and count == 1 and generator.get_state().equal(start)
     seeds = torch.randint(2**53, (count,), generator=generator, device=device)  # whole numbers that JSON readers keep
-    return [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+    return [torch.Generator().manual_seed(one) for one in ([seed] if is_new else seeds.tolist())]
 
 
 def _check_settings(batch_size: int, output_type: str = "pil") -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ CPU_DECODED_PIXELS = 65_536
 
 Label = str | int
 ImageInput = Image.Image | np.ndarray | Tensor
+Generators = torch.Generator | list[torch.Generator] | None
 StepCallback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
 
@@ -43,7 +45,7 @@ class VQLDMDopplerPipelineOutput(BaseOutput):
     """Label of each image's user; None if the caller gave embeddings."""
 
     seeds: list[int]
-    """Seed of each image; a call makes it again with `generator=[torch.Generator().manual_seed(seed)]`."""
+    """Seed of each image; a call for this image alone makes it again with `torch.Generator().manual_seed(seed)`."""
 
 
 class SelfContainedPipeline(DiffusionPipeline):
@@ -122,7 +124,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
     Args:
         vqvae: First stage, from [B, C, H, W] in [-1, 1] to latents and back: a `VQModel`, or an `AutoencoderKL`, which
             has the same argument name as in diffusers' `LDMTextToImagePipeline`.
-        unet: `DopplerUNet2DModel`, or a model with the same `forward`, `embed_users` and null classes.
+        unet: `DopplerUNet2DModel`, or a model with the same `forward` and public methods.
         scheduler: Any scheduler of diffusers whose `step` needs only prediction, time step and sample.
         id2label: Class id -> name of every user, as {"0": "ID_1", ...}; keys are strings because JSON has no others.
         condition_labels: The same for each further condition, as {"direction": {"0": "away", "1": "towards"}}.
@@ -134,6 +136,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             and `db_max` (decibels of index 0 and 255).
         num_inference_steps: Default steps of a call; a distilled U-Net was trained for exactly so many.
         guidance_scale: Default guidance of a call; 1 if guidance is built into the U-Net.
+        prediction_type: What the U-Net was trained to predict, see `predicted_for`; None is what `scheduler` is for.
 
     Raises:
         ValueError: If a fact is missing or does not fit the models.
@@ -154,7 +157,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         id2label: dict[str, str] | None = None, condition_labels: dict[str, dict[str, str]] | None = None,
         latent_mean: dict[str, float] | None = None, latent_std: dict[str, float] | None = None,
         colormap: dict[str, str] | None = None, axes: dict[str, float] | None = None,
-        num_inference_steps: int = 8, guidance_scale: float = 1.5,
+        num_inference_steps: int = 8, guidance_scale: float = 1.5, prediction_type: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         components = {"vqvae": vqvae, "unet": unet, "scheduler": scheduler}
@@ -170,6 +173,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         self.register_to_config(
             id2label=id2label, condition_labels=condition_labels, latent_mean=latent_mean, latent_std=latent_std,
             colormap=colormap, axes=axes, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+            prediction_type=prediction_type or predicted_for(scheduler),
         )  # fmt: skip
         self._check_facts()
 
@@ -178,7 +182,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         self, users: Sequence[Label] | None = None, num_images_per_user: int = 1,
         conditions: Mapping[str, Label | Sequence[Label]] | None = None,
         guidance_scale: float | None = None, num_inference_steps: int | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generators = None,
         image: ImageInput | Sequence[ImageInput] | None = None, strength: float = 0.6,
         user_embeds: Tensor | None = None, batch_size: int = 16, output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
@@ -194,6 +198,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
                 become alike (Ho and Salimans 2022, arXiv:2207.12598). None is the pipeline's default.
             num_inference_steps: Steps of the scheduler. None is the pipeline's default.
             generator: Seeds one generator per image, so that the batch size does not change the images; or a list of N.
+                A new generator for a single image is the generator of that image.
             image: Make variations of this image instead: one for all users, or one per user. PIL as the pipeline
                 paints it (or grey levels), array [H, W] or [H, W, C] or tensor [C, H, W] in 0..1.
             strength: How far variations go from `image`, in (0, 1]; 1 keeps nothing of it.
@@ -215,7 +220,9 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         guidance = self.config["guidance_scale"] if guidance_scale is None else guidance_scale
         steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
         self._check_steps(steps)
-        _check_counts(num_images_per_user=num_images_per_user, batch_size=batch_size)
+        for name, count in (("num_images_per_user", num_images_per_user), ("batch_size", batch_size)):
+            if not isinstance(count, int) or count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count!r}")
         self.check_inputs(users, user_embeds, guidance, image, strength, output_type)
         if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
             raise ValueError(f"callback_on_step_end_tensor_inputs may name only latents, got {unknown}")
@@ -288,7 +295,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         first, last = self.unet.embed_users(torch.tensor(ids, device=self._execution_device))
         seed = _per_image_generators(generator, 1)[0].initial_seed()
         return self(
-            user_embeds=spherical_mix(first, last, torch.linspace(0, 1, num_images, device=first.device)),
+            user_embeds=self.unet.mix_users(first, last, torch.linspace(0, 1, num_images, device=first.device)),
             generator=[torch.Generator().manual_seed(seed) for _ in range(num_images)],
             **settings,
         )
@@ -309,10 +316,14 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             raise ValueError(f"strength must be in (0, 1], got {strength}")
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be among {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
-        if output_type == "db":
-            self._check_decibels()
-        if self.scheduler.config.get("clip_sample"):  # clips at -1 and 1, which latents exceed
+        if output_type == "db" and (missing := {"db_min", "db_max"} - set(self.config["axes"] or {})):
+            raise ValueError(f"output_type 'db' needs axes with db_min and db_max, got axes without {sorted(missing)}")
+        if output_type == "db" and (channels := self.vqvae.config.out_channels) != 1:
+            raise ValueError(f"output_type 'db' needs a one-channel model, got {channels} channels")
+        # Both clip at -1 and 1, which latents exceed.
+        if self.scheduler.config.get("clip_sample") or self.scheduler.config.get("thresholding"):
             raise ValueError("the scheduler must not clip: make it with from_config(pipe.scheduler.config)")
+        self._check_scheduler()
         if image is not None and isinstance(self.scheduler, PNDMScheduler):
             # PNDM counts its warm-up from the first time step; started later, it stops before the last one.
             raise ValueError("variations need a scheduler that can start in the middle, such as DDIM, got PNDM")
@@ -353,7 +364,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         for index, timestep in enumerate(timesteps):
             # Guidance runs the U-Net on a second half of the batch, without user and conditions. A callback may end it.
             guided = self.guidance_scale != 1
-            embeds, ids = self._with_null_classes(user_embeds, conditions) if guided else (user_embeds, conditions)
+            embeds, ids = self.unet.with_null_classes(user_embeds, conditions) if guided else (user_embeds, conditions)
             model_input = torch.cat([latents, latents]) if guided else latents
             if hasattr(self.scheduler, "scale_model_input"):
                 model_input = self.scheduler.scale_model_input(model_input, timestep)
@@ -372,13 +383,6 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
                 latents = changed.get("latents", latents)
             progress_bar.update()
         return latents
-
-    def _with_null_classes(self, embeds: Tensor, conditions: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Users [B, D] and conditions [B], followed by as many null classes."""
-        users = torch.full((len(embeds),), self.unet.null_user, device=embeds.device)
-        nulls = {name: torch.full_like(ids, self.unet.null_conditions[name]) for name, ids in conditions.items()}
-        embeds = torch.cat([embeds, self.unet.embed_users(users).to(embeds)])
-        return embeds, {name: torch.cat([ids, nulls[name]]) for name, ids in conditions.items()}
 
     def encode(self, images: Tensor) -> Tensor:
         """Images in [-1, 1], float32 [B, C, H, W], to standardised latents, float32 [B, D, h, w]."""
@@ -465,17 +469,14 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             pixels = distances.argmin(dim=-1).float().unflatten(0, pixels.shape[:2])
         return (pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)) / 255  # [C, H, W]
 
-    def _check_decibels(self) -> None:
-        if missing := {"db_min", "db_max"} - set(self.config["axes"] or {}):
-            raise ValueError(f"output_type 'db' needs axes with db_min and db_max, got axes without {sorted(missing)}")
-        if (channels := self.vqvae.config.out_channels) != 1:
-            raise ValueError(f"output_type 'db' needs a one-channel model, got {channels} channels")
-
     def _check_facts(self) -> None:
         config, channels = self.config, self.unet.config.in_channels
         with suppress(ModuleNotFoundError):  # without echoform nobody builds pipelines
             checks: Any = import_module("echoform.checks")
-            checks.check_doppler_facts(config, self.unet.config, self.vqvae.config.out_channels)
+            checks.check_colormap(config["colormap"], self.vqvae.config.out_channels)
+        self.unet.check_class_names(config["id2label"], config["condition_labels"])
+        check_axes(config["axes"])
+        self._check_scheduler()
         # Statistics standardise every latent channel.
         if self.vqvae.config.latent_channels != channels:
             both = f"{self.vqvae.config.latent_channels} and {channels}"
@@ -487,43 +488,36 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         self._check_steps(config["num_inference_steps"])
         _check_guidance(config["guidance_scale"])
 
+    def _check_scheduler(self) -> None:
+        given, trained = predicted_for(self.scheduler), self.config["prediction_type"]
+        if given != trained:
+            rule = f"the scheduler must be for {trained}, as the U-Net was trained: make it with from_config"
+            raise ValueError(f"{rule}(pipe.scheduler.config), got one for {given}")
+
     def _check_steps(self, steps: Any) -> None:
         most = self.scheduler.config.num_train_timesteps
         if not isinstance(steps, int) or not 1 <= steps <= most:
             raise ValueError(f"num_inference_steps must be in 1..{most}, the scheduler's training steps, got {steps!r}")
 
 
-def spherical_mix(first: Tensor, last: Tensor, share: Tensor) -> Tensor:
-    """Mix two embeddings [D] by `share` [N] in 0..1 along the arc between them, float [N, D].
-
-    A straight line would pass nearer to the origin than any embedding the model has seen.
-
-    Source: Shoemake 1985, "Animating rotation with quaternion curves".
-    """
-    a, b = first.float(), last.float()
-    angle = torch.arccos(torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1))
-    if angle.sin() < 1e-4:  # nearly parallel: the arc is the line
-        return torch.lerp(a, b, share[:, None].float()).to(first)
-    weights = torch.stack([(1 - share) * angle, share * angle], dim=1).sin() / angle.sin()  # [N, 2]
-    return (weights @ torch.stack([a, b])).to(first)
-
-
-def _per_image_generators(
-    generator: torch.Generator | list[torch.Generator] | None, count: int
-) -> list[torch.Generator]:
+def _per_image_generators(generator: Generators, count: int) -> list[torch.Generator]:
     if isinstance(generator, list):
         if len(generator) != count:
             raise ValueError(f"a list of generators must hold one for each of {count} images, got {len(generator)}")
         return generator
     device = "cpu" if generator is None else generator.device
+    # The seed of a new generator is that of its single image; drawing from it makes the next call another one.
+    seed = 0 if generator is None else generator.initial_seed()
+    start = torch.Generator(device).manual_seed(seed).get_state()
+    is_new = generator is not None and count == 1 and generator.get_state().equal(start)
     seeds = torch.randint(2**53, (count,), generator=generator, device=device)  # whole numbers that JSON readers keep
-    return [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+    return [torch.Generator().manual_seed(one) for one in ([seed] if is_new else seeds.tolist())]
 
 
 def _class_id(label: Label, id2label: Mapping[str, str], what: str) -> int:
-    ids = {name: int(key) for key, name in id2label.items()}
-    if isinstance(label, str) and label in ids:
-        return ids[label]
+    ids = {normalize("NFC", name): int(key) for key, name in id2label.items()}
+    if isinstance(label, str) and normalize("NFC", label) in ids:
+        return ids[normalize("NFC", label)]
     if isinstance(label, int) and label in ids.values():
         return label
     known = ", ".join(sorted(ids, key=ids.__getitem__))
@@ -535,10 +529,27 @@ def _check_guidance(scale: Any) -> None:
         raise ValueError(f"guidance_scale must not be negative, got {scale!r}")
 
 
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value!r}")
+def check_axes(axes: Any) -> None:
+    """Raise ValueError unless axes are finite numbers, lengths in seconds above 0 and ranges that go upwards."""
+    if not isinstance(axes := {} if axes is None else axes, dict):
+        raise ValueError(f"axes must be a mapping, got {axes!r:.80}")
+    for name, value in axes.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"axes must hold numbers, got {name} = {value!r:.80}")
+        if name.endswith("_s") and value <= 0:
+            raise ValueError(f"{name} in axes must be greater than 0, got {value}")
+    for low, high in ((name, name.replace("_min", "_max")) for name in axes if "_min" in name):
+        if high in axes and not axes[low] < axes[high]:
+            raise ValueError(f"axes must go upwards, got {low} = {axes[low]} and {high} = {axes[high]}")
+
+
+def predicted_for(scheduler: Any) -> str:
+    """What a scheduler takes a U-Net to predict: epsilon, sample, v_prediction or flow_prediction."""
+    if hasattr(scheduler, "scale_noise") or scheduler.config.get("use_flow_sigmas"):
+        return "flow_prediction"
+    # Without this table, a scheduler scales what the U-Net gets and predicts in a way of its own.
+    known = hasattr(scheduler, "alphas_cumprod") and "prediction_type" in scheduler.config
+    return scheduler.config.prediction_type if known else type(scheduler).__name__
 
 
 def check_statistics(fact: str, values: Any, channels: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from typing import Any, cast
+from unicodedata import normalize
 
 import torch
 import torch.nn.functional as F
@@ -154,17 +155,9 @@ class DopplerBlock(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        embedding_channels: int,
-        attention_type: str,
-        num_heads: int,
-        window_size: int,
-        norm_num_groups: int,
-        dropout: float,
-        token_channels: int | None,
-    ) -> None:
+        self, in_channels: int, out_channels: int, embedding_channels: int, attention_type: str, num_heads: int,
+        window_size: int, norm_num_groups: int, dropout: float, token_channels: int | None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.resnet = ResnetBlock2D(
             in_channels=in_channels,
@@ -231,23 +224,12 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self,
-        *,
-        num_users: int,
-        sample_size: int | tuple[int, int] = 32,
-        in_channels: int = 4,
-        out_channels: int = 4,
-        block_out_channels: tuple[int, ...] = (128, 256, 384),
-        layers_per_block: int = 2,
-        attention_types: tuple[str, ...] = ("window", "axial", "axial"),
-        window_size: int = 8,
-        num_attention_heads: int = 8,
-        norm_num_groups: int = 32,
-        dropout: float = 0.0,
-        conditions: dict[str, int] | None = None,
-        conditioning: str = "embedding",
-        label_tokens: int = 4,
-    ) -> None:
+        self, *, num_users: int, sample_size: int | tuple[int, int] = 32, in_channels: int = 4, out_channels: int = 4,
+        block_out_channels: tuple[int, ...] = (128, 256, 384), layers_per_block: int = 2,
+        attention_types: tuple[str, ...] = ("window", "axial", "axial"), window_size: int = 8,
+        num_attention_heads: int = 8, norm_num_groups: int = 32, dropout: float = 0.0,
+        conditions: dict[str, int] | None = None, conditioning: str = "embedding", label_tokens: int = 4,
+    ) -> None:  # fmt: skip
         super().__init__()
         sides = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
         check_limits({**self.config, "sample_size": sides}, LIMITS)
@@ -360,6 +342,34 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         Under cross-attention, D holds the user's tokens one after another.
         """
         return self.user_embedding(users)
+
+    @staticmethod
+    def mix_users(first: Tensor, last: Tensor, share: Tensor) -> Tensor:
+        """Embeddings between those of two users, see `spherical_mix`."""
+        return spherical_mix(first, last, share)
+
+    def with_null_classes(self, embeds: Tensor, conditions: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Embedded users [B, D] and values of the conditions [B], each followed by as many null classes."""
+        users = torch.full((len(embeds),), self.null_user, device=embeds.device)
+        nulls = {name: torch.full_like(ids, self.null_conditions[name]) for name, ids in conditions.items()}
+        embeds = torch.cat([embeds, self.embed_users(users).to(embeds)])
+        return embeds, {name: torch.cat([ids, nulls[name]]) for name, ids in conditions.items()}
+
+    def check_class_names(self, id2label: Any, condition_labels: Any) -> None:
+        """Raise ValueError unless every user, and every value of each condition, has a name of its own.
+
+        Args:
+            id2label: Names of the users by class id, as {"0": "ID_1", ...}.
+            condition_labels: The same for each condition, by the name of the condition; None if there is none.
+        """
+        labels, counts = condition_labels or {}, self.config["conditions"] or {}
+        if not isinstance(labels, dict) or set(labels) != set(counts):
+            given = sorted(labels) if isinstance(labels, dict) else labels
+            raise ValueError(f"condition_labels must name the conditions {sorted(counts)}, got {given!r:.80}")
+        _check_names("id2label", id2label, self.config["num_users"])
+        for name, count in counts.items():
+            check_name("a condition", name)
+            _check_names(f"condition_labels[{name!r}]", labels[name], count)
 
     def forward(
         self,
@@ -509,6 +519,39 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
                     f"window_size must divide the {sides[0]}x{sides[1]} map of level {level}, got {window}; "
                     f"a divisor of both sides fits"
                 )
+
+
+def spherical_mix(first: Tensor, last: Tensor, share: Tensor) -> Tensor:
+    """Mix two embeddings [D] by `share` [N] in 0..1 along the arc between them, float [N, D] (Shoemake 1985).
+
+    A straight line would pass nearer to the origin than any embedding the model has seen.
+    """
+    a, b = first.float(), last.float()
+    angle = torch.arccos(torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1))
+    if angle.sin() < 1e-4:  # nearly parallel: the arc is the line
+        return torch.lerp(a, b, share[:, None].float()).to(first)
+    weights = torch.stack([(1 - share) * angle, share * angle], dim=1).sin() / angle.sin()  # [N, 2]
+    return (weights @ torch.stack([a, b])).to(first)
+
+
+def check_name(what: str, name: Any) -> None:
+    """Raise ValueError unless a name is text that people can read and that a folder of images can have."""
+    if not isinstance(name, str):
+        raise ValueError(f"{what} must be text, got {name!r:.80}")
+    if not name.strip() or not name.isprintable() or len(name.encode()) > 100:
+        raise ValueError(f"{what} must be 1 to 100 printable characters, got {name!r:.80}")
+    if set(name) & {"/", "\\"} or name.lower() in (".", "..", "metadata.jsonl"):
+        raise ValueError(f"{what} must be a name that a folder of images can have, got {name!r}")
+
+
+def _check_names(fact: str, labels: Any, count: int) -> None:
+    """A fact must give the ids '0'..'count - 1' names that differ, also when their Unicode form is the same."""
+    if not isinstance(labels, dict) or set(labels) != {str(index) for index in range(count)}:
+        raise ValueError(f"{fact} must name the ids '0'..'{count - 1}', got {labels!r:.80}")
+    for name in labels.values():
+        check_name(f"{fact}: a name", name)
+    if len({normalize("NFC", name) for name in labels.values()}) < count:
+        raise ValueError(f"{fact} must hold {count} different names, got {labels!r:.80}")
 
 
 def check_limits(settings: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> None:

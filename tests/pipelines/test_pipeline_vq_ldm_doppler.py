@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,18 @@ import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
+    CMStochasticIterativeScheduler,
     DDIMScheduler,
     DDPMScheduler,
+    DEISMultistepScheduler,
+    DiffusionPipeline,
     DPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    HeunDiscreteScheduler,
+    IPNDMScheduler,
     PNDMScheduler,
     UniPCMultistepScheduler,
 )
@@ -22,7 +31,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
-from echoform.pipeline_vq_ldm_doppler import spherical_mix
+from echoform.unet_doppler import spherical_mix
 
 MakePipeline = Callable[..., VQLDMDopplerPipeline]
 
@@ -134,6 +143,38 @@ def test_a_seed_makes_its_one_image_again(make_pipeline: MakePipeline):
     torch.testing.assert_close(again.images[0], many.images[2], rtol=1e-4, atol=1e-4)
     assert again.seeds == many.seeds[2:]
     assert not torch.allclose(many.images[0], many.images[1])
+
+
+def test_one_generator_for_one_image_makes_that_image(make_pipeline: MakePipeline):
+    pipeline = make_pipeline()
+    many = pipeline(["ID_1"], 3, generator=seeded(), output_type="pt")
+    generator = seeded(many.seeds[2])
+    again = pipeline(["ID_1"], generator=generator, output_type="pt")
+    assert again.seeds == many.seeds[2:]
+    torch.testing.assert_close(again.images[0], many.images[2], rtol=1e-4, atol=1e-4)
+    # The same generator goes on: the next image is another one, and its seed makes it again.
+    after = pipeline(["ID_1"], generator=generator, output_type="pt")
+    assert after.seeds != again.seeds and not torch.allclose(after.images, again.images)
+    of_seed = pipeline(["ID_1"], generator=seeded(after.seeds[0]), output_type="pt")
+    torch.testing.assert_close(of_seed.images, after.images, rtol=1e-4, atol=1e-4)
+
+
+def test_the_seed_of_an_interpolation_makes_it_again(make_pipeline: MakePipeline):
+    pipeline = make_pipeline()
+    settings: dict[str, Any] = {"num_images": 3, "num_inference_steps": 2, "output_type": "pt"}
+    first = pipeline.interpolate("ID_1", "ID_2", generator=seeded(5), **settings)
+    again = pipeline.interpolate("ID_1", "ID_2", generator=seeded(first.seeds[0]), **settings)
+    assert first.seeds == again.seeds == [5, 5, 5]
+    torch.testing.assert_close(again.images, first.images)
+
+
+def test_a_name_is_known_in_both_unicode_forms(make_pipeline: MakePipeline):
+    composed, decomposed = "J\u00f6rg", "Jo\u0308rg"
+    for stored, given in ((composed, decomposed), (decomposed, composed)):
+        pipeline = make_pipeline(id2label={"0": stored, "1": "ID_2", "2": "ID_10"})
+        assert pipeline([given], num_inference_steps=1).users == [stored]
+    with pytest.raises(ValueError, match="3 different names"):
+        make_pipeline(id2label={"0": composed, "1": decomposed, "2": "ID_10"})
 
 
 def test_ddim_turns_latents_by_the_angle_where_v_is_zero(make_pipeline: MakePipeline, make_unet: Any):
@@ -359,6 +400,71 @@ def test_schedulers_that_would_ruin_latents_are_refused(make_pipeline: MakePipel
     pipeline.scheduler = PNDMScheduler.from_config(pipeline.scheduler.config)
     with pytest.raises(ValueError, match="start in the middle"):
         pipeline(["ID_1"], image=torch.zeros(1, 16, 16))
+
+
+V_PREDICTION: dict[str, Any] = {"prediction_type": "v_prediction"}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (EulerDiscreteScheduler(), "must be for v_prediction, .*, got one for epsilon"),
+        (DDIMScheduler(clip_sample=False, prediction_type="sample"), "got one for sample"),
+        (DDIMScheduler(clip_sample=False, thresholding=True, **V_PREDICTION), "must not clip"),
+        (FlowMatchEulerDiscreteScheduler(), "got one for flow_prediction"),
+        (UniPCMultistepScheduler(use_flow_sigmas=True, **V_PREDICTION), "got one for flow_prediction"),
+        (UniPCMultistepScheduler(prediction_type="flow_prediction"), "got one for flow_prediction"),
+        (EDMEulerScheduler(**V_PREDICTION), "got one for EDMEulerScheduler"),
+        (CMStochasticIterativeScheduler(), "got one for CMStochasticIterativeScheduler"),
+        (IPNDMScheduler(), "got one for IPNDMScheduler"),
+    ],
+)
+def test_schedulers_for_another_prediction_are_refused(
+    make_pipeline: MakePipeline, scheduler: Any, message: str, tmp_path: Path
+):
+    pipeline = make_pipeline(scheduler=DPMSolverMultistepScheduler(**V_PREDICTION))
+    pipeline.save_pretrained(tmp_path)
+    pipeline.scheduler = scheduler
+    with pytest.raises(ValueError, match=message):
+        pipeline(["ID_1"], num_inference_steps=1)
+    if "clip" not in message:
+        with pytest.raises(ValueError, match=message):
+            VQLDMDopplerPipeline.from_pretrained(tmp_path, scheduler=scheduler)
+        with pytest.raises(ValueError, match=message):
+            DiffusionPipeline.from_pretrained(tmp_path, scheduler=scheduler, trust_remote_code=True)
+
+
+@pytest.mark.parametrize("scheduler", [EulerDiscreteScheduler(), DPMSolverMultistepScheduler(**V_PREDICTION)])
+def test_a_flow_model_takes_no_scheduler_of_diffusion(make_pipeline: MakePipeline, scheduler: Any):
+    pipeline = make_pipeline(scheduler=FlowMatchEulerDiscreteScheduler())
+    pipeline.scheduler = scheduler
+    with pytest.raises(ValueError, match="must be for flow_prediction"):
+        pipeline(["ID_1"], num_inference_steps=1)
+    pipeline.scheduler = FlowMatchHeunDiscreteScheduler()
+    pipeline(["ID_1"], num_inference_steps=2)
+
+
+@pytest.mark.parametrize("own", [DPMSolverMultistepScheduler(**V_PREDICTION), FlowMatchEulerDiscreteScheduler()])
+def test_a_folder_of_an_earlier_version_tells_the_prediction_by_its_scheduler(
+    make_pipeline: MakePipeline, own: Any, tmp_path: Path
+):
+    make_pipeline(scheduler=own).save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    del index["prediction_type"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert type(VQLDMDopplerPipeline.from_pretrained(tmp_path).scheduler) is type(own)
+    with pytest.raises(ValueError, match="got one for epsilon"):
+        VQLDMDopplerPipeline.from_pretrained(tmp_path, scheduler=EulerDiscreteScheduler())
+
+
+@pytest.mark.parametrize("scheduler", [EulerDiscreteScheduler, HeunDiscreteScheduler, DEISMultistepScheduler])
+def test_schedulers_with_the_own_settings_or_another_noise_schedule_are_allowed(
+    make_pipeline: MakePipeline, scheduler: Any
+):
+    pipeline = make_pipeline(scheduler=DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", **V_PREDICTION))
+    for made in (scheduler.from_config(pipeline.scheduler.config), scheduler(**V_PREDICTION)):
+        pipeline.scheduler = made
+        pipeline(["ID_1"], num_inference_steps=2)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ def test_only_a_pipeline_of_spectrograms_can_be_distilled(second_stage, tmp_path
 
 def test_flow_matching_is_distilled_too(teacher, second_stage, tmp_path):
     teacher.scheduler = FlowMatchEulerDiscreteScheduler()
+    teacher.register_to_config(prediction_type="flow_prediction")
     teacher.save_pretrained(tmp_path / "flow")
     (tmp_path / "flow/facts.json").write_text((second_stage / "pipeline/facts.json").read_text())
     slow = {"learning_rate": 1e-4, "max_train_images": 192}

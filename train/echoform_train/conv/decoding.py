@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
-from echoform.pipeline_vq_ldm_doppler import spherical_mix
+from echoform.unet_doppler import spherical_mix
 from echoform_train.data.image_check import decode_image, read_file
 from echoform_train.engine.files import METADATA
 from echoform_train.engine.json_files import write_json_lines
