@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +12,10 @@ import tyro
 from echoform_train.data.config import PublishConfig
 from echoform_train.data.description import describe
 from echoform_train.data.publish import publish_dataset
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split_files import print_split
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.resolution import (
     PRESET_DIVISOR,
     PRESET_LEVELS,
@@ -22,6 +25,8 @@ from echoform_train.engine.resolution import (
 )
 from echoform_train.radar.iq_config import IqConfig
 from echoform_train.radar.iq_recordings import prepare_recordings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +53,12 @@ class Config(PublishConfig):
     """Spectrograms left out at each cut through a recording if their length is unknown."""
     window_s: float | None = None
     """Length of a spectrogram, seconds. Default: window_s in axes.json, if there is one; with --from-iq, 3."""
+    name_pattern: str | None = None
+    """What the names of files tell, such as "{user}_{condition}_{recording}_Doppler{index}"; with {user}, the
+    images need no folders of users."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
     seed: int = 0
     """Seed that draws the recordings of each side."""
     iq: Annotated[IqConfig, tyro.conf.arg(name="")] = field(default_factory=IqConfig)
@@ -59,8 +68,11 @@ class Config(PublishConfig):
         self.iq.check()
 
 
-def main(config: Config) -> SpectrogramData:
+def main(config: Config) -> SpectrogramData | None:
     """Load the images as a training does, print what was found and return it; with --push-to-hub, push the images.
+
+    Returns:
+        The images, or None where those of recordings (--from-iq) were written, but are too few to be split.
 
     Raises:
         FileNotFoundError: If there is no such source.
@@ -72,8 +84,26 @@ def main(config: Config) -> SpectrogramData:
         check_divisible(*sides_of(config.resolution), PRESET_DIVISOR, PRESET_LEVELS)
     measured = config.iq.from_iq
     if measured:
+        config.reading.only_pictures("--from-iq")
         config = _compute_spectrograms(config)
-    data = load_spectrograms(
+    try:
+        data = _load(config)
+    except UserError as error:
+        # The images of short recordings are of use beside others, even if they cannot be split by themselves.
+        if not measured or config.split_file or config.save_split or config.push_to_hub:
+            raise
+        logger.warning("the spectrograms are complete, but cannot be trained on by themselves: %s", error)
+        return None
+    print("\n".join(describe(data)))
+    print_split(data.split, config.split_file, config.save_split)
+    if config.push_to_hub is not None:
+        url = _publish(config, config.push_to_hub, measured)
+        print(f"Pushed to {url}")
+    return data
+
+
+def _load(config: Config) -> SpectrogramData:
+    return load_spectrograms(
         config.data,
         split_file=config.split_file,
         resolution=config.resolution,
@@ -82,15 +112,12 @@ def main(config: Config) -> SpectrogramData:
         colormap=config.colormap,
         gap_windows=config.gap_windows,
         window_s=config.window_s,
+        hop_s=config.iq.hop_s,
+        name_pattern=config.name_pattern,
+        reading=config.reading,
         skip_bad_files=config.skip_bad_files,
         seed=config.seed,
     )
-    print("\n".join(describe(data)))
-    print_split(data.split, config.split_file, config.save_split)
-    if config.push_to_hub is not None:
-        url = _publish(config, config.push_to_hub, measured)
-        print(f"Pushed to {url}")
-    return data
 
 
 def _publish(config: Config, repo_id: str, measured: bool) -> str:
@@ -106,7 +133,10 @@ def _publish(config: Config, repo_id: str, measured: bool) -> str:
         resolution=config.resolution,
         colormap=config.colormap,
         window_s=config.window_s,
+        hop_s=config.iq.hop_s,
+        name_pattern=config.name_pattern,
         gap_windows=config.gap_windows,
+        reading=config.reading,
         skip_bad_files=config.skip_bad_files,
         seed=config.seed,
     )

@@ -99,8 +99,9 @@ class IqConfig:
     """Samples from one transform to the next. Default: 1/128 s."""
     looks: int | None = None
     """Transforms whose power is averaged to one column. Default: 6, or 1 for frames that end with idle time."""
-    hop_s: float = 1.0
-    """Seconds from the start of one image to the next."""
+    hop_s: float | None = None
+    """Seconds from the start of one image to the next. Default: 1; without --from-iq, for images whose names count:
+    found from the pixels."""
     db_min: float | None = None
     """Level of the lowest colour, decibels. Default: the 65th percentile of the values of all recordings."""
     db_max: float | None = None
@@ -116,16 +117,18 @@ class IqConfig:
         """
         if not self.from_iq:
             changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+            changed = [name for name in changed if name != "hop_s"]  # it also places images that exist already
             if changed:
                 raise UserError(f"{flag_of(changed[0])} is for recordings: it must go with --from-iq")
             return
         described = self.chirp_config is not None or self.format == "dca1000"
         for name in ("output_dir",) if described else ("output_dir", "pulse_rate_hz", "carrier_ghz"):
             if getattr(self, name) is None:
-                raise UserError(f"--from-iq needs {flag_of(name)}")
+                instead = "" if name == "output_dir" else ", or the --chirp-config of a TI radar"
+                raise UserError(f"--from-iq needs {flag_of(name)}{instead}")
         if self.carrier_ghz is not None and not 1 <= self.carrier_ghz <= 1000:
             raise UserError(f"carrier_ghz must be between 1 and 1000, got {self.carrier_ghz}")
-        if self.hop_s < 0.1:
+        if self.hop_s is not None and self.hop_s < 0.1:
             raise UserError(f"hop_s must be at least 0.1, got {self.hop_s}")
         if self.clutter_mps <= 0:
             raise UserError(f"clutter_mps must be above 0, got {self.clutter_mps}")
@@ -218,7 +221,7 @@ class IqConfig:
             looks=looks,
             span_hz=usual.span_hz,
             window_s=window_s,
-            hop_s=self.hop_s,
+            hop_s=1.0 if self.hop_s is None else self.hop_s,
             frame_s=None if frame is None else 1 / frame.rate_hz,
         )
 

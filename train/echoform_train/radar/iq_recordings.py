@@ -107,6 +107,7 @@ def prepare_recordings(
             file = Path(spool) / f"{number}.npy"
             np.save(file, windows.image_db)
             rows[file] = list(_rows(recording, windows, config))
+        reporter.warn()
         for bad in [*bad_files, *too_short]:
             logger.warning("skipped %s", bad)
         if grid is None:
@@ -192,6 +193,8 @@ def _transform(
         raise UserError(
             f"all recordings must have frames of as many chirps, the first has {earlier.window}, this one {grid.window}"
         )
+    if slow.track is not None:
+        reporter.report(recording.file, recording.data, slow, grid)
     starts = window_starts(iq.shape[1], grid)
     if not starts:
         raise _TooShortError(
@@ -199,8 +202,6 @@ def _transform(
             f"its {iq.shape[1]} pulses (array {' x '.join(map(str, array.shape))}, axes {' '.join(form.axes)}) take "
             f"{seconds_of(iq.shape[1], grid):.2f} s"
         )
-    if slow.track is not None:
-        reporter.report(recording.file, recording.data, slow, grid)
     # Every window has its own centre, because a walker who turns changes speed; all receivers share it.
     centres, images = [], []
     for start in starts:

@@ -22,8 +22,10 @@ LARGEST_MISS_MPS = 0.25
 """Difference between Doppler and change of range from which data are read wrongly. Right data stay within 0.1 m/s."""
 LARGEST_MISS_SHARE = 0.2
 """The same as a share of the speed, for fast walkers."""
-SMALLEST_EXPONENT = 1.5
-"""Exponent of range from which received power grows with range as it cannot; -4 by the radar equation."""
+RIGHT_EXPONENT = -4.0
+"""Exponent of range by which received power changes, by the radar equation."""
+POSSIBLE_EXPONENTS = (-9.0, 1.5)
+"""Exponents that antennas, floors and a wrong origin of the range can make of it."""
 SLOWEST_JUDGED_MPS = 0.6
 """Radial speed, by range or by Doppler, from which the two are held against each other; below it limbs are as fast."""
 
@@ -65,14 +67,15 @@ class TrackCheck:
         return fastest >= SLOWEST_JUDGED_MPS and self.miss_mps > max(LARGEST_MISS_MPS, LARGEST_MISS_SHARE * fastest)
 
     @property
-    def power_grows(self) -> bool:
-        """Whether received power clearly grows with range."""
-        return self.exponent - 3 * self.exponent_error > SMALLEST_EXPONENT
+    def power_is_impossible(self) -> bool:
+        """Whether received power clearly grows with range, or falls much too fast."""
+        low, high = POSSIBLE_EXPONENTS
+        return self.exponent - 3 * self.exponent_error > high or self.exponent + 3 * self.exponent_error < low
 
     @property
     def is_wrong(self) -> bool:
         """Whether the recording breaks a law of physics as it was read."""
-        return self.speeds_disagree or self.power_grows
+        return self.speeds_disagree or self.power_is_impossible
 
     def __str__(self) -> str:
         power = (
