@@ -46,6 +46,15 @@ def draw_scene(seed: int, side: int, low_mm: float, high_mm: float) -> np.ndarra
     return depth_mm.round().astype(np.uint16)
 
 
+def as_file(units: np.ndarray, config: Any) -> Image.Image:
+    """Units, uint16 [H, W], as an image that a pipeline of this config reads as them."""
+    if config.get("encoding", "linear") == "linear":  # a pipeline of an earlier version has no encoding
+        return Image.fromarray(units)
+    # Whole numbers would be taken for encoded ones, floating point is not.
+    mm_per = {"mm": 1, "cm": 10, "m": 1000}.get(config["float_unit"], 1 / config["units_per_mm"])
+    return Image.fromarray((units / config["units_per_mm"] / mm_per).astype(np.float32))
+
+
 @cache
 def scenes(first: int = 0, count: int = NUM_SCENES) -> tuple[tuple[str, Image.Image], ...]:
     """Names and images of simulated scenes in the loaded model's range and units, for the search of nearest images."""
@@ -54,8 +63,8 @@ def scenes(first: int = 0, count: int = NUM_SCENES) -> tuple[tuple[str, Image.Im
     far_mm = min(span["max"], 65535 / units_per_mm)
     return tuple(
         (
-            f"scene_{seed}.png",
-            Image.fromarray((draw_scene(seed, SCENE_PX, span["min"], far_mm) * units_per_mm).astype(np.uint16)),
+            f"scene_{seed}.{'png' if config.get('encoding', 'linear') == 'linear' else 'tif'}",
+            as_file((draw_scene(seed, SCENE_PX, span["min"], far_mm) * units_per_mm).astype(np.uint16), config),
         )
         for seed in range(first, first + count)
     )

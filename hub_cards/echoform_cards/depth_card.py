@@ -55,6 +55,12 @@ class DepthFacts(_NameAndSize, total=False):
     """The sensor's units per millimetre."""
     invalid_values: dict[str, str] | None
     """Sensor values that mean no reading, with their meaning."""
+    float_unit: str | None
+    """Unit of floating-point files, such as "m"."""
+    encoding: str | None
+    """How whole numbers stand for units: "linear", "rotated" or "disparity"."""
+    resize_rule: str | None
+    """Which resized pixels have a reading: "half", "any" or "nearest"."""
     sample_size: int | None
     """Height and width of the images that the model sees, pixels."""
     sample_sheet: str | None

@@ -15,6 +15,7 @@ from echoform_train.depth.metrics import ImageSums, known_columns, mae_mm, psnr_
 from echoform_train.depth.objective import Weights, reconstruction_losses
 from echoform_train.depth.painting import paint_depth, paint_error, save_sheet
 from echoform_train.depth.reconstruction import BATCH_SIZE, Reconstruction, reconstruct
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.processes import summed
 
 SHEET_IMAGES = 12
@@ -41,6 +42,8 @@ def validate(
             totals[name] += len(batch) / len(data.validation) * value.to(accelerator.device)
     means = {name: summed(value, accelerator).item() for name, value in totals.items()}
     sums = _sum_over_processes(found.sums(data.scale), accelerator)
+    if not sums.pixels.sum():
+        raise UserError(f"validation needs images with readings, the {len(data.validation)} of {data.source} have none")
     return {
         "loss": means["huber"] + means["gradient"] + means["validity"],
         **means,

@@ -81,7 +81,12 @@ def first_stage(model: Any, _: Sampling) -> dict[str, Any]:
 def depth_pipeline(pipeline: Any, _: Sampling) -> dict[str, Any]:
     """Embedding and reconstruction of a synthetic depth image."""
     pipeline.set_progress_bar_config(disable=True)
-    result = pipeline(synthetic_depth(pipeline.config["depth_range_mm"], pipeline.config["units_per_mm"]))
+    depth = synthetic_depth(pipeline.config["depth_range_mm"], pipeline.config["units_per_mm"])
+    # Whole numbers of such a pipeline are no units, floating point is; one of an earlier version has no encoding.
+    if pipeline.config.get("encoding", "linear") != "linear":
+        mm_per = {"mm": 1, "cm": 10, "m": 1000}.get(pipeline.config["float_unit"], 1 / pipeline.config["units_per_mm"])
+        depth = depth / pipeline.config["units_per_mm"] / mm_per
+    result = pipeline(depth)
     return {"embedding": result.latents, "depth": np.stack(result.depth)}
 
 
