@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from echoform_train.radar.person import Person
-from echoform_train.radar.receiver import Receiver, add_bursts, noise_level_db, shown_levels
+from echoform_train.radar.receiver import Receiver, add_bursts, cell_shares, noise_level_db, shown_levels
 from echoform_train.radar.recordings import Measurement
-from echoform_train.radar.returns import Radar
+from echoform_train.radar.returns import Radar, echoes
 from echoform_train.radar.spectrogram_images import default_grid, window_image
 from echoform_train.radar.walks import Walk, record_walk
 
@@ -113,3 +113,29 @@ def test_settings_out_of_range_are_refused_by_their_flag(settings):
     flag = "--" + next(iter(settings)).replace("_", "-")
     with pytest.raises(ValueError, match=flag):
         Receiver(**settings)
+
+
+def test_range_cells_share_all_power_and_echoes_of_different_cells_do_not_interfere():
+    range_m = np.array([[5.0, 5.3, 5.17]]).repeat(4, axis=0)
+    share = cell_shares(range_m, np.full(4, 5.0), 0.1)
+    np.testing.assert_allclose(share.sum(axis=0), 1)
+    # 0.3 m apart, the first two fall into different cells; the third lies between two cells and shows in both.
+    assert (share[:, 0, 0] * share[:, 0, 1] < 1e-12).all()
+    assert (share[:, 0, 2] > 0.05).sum() == 2
+    radar = Radar()
+    moments = 64
+    still = np.stack([np.full(moments, 5.0), np.full(moments, 5.3)], axis=1)
+    still += np.linspace(0, [0.0, radar.wavelength_m / 4], moments)  # the second moves by half a cycle of phase
+    section = np.ones_like(still)
+    together = np.abs(echoes(radar, still, section)) ** 2
+    cells = echoes(radar, still, section, cell_share=cell_shares(still, np.full(moments, 5.0), 0.1))
+    apart = (np.abs(cells) ** 2).sum(axis=0)
+    assert together.max() / together.min() > 20
+    assert apart.max() / apart.min() < 1.01
+
+
+def test_levels_below_the_cut_are_drawn_in_the_lowest_colour():
+    image_db = np.array([[-38.0, -34.7], [-34.5, -4.0]], np.float32)
+    np.testing.assert_allclose(
+        shown_levels(image_db, Receiver(cut_share=0.1), (-38.0, -4.0)), [[0, 0], [3.5 / 34, 1]], atol=1e-6
+    )

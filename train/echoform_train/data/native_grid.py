@@ -19,6 +19,9 @@ _PEAK = 4.0
 _FUNDAMENTAL = 0.6
 """The smallest number of this share of the greatest strength is the native one; its multiples are as strong."""
 _LONGEST_TREND = 15
+_PHASES = 8
+_DEPTH = 1.8
+"""Neighbours that lie in different cells differ by this factor more than neighbours within one."""
 
 
 @dataclass(frozen=True)
@@ -61,4 +64,19 @@ def _cells(level: NDArray[np.floating]) -> float | None:
     # Climb to the top of the peak that begins there.
     while first + 1 < len(strength) and strength[first + 1] > strength[first]:
         first += 1
-    return float(numbers[first])
+    return _cells_at(edges / trend, float(numbers[first]), width)
+
+
+def _cells_at(relative: NDArray[np.floating], rate: float, width: int) -> float | None:
+    """Number of cells, given the rate at which differences of neighbours vary along the width.
+
+    Cells of several pixels have few large differences, at their edges. Where there are between one and two pixels to a
+    cell, some pixels are twice: there are few small differences, at a rate of the width less the number of cells.
+    """
+    phase = np.floor(np.arange(len(relative)) * rate / width * _PHASES).astype(np.int64) % _PHASES
+    # Cells of a whole number of pixels have that many phases only.
+    profile = np.array([relative[phase == index].mean() for index in np.unique(phase)])
+    highest, usual, lowest = profile.max(), np.median(profile), max(float(profile.min()), 1e-6)
+    if highest - usual >= usual - lowest:
+        return rate if highest >= _DEPTH * lowest else None
+    return width - rate

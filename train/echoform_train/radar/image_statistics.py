@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -60,8 +62,9 @@ def image_statistics(level: NDArray[np.floating]) -> dict[str, Array]:
         raise UserError(f"levels must be [N, H, W] in 0..1, got {list(level.shape)}")
     grid = adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(level, np.float32))[:, None], GRID)[:, 0].numpy()
     lit = grid > LIT
-    with np.errstate(invalid="ignore"), np.testing.suppress_warnings() as quiet:
-        quiet.filter(RuntimeWarning)
+    with warnings.catch_warnings():
+        # An image or a column without a lit cell has no percentiles: they are NaN.
+        warnings.simplefilter("ignore", RuntimeWarning)
         shown = np.where(lit, grid, np.nan).reshape(len(grid), -1)
         found = {
             "lit_share": lit.mean(axis=(1, 2)),

@@ -138,7 +138,8 @@ def _view(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bo
     size = measured.level.shape[1:]
     grid = native_grid(measured.level[:: max(1, len(measured.level) // 60)])
     columns = [native_grid(image[None]).columns for image in measured.level[:: max(1, len(measured.level) // 40)]]
-    known = [number for number in columns if number is not None]
+    # Each image may have its own number of columns; one image alone is misread now and then, the median is not.
+    known = [number for number in columns if number is not None and number < size[1] / 2]
     per_row = _rows_per_mps(measured, found)
     span_mps = min(GRID / 2 / per_row, 7.9)
     torso = float(np.nanmedian(found["torso_row"]))
@@ -150,7 +151,7 @@ def _view(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bo
     zero_row = (GRID - 1) / 2 if both else torso + sign * speed * per_row
     centre_mps = (zero_row - (GRID - 1) / 2) / per_row
     limit = max(0.0, 8 - span_mps)
-    rows = min(round(grid.rows or min(size[0], GRID)), 512)
+    rows = min(round(grid.rows or size[0] / 2), 512)
     return View(
         doppler_axis="body" if follows else "fixed",
         centre_mps=0.0 if follows else float(np.clip(centre_mps, -limit, limit)),
