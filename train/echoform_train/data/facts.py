@@ -37,6 +37,8 @@ class SpectrogramFacts(ImageFacts):
     """Colour map whose indices the model sees; None for RGB."""
     colormap_residual: float
     """Mean distance of the images from the (nearest) colour map, RGB units of 0..255."""
+    reading: str
+    """How files were read, if not as they are: the box of the data in pictures, the scale of numbers ..."""
     users: list[str]
     """Labels of the users in the order of their class ids."""
     conditions: dict[str, list[str]]

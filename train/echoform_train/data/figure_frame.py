@@ -116,8 +116,9 @@ def find_frame(pictures: Sequence[np.ndarray], colormap: str | None) -> Frame | 
         whitish = np.mean([(picture[varying].min(axis=-1) >= _WHITE).mean() for picture in pictures])
         outside = far | paper if whitish < _WHITE_FLOOR else far
     whole = (0, 0, outside.shape[1], outside.shape[0])
-    box, bars = (whole, 0) if outside.all() else _data_box(~outside, varying, several)
-    if box == whole and several and _strokes(low, varying) >= _LEAST_STROKES:
+    box, bars = (whole, 0) if outside.all() or not outside.any() else _data_box(~outside, varying, several)
+    changes = several and varying.mean() >= _LEAST_VARYING
+    if box == whole and changes and _strokes(low, varying) >= _LEAST_STROKES:
         # Paper of a colour that the map has too: a white figure of a map that begins with white, or a dark one.
         paper = np.median([low[0, 0], low[0, -1], low[-1, 0], low[-1, -1]], axis=0)
         outside = ~varying & (np.abs(low - paper).max(axis=-1) <= _GREYNESS)
@@ -182,7 +183,7 @@ def _data_box(inside: np.ndarray, varying: np.ndarray, several: bool) -> tuple[B
     """Box of the data, else of the whole picture; and the number of other large fields, which are colour bars."""
     # Thin lines across the data do not part them; the padding keeps the edges of the picture.
     closed = ndimage.binary_closing(np.pad(inside, 8), np.ones((7, 7), dtype=bool))[8:-8, 8:-8]
-    fields = np.asarray(ndimage.label(closed)[0])
+    fields = _labelled(closed)
     sizes = ndimage.sum_labels(closed, fields, np.arange(1, fields.max() + 1))
     panels = {index + 1: size for index, size in enumerate(sizes) if size >= _LEAST_PANEL * closed.size}
     if not panels:
@@ -198,6 +199,13 @@ def _data_box(inside: np.ndarray, varying: np.ndarray, several: bool) -> tuple[B
         listed = " or ".join(f"--crop {crop_text(box)}" for box in boxes[:3])
         raise UserError(f"each picture must hold one spectrogram, these hold {len(changing)}: choose one by {listed}")
     return boxes[0], len(panels) - len(changing)
+
+
+def _labelled(mask: np.ndarray) -> np.ndarray:
+    """Number of the connected field of each pixel, int32; 0 outside of all."""
+    fields = np.zeros(mask.shape, dtype=np.int32)
+    ndimage.label(mask, output=fields)
+    return fields
 
 
 def _box_of(field: np.ndarray) -> Box:

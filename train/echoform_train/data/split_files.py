@@ -135,6 +135,20 @@ def check_split_of_model(
         )
 
 
+def check_reading(reading: str, trained_on: Mapping[str, Any], model: str) -> None:
+    """Refuse data whose files were read in another way than those that a model was trained on.
+
+    Raises:
+        ValueError: If the box of the data or the scale of numbers is another one.
+    """
+    theirs = trained_on.get("reading", "")
+    if theirs != reading:
+        raise UserError(
+            f"{model} was trained on images that were read with {theirs or 'no crop'}, these are read with "
+            f"{reading or 'no crop'}; --crop and the other flags of reading must be those of that training"
+        )
+
+
 def _changed_since(trained_on: Mapping[str, Any], own: Split | None, split: Split) -> str:
     """How a split differs from that of a training; "" if it is the same."""
     recorded = trained_on.get("split_sha256")

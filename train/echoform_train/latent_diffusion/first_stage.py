@@ -66,11 +66,11 @@ class FirstStage:
             ValueError: If resolution, channels, colour map or users differ.
         """
         trained_on = self.facts["data"]
-        for name in ("resolution", "channels", "colormap", *(["users"] if same_users else [])):
-            if data_facts[name] != trained_on[name]:
+        for name in ("resolution", "channels", "colormap", *(["users", "reading"] if same_users else [])):
+            if data_facts[name] != trained_on.get(name, ""):
                 raise UserError(
-                    f"the first stage in {self.folder} was trained with {name} {trained_on[name]}, "
-                    f"the data have {data_facts[name]}"
+                    f"the first stage in {self.folder} was trained with {name} {trained_on.get(name) or 'none'}, "
+                    f"the data have {data_facts[name] or 'none'}"
                 )
 
     def check_split(self, data: SplitImages) -> None:

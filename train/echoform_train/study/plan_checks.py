@@ -16,6 +16,7 @@ from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.data.split_files import check_split_of_model
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS
+from echoform_train.engine.names import composed
 from echoform_train.publishing.cards.spectrogram import DenoiserTraining
 from echoform_train.publishing.exported import load_pipeline
 from echoform_train.publishing.training_facts import read_training
@@ -82,7 +83,7 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
     # Loaded once, so that what is wrong with it is known before anything trains.
     index = load_pipeline(folder, VQLDMDopplerPipeline).config
     # The model knows users by class id, so their order must agree too.
-    users = [label for _, label in sorted(index["id2label"].items(), key=lambda item: int(item[0]))]
+    users = [composed(label) for _, label in sorted(index["id2label"].items(), key=lambda item: int(item[0]))]
     if users != list(data.id2label.values()):
         raise UserError(
             f"the pipeline must have the users of the data, {', '.join(data.id2label.values())}; it has "
@@ -101,8 +102,8 @@ def check_pipeline(folder: Path, data: SpectrogramData, sampling: GeneratorConfi
                 f"{guidance_scale:g}, got {given[0]} and {given[1]:g}"
             )
     theirs, ours = cast(SpectrogramFacts, facts["data"]), data_facts(data)
-    for name in ("resolution", "channels", "colormap", "conditions"):
-        if theirs.get(name) != ours[name]:
+    for name in ("resolution", "channels", "colormap", "reading", "conditions"):
+        if theirs.get(name, "") != ours[name]:
             raise UserError(
                 f"the pipeline must have been trained on these data with this split: its facts.json has {name} "
                 f"{theirs.get(name)}, the data have {ours[name]}"
