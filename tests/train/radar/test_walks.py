@@ -10,7 +10,7 @@ from echoform_train.radar.person import Person, carrying, draw_person
 from echoform_train.radar.recordings import Measurement
 from echoform_train.radar.returns import JOINT_RATE_HZ, UNAMBIGUOUS_SPEED_MPS, Radar
 from echoform_train.radar.stft import FRAME_RATE_HZ, SPEED_SPAN_MPS, spectrogram, window_samples
-from echoform_train.radar.walks import Walk, draw_walk, place_walk, record_walk
+from echoform_train.radar.walks import Walk, draw_walk, place_walk, record_walk, walk_motion
 
 EVEN_WALK = Walk(person=Person(height_m=1.75), speed_mps=1.4, speed_variation=0.0)
 
@@ -148,3 +148,13 @@ def test_what_is_true_of_a_stretch_is_measured_on_the_motion():
     assert recording.truth.heading_deg == pytest.approx(0, abs=0.5)
     with pytest.raises(ValueError, match=r"0 <= start_s < stop_s <= 8\.000 must hold, got 7\.000 and 9\.000"):
         recording.truth_between(7.0, 9.0)
+
+
+def test_a_walk_that_starts_and_stops_is_at_rest_at_both_ends_and_at_its_speed_between():
+    walk = Walk(person=Person(planted=True), speed_mps=1.3, start_and_stop=True)
+    motion = walk_motion(walk, 10.0, np.random.default_rng(0))
+    speed_mps = np.gradient(motion.travelled_m) * JOINT_RATE_HZ
+    assert max(speed_mps[:20].max(), speed_mps[-20:].max()) < 0.1
+    assert speed_mps[len(speed_mps) // 2] == pytest.approx(1.3, rel=0.06)
+    bones_m = np.linalg.norm(motion.joints[:, 1] - motion.joints[:, 0], axis=-1)
+    assert np.ptp(bones_m) < 0.01

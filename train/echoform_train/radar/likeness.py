@@ -31,6 +31,9 @@ _REACH_PER_SPEED = 2.3
 """Distance of the limbs' contour from the torso (95th percentile) over the walking speed, of simulated walkers."""
 _ONE_DIRECTION = 0.85
 """People walk in one direction if this share of their images shows it."""
+_SLOW_SHARE = 0.8
+_FEWEST_SLOW = 0.02
+"""People begin and stop to walk if this share of the images shows less than _SLOW_SHARE of the usual speed."""
 _STEADY_STEPS = 0.08
 """Images are cut by steps if their number varies by less than this share while their native columns vary."""
 
@@ -161,6 +164,11 @@ def _view(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bo
         window_steps=steps,
         transform_ms=_longest_transform_ms(rows, span_mps),
     )
+
+
+def _zero_row(view: View) -> float:
+    """Row of 0 Hz on the statistics' grid."""
+    return (GRID - 1) / 2 + view.centre_mps * GRID / (2 * view.span_mps)
 
 
 def _longest_transform_ms(rows: int, span_mps: float) -> float:

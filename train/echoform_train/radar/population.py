@@ -17,6 +17,8 @@ class Population:
     """Mean of the preferred speeds of all people, m/s; adults indoors walk at 1.0 to 1.4."""
     speed_spread_mps: float = SPEED_SPREAD_MPS
     """Standard deviation of the preferred speed from person to person, m/s."""
+    start_and_stop: bool = False
+    """Straight walks begin and end at a standstill, as in a room; otherwise people walk all the time."""
     directions: tuple[Literal["towards", "away"], ...] = ("towards", "away")
     """Directions of straight walks, in turn."""
 

@@ -56,6 +56,7 @@ class SimulatedWalk:
         walk = draw_walk(person, self.condition, self.direction, rng)
         if measurement.surface is not None:
             walk = replace(walk, person=replace(walk.person, planted=True))
+        walk = replace(walk, start_and_stop=self.population.start_and_stop)
         return record_walk(walk, _with_drawn_noise(measurement, rng), duration_s, rng)
 
     def ground_truth(self, seed: int) -> dict[str, Any]:

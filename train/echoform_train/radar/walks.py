@@ -19,6 +19,8 @@ Direction = Literal["towards", "away", "free"]
 """Direction of a straight walk; "free" is a route with turns, which has no single direction."""
 Route = Literal["straight", "free"]
 
+_STANDING_SHARE = 0.05
+"""Share of the walking speed at which a person counts as standing; the walking model holds above 0 only."""
 NEAREST_M = 4.0
 """Smallest distance of a straight walk from the radar, if it leads exactly towards it."""
 
@@ -35,6 +37,8 @@ class Walk:
     """Speed on a straight line; turns slow the walker down."""
     speed_variation: float = 0.02
     """Relative standard deviation of the speed within the walk. It varies over seconds, and the cadence with it."""
+    start_and_stop: bool = False
+    """A straight walk begins and ends at a standstill."""
     aspect_deg: float = 0.0
     """Angle between a straight walk and the line of sight in the middle of the walk."""
     start_phase: float = 0.0
@@ -129,11 +133,14 @@ def walk_motion(walk: Walk, duration_s: float, rng: np.random.Generator) -> Moti
     """
     moments = int(np.ceil(duration_s * JOINT_RATE_HZ)) + 1
     straight_mps = walk.speed_mps * (1 + walk.speed_variation * _slow_noise(moments, rng))
-    # A straight walk keeps nearly one speed, so its joint angles are those of the mean speed.
     if walk.direction != "free":
+        if walk.start_and_stop:
+            straight_mps = straight_mps * _start_and_stop(moments, rng)
         phase = _phase(walk, straight_mps)
         distance_m = _running_sum(straight_mps) / JOINT_RATE_HZ
-        joints = walking_joints(walk.person, walk.speed_mps, phase, distance_m - distance_m[-1] / 2)
+        # A straight walk keeps nearly one speed, so its joint angles are those of the mean speed, unless it stops.
+        pose_mps = straight_mps if walk.start_and_stop else walk.speed_mps
+        joints = walking_joints(walk.person, pose_mps, phase, distance_m - distance_m[-1] / 2)
         heading_rad = heading_of(walk.direction, walk.aspect_deg)
         placed = place_walk(joints, walk.direction, walk.aspect_deg, middle_m=NEAREST_M + distance_m[-1] / 2)
         return Motion(
@@ -204,6 +211,18 @@ def _phase(walk: Walk, speed_mps: Array) -> Array:
     timing = gait_timing(walk.person, walk.speed_mps)
     cycles_hz = np.sqrt(speed_mps / walk.speed_mps) / timing.cycle_s
     return walk.start_phase + _running_sum(cycles_hz) / JOINT_RATE_HZ
+
+
+def _start_and_stop(moments: int, rng: np.random.Generator) -> Array:
+    """Share of the speed at each moment of a walk that begins and ends at a standstill, above 0, [T].
+
+    Walkers reach their speed within two to three steps, and stop as fast (Jian et al., Gait & Posture 1 (1993) 9-17).
+    """
+    time_s = np.arange(moments) / JOINT_RATE_HZ
+    begin_s, end_s = rng.uniform(1.0, 1.6, 2)
+    since, left = np.clip(time_s / begin_s, 0, 1), np.clip((time_s[-1] - time_s) / end_s, 0, 1)
+    share = np.minimum(since, left)
+    return np.maximum(share * share * (3 - 2 * share), _STANDING_SHARE)
 
 
 def _slow_noise(steps: int, rng: np.random.Generator) -> Array:
