@@ -72,6 +72,9 @@ def cut_windows(config: SimulationConfig, recording: Recording) -> Iterator[tupl
     moving = grid.centre_hz is not None or (config.joints is None and config.route != "straight")
     for start in window_starts(recording.iq.shape[-1], grid):
         start_s = start / recording.pulse_rate_hz
+        # Where transforms are shorter than columns, the last column ends later than its transform.
+        if start_s + grid.window_s > recording.duration_s:
+            return
         stretch = recording.truth_between(start_s, start_s + grid.window_s) if moving else recording.truth
         centre_hz = stretch.body_doppler_hz if grid.centre_hz is None else grid.centre_hz
         samples = recording.iq[..., start : start + grid.samples]
