@@ -112,6 +112,8 @@ def find_frame(pictures: Sequence[np.ndarray], colormap: str | None) -> Frame | 
     if several and varying.any():
         grey = (high.astype(np.int16).max(axis=-1) - high.min(axis=-1)) <= _GREYNESS
         paper = ~varying & (low.min(axis=-1) >= _WHITE) & grey
+        # JPEG tints the edge of the paper.
+        paper |= ndimage.binary_dilation(paper) & (low.max(axis=-1) >= _WHITE)
         # White may be the floor of the data, as in grey maps that go from white to black.
         whitish = np.mean([(picture[varying].min(axis=-1) >= _WHITE).mean() for picture in pictures])
         outside = far | paper if whitish < _WHITE_FLOOR else far
