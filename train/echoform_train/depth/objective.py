@@ -17,12 +17,12 @@ from echoform_train.depth.losses import (
     latent_loss,
     validity_loss,
 )
-from echoform_train.engine.limits import Limits, Weight, check_limits
+from echoform_train.engine.limits import LimitedSettings, Limits, Weight
 from echoform_train.scoring.perceptual import PerceptualLoss
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class Weights(LimitedSettings):
     """Weights of the parts of the loss; every weighted part is logged."""
 
     huber_weight: Weight = 1.0
@@ -43,9 +43,6 @@ class Weights:
     """Weight of the contrastive loss between two augmented views of each image; needs an --augment option."""
     contrastive_temperature: Annotated[float, Limits(0, 1e6, above_low=True)] = 0.1
     """Temperature of the cosine similarities between views."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)
 
 
 class TrainingForward(nn.Module):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from echoform_train.engine.limits import BatchSize, Length, LengthOrZero, Limits, Seed, check_limits
+from echoform_train.engine.limits import BatchSize, Length, LengthOrZero, LimitedSettings, Limits, Seed
 from echoform_train.engine.schedules import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(LimitedSettings):
     """Settings of a training run. Lengths and intervals are images seen, counted over all processes."""
 
     output_dir: Path
@@ -71,6 +71,3 @@ class RunConfig:
     """Branch to push to. Default: main."""
     hub_token: str | None = None
     """Hub token. Default: HF_TOKEN, or the token of `hf auth login`, which other users of the machine cannot see."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)

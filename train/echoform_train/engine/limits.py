@@ -52,6 +52,14 @@ Channels = Annotated[int, Limits(1, 65_536)]
 ChannelsOfLevels = Annotated[tuple[int, ...], Limits(1, 65_536)]
 
 
+@dataclass(frozen=True)
+class LimitedSettings:
+    """Settings whose numbers are held against the limits in the types of their fields when they are made."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+
 def check_limits(config: Any) -> None:
     """Hold the numbers of a settings dataclass against the limits in the types of its fields.
 

@@ -11,8 +11,9 @@ import tyro
 
 from echoform_train.data.config import DataConfig
 from echoform_train.engine.config import RunConfig
-from echoform_train.engine.limits import Channels, ChannelsOfLevels, Layers, Limits, Weight, check_limits
+from echoform_train.engine.limits import Channels, ChannelsOfLevels, Layers, LimitedSettings, Limits, Weight
 from echoform_train.engine.presets import make_preset
+from echoform_train.engine.resolution import Halving
 
 NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
 
@@ -20,7 +21,7 @@ T = TypeVar("T", bound="FirstStageConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstStageConfig:
+class FirstStageConfig(LimitedSettings):
     """Settings of every first stage."""
 
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
@@ -53,9 +54,6 @@ class FirstStageConfig:
     """Weight of the perceptual distance (LPIPS); needs torchvision's AlexNet weights."""
     adversarial_weight: Weight = 0.0
     """Weight of the hinge loss of a patch discriminator."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)
 
 
 def make_presets(config_class: Callable[..., T], **cpu_settings: Any) -> dict[str, T]:
@@ -91,9 +89,12 @@ def level_count(config: FirstStageConfig) -> int:
     return len(config.block_out_channels) if config.n_layers is None else config.n_layers
 
 
-def image_divisor(config: FirstStageConfig) -> int:
-    """What must divide height and width of the images, because all levels but the last halve them."""
-    return 2 ** (level_count(config) - 1)
+def image_halving(config: FirstStageConfig) -> Halving:
+    """How often all levels but the last halve the images; the smallest denoiser will halve them twice more."""
+    levels = level_count(config)
+    divisor = 2 ** (levels - 1)
+    models = f"the {levels} levels of this first stage (--n-layers, --block-out-channels)"
+    return Halving(divisor, models, 4 * divisor)
 
 
 def model_settings(config: FirstStageConfig, channels: int) -> dict[str, Any]:

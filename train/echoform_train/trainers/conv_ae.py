@@ -21,7 +21,7 @@ from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SAMPLES
 from echoform_train.engine.learner import Learner
-from echoform_train.engine.limits import Length, Limits, Weight, check_limits
+from echoform_train.engine.limits import Length, LimitedSettings, Limits, Weight
 from echoform_train.engine.presets import make_preset
 from echoform_train.engine.training_log import read_log
 from echoform_train.engine.training_result import TrainingResult
@@ -32,7 +32,7 @@ CURVES = "curves.png"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(LimitedSettings):
     """Train a convolutional autoencoder and export its pipeline."""
 
     preset: Literal["cpu", "vgg13", "vgg16"] = "cpu"
@@ -67,9 +67,6 @@ class Config:
     """Weight of the KL divergence of the latents, in nats per value of the image; above 0 the model is variational."""
     sample_every: Length = 20_000
     """Images seen between two updates of the loss curves and sheets of reconstructions."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)
 
 
 _CPU_RUN: dict[str, Any] = {"max_train_images": 20_000, "train_batch_size": 8, "validation_every": 2_000}

@@ -23,7 +23,7 @@ from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS
 from echoform_train.engine.learner import Learner
-from echoform_train.engine.limits import Channels, Decay, Dropout, Heads, Length, Limits, Weight, check_limits
+from echoform_train.engine.limits import Channels, Decay, Dropout, Heads, Length, LimitedSettings, Limits, Weight
 from echoform_train.engine.presets import make_preset
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.export import finish_training, start_training
@@ -34,7 +34,7 @@ BALANCE_POWERS = {"map": 0.5, "cosine": 0.25}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(LimitedSettings):
     """Train the depth autoencoder and export its pipeline."""
 
     preset: Literal["cpu", "small", "large"] = "cpu"
@@ -72,13 +72,10 @@ class Config:
     sample_every: Length = 50_000
     """Images seen between two sheets of reconstructions."""
 
-    def __post_init__(self) -> None:
-        check_limits(self)
-
 
 _CPU_RUN: dict[str, Any] = {"max_train_images": 150_000, "train_batch_size": 8, "validation_every": 10_000}
 _GPU_RUN: dict[str, Any] = {"max_train_images": 3_000_000, "train_batch_size": 64, "lr_warmup_steps": 500}
-_GPU_RUN |= {"validation_every": 50_000, "checkpointing_every": 100_000}
+_GPU_RUN |= {"checkpointing_every": 100_000, "validation_every": 50_000}
 PRESETS = {
     "cpu": make_preset(Config, "cpu", _CPU_RUN | {"learning_rate": 1e-3}, DepthDataConfig, sample_every=25_000),
     "small": make_preset(Config, "small", _GPU_RUN | {"learning_rate": 1e-3}, DepthDataConfig),

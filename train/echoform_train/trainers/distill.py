@@ -28,7 +28,7 @@ from echoform_train.engine.content import pipeline_content
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import DENOISER, FACTS
 from echoform_train.engine.learner import Learner
-from echoform_train.engine.limits import Decay, Limits, check_limits
+from echoform_train.engine.limits import Decay, LimitedSettings, Limits
 from echoform_train.engine.resume import resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.engine.seeds import mix_seed
@@ -46,7 +46,7 @@ HELD_OUT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(LimitedSettings):
     """Make a pipeline that needs few sampling steps from one that needs many, by learning from its images."""
 
     preset: Literal["cpu", "gpu"] = "cpu"
@@ -71,7 +71,7 @@ class Config:
             raise UserError(
                 f"--steps must be at least 1 and less than --teacher-steps, got {self.steps} and {self.teacher_steps}"
             )
-        check_limits(self)
+        super().__post_init__()
 
 
 PRESETS = {

@@ -82,7 +82,7 @@ def build_model(config: Config, channels: int) -> AutoencoderKL:
 
 
 def main(config: Config) -> TrainingResult:
-    """Train, and save the best model to OUTPUT_DIR/vqvae and its facts to OUTPUT_DIR/facts.json."""
+    """Train a KL-VAE; its best state goes to OUTPUT_DIR/vqvae, as the pipeline calls it, its facts to facts.json."""
     data = load_training_data(config)
     return train(config, data)
 
@@ -114,10 +114,9 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
 
 
 def validate(vae: AutoencoderKL, images: Spectrograms, run: Run) -> dict[str, float]:
-    """Measure the reconstruction of held-out images from the means of their latents.
+    """Reconstruct held-out images from the means of their latents.
 
-    Returns:
-        "psnr" in dB, "l1" in model range, and "kl_nats", the KL divergence in nats per latent number.
+    The scores are "psnr" in dB, "l1" in model range, and "kl_nats", the KL divergence in nats per latent number.
     """
     total = torch.zeros(2, device=run.device, dtype=torch.float64)  # divergence, images
 

@@ -29,9 +29,9 @@ from echoform_train.engine.limits import (
     Heads,
     Layers,
     Length,
+    LimitedSettings,
     Limits,
     Share,
-    check_limits,
 )
 from echoform_train.engine.presets import make_preset
 from echoform_train.engine.processes import summed
@@ -51,7 +51,7 @@ SHEET_USERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(LimitedSettings):
     """Train the diffusion model that makes new spectrograms of a chosen user, and export the pipeline."""
 
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
@@ -98,9 +98,6 @@ class Config:
     """Guidance scale of the sample sheets."""
     sample_every: Length = 50_000
     """Images seen between two sample sheets."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)
 
 
 _GPU_RUN: dict[str, Any] = {"max_train_images": 2_000_000, "learning_rate": 3e-4, "lr_warmup_steps": 500}

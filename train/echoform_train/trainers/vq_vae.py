@@ -91,7 +91,7 @@ def build_model(config: Config, channels: int) -> VQModel:
 
 
 def main(config: Config) -> TrainingResult:
-    """Train, and save the best model to OUTPUT_DIR/vqvae and its facts to OUTPUT_DIR/facts.json."""
+    """Train a VQ-VAE, whose best state is saved to OUTPUT_DIR/vqvae with its facts in OUTPUT_DIR/facts.json."""
     return train(config, load_training_data(config))
 
 
