@@ -33,6 +33,7 @@ _STROKE, _LEAST_STROKES = 120, 20
 """Difference between neighbours in a row that are the same in all pictures, and fewest of them that show text or axes:
 a line along time, such as that of standing objects, has none."""
 _SPINE = 3
+_BRIGHT, _WHOLE_LINE = 200, 0.98
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,9 @@ def find_frame(pictures: Sequence[np.ndarray], colormap: str | None) -> Frame | 
     if several and varying.any():
         grey = (high.astype(np.int16).max(axis=-1) - high.min(axis=-1)) <= _GREYNESS
         paper = ~varying & (low.min(axis=-1) >= _WHITE) & grey
-        # JPEG tints the edge of the paper.
+        # JPEG tints the edge of the paper, and the whole of a thin rim.
         paper |= ndimage.binary_dilation(paper) & (low.max(axis=-1) >= _WHITE)
+        paper |= _bright_edges(low)
         # White may be the floor of the data, as in grey maps that go from white to black.
         whitish = np.mean([(picture[varying].min(axis=-1) >= _WHITE).mean() for picture in pictures])
         outside = far | paper if whitish < _WHITE_FLOOR else far
@@ -151,6 +153,20 @@ def _usual_map(pictures: Sequence[np.ndarray]) -> str | None:
     """Colour map of most pictures; None if none is known."""
     name, votes = Counter(detect(picture).name for picture in pictures).most_common(1)[0]
     return name if 2 * votes > len(pictures) else None
+
+
+def _bright_edges(low: np.ndarray) -> np.ndarray:
+    """The outermost rows and columns that are bright in all pictures from end to end, bool [H, W]."""
+    bright = low.mean(axis=-1) >= _BRIGHT
+    edges = np.zeros_like(bright)
+    for lines, marked in (
+        (bright, edges),
+        (bright[::-1], edges[::-1]),
+        (bright.T, edges.T),
+        (bright.T[::-1], edges.T[::-1]),
+    ):
+        marked[: np.argmin([*(line.mean() >= _WHOLE_LINE for line in lines[:_SPINE]), False])] = True
+    return edges
 
 
 def _mostly_far(pictures: Sequence[np.ndarray], colormap: str | None) -> np.ndarray:
