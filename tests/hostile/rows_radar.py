@@ -286,7 +286,7 @@ MAT = [
     mat("mat: shape of more numbers", _bytes(lambda: _mat5(b"".join(_matrix(300, 5, [bytes(120)], 120)))), BROKEN),
     mat("mat: numbers of an unknown type", _bytes(_unknown_type), BROKEN),
     mat("mat: cells", _mat(iq=np.array([[1, "a"]], object)), "must name the array"),
-    mat("mat: structure", _mat(iq={"a": samples()}), "must name the array"),
+    mat("mat: structure of two arrays", _mat(iq={"a": samples(), "b": samples()}), "must name the array"),
     mat("mat: text variable", _mat(iq="walk"), "must name the array"),
     mat("mat: sparse matrix", _mat(iq=scipy.sparse.eye(500, format="csc")), "must name the array"),
     mat("mat: empty array", _mat(iq=np.zeros((0, 0))), "must name the array"),
