@@ -74,7 +74,7 @@ def test_a_white_rim_is_found_to_the_pixel(picture, colormap, width, jpeg):
     frame = find_frame(rimmed, colormap)
     assert frame is not None
     assert frame.box == (0, width, 48, 48 + width)
-    assert "a rim around the data" in frame.found and f"{width} pixels right" in frame.found
+    assert "a rim around the data" in frame.found and f"right {width}" in frame.found
 
 
 @pytest.mark.parametrize("colormap", COLORMAPS)

@@ -242,8 +242,8 @@ def _box_of(field: np.ndarray) -> Box:
 def _described(box: Box, shape: tuple[int, ...], colormap: str | None, bars: int) -> str:
     left, top, right, bottom = box
     sides = {"left": left, "top": top, "right": shape[1] - right, "bottom": shape[0] - bottom}
-    listed = ", ".join(f"{pixels} pixels {side}" for side, pixels in sides.items() if pixels)
+    listed = ", ".join(f"{side} {pixels}" for side, pixels in sides.items() if pixels)
     what = "axes, labels or margins" if max(sides.values()) > 4 else "a rim"
     what += " and a colour bar" if bars else ""
     colours = "do not change from picture to picture" if colormap is None else f"are not in the colours of {colormap}"
-    return f"{what} around the data ({listed}), which {colours}"
+    return f"{what} around the data (pixels: {listed}), which {colours}"
