@@ -87,8 +87,8 @@ ROWS = [
     *(
         Row(f"100x75 in {verb}", verb, of_size(*verb.split(), height=100, width=75, flags=(*SHORT,)), expected)
         for verb, expected in (
-            ("train vq-vae", multiples(4, "100x75", "100x76")),
-            ("train kl-vae", multiples(4, "100x75", "100x76")),
+            ("train vq-vae", multiples(4, "100x75", "96x80")),
+            ("train kl-vae", multiples(4, "100x75", "96x80")),
         )
     ),
     Row("100x75 in augment", "augment", of_size("augment", height=100, width=75), multiples(8, "100x75", "96x72")),

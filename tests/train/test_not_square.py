@@ -166,7 +166,7 @@ def test_data_of_the_exchanged_size_are_refused(wide: Path, vq_stage: Path, tmp_
 def test_a_size_that_its_levels_cannot_halve_stops_a_training_before_it_writes(train: Any, wide: Path, tmp_path: Path):
     make = tiny_vq_vae if train is train_vq_vae else tiny_kl_vae
     config = sized(make(wide, tmp_path / "out"), "50x62")
-    with pytest.raises(ValueError, match=r"multiples of 4, because the 3 levels .*got 50x62 .*--resolution (48|52)x64"):
+    with pytest.raises(ValueError, match=r"multiples of 4, because the 3 levels .*got 50x62 .*--resolution 48x64"):
         train.main(config)
     assert not (tmp_path / "out").exists()
 

@@ -8,17 +8,17 @@ import pytest
 import tyro
 
 from echoform_train.engine.resolution import (
-    PRESET_DIVISOR,
+    PRESET_HALVING,
+    Halving,
     OptionalResolution,
     Resolution,
-    check_divisible,
     parse_resolution,
     resolution_of,
     shown_size,
     sides_of,
 )
 from echoform_train.latent_diffusion.denoiser_size import fitting_window
-from echoform_train.latent_diffusion.first_stage_config import image_divisor
+from echoform_train.latent_diffusion.first_stage_config import image_halving
 from echoform_train.trainers import kl_vae, ldm, vq_vae
 
 
@@ -82,13 +82,18 @@ def test_none_is_a_word_only_where_a_size_is_optional():
 )
 def test_a_size_that_the_levels_cannot_halve_is_refused_with_sizes_that_they_can(height, width, proposed):
     with pytest.raises(ValueError, match="must be multiples of 16, because the levels halve them, got") as error:
-        check_divisible(height, width, 16, "the levels")
+        Halving(16, "the levels", 16).check(height, width)
     assert f"--resolution {proposed}" in str(error.value) and f"{height}x{width}" in str(error.value)
+
+
+def test_a_first_stage_proposes_sizes_that_a_denoiser_can_halve_further():
+    with pytest.raises(ValueError, match=r"multiples of 4, .* got 51x17 .* --resolution 48x16 \(nearest\) or 64x32"):
+        image_halving(vq_vae.PRESETS["cpu"]).check(51, 17)
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (48, 16), (128, 64), (256, 112)])
 def test_sizes_that_the_levels_can_halve_pass(height, width):
-    check_divisible(height, width, 16, "the levels")
+    Halving(16, "the levels", 16).check(height, width)
 
 
 def test_a_message_says_which_side_is_which():
@@ -99,10 +104,10 @@ def test_a_message_says_which_side_is_which():
 def test_the_divisor_of_the_presets_is_that_of_the_smallest_one():
     for first_stage in (vq_vae, kl_vae):
         divisors = [
-            image_divisor(first_stage.PRESETS[name]) * 2 ** (len(ldm.PRESETS[name].block_out_channels) - 1)
+            image_halving(first_stage.PRESETS[name]).divisor * 2 ** (len(ldm.PRESETS[name].block_out_channels) - 1)
             for name in ldm.PRESETS
         ]
-        assert min(divisors) == divisors[0] == PRESET_DIVISOR
+        assert min(divisors) == divisors[0] == PRESET_HALVING.divisor
 
 
 @pytest.mark.parametrize(

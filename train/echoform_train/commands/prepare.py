@@ -17,10 +17,8 @@ from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split_files import print_split
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.resolution import (
-    PRESET_DIVISOR,
-    PRESET_LEVELS,
+    PRESET_HALVING,
     OptionalResolution,
-    check_divisible,
     sides_of,
 )
 from echoform_train.radar.iq_config import IqConfig
@@ -81,7 +79,7 @@ def main(config: Config) -> SpectrogramData | None:
         PushError: If the Hub refuses the push.
     """
     if config.resolution is not None:
-        check_divisible(*sides_of(config.resolution), PRESET_DIVISOR, PRESET_LEVELS)
+        PRESET_HALVING.check(*sides_of(config.resolution))
     measured = config.iq.from_iq
     if measured:
         config.reading.only_pictures("--from-iq")
@@ -107,8 +105,7 @@ def _load(config: Config) -> SpectrogramData:
         config.data,
         split_file=config.split_file,
         resolution=config.resolution,
-        divisor=PRESET_DIVISOR,
-        halved_by=PRESET_LEVELS,
+        halving=PRESET_HALVING,
         colormap=config.colormap,
         gap_windows=config.gap_windows,
         window_s=config.window_s,

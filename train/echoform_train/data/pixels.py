@@ -19,7 +19,7 @@ from echoform_train.data.loading import ContentHashes, read_files
 from echoform_train.data.number_files import ARRAY_SUFFIXES, NumberScale, choose_scale
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.resolution import check_divisible, shown_size, sides_of
+from echoform_train.engine.resolution import Halving, shown_size, sides_of
 
 _SAMPLE = 48
 _NEARLY = 0.05
@@ -89,8 +89,7 @@ def read_pixels(
     *,
     colormap: str = "auto",
     resolution: int | str | None = None,
-    divisor: int = 1,
-    halved_by: str = "",
+    halving: Halving | None = None,
     reading: ReadingConfig | None = None,
     axes: Mapping[str, float] | None = None,
 ) -> Pixels:
@@ -106,8 +105,7 @@ def read_pixels(
             must then be at most MAX_SIDE. Indices are resized, not painted colours: by the mean over areas if the
             resolution divides the size, else by antialiased bicubic. Files whose size differs by a few pixels are then
             no bad files.
-        divisor: What must divide height and width after resizing.
-        halved_by: What halves images so often, for the message.
+        halving: How often models will halve the images; their size after resizing must allow it.
         reading: How files are read.
         axes: Content of axes.json.
 
@@ -118,7 +116,8 @@ def read_pixels(
         raise UserError(f"colormap must be auto, none or one of {', '.join(COLORMAPS)}, got {colormap!r}")
     if resolution is not None:
         check_resolution(resolution)
-        check_divisible(*sides_of(resolution), divisor, halved_by)
+        if halving is not None:
+            halving.check(*sides_of(resolution))
     reading = reading or ReadingConfig()
     reading.check()
     decode = Decoder(hashes := ContentHashes(), reading)
@@ -149,7 +148,8 @@ def read_pixels(
 
     # One array for all images: a list of arrays and their stack would need twice the memory.
     height, width = kind.shape[:2] if resolution is None else sides_of(resolution)
-    check_divisible(height, width, divisor, halved_by)
+    if halving is not None:
+        halving.check(height, width)
     pixels = np.empty((len(images), 1 if kind.colormap else 3, height, width), dtype=np.uint8)
     decoded_sample = {index: look.decoded for index, look in zip(sampled, sample, strict=True)}
     of_other_size = np.zeros(len(images), dtype=bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated
 
 from tyro.constructors import PrimitiveConstructorSpec
@@ -10,10 +11,6 @@ from tyro.constructors import PrimitiveConstructorSpec
 from echoform_train.engine.errors import UserError
 
 RULE = "one number for a square, or HEIGHTxWIDTH (Doppler x time) such as 64x128"
-
-PRESET_DIVISOR = 16
-"""What must divide height and width in the smallest presets: the first stage halves twice, the denoiser twice more."""
-PRESET_LEVELS = "the levels of the models"
 
 
 def parse_resolution(text: str) -> int | str:
@@ -58,27 +55,37 @@ def shown_size(height: int, width: int) -> str:
     return f"{height}x{width}" if height == width else f"{height}x{width} (height x width)"
 
 
-def check_divisible(height: int, width: int, divisor: int, models: str) -> None:
-    """Check that the levels of models can halve images of a size.
+@dataclass(frozen=True)
+class Halving:
+    """How often the levels of models halve height and width of images, so that both must be multiples of a number."""
 
-    Args:
-        height: Height of the images, pixels.
-        width: Width of the images, pixels.
-        divisor: What must divide both: 2 to the number of halvings.
-        models: What halves the images, for the message.
+    divisor: int
+    """What must divide both sides: 2 to the number of halvings."""
+    models: str
+    """What halves the images, for the message."""
+    proposed_divisor: int
+    """What divides the sides that the message proposes: also all that later models halve."""
 
-    Raises:
-        UserError: If a side is not a multiple; the message proposes sizes that are.
-    """
-    if height % divisor == 0 and width % divisor == 0:
-        return
-    nearest = resolution_of(*(max(1, round(side / divisor)) * divisor for side in (height, width)))
-    above = resolution_of(*(-(-side // divisor) * divisor for side in (height, width)))
-    proposed = f"{nearest}" if nearest == above else f"{nearest} (nearest) or {above} (none smaller)"
-    raise UserError(
-        f"height and width of the images must be multiples of {divisor}, because {models} halve them, got "
-        f"{shown_size(height, width)}; --resolution {proposed} resizes them"
-    )
+    def check(self, height: int, width: int) -> None:
+        """Check that images of a size can be halved so often.
+
+        Raises:
+            UserError: If a side is not a multiple; the message proposes sizes that are.
+        """
+        if height % self.divisor == 0 and width % self.divisor == 0:
+            return
+        unit = self.proposed_divisor
+        nearest = resolution_of(*(max(1, round(side / unit)) * unit for side in (height, width)))
+        above = resolution_of(*(-(-side // unit) * unit for side in (height, width)))
+        proposed = f"{nearest}" if nearest == above else f"{nearest} (nearest) or {above} (none smaller)"
+        raise UserError(
+            f"height and width of the images must be multiples of {self.divisor}, because {self.models} halve them, "
+            f"got {shown_size(height, width)}; --resolution {proposed} resizes them"
+        )
+
+
+PRESET_HALVING = Halving(16, "the levels of the models", 16)
+"""Of the smallest presets: the first stage halves twice, the denoiser twice more."""
 
 
 def _parser(optional: bool) -> PrimitiveConstructorSpec[int | str | None]:

@@ -30,7 +30,7 @@ from echoform_train.latent_diffusion.first_stage import (
     encode_pixels,
     latent_shape,
 )
-from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig, image_divisor
+from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig, image_halving
 from echoform_train.latent_diffusion.losses import PatchDiscriminator, discriminator_loss, share_limit, spectral_loss
 from echoform_train.publishing.export import start_training
 from echoform_train.publishing.push import push_after_training
@@ -42,10 +42,8 @@ SHEET_USERS = 16
 def load_training_data(config: FirstStageConfig) -> SpectrogramData:
     """Load the spectrograms that the flags name; a run that is continued uses its own split."""
     split_file = split_to_read(config.data.split_file, config.run.output_dir)
-    divisor = image_divisor(config)
-    halved_by = f"the {divisor.bit_length()} levels of this first stage (--n-layers, --block-out-channels)"
     data_config = replace(config.data, split_file=split_file)
-    return load_data(data_config, config.run.seed, divisor=divisor, halved_by=halved_by)
+    return load_data(data_config, config.run.seed, halving=image_halving(config))
 
 
 def start_run(config: FirstStageConfig, data: SpectrogramData) -> Run:
