@@ -114,6 +114,7 @@ def read_likeness(measured: Measured) -> tuple[Likeness, dict[str, Array]]:
                 looks=1,
                 shown_db=40.0,
                 cut_share=round(float(np.quantile(lit, 0.02)), 3) if lit.size else 0.0,
+                floor_level=_floor_level(measured.level),
                 range_cell_m=0.3,
                 range_gain=False,
                 interpolate=False,
@@ -198,5 +199,16 @@ def _population(measured: Measured, found: Mapping[str, Array], towards: NDArray
         directions = {"directions": ("towards",)}
     elif share < 1 - _ONE_DIRECTION:
         directions = {"directions": ("away",)}
-    usual = Population()
+    # Images of people who begin or stop to walk have a torso line far nearer to 0 Hz than most.
+    slow = 0.0
+    if view.doppler_axis == "fixed":
+        apart = np.abs(found["torso_row"] - _zero_row(view))
+        slow = float(np.mean(apart < _SLOW_SHARE * np.nanmedian(apart)))
+    usual = Population(start_and_stop=slow > _FEWEST_SLOW)
     return replace(usual, speed_spread_mps=usual.speed_spread_mps if spread is None else min(spread, 0.4), **directions)
+
+
+def _floor_level(level: NDArray[np.float32]) -> float:
+    """Level of the cells that show nothing; 0 if all cells show something."""
+    dark = level[level <= LIT]
+    return round(float(np.median(dark)), 4) if dark.size else 0.0

@@ -21,7 +21,8 @@ from echoform_train.radar.view import View
 
 Array = NDArray[np.float64]
 
-RECORDING_S = 14.0
+RECORDING_S = 8.0
+"""Length of the simulated walks, which begin and end as often as measured ones of some seconds do."""
 _SIDE = 256
 """Side of the images whose statistics are compared; native cells become blocks of some pixels, as in the pictures."""
 _SPREADS = ("lit_share", "torso_row", "torso_wave", "reach_above", "steps")
@@ -83,7 +84,7 @@ class Fit:
 
 
 def fit_likeness(
-    first: Likeness, found: Mapping[str, Array], base: SimulationConfig, *, people: int = 4, rounds: int = _ROUNDS
+    first: Likeness, found: Mapping[str, Array], base: SimulationConfig, *, people: int = 8, rounds: int = _ROUNDS
 ) -> Fit:
     """Change settings until statistics of simulated images agree with those of the pictures.
 

@@ -31,6 +31,9 @@ class Receiver:
     cut_share: float = 0.0
     """Cells below this share of the range of levels are drawn in the lowest colour, 0..0.9; where the colours begin
     below the receiver's threshold, no cell has a level between them."""
+    floor_level: float = 0.0
+    """Level at which the lowest colour is drawn, a share of the colour map, 0..0.5: maps of other software begin a
+    little later, and some pictures have a coloured floor."""
     bursts_per_minute: float = 0.0
     """Bursts of interference per minute, for example from another radar: each raises one whole column or a few."""
     burst_db: float = 15.0
@@ -63,6 +66,8 @@ class Receiver:
             raise UserError(f"--range-cell-m must be in 0.02..5, got {self.range_cell_m}")
         if not -30 <= self.noise_db <= 60:
             raise UserError(f"--noise-db must be in -30..60, got {self.noise_db}")
+        if not 0 <= self.floor_level <= 0.5:
+            raise UserError(f"--floor-level must be in 0..0.5, got {self.floor_level}")
         if not 0 <= self.cut_share <= 0.9:
             raise UserError(f"--cut-share must be in 0..0.9, got {self.cut_share}")
         if not 0 <= self.bursts_per_minute <= 600:
@@ -129,9 +134,9 @@ def shown_levels(image_db: FloatArray, receiver: Receiver, fixed_db: tuple[float
         lowest = highest - receiver.shown_db
     share = np.clip((image_db - lowest) / (highest - lowest), 0, 1)
     share = np.where(share < receiver.cut_share, 0, share)
-    if receiver.threshold_db is None:
-        return share
-    return np.where(image_db >= noise_level_db(image_db, receiver.looks) + receiver.threshold_db, share, 0)
+    if receiver.threshold_db is not None:
+        share = np.where(image_db >= noise_level_db(image_db, receiver.looks) + receiver.threshold_db, share, 0)
+    return np.maximum(share, receiver.floor_level)
 
 
 def noise_level_db(image_db: FloatArray, looks: int) -> float:
