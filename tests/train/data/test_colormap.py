@@ -91,6 +91,37 @@ def test_a_picture_compressed_as_jpeg_is_still_told(name, quality, picture):
     assert match.residual < 12
 
 
+@pytest.mark.parametrize("quality", [95, 85, 75])
+@pytest.mark.parametrize("name", COLORMAPS)
+@pytest.mark.parametrize("floor", [0, 190])
+def test_a_small_jpeg_is_told_although_jpeg_halves_the_resolution_of_its_colours(name, quality, floor):
+    # Speckle, as in a spectrogram of 64 pixels: neighbours differ; with a high floor most of it is of one colour.
+    speckle = np.random.default_rng(5).exponential(60, (64, 64))
+    smooth = np.asarray(Image.fromarray(speckle.astype(np.float32)).resize((128, 128), Image.Resampling.BICUBIC))
+    index = np.clip(2 * smooth[:64, :64] - floor, 0, 255).astype(np.uint8)
+    assert detect(jpeg(paint(index, name), quality)).name == name
+
+
+@pytest.mark.parametrize("levels", [10, 16, 64, 1024])
+@pytest.mark.parametrize("name", sorted({*COLORMAPS} - {"parula"}))
+def test_maps_of_other_numbers_of_levels_are_told(name, levels, picture):
+    exact = matplotlib.colormaps[name].resampled(levels)(picture(6, 64) / 255)
+    match = detect(np.round(exact[..., :3] * 255).astype(np.uint8))
+    assert match.name == name
+    assert match.residual < 3
+
+
+@pytest.mark.parametrize(
+    "name", ["coolwarm", "hsv", "CMRmap", "afmhot", "bone", "copper", "gnuplot2", "Spectral", "RdBu"]
+)
+@pytest.mark.parametrize("floor", [0, 150])
+def test_maps_that_are_not_known_are_not_taken_for_others(name, floor, picture):
+    # Where most of a picture is floor, its colour alone would decide: black is the floor of four maps.
+    index = np.clip(picture(7, 64).astype(int) - floor, 0, 255) * 255 // (255 - floor)
+    rgb = np.round(matplotlib.colormaps[name](index)[..., :3] * 255).astype(np.uint8)
+    assert detect(rgb).name is None
+
+
 def test_a_stack_of_pictures_is_told_too(picture):
     assert detect(np.stack([paint(picture(seed), "turbo") for seed in range(3)])).name == "turbo"
 
@@ -126,5 +157,5 @@ def test_another_type_and_an_unknown_name_are_refused():
         detect(np.zeros((4, 4, 3)))
     with pytest.raises(ValueError, match="must be uint8, got int64"):
         paint(np.zeros((4, 4), dtype=np.int64), "jet")
-    with pytest.raises(ValueError, match="one of jet, parula, .*, gray, got 'coolwarm'"):
+    with pytest.raises(ValueError, match=r"one of jet, parula, .*, gray, got 'coolwarm'"):
         lookup_table("coolwarm")

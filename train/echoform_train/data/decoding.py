@@ -14,6 +14,7 @@ from echoform_train.data.loading import ContentHashes
 from echoform_train.data.number_files import ARRAY_SUFFIXES, NumberScale, checked_numbers, read_numbers
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.resolution import shown_size
 
 
 class Decoder:
@@ -23,6 +24,7 @@ class Decoder:
         self.reading = reading
         self._hashes = hashes
         self._box: Box | None = parse_crop(reading.crop or "none")
+        self._size: tuple[int, ...] | None = None
 
     def __call__(self, image: ImageFile) -> np.ndarray:
         """Pixels uint8 [H, W] or [H, W, 3], or numbers [H, W], of the box of the data.
@@ -38,6 +40,11 @@ class Decoder:
             if decoded.dtype != np.uint8:
                 decoded = checked_numbers(decoded, image.file)
         if self._box is not None:
+            size = decoded.shape[:2]
+            self._size = self._size or size
+            if size != self._size:
+                reason = f"--crop needs pictures of one size, it is {shown_size(*size)}, not {shown_size(*self._size)}"
+                raise BadFileError(BadFile(image.file, reason))
             try:
                 decoded = cropped(decoded, self._box)
             except UserError as error:
@@ -63,8 +70,12 @@ class Decoder:
             ["First row: lowest Doppler; images are turned upside down"] if self.reading.first_row == "lowest" else []
         )
 
-    def take_frame(self, frame: Frame) -> str:
+    def take_frame(self, frame: Frame, size: tuple[int, ...]) -> str:
         """Cut later pictures to the box that was found, if the flags say so.
+
+        Args:
+            frame: What was found.
+            size: Height and width of the pictures in which it was found.
 
         Returns:
             What was found and is done, as a line of text.
@@ -80,7 +91,7 @@ class Decoder:
             )
         if self.reading.crop != "auto":
             return f"Crop {self.reading.crop}: inside of it there is still {frame.found}"
-        self._box = frame.box
+        self._box, self._size = frame.box, size
         return f"Crop {box}: {frame.found}"
 
     def axes(self, axes: Mapping[str, float] | None, scale: NumberScale | None) -> dict[str, float] | None:

@@ -131,7 +131,7 @@ def read_pixels(
     # Axes, colour bars and rims around the data would be painted ever after.
     frame = None if kind.scale else _frame(decode, [images[index] for index in sampled], sample, kind)
     if frame is not None:
-        notes.append(decode.take_frame(frame))
+        notes.append(decode.take_frame(frame, kind.shape[:2]))
     if frame is not None and reading.crop == "auto":
         sampled, sample, _ = read_files(sampled, lambda index: _look(decode(images[index])))
         kind = _majority(sample, colormap, images[sampled[0]].file, reading, axes)
