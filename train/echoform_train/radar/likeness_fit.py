@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.constants import speed_of_light
 from scipy.optimize import least_squares
 
 from echoform_train.radar.image_statistics import STATISTICS, image_statistics
 from echoform_train.radar.likeness import Likeness
 from echoform_train.radar.receiver import shown_levels
 from echoform_train.radar.recordings import Recording
+from echoform_train.radar.returns import doppler_shift_hz
 from echoform_train.radar.simulated_walks import simulated_walks
 from echoform_train.radar.simulation import cut_windows, record
-from echoform_train.radar.simulation_config import DB_MAX, DB_MIN, SimulationConfig
+from echoform_train.radar.simulation_config import DB_MAX, DB_MIN, LONGEST_RECORDING_S, SimulationConfig
 from echoform_train.radar.view import View
 
 Array = NDArray[np.float64]
@@ -31,42 +33,20 @@ _LEAST_SPREAD = 0.02
 _ROUNDS = 4
 
 
-@dataclass(frozen=True)
-class Knob:
-    """One setting that is fitted."""
-
-    low: float
-    high: float
-    get: Callable[[Likeness], float]
-    set: Callable[[Likeness, float], Likeness]
-    body: bool
-    """It changes the samples, not only how they are drawn."""
-
-
-def _of(part: str, name: str) -> tuple[Callable[[Likeness], float], Callable[[Likeness, float], Likeness]]:
-    def get(like: Likeness) -> float:
-        return float(getattr(getattr(like, part), name))
-
-    def put(like: Likeness, value: float) -> Likeness:
-        return replace(like, **{part: replace(getattr(like, part), **{name: value})})
-
-    return get, put
-
-
-KNOBS: dict[str, Knob] = {
-    "shown_db": Knob(15, 70, *_of("receiver", "shown_db"), body=False),
-    "cut_share": Knob(0, 0.5, *_of("receiver", "cut_share"), body=False),
-    "centre_mps": Knob(-4, 4, *_of("view", "centre_mps"), body=False),
-    "span_mps": Knob(1.0, 7.0, *_of("view", "span_mps"), body=False),
-    "transform_ms": Knob(4, 60, *_of("view", "transform_ms"), body=False),
-    "range_cell_m": Knob(0.04, 1.5, *_of("receiver", "range_cell_m"), body=True),
-    "noise_db": Knob(-20, 40, *_of("receiver", "noise_db"), body=True),
-    "specular_share": Knob(0.02, 0.98, *_of("surface", "specular_share"), body=True),
-    "cloth_s": Knob(0.005, 0.5, *_of("surface", "cloth_s"), body=True),
-    "torso_db": Knob(-10, 25, *_of("surface", "torso_db"), body=True),
-    "feet_db": Knob(-20, 20, *_of("surface", "feet_db"), body=True),
+KNOBS: dict[str, tuple[str, float, float]] = {
+    "shown_db": ("receiver", 15, 70),
+    "cut_share": ("receiver", 0, 0.5),
+    "range_cell_m": ("receiver", 0.04, 1.5),
+    "noise_db": ("receiver", -20, 40),
+    "centre_mps": ("view", -4, 4),
+    "span_mps": ("view", 1.0, 7.0),
+    "transform_ms": ("view", 4, 60),
+    "specular_share": ("surface", 0.02, 0.98),
+    "cloth_s": ("surface", 0.005, 0.5),
+    "torso_db": ("surface", -10, 25),
+    "feet_db": ("surface", -20, 20),
 }
-"""Settings that are fitted, with their limits."""
+"""Settings that are fitted: the part of the simulation that has them, and their limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,16 +83,14 @@ def fit_likeness(
     target, spread = _moments(found), _spread(found)
     # Axes that follow the walker have no centre.
     names = [name for name in KNOBS if name != "centre_mps" or first.view.doppler_axis == "fixed"]
-    knobs = [KNOBS[name] for name in names]
-    low, high = (np.array([getattr(knob, end) for knob in knobs]) for end in ("low", "high"))
-    start = np.clip((np.array([knob.get(first) for knob in knobs]) - low) / (high - low), 0.02, 0.98)
+    low, high = (np.array([KNOBS[name][end] for name in names]) for end in (1, 2))
+    values = np.array([getattr(getattr(first, KNOBS[name][0]), name) for name in names])
+    start = np.clip((values - low) / (high - low), 0.02, 0.98)
     simulator = _Simulator(base, people)
 
     def settings(place: Array) -> Likeness:
-        likeness = first
-        for knob, value in zip(knobs, low + np.clip(place, 0, 1) * (high - low), strict=True):
-            likeness = knob.set(likeness, float(value))
-        return replace(likeness, view=_whole(likeness.view))
+        chosen = dict(zip(names, (low + np.clip(place, 0, 1) * (high - low)).tolist(), strict=True))
+        return _with(first, _possible(chosen, first.view))
 
     def misfit(place: Array) -> Array:
         made = _moments(image_statistics(simulator.levels(settings(place))))
@@ -145,7 +123,8 @@ class _Simulator:
     def levels(self, likeness: Likeness) -> NDArray[np.float32]:
         """Levels [M, 256, 256] of images of all people."""
         self.count += 1
-        config = likeness.applied_to(replace(self._base, recording_s=RECORDING_S, users=self._people))
+        config = likeness.applied_to(replace(self._base, recording_s=LONGEST_RECORDING_S, users=self._people))
+        config = replace(config, recording_s=min(max(RECORDING_S, config.shown_s + 3), LONGEST_RECORDING_S))
         drawn = replace(likeness.receiver, shown_db=None, cut_share=0.0, looks=1)
         key = (drawn, likeness.surface, likeness.population)
         if key not in self._recordings:
@@ -161,16 +140,24 @@ class _Simulator:
         return np.stack(images)
 
 
-def _whole(view: View) -> View:
-    """The same with a transform that its rows can show, and a centre within the speeds that do not fold."""
-    rows = view.native_rows or 64
-    longest_ms = 1000 * rows / (2 * 2 * view.span_mps * 77e9 / 299_792_458.0)
-    limit = max(0.0, 7.99 - view.span_mps)
-    return replace(
-        view,
-        transform_ms=min(view.transform_ms or longest_ms, 0.99 * longest_ms),
-        centre_mps=float(np.clip(view.centre_mps, -limit, limit)),
-    )
+def _with(likeness: Likeness, chosen: Mapping[str, float]) -> Likeness:
+    """The same with these values of some knobs."""
+    parts = {
+        part: replace(getattr(likeness, part), **{name: chosen[name] for name in chosen if KNOBS[name][0] == part})
+        for part in ("receiver", "view", "surface")
+    }
+    return replace(likeness, **parts)
+
+
+def _possible(chosen: Mapping[str, float], view: View) -> dict[str, float]:
+    """The same values with a transform that the rows can show, and an axis within the speeds that do not fold."""
+    rows, span_mps = view.native_rows or 64, chosen["span_mps"]
+    longest_ms = 1000 * rows / (2 * doppler_shift_hz(span_mps, speed_of_light / 77e9))
+    possible = {**chosen, "transform_ms": min(chosen["transform_ms"], 0.99 * longest_ms)}
+    if "centre_mps" in chosen:
+        limit = 7.99 - span_mps
+        possible["centre_mps"] = float(np.clip(chosen["centre_mps"], -limit, limit))
+    return possible
 
 
 def _moments(found: Mapping[str, Array]) -> Array:
