@@ -16,6 +16,7 @@ from tqdm import tqdm
 from echoform_train.data.find import find_in_folder, separate_incomplete
 from echoform_train.data.image_check import BadFile, refuse
 from echoform_train.data.layout import RECORDINGS, ImageFile
+from echoform_train.data.walk import walk
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES, METADATA
 from echoform_train.engine.json_files import write_json, write_json_lines
@@ -24,7 +25,7 @@ from echoform_train.engine.resolution import sides_of
 from echoform_train.radar.chirp_config import describes_chirps
 from echoform_train.radar.decibel_range import DecibelHistogram
 from echoform_train.radar.iq_config import IqConfig
-from echoform_train.radar.recording_files import read_recording, with_chirp_config
+from echoform_train.radar.recording_files import RAW_SUFFIX, read_recording, with_chirp_config
 from echoform_train.radar.returns import doppler_shift_hz
 from echoform_train.radar.slow_time import body_doppler_hz, track_and_gate
 from echoform_train.radar.spectrogram_images import (
@@ -82,7 +83,7 @@ def prepare_recordings(
     output_dir = config.output_dir
     config, lines_of_config = with_chirp_config(config, source)
     config.grid(window_s)  # refuses a span that folds before anything is read
-    recordings, bad_files = _find(source)
+    recordings, bad_files = _find(source, config)
     for line in lines_of_config:
         print(line)
     if not skip_bad_files:
@@ -141,17 +142,27 @@ def _paint(
             save_image(path, image_db, resolution, db_min=db_min, db_max=db_max, save_db=config.save_db)
 
 
-def _find(source: Path) -> tuple[list[ImageFile], list[BadFile]]:
+def _find(source: Path, config: IqConfig) -> tuple[list[ImageFile], list[BadFile]]:
     """Recordings of a folder, and files that cannot be used.
 
     Raises:
         ValueError: If a user cannot name a folder, or the images of two recordings would have the same names.
     """
-    found = find_in_folder(source, RECORDINGS)
+    kind = RECORDINGS
+    if config.format == "auto":
+        # A .bin may be anything, unless a flag says what it holds.
+        kind = replace(RECORDINGS, suffixes=tuple(suffix for suffix in RECORDINGS.suffixes if suffix != RAW_SUFFIX))
+        suffixes = {path.suffix.lower() for path in walk(source)}
+        if RAW_SUFFIX in suffixes and not suffixes & set(kind.suffixes):
+            raise UserError(
+                f"a {RAW_SUFFIX} does not say what it holds; --format dca1000 is for adc_data.bin of TI's capture "
+                f"card, --format int16 for 16-bit numbers I Q I Q; {source} holds no other recordings"
+            )
+    found = find_in_folder(source, kind)
     recordings, incomplete = separate_incomplete(found.images)
     for name in found.other_files:
         if not describes_chirps(source / name):
-            logger.warning("no recording (%s): %s", ", ".join(RECORDINGS.suffixes), name)
+            logger.warning("no recording (%s): %s", ", ".join(kind.suffixes), name)
     first: dict[str, str] = {}
     for recording in recordings:
         if PurePosixPath(recording.user).name != recording.user or recording.user.startswith("."):

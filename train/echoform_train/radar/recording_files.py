@@ -47,11 +47,7 @@ def read_recording(path: Path, config: IqConfig) -> tuple[NDArray[Any], SampleFo
         known = {name: length for name, length in lengths.items() if length is not None}
         axes = tuple(name for name in config.axes if name != "iq")
         return read_pairs(path, axes, known), replace(config, axes=(*axes, "iq")).sample_format()
-    if config.format == "auto" and config.chirp_config is None:
-        raise UserError(
-            f"a {RAW_SUFFIX} does not say what it holds; --format dca1000 is for adc_data.bin of TI's capture card, "
-            "--format int16 for 16-bit numbers I Q I Q"
-        )
+    assert config.format == "dca1000"
     layout = _layout(config)
     channel = config.receiver if isinstance(config.receiver, int) else None
     array = read_capture(path, layout, channel)

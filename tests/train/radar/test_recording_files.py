@@ -16,7 +16,6 @@ from echoform_train.commands.prepare import Config, main
 from echoform_train.radar.chirp_config import read_chirp_config
 from echoform_train.radar.iq_config import IqConfig
 from echoform_train.radar.iq_recordings import prepare_recordings
-from echoform_train.radar.raw_files import CaptureLayout, read_capture
 from walker_cubes import (
     CHIRP,
     RATE_HZ,
@@ -61,26 +60,6 @@ def capture(folder: Path, content: bytes, name: str = "adc_data.bin") -> Path:
 
 def as_array(folder: Path, words: np.ndarray, receiver: int = 0) -> Path:
     return save(folder, words[:, 0, receiver].astype(np.float32).view(np.complex64)[..., 0], users=1)
-
-
-@pytest.mark.parametrize("lanes", [2, 4])
-def test_every_word_of_a_capture_lands_at_its_receiver_and_transmitter(tmp_path, lanes):
-    words = np.random.default_rng(0).integers(-(2**15), 2**15, (3, 2, 3, 8, 2)).astype(np.int16)
-    path = tmp_path / "adc_data.bin"
-    path.write_bytes(two_lanes(words) if lanes == 2 else four_lanes(words))
-    layout = CaptureLayout(receivers=3, transmitters=2, samples=8, lanes=lanes)
-    read = read_capture(path, layout)
-    assert layout.axes == ("chirps", "receivers", "samples", "iq")
-    np.testing.assert_array_equal(read, words.reshape(3, 6, 8, 2))
-    np.testing.assert_array_equal(read_capture(path, layout, channel=5), words[:, 1, 1])
-    framed = read_capture(path, CaptureLayout(receivers=3, transmitters=2, samples=8, lanes=lanes, chirps=3))
-    np.testing.assert_array_equal(framed, words.reshape(1, 3, 6, 8, 2))
-
-
-def test_the_words_of_two_lanes_are_those_of_the_application_report():
-    words = np.arange(1, 9, dtype=np.int16).reshape(1, 1, 1, 4, 2)  # I Q: 1 2, 3 4, 5 6, 7 8
-    assert np.frombuffer(two_lanes(words), "<i2").tolist() == [1, 3, 2, 4, 5, 7, 6, 8]
-    assert np.frombuffer(four_lanes(words), "<i2").tolist()[:8] == [1, 0, 0, 0, 2, 0, 0, 0]
 
 
 @pytest.mark.parametrize("lanes", [2, 4])
@@ -164,34 +143,6 @@ def test_a_flag_that_contradicts_the_file_is_refused(tmp_path, words):
             carrier_ghz=None,
             bandwidth_hz=None,
         )
-
-
-@pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        (("frameCfg", "frameCfg 0"), "the line frameCfg must have a value"),
-        (("profileCfg 0 77", "profileCfg 0 x"), "value 2 of the line profileCfg must be a number, it is 'x'"),
-        (("chirpCfg 0 0 0", "chirpCfg 5 5 0"), "chirp 0 of the frame must have a chirpCfg"),
-        (("lvdsStreamCfg -1 0", "lvdsStreamCfg -1 1"), r"it streams headers \(HSI\)"),
-        (("channelCfg 3", "channelCfg 0"), "receivers must be above 0"),
-        (("frameCfg 0 0", "advFrameCfg 0 0"), "advanced frames"),
-        (("channelCfg", "channel"), "must have the line channelCfg"),
-    ],
-)
-def test_a_cfg_that_cannot_be_used_says_why(tmp_path, change, rule):
-    text = demo_config(samples=64, transmitters=1, receivers=2, loops=128, pulse_us=200, frame_ms=62.5)
-    text = text.replace("frameCfg 0 0 128 0 62.5 1 0", change[1]) if change[0] == "frameCfg" else text.replace(*change)
-    (tmp_path / "a.cfg").write_text(text)
-    with pytest.raises(ValueError, match=rf"a\.cfg cannot be used as --chirp-config: .*{rule}"):
-        read_chirp_config(tmp_path / "a.cfg")
-
-
-def test_a_studio_json_without_what_is_needed_says_what_it_holds(tmp_path):
-    content = json.loads(studio_config(samples=64, transmitters=1, receivers=4, loops=16, pulse_us=200, frame_ms=62.5))
-    del content["mmWaveDevices"][0]["rfConfig"]["rlProfiles"]
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="must have the list rlProfiles, this one has rlChanCfg_t, rlAdcOutCfg_t"):
-        read_chirp_config(tmp_path / "a.json")
 
 
 def test_a_size_that_is_no_multiple_of_a_frame_is_refused_with_the_arithmetic(tmp_path, words):
@@ -306,3 +257,11 @@ def test_if_all_recordings_are_short_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"no recording gives an image, .* must last at least one image of 3\.01 s"):
         prepare(source, tmp_path / "a", pulse_rate_hz=RATE_HZ, axes=("chirps", "samples"))
     assert not (tmp_path / "a").exists()
+
+
+def test_a_bin_beside_other_recordings_is_named_and_left_alone(tmp_path, caplog):
+    source = save(tmp_path / "npy", walker_cube().samples, users=1)
+    (source / "ID_1" / "firmware.bin").write_bytes(b"x" * 99)
+    made = prepare(source, tmp_path / "a", pulse_rate_hz=RATE_HZ, axes=("chirps", "samples"))
+    assert [path.name for path in made.rglob("*.png")] == ["walk_000.png"]
+    assert "no recording (.npy, .npz, .mat, .h5, .hdf5): ID_1/firmware.bin" in caplog.text
