@@ -42,7 +42,7 @@ def read_spectrogram(pipe: Any, file: str | None) -> torch.Tensor:
     with shown_to_visitor():
         pixels = pipe.preprocess(image, 1)
         painted = pipe.postprocess((pixels + 1) / 2, "pil")[0]
-    if image.mode == "RGB" and (far := distance(image, painted)) > FAR_FROM_COLORS:
+    if image.mode in ("RGB", "RGBA") and (far := distance(image, painted)) > FAR_FROM_COLORS:
         raise refusal(
             f"This is not a spectrogram in the model's colours: its mean distance to them is {far:.0f} of 255, more "
             f"than {FAR_FROM_COLORS:g}."

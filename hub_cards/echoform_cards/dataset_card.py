@@ -57,6 +57,8 @@ class StoredImage(TypedDict, total=False):
     width: int | None
     colormap: str | None
     """Colour map of spectrograms."""
+    reading: str | None
+    """What `--crop` and other flags of reading took from the files, such as "crop 40,38,250,171"."""
     colormap_residual: float | None
     """Mean distance of spectrograms from the colour map, RGB units of 0..255."""
     depth_min_units: int | None

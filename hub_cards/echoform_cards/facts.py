@@ -77,6 +77,8 @@ class IndexedImage(Image, total=False):
 
     colormap: str | None
     """Name of the colour map; None for RGB."""
+    reading: str | None
+    """How files were read, if not as they are, such as "crop 40,38,250,171"."""
 
 
 class Spectrogram(IndexedImage, total=False):

@@ -41,6 +41,7 @@ def first_stage_card(model: ExportedModel) -> str:
                 "width": width,
                 "channels": data["channels"],
                 "colormap": data["colormap"],
+                "reading": data.get("reading") or None,
             },
             "data": data_of(model),
             "stages": [stage_of("First stage", training)],

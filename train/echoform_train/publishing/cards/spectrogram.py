@@ -48,6 +48,7 @@ def spectrogram_card(model: ExportedModel) -> str:
                 "width": width,
                 "channels": data["channels"],
                 "colormap": data["colormap"],
+                "reading": data.get("reading") or None,
                 "colormap_residual": data["colormap_residual"] if data["colormap"] else None,
             },
             # Axes are stored in the config of the pipeline, not in the facts of its training.
