@@ -412,7 +412,10 @@ def _from_pil(source: str | Path | Image.Image, side: int, channels: int) -> Ten
     if source.width * source.height > MAX_PIXELS:
         raise ValueError(f"an image must have at most {MAX_PIXELS:,} pixels, it has {source.width}x{source.height}")
     if "A" in source.getbands() or "transparency" in source.info:
-        raise ValueError(f"images must have no transparency, got mode {source.mode}")
+        # matplotlib writes an alpha channel that is opaque everywhere.
+        if source.convert("RGBA").getextrema()[3] != (255, 255):
+            raise ValueError(f"images must have no transparency, got mode {source.mode}")
+        source = source.convert("L" if source.mode in ("L", "LA") else "RGB")
     image = source.convert("RGB") if source.mode == "P" else source
     if image.mode not in ("L", "RGB"):
         raise ValueError(f"images must be RGB or 8-bit grey, got mode {image.mode}")

@@ -125,6 +125,12 @@ def test_random_latents_have_the_statistics_that_they_should_and_their_seeds_mak
     assert float(many.mean()) == pytest.approx(0, abs=0.05) and float(many.std()) == pytest.approx(1, abs=0.05)
 
 
+def test_an_opaque_alpha_channel_changes_nothing():
+    pipeline = tiny_conv_pipeline()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    assert np.array_equal(pipeline(image.convert("RGBA")).images[0], pipeline(image).images[0])
+
+
 def test_a_grey_model_speaks_grey():
     pipeline = tiny_conv_pipeline(in_channels=1)
     grey = Image.fromarray(np.full((16, 16), 77, np.uint8))

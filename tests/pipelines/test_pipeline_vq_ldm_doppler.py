@@ -318,6 +318,12 @@ def test_decibels_run_between_the_ends_of_the_axes(make_pipeline: MakePipeline):
         make_pipeline(channels=3)(["ID_1"], output_type="db")
 
 
+def test_an_opaque_alpha_channel_changes_nothing(make_pipeline: MakePipeline):
+    pipeline = make_pipeline()
+    image = pipeline(users=["ID_1"], num_inference_steps=1, generator=torch.Generator().manual_seed(0)).images[0]
+    assert torch.equal(pipeline.preprocess(image, 1), pipeline.preprocess(image.convert("RGBA"), 1))
+
+
 def test_rgb_models_make_and_vary_rgb_images(make_pipeline: MakePipeline):
     pipeline = make_pipeline(channels=3)
     image = pipeline(["ID_1"], num_inference_steps=2).images[0]
