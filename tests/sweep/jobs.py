@@ -101,20 +101,26 @@ vq_vae.main(tiny_vq_vae(root / "walkers", out, run=run))
 """
 
 
-def _launch(root: Path, out: Path, *options: str, resume: str) -> subprocess.Popen[str]:
+def _launch(root: Path, out: Path, *options: str, resume: str) -> subprocess.Popen[bytes]:
     script = root / "two_processes.py"
     script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options]
     arguments = [str(script), str(Path(__file__).parents[1]), str(root), str(out), resume]
-    return subprocess.Popen(
-        [*command, *arguments],
-        # A store of its own for each restart: in a shared one, gloo finds the addresses of dead processes and waits.
-        env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    # Into a file: nobody reads a pipe while torchrun reports its restarts, and a full pipe would stop it.
+    with _errors(out).open("a") as errors:
+        return subprocess.Popen(
+            [*command, *arguments],
+            # A store of its own for each restart: in a shared one, gloo finds the addresses of dead processes and waits.
+            env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+
+
+def _errors(out: Path) -> Path:
+    """What a launch says on stderr."""
+    return out.with_name(f"{out.name}-errors.txt")
 
 
 def _workers(launcher: int) -> list[int]:
@@ -122,7 +128,7 @@ def _workers(launcher: int) -> list[int]:
     return [int(line.split()[0]) for line in children.stdout.splitlines() if "two_processes.py" in line]
 
 
-def _kills(launcher: subprocess.Popen[str], out: Path, rng: random.Random, count: int) -> Iterator[int]:
+def _kills(launcher: subprocess.Popen[bytes], out: Path, rng: random.Random, count: int) -> Iterator[int]:
     """Kill one of two processes at random moments while they train; yields after each kill."""
     for _ in range(count):
         before = _newest(out)
@@ -145,7 +151,7 @@ def _whole(root: Path, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     launcher = _launch(root, folder / "whole", resume="none")
     if launcher.wait() != 0:
-        raise RuntimeError(launcher.stderr.read()[-2000:] if launcher.stderr else "")
+        raise RuntimeError(_errors(folder / "whole").read_text()[-2000:])
     return folder / "whole"
 
 
@@ -175,7 +181,7 @@ def max_restarts(root: Path, folder: Path, kills: int, rng: random.Random) -> tu
         launcher = _launch(root, folder / "killed", f"--max-restarts={3 * kills}", resume="none")
         done += sum(_kills(launcher, folder / "killed", rng, kills - done))
         if launcher.wait() != 0:
-            return ends, [launcher.stderr.read()[-2000:] if launcher.stderr else ""]
+            return ends, [_errors(folder / "killed").read_text()[-2000:]]
         ends += 1
         if wrong := differences(whole, folder / "killed"):
             return ends, wrong
