@@ -110,7 +110,7 @@ def _launch(root: Path, out: Path, *options: str, resume: str) -> subprocess.Pop
     with _errors(out).open("a") as errors:
         return subprocess.Popen(
             [*command, *arguments],
-            # A store of its own for each restart: in a shared one, gloo finds the addresses of dead processes and waits.
+            # A store of its own per restart: in a shared one, gloo finds the addresses of dead processes and waits.
             env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
             stdout=subprocess.DEVNULL,
             stderr=errors,
