@@ -99,7 +99,9 @@ def main(argv: list[str] | None = None) -> None:
     except (UserError, OSError, PushError) as error:
         if os.environ.get("ECHOFORM_TRACEBACK") == "1":
             raise
-        print(f"echoform {verb}: {error}", file=sys.stderr)
+        from echoform_train.engine.presets import with_flags
+
+        print(f"echoform {verb}: {with_flags(str(error), module.Config)}", file=sys.stderr)
         sys.exit(1)
     except Stopped as stopped:
         if not stopped.told:

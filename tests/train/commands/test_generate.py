@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from echoform_train.commands import generate
 from tiny import run_processes
+from tiny_doppler import tiny_pipeline
 
 
 @pytest.fixture
@@ -78,10 +79,20 @@ def test_conditions_take_turns(config):
     assert [row["direction"] for row in rows(config.output_dir)] == ["towards", "away", "towards"]
 
 
+def test_users_and_conditions_are_known_in_either_unicode_form(config):
+    composed, decomposed = "J\u00f6rg", "Jo\u0308rg"
+    for stored, given in ((composed, decomposed), (decomposed, composed)):
+        labels = {"condition": {"0": "none", "1": stored, "2": "bag"}, "direction": {"0": "a", "1": "b"}}
+        pipeline = tiny_pipeline(id2label={"0": "ID_1", "1": stored, "2": "ID_10"}, condition_labels=labels)
+        changed = replace(config, users=(given, composed), conditions=(f"condition={given}",), num_images=2)
+        planned = generate.plan(pipeline, changed)
+        assert [(image.user, image.conditions) for image in planned] == [(composed, {"condition": composed})] * 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"users": ("ID_9",)}, r"users must be among ID_1, ID_2, ID_3, got ID_9"),
+        ({"users": ("ID_9",)}, r"--users must be among ID_1, ID_2, ID_3, got ID_9"),
         ({"conditions": ("direction",)}, r"written name=value or name=value,value, got 'direction'"),
         ({"conditions": ("shoes=red",)}, r"direction"),
     ],

@@ -191,7 +191,7 @@ def test_folders_without_usable_captures_are_refused(tmp_path):
     save_capture(captures / "walk.npz", 4.0)
     with pytest.raises(ValueError, match=r"must be named <subject>_<trial>\.npz, got walk\.npz"):
         simulate(Config(output_dir=tmp_path / "data", joints=captures))
-    with pytest.raises(ValueError, match="users must not be given with joints, as the motion captures set it"):
+    with pytest.raises(ValueError, match="users must not be given with --joints, as the motion captures set it"):
         Config(output_dir=tmp_path / "data", joints=captures, users=3)
     assert not (tmp_path / "data").exists()
 
@@ -265,17 +265,17 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     ("changes", "rule"),
     [
         ({"users": 0}, "users must be at least 1, got 0"),
-        ({"carrier_ghz": 10}, "carrier_ghz must be 77, 60 or 24, got 10"),
+        ({"carrier_ghz": 10}, "--carrier-ghz must be 77, 60 or 24, got 10"),
         (
             {"conditions": ("normal", "umbrella")},
             "conditions must be of normal, backpack, bag, bag_phone, got umbrella",
         ),
         ({"conditions": ()}, "conditions must be one or more"),
-        ({"conditions": ("normal", "bag")}, "recordings_per_user must be at least 4"),
-        ({"recording_s": 2.0}, "window_s <= recording_s"),
-        ({"recording_s": 60.0}, r"recording_s <= 30\.0"),
+        ({"conditions": ("normal", "bag")}, "--recordings-per-user must be at least 4"),
+        ({"recording_s": 2.0}, "--window-s <= --recording-s"),
+        ({"recording_s": 60.0}, r"--recording-s <= 30\.0"),
         ({"recording_s": 20.0, "mode": "fmcw"}, "recording_s of straight walks must be at most 15 in the FMCW mode"),
-        ({"hop_s": 0.0}, r"hop_s must be at least 0\.1, got 0\.0"),
+        ({"hop_s": 0.0}, r"--hop-s must be at least 0\.1, got 0\.0"),
         ({"resolution": 8}, r"resolution must be in 16\.\.1024, got 8"),
         ({"workers": -1}, "workers must not be negative, got -1"),
         ({"seed": -1}, "seed must not be negative, got -1"),

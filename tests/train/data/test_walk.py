@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echoform_train.data.walk import find_files, walk
+from echoform_train.data.walk import find_files, path_of_name, walk
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -118,3 +118,10 @@ def test_two_files_of_one_name_in_two_unicode_forms_are_refused(tmp_path):
         touch(tmp_path, unicodedata.normalize(form, "Zoë") + "/1.png")
     with pytest.raises(ValueError, match=r"differ only in their Unicode form, it holds 'Zoë/1\.png' twice"):
         find_files(tmp_path, [".png"])
+
+
+def test_a_file_is_found_by_its_name_in_either_unicode_form(tmp_path):
+    composed, decomposed = unicodedata.normalize("NFC", "Zo\u00eb.png"), unicodedata.normalize("NFD", "Zo\u00eb.png")
+    touch(tmp_path, decomposed)
+    assert path_of_name(tmp_path, composed) == path_of_name(tmp_path, decomposed) == tmp_path / decomposed
+    assert path_of_name(tmp_path, "other.png") == tmp_path / "other.png"

@@ -243,11 +243,11 @@ def test_the_decibels_beside_the_pictures_are_no_strangers(tmp_path):
         ({"pulse_rate_hz": None}, "--from-iq needs --pulse-rate-hz"),
         ({"carrier_ghz": None}, "--from-iq needs --carrier-ghz"),
         ({"output_dir": None}, "--from-iq needs --output-dir"),
-        ({"carrier_ghz": 77e9}, "carrier_ghz must be between 1 and 1000, got 77000000000"),
+        ({"carrier_ghz": 77e9}, "--carrier-ghz must be between 1 and 1000, got 77000000000"),
         ({"axes": ("chirps", "samples")}, "bandwidth_hz must be given if and only if there is an axis samples"),
-        ({"hop_s": 0.0}, r"hop_s must be at least 0\.1, got 0\.0"),
-        ({"clutter_mps": 0.0}, r"clutter_mps must be above 0, got 0\.0"),
-        ({"db_min": 3.0, "db_max": -3.0}, r"db_min must be below db_max, got 3\.0 and -3\.0"),
+        ({"hop_s": 0.0}, r"--hop-s must be at least 0\.1, got 0\.0"),
+        ({"clutter_mps": 0.0}, r"--clutter-mps must be above 0, got 0\.0"),
+        ({"db_min": 3.0, "db_max": -3.0}, r"--db-min must be below --db-max, got 3\.0 and -3\.0"),
         ({"from_iq": False}, "--output-dir is for recordings: it must go with --from-iq"),
     ],
 )
@@ -264,7 +264,7 @@ def test_a_flag_that_is_missing_is_one_sentence_on_the_command_line(capsys):
 
 def test_a_pulse_rate_too_low_for_the_span_is_refused_before_it_folds(tmp_path):
     source = two_users(tmp_path / "recordings", tone(600))
-    with pytest.raises(ValueError, match=r"span_mps must be .* at most 3\.89 m/s, .* folds at 4000 Hz .* got 4\.5"):
+    with pytest.raises(ValueError, match=r"--span-mps must be .* at most 3\.89 m/s, .* folds at 4000 Hz .* got 4\.5"):
         prepare(source, tmp_path / "pictures", pulse_rate_hz=4000.0)
     with pytest.raises(ValueError, match=r"ID_1/walk\.npy: around the body at .* choose --span-mps [0-9.]+ or less"):
         prepare(source, tmp_path / "pictures", pulse_rate_hz=5000.0)

@@ -90,9 +90,9 @@ def test_points_fill_the_doppler_between_torso_and_foot():
 @pytest.mark.parametrize(
     ("settings", "rule"),
     [
-        ({"specular_share": 1.1}, "specular_share must be in 0..1"),
-        ({"cloth_s": 0.0}, "cloth_s must be above 0"),
-        ({"hidden_db": -1.0}, "hidden_db must not be negative"),
+        ({"specular_share": 1.1}, "--specular-share must be in 0..1"),
+        ({"cloth_s": 0.0}, "--cloth-s must be above 0"),
+        ({"hidden_db": -1.0}, "--hidden-db must not be negative"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, rule):

@@ -15,7 +15,7 @@ import echoform
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.engine.errors import UserError, refused_by
 from echoform_train.engine.files import TRAINED_ON
-from echoform_train.engine.names import check_names
+from echoform_train.engine.names import check_names, composed
 from echoform_train.engine.output_folders import continue_folder
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.generated_folder import GeneratedFolder, PlannedImage
@@ -111,16 +111,18 @@ def plan(pipeline: Any, config: Config) -> list[PlannedImage]:
         ValueError: If the pipeline does not know a user or condition, or a condition is not written as name=value.
     """
     known = check_names(list(pipeline.config["id2label"].values()), "user", config.pipeline)
-    users = config.users or tuple(known)
+    users = tuple(dict.fromkeys(map(composed, config.users))) or tuple(known)
     if unknown := [user for user in users if user not in known]:
-        raise UserError(f"users must be among {', '.join(known)}, got {', '.join(unknown)}")
-    choices = dict(_parse_condition(text) for text in config.conditions)
+        raise UserError(f"--users must be among {', '.join(known)}, got {', '.join(unknown)}")
+    choices = dict(_parse_condition(composed(text)) for text in config.conditions)
     for name, labels in choices.items():
-        names = {each: list(values.values()) for each, values in (pipeline.config["condition_labels"] or {}).items()}
+        condition_labels = pipeline.config["condition_labels"] or {}
+        names = {each: [composed(label) for label in values.values()] for each, values in condition_labels.items()}
         if name not in names:
-            raise UserError(f"conditions must be among {', '.join(sorted(names)) or 'none'}, got {name}")
+            known_names = ", ".join(sorted(names)) or "none"
+            raise UserError(f"--conditions must be among {known_names}, got {name}")
         if unknown := [label for label in labels if label not in names[name]]:
-            raise UserError(f"{name} must be among {', '.join(names[name])}, got {', '.join(unknown)}")
+            raise UserError(f"--conditions {name}= must be among {', '.join(names[name])}, got {', '.join(unknown)}")
     images = []
     for user in users:
         for index in range(config.num_images):
@@ -149,7 +151,8 @@ def _shared_settings(config: Config, pipeline: Path) -> dict[str, Any]:
         **flags,
         "version of echoform": echoform.__version__,
         # By these, scores refuse real images of another split; names of images stay out of the folder.
-        TRAINED_ON: {name: trained_on.get(name) for name in ("split_sha256", "images_sha256")},
+        TRAINED_ON: {name: trained_on.get(name) for name in ("split_sha256", "images_sha256")}
+        | ({"reading": trained_on["reading"]} if trained_on.get("reading") else {}),
     }
 
 

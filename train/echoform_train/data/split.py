@@ -227,7 +227,10 @@ def check_split(dataset: Dataset, split: Split, *, window_s: float | None = None
 
 def _check_arguments(validation_share: float, test_share: float, gap_windows: int, window_s: float | None) -> None:
     if not (validation_share > 0 and test_share > 0 and validation_share + test_share < 1):
-        raise UserError(f"shares must be positive and leave some for train, got {validation_share} and {test_share}")
+        raise UserError(
+            "shares must be positive and leave some for train (--validation-share, --test-share), got "
+            f"{validation_share} and {test_share}"
+        )
     if not 0 <= gap_windows <= MOST_GAP_WINDOWS:
         raise UserError(f"gap_windows must be in 0..{MOST_GAP_WINDOWS}, got {gap_windows}")
     _check_window(window_s)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from echoform_train.data.layout import natural_key
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.names import DEEPEST_PATH, check_relative_path, composed
+from echoform_train.engine.names import DEEPEST_PATH, check_relative_path, composed, decomposed
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,12 @@ def composed_names(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
             )
         named[name] = path
     return named
+
+
+def path_of_name(folder: Path, name: str) -> Path:
+    """The path of a file by its name inside the folder, whatever the Unicode form of the file's own name."""
+    paths = [folder / name, folder / composed(name), folder / decomposed(name)]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def is_hidden(name: str) -> bool:

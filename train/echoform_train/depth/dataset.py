@@ -268,7 +268,7 @@ def _check_units(
         try:
             range_in_units(depth_range_mm, units_per_mm)
         except ValueError as error:
-            raise UserError(str(error)) from error
+            raise UserError(f"{error} (--depth-min-mm, --depth-max-mm)") from error
 
 
 def _check_readings(images: DepthImages, side: str, depth_range_mm: Mapping[str, float]) -> None:
@@ -320,7 +320,7 @@ def _find(
         return find_depth_source(source, folders=folders, image_column=image_column)
     assert rooms is not None
     if units_per_mm != 1:
-        raise UserError(f"rooms are made in millimetres, so units_per_mm must be 1, got {units_per_mm:g}")
+        raise UserError(f"rooms are made in millimetres, so --units-per-mm must be 1, got {units_per_mm:g}")
     return DepthSource(render_rooms(rooms, seed), [])
 
 
@@ -344,7 +344,7 @@ def _make_split(
         return make_split(table, **shares, gap_windows=gap_images, seed=seed)
     except UserError as error:
         raise UserError(
-            f"{source} cannot be split with gap_images={gap_images} (users are classes here): {error}"
+            f"{source} cannot be split with --gap-images {gap_images} (users are classes here): {error}"
         ) from error
 
 

@@ -28,6 +28,11 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def decomposed(text: str) -> str:
+    """The text in the decomposed Unicode form (NFD), in which macOS writes the names of files."""
+    return unicodedata.normalize("NFD", text)
+
+
 def composed_values(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with its names and its texts in the composed Unicode form."""
     return {composed(name): composed(value) if isinstance(value, str) else value for name, value in row.items()}

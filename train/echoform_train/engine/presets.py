@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -73,6 +74,33 @@ def configure(config_class: type[T], preset: str | None = None, **settings: Any)
     if missing:
         raise UserError(f"these settings have no default and must be given: {', '.join(missing)}")
     return _build(config_class, values)
+
+
+def with_flags(sentence: str, config_class: type) -> str:
+    """An error's sentence with the flags of a command in place of its settings' names, as `--hop-s` for `hop_s`.
+
+    The names are replaced where the sentence, or what follows a colon, says of a setting what it must be; elsewhere
+    such a word may be that of a file or a column.
+    """
+    flags = {name: "--" + name.replace("_", "-") for name in _setting_names(config_class)}
+    # The images of other sources than spectrograms are no windows.
+    flags.setdefault("gap_windows", flags.get("gap_images", "gap_windows"))
+    about = re.search(
+        r"(?:^|(?<=: ))(?:0 <= )?([a-z][a-z0-9_]*)(?= (?:must|needs|takes|is for|<=|and \w+_\w+ must)\b)", sentence
+    )
+    if about is None or about[1] not in flags:
+        return sentence
+    start, stop = about.span(1)
+    rest = re.sub(r"(?<![\w./-])[a-z]\w*_\w+(?![\w./])", lambda word: flags.get(word[0], word[0]), sentence[stop:])
+    return sentence[:start] + flags[about[1]] + rest
+
+
+def _setting_names(config_class: type) -> set[str]:
+    """Names of all settings of a command, also those in groups."""
+    names: set[str] = set()
+    for field, hint in _fields(config_class):
+        names |= _setting_names(cast(type, hint)) if is_dataclass(hint) else {field.name}
+    return names
 
 
 def _choose_values(config_class: type, base: object, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -127,13 +127,13 @@ class IqConfig:
                 instead = "" if name == "output_dir" else ", or the --chirp-config of a TI radar"
                 raise UserError(f"--from-iq needs {flag_of(name)}{instead}")
         if self.carrier_ghz is not None and not 1 <= self.carrier_ghz <= 1000:
-            raise UserError(f"carrier_ghz must be between 1 and 1000, got {self.carrier_ghz}")
+            raise UserError(f"--carrier-ghz must be between 1 and 1000, got {self.carrier_ghz}")
         if self.hop_s is not None and self.hop_s < 0.1:
-            raise UserError(f"hop_s must be at least 0.1, got {self.hop_s}")
+            raise UserError(f"--hop-s must be at least 0.1, got {self.hop_s}")
         if self.clutter_mps <= 0:
-            raise UserError(f"clutter_mps must be above 0, got {self.clutter_mps}")
+            raise UserError(f"--clutter-mps must be above 0, got {self.clutter_mps}")
         if self.db_min is not None and self.db_max is not None and self.db_min >= self.db_max:
-            raise UserError(f"db_min must be below db_max, got {self.db_min} and {self.db_max}")
+            raise UserError(f"--db-min must be below --db-max, got {self.db_min} and {self.db_max}")
         self._check_bin_flags()
         # What a file of settings will add is checked when it was read.
         if not described:
@@ -198,7 +198,7 @@ class IqConfig:
         limit_mps = self.pulse_rate_hz * self.wavelength_m / 4
         if not 0 < span_mps <= limit_mps:
             raise UserError(
-                f"span_mps must be above 0 and at most {limit_mps:.2f} m/s, beyond which Doppler folds at "
+                f"--span-mps must be above 0 and at most {limit_mps:.2f} m/s, beyond which Doppler folds at "
                 f"{self.pulse_rate_hz:g} Hz and {self.carrier_ghz:g} GHz, got {span_mps:g}"
             )
         # Only what a flag sets differs from the grid of simulated spectrograms.

@@ -53,14 +53,14 @@ class Surface:
 
     def __post_init__(self) -> None:
         if not 0 <= self.specular_share <= 1:
-            raise UserError(f"specular_share must be in 0..1, got {self.specular_share}")
+            raise UserError(f"--specular-share must be in 0..1, got {self.specular_share}")
         if not self.cloth_s > 0:
-            raise UserError(f"cloth_s must be above 0, got {self.cloth_s}")
+            raise UserError(f"--cloth-s must be above 0, got {self.cloth_s}")
         for name in ("torso_db", "feet_db"):
             if not -30 <= getattr(self, name) <= 30:
                 raise UserError(f"--{name.replace('_', '-')} must be in -30..30, got {getattr(self, name)}")
         if self.hidden_db < 0:
-            raise UserError(f"hidden_db must not be negative, got {self.hidden_db}")
+            raise UserError(f"--hidden-db must not be negative, got {self.hidden_db}")
 
 
 def surface_gain_db(gain_db: Array, surface: Surface) -> Array:

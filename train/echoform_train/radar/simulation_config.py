@@ -80,54 +80,56 @@ class SimulationConfig:
     def __post_init__(self) -> None:
         for name in ("users", "recordings_per_user"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if self.carrier_ghz not in CARRIERS_GHZ:
-            raise UserError(f"carrier_ghz must be 77, 60 or 24, got {self.carrier_ghz}")
+            raise UserError(f"--carrier-ghz must be 77, 60 or 24, got {self.carrier_ghz}")
         if self.joints is None:
             self._check_walks()
         else:
             self._check_captures()
         if not 0.5 <= self.window_s <= LONGEST_RECORDING_S:
-            raise UserError(f"window_s must be in 0.5..{LONGEST_RECORDING_S:g}, got {self.window_s}")
+            raise UserError(f"--window-s must be in 0.5..{LONGEST_RECORDING_S:g}, got {self.window_s}")
         if self.hop_s < 0.1:
-            raise UserError(f"hop_s must be at least 0.1, got {self.hop_s}")
+            raise UserError(f"--hop-s must be at least 0.1, got {self.hop_s}")
         if not all(16 <= side <= 1024 for side in sides_of(self.resolution)):
-            raise UserError(f"resolution must be in 16..1024, got {self.resolution}")
+            raise UserError(f"--resolution must be in 16..1024, got {self.resolution}")
         if self.body == "ellipsoids" and self.surface != Surface():
             raise UserError("--specular-share, --cloth-s and --hidden-db must go with --body scatterers")
         if self.mode == "fmcw" and self.receiver.range_cell_m is not None:
             raise UserError("--range-cell-m must go with --mode cw; the FMCW mode has the range bins of its chirp")
         if self.workers < 0:
-            raise UserError(f"workers must not be negative, got {self.workers}")
+            raise UserError(f"--workers must not be negative, got {self.workers}")
         if self.seed < 0:
-            raise UserError(f"seed must not be negative, got {self.seed}")
+            raise UserError(f"--seed must not be negative, got {self.seed}")
 
     def _check_walks(self) -> None:
         if not self.conditions or len(set(self.conditions)) != len(self.conditions):
-            raise UserError(f"conditions must be one or more, none twice, got {self.conditions}")
+            raise UserError(f"--conditions must be one or more, none twice, got {self.conditions}")
         for condition in self.conditions:
             if condition not in CONDITIONS:
-                raise UserError(f"conditions must be of {', '.join(CONDITIONS)}, got {condition}")
+                raise UserError(f"--conditions must be of {', '.join(CONDITIONS)}, got {condition}")
         if self.recordings_per_user < 2 * len(self.conditions) and len(self.conditions) > 1:
             raise UserError(
-                f"recordings_per_user must be at least {2 * len(self.conditions)}, both directions of each "
+                f"--recordings-per-user must be at least {2 * len(self.conditions)}, both directions of each "
                 f"condition, got {self.recordings_per_user}"
             )
         if not self.window_s <= self.recording_s <= LONGEST_RECORDING_S:
             raise UserError(
-                f"window_s <= recording_s <= {LONGEST_RECORDING_S} must hold, "
-                f"got window_s {self.window_s} and recording_s {self.recording_s}"
+                f"--window-s <= --recording-s <= {LONGEST_RECORDING_S} must hold, "
+                f"got {self.window_s} and {self.recording_s}"
             )
         if self.mode == "fmcw" and self.route == "straight" and self.recording_s > LONGEST_FMCW_RECORDING_S:
             raise UserError(
-                f"recording_s of straight walks must be at most {LONGEST_FMCW_RECORDING_S:g} in the FMCW mode, whose "
+                f"--recording-s of straight walks must be at most {LONGEST_FMCW_RECORDING_S:g} in the FMCW mode, whose "
                 f"ranges fold at 32 m, got {self.recording_s}"
             )
 
     def _check_captures(self) -> None:
         for name in ("users", "recordings_per_user", "recording_s", "conditions", "route"):
             if getattr(self, name) != getattr(type(self), name):
-                raise UserError(f"{name} must not be given with joints, as the motion captures set it")
+                raise UserError(
+                    f"--{name.replace('_', '-')} must not be given with --joints, as the motion captures set it"
+                )
 
     @property
     def radar(self) -> Radar:

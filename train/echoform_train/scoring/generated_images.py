@@ -12,6 +12,7 @@ from torch import Tensor
 from echoform_train.data.colormap import to_index
 from echoform_train.data.image_check import decode_image, opened_image, read_file
 from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.data.walk import path_of_name
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import METADATA, SETTINGS, TRAINED_ON
 from echoform_train.engine.json_files import read_json_object, read_located_json_lines
@@ -48,7 +49,7 @@ def read_metadata(folder: Path) -> list[GeneratedFile]:
         if type(row["seed"]) is not int:
             raise UserError(f"seed of {where} must be a whole number, got {repr(row['seed'])[:40]}")
         name = check_relative_path(row["file_name"], "file_name", where)
-        rows.append(GeneratedFile(folder / name, check_name(row["user"], "user", where), row["seed"]))
+        rows.append(GeneratedFile(path_of_name(folder, name), check_name(row["user"], "user", where), row["seed"]))
     if not rows:
         raise UserError(f"there must be generated images to score, {path} is empty")
     return rows

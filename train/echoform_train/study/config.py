@@ -81,9 +81,9 @@ class GeneratorConfig:
         lengths = ("vq_train_images", "ldm_train_images", "pretrain_vq_images", "pretrain_ldm_images")
         for name in ("copies", "num_inference_steps", *lengths):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if self.pretrain_people < 0:
-            raise UserError(f"pretrain_people must not be negative, got {self.pretrain_people}")
+            raise UserError(f"--pretrain-people must not be negative, got {self.pretrain_people}")
 
 
 def parse_sizes(sizes: Sequence[str]) -> list[int | None]:
