@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
 from code_names import travelling_name, travelling_stem
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
 from echoform import pipeline_vq_ldm_doppler as pipeline_file
 from echoform import unet_doppler as unet_file
+from tiny_doppler import tiny_pipeline
 from without_echoform import UNINSTALLED, run_alone
 
 GENERATE = """
@@ -92,3 +94,12 @@ def test_the_installed_class_needs_no_trust_and_runs_no_code_of_the_folder(folde
     pipe.save_pretrained(tmp_path / "second")
     saved = tmp_path / "second/unet" / travelling_name(unet_file)
     assert saved.read_bytes() == Path(str(unet_file.__file__)).read_bytes()
+
+
+def test_diffusers_refuses_a_balanced_device_map_with_custom_code_as_the_cards_say(tmp_path: Path):
+    tiny_pipeline().save_pretrained(tmp_path)
+    loaded = DiffusionPipeline.from_pretrained(tmp_path, trust_remote_code=True, device_map="cpu")
+    assert loaded.unet.device.type == "cpu"
+    # Where this does not raise any more, the sentence in the cards can go.
+    with pytest.raises(ValueError, match="trust_remote_code=True"):
+        DiffusionPipeline.from_pretrained(tmp_path, trust_remote_code=True, device_map="balanced")
