@@ -14,6 +14,7 @@ _ROWS, _COLUMNS = 64, 128  # of a signature, at least, where the image has as ma
 _SMOOTH_TIME, _SMOOTH_DOPPLER = 17 / 128, 9 / 64
 _LEAST_OVERLAP = 1 / 8
 _FLOOR = 0.02  # of the energy of a usual image: an overlap without any texture correlates with nothing
+_LEAST_ENERGY = 1.0  # of images that are all the same, whose texture is rounding
 _CHUNK = 256
 _MOST_PAIRS = 2**13
 _FEW_IMAGES = 500
@@ -50,8 +51,8 @@ class ColumnSignatures:
         self._texture = texture - texture.mean(axis=0)
         energy = (self._texture**2).sum(axis=1)
         self._until = np.pad(energy.cumsum(axis=1), ((0, 0), (1, 0)))  # energy of the first columns, [N, w + 1]
-        self._floor = _FLOOR * float(self._until[:, -1].mean()) + 1e-9
-        self._length = scipy.fft.next_fast_len(2 * self.width, real=True)
+        self._floor = _FLOOR * float(self._until[:, -1].mean()) + _LEAST_ENERGY
+        self._length = _fast_length(2 * self.width)
 
     @property
     def shifts(self) -> np.ndarray:
@@ -73,9 +74,9 @@ class ColumnSignatures:
         for start in range(0, len(pairs), _CHUNK):
             one, other = np.array(pairs[start : start + _CHUNK]).T
             used, place = np.unique(np.concatenate([one, other]), return_inverse=True)
-            spectra = scipy.fft.rfft(self._texture[used], self._length)
+            spectra = _rfft(self._texture[used], self._length)
             a, b = spectra[place[: len(one)]], spectra[place[len(one) :]]
-            products = scipy.fft.irfft((a * b.conj()).sum(axis=1), self._length)
+            products = _irfft((a * b.conj()).sum(axis=1), self._length)
             curves[start : start + len(one)] = self._normalise(products, self._until[one], self._until[other])
         return curves
 
@@ -128,18 +129,18 @@ class _Correlator:
         until = np.pad((texture**2).sum(axis=1).cumsum(axis=1), ((0, 0), (1, 0)))
         self._head = 1 / np.sqrt(until[:, width - shifts] + floor)
         self._tail = 1 / np.sqrt(until[:, -1:] - until[:, shifts] + floor)
-        self._length = scipy.fft.next_fast_len(2 * width, real=True)
-        self._spectra = np.ascontiguousarray(scipy.fft.rfft(texture, self._length).transpose(2, 0, 1))  # [F, N, h]
+        self._length = _fast_length(2 * width)
+        self._spectra = np.ascontiguousarray(_rfft(texture, self._length).transpose(2, 0, 1))  # [F, N, h]
 
     def best_of_later(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The first of some r images, and the correlation of each of them with it and all later ones, [r, N - first]."""
+        """The first of some r images, and the correlation of each with it and all later ones, [r, N - first]."""
         count, shifts = self._spectra.shape[1], self._head.shape[1]
         conjugate = np.ascontiguousarray(self._spectra.conj().transpose(0, 2, 1))
         rows = max(1, _MOST_PAIRS // count)
         for start in range(0, count, rows):
             end = min(start + rows, count)
             products = np.matmul(self._spectra[:, start:end], conjugate[:, :, start:])
-            sums = scipy.fft.irfft(products, self._length, axis=0)  # [L, r, N - first]
+            sums = _irfft(products, self._length, axis=0)  # [L, r, N - first]
             best = np.full(sums.shape[1:], -1.0, dtype=np.float32)
             for shift in range(shifts):
                 later = sums[shift] * self._tail[start:end, shift, None] * self._head[None, start:, shift]
@@ -153,6 +154,21 @@ def _thinned(texture: np.ndarray, images: int) -> np.ndarray:
     group = 1 if texture.shape[2] < _COLUMNS else 2 if images <= _FEW_IMAGES else 4
     width = texture.shape[2] // group
     return texture[:, :, : width * group].reshape(*texture.shape[:2], width, group).sum(axis=3)
+
+
+def _fast_length(least: int) -> int:
+    length = scipy.fft.next_fast_len(least, real=True)
+    assert length is not None
+    return length
+
+
+def _rfft(values: np.ndarray, length: int) -> np.ndarray:
+    """Like that of numpy, but float32 stays single precision."""
+    return np.asarray(scipy.fft.rfft(values, length))
+
+
+def _irfft(values: np.ndarray, length: int, axis: int = -1) -> np.ndarray:
+    return np.asarray(scipy.fft.irfft(values, length, axis=axis))
 
 
 def _texture(signatures: np.ndarray) -> np.ndarray:

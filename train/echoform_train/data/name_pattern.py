@@ -50,14 +50,14 @@ class NamePattern:
         fields = _FIELD.findall(text)
         if not 0 < len(text) <= _MOST_CHARACTERS or not fields:
             raise UserError(
-                "--name-pattern must name parts of a file name in braces, such as {user}_{condition}_{recording}_{index}, "
-                f"got {text[:_MOST_CHARACTERS]!r}"
+                "--name-pattern must name parts of a file name in braces, such as "
+                f"{{user}}_{{condition}}_{{recording}}_{{index}}, got {text[:_MOST_CHARACTERS]!r}"
             )
         for name in fields:
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _REFUSED:
                 raise UserError(
-                    f"--name-pattern may hold {{user}}, {{recording}}, {{index}} and names of conditions in small letters, "
-                    f"got {{{name[:40]}}}"
+                    f"--name-pattern may hold {{user}}, {{recording}}, {{index}} and names of conditions in small "
+                    f"letters, got {{{name[:40]}}}"
                 )
         if twice := [name for name, count in Counter(fields).items() if count > 1]:
             raise UserError(f"--name-pattern must hold each field once, {{{twice[0]}}} stands twice in {text!r}")
@@ -109,9 +109,9 @@ class NamePattern:
         if len(counts) > 1 and len(self._fields) > 1:
             few, many = counts[min(counts)], counts[max(counts)]
             raise UserError(
-                f"--name-pattern {self.text} can be read in two ways: {many} has more of {self._separators!r} than {few}; "
-                "what all names have in common must stand in the pattern, such as ID_{user}_..., or a metadata.jsonl "
-                "must tell user, recording and condition"
+                f"--name-pattern {self.text} can be read in two ways: {many} has more of {self._separators!r} "
+                f"than {few}; what all names have in common must stand in the pattern, such as ID_{{user}}_..., or a "
+                "metadata.jsonl must tell user, recording and condition"
             )
 
     def _compared(self, file: str) -> str:

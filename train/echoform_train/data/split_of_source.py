@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from echoform_train.data.layout import SPLITS
 from echoform_train.data.loading import read_split
 from echoform_train.data.split import Split, check_split, make_split
 from echoform_train.data.split_cutting import enough_recordings, windows_of
+from echoform_train.data.window_chains import Link
 from echoform_train.data.window_overlap import WindowTimes, find_window_times
 from echoform_train.engine.errors import UserError
 
@@ -100,7 +102,9 @@ def _check_times(read: SourceImages, split: Split, times: WindowTimes, where: st
 
 
 def _check_links(read: SourceImages, split: Split, times: WindowTimes, where: str) -> None:
-    for first, side, second, other in _crossing(split, read, times):
+    # Exact duplicates are listed by prepare, and a given split may hold them.
+    shifted = [link for link in times.links if link.shift]
+    for first, side, second, other in _crossing(split, read, shifted):
         raise UserError(
             f"{where} cannot be used with {read.source}: windows that overlap must stand on one side of a split, but "
             f"{first} ({side}) and {second} ({other}) show the same columns"
@@ -108,10 +112,11 @@ def _check_links(read: SourceImages, split: Split, times: WindowTimes, where: st
 
 
 def _without_links(split: Split, read: SourceImages, times: WindowTimes) -> Split:
-    """The split without images that show the same columns as one of a later side."""
+    """The split without images that show the same columns as one of a later side, or that could not be placed."""
     order = {side: number for number, side in enumerate(SPLITS)}
-    crossing = _crossing(split, read, times)
-    dropped = {first if order[side] < order[other] else second for first, side, second, other in crossing}
+    crossing = _crossing(split, read, [*times.links, *times.doubtful])
+    lone = {read.pixels.images[index].file for index in times.lone}
+    dropped = lone | {first if order[side] < order[other] else second for first, side, second, other in crossing}
     if not dropped:
         return split
     sides = {side: tuple(file for file in getattr(split, side) if file not in dropped) for side in SPLITS}
@@ -122,11 +127,11 @@ def _without_links(split: Split, read: SourceImages, times: WindowTimes) -> Spli
     return split
 
 
-def _crossing(split: Split, read: SourceImages, times: WindowTimes) -> list[tuple[str, str, str, str]]:
+def _crossing(split: Split, read: SourceImages, links: Sequence[Link]) -> list[tuple[str, str, str, str]]:
     """Images that show the same columns on two sides: file and side of both."""
     side_of = {file: side for side in SPLITS for file in getattr(split, side)}
     images = read.pixels.images
-    pairs = [(images[link.first].file, images[link.second].file) for link in times.links]
+    pairs = [(images[link.first].file, images[link.second].file) for link in links]
     return [
         (first, side_of[first], second, side_of[second])
         for first, second in pairs

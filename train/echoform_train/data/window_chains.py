@@ -12,12 +12,17 @@ from echoform_train.data.column_signatures import ColumnSignatures
 from echoform_train.data.layout import ImageFile
 
 _SAME_PEAK = 5 / 128
-_LIKELY, _MOST_PER_IMAGE = 0.5, 12
-# Two images show the same columns if they correlate by so much, and less at any other shift; periodic gait does neither.
+_LIKELY, _MOST_PER_IMAGE = 0.35, 16
+# Two images show the same columns if they correlate by so much, and less at other shifts; periodic gait does neither.
 _LEAST_CORRELATION, _LEAST_MARGIN = 0.65, 0.2
 _SHORT_OVERLAP, _LEAST_IN_SHORT = 0.35, 0.8
 _EQUAL, _LEAST_MARGIN_OF_EQUAL = 0.95, 0.05
 _UNSURE = 0.7
+# Where windows are known to overlap, less is enough at multiples of the usual shift.
+_LEAST_OF_WEAK, _LEAST_MARGIN_OF_WEAK = 0.35, 0.1
+LEAST_ALONE = 0.5
+"""Correlation from which a weak link counts without others."""
+_PER_VOTE = 0.05
 
 
 @dataclass(frozen=True)
@@ -31,23 +36,45 @@ class Link:
     correlation: float
 
 
-def find_links(images: Sequence[ImageFile], texture: ColumnSignatures) -> tuple[list[Link], list[tuple[int, int]]]:
-    """Compare all pairs of images of each user.
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing all pairs of images of each user told; links are sorted, the best first."""
 
-    Returns:
-        The pairs that show the same columns, best first; and the pairs that look alike at several shifts, so that it
-        cannot be told.
-    """
+    links: list[Link]
+    """Pairs that show the same columns."""
+    weak: list[Link]
+    """Pairs that do so only if windows are known to overlap by about these shifts."""
+    unsure: list[tuple[int, int]]
+    """Pairs that look alike at several shifts, so that it cannot be told."""
+
+    def weak_near_usual_shift(self, tolerance: float) -> list[Link]:
+        """The weak links whose shift is a multiple of the usual smallest shift, by the tolerance in columns."""
+        nearest: dict[int, float] = {}
+        for link in self.links:
+            for index in (link.first, link.second):
+                nearest[index] = min(abs(link.shift), nearest.get(index, float("inf")))
+        usual = max(1.0, float(np.median(list(nearest.values())))) if nearest else float("inf")
+        return [
+            link
+            for link in self.weak
+            if round(abs(link.shift) / usual) >= 1
+            and abs(abs(link.shift) - usual * round(abs(link.shift) / usual)) <= tolerance
+        ]
+
+
+def compare_all(images: Sequence[ImageFile], texture: ColumnSignatures) -> Comparison:
+    """Compare all pairs of images of each user."""
     of_user: dict[str, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         of_user[image.user].append(index)
-    links: list[Link] = []
-    unsure: list[tuple[int, int]] = []
+    found = Comparison([], [], [])
     for members in of_user.values():
         pairs = texture.likely_pairs(members, _LIKELY, _MOST_PER_IMAGE)
         if pairs:
-            _judge(pairs, texture, links, unsure)
-    return sorted(links, key=lambda link: -link.correlation), unsure
+            _judge(pairs, texture, found)
+    for links in (found.links, found.weak):
+        links.sort(key=lambda link: -link.correlation)
+    return found
 
 
 def chain(count: int, links: Sequence[Link], tolerance: float) -> tuple[list[int], list[float], int]:
@@ -84,9 +111,34 @@ def chain(count: int, links: Sequence[Link], tolerance: float) -> tuple[list[int
     return walk, start, conflicts
 
 
-def _judge(
-    pairs: Sequence[tuple[int, int]], texture: ColumnSignatures, links: list[Link], unsure: list[tuple[int, int]]
-) -> None:
+def supported(links: Sequence[Link], walks: Sequence[int], starts: Sequence[float], tolerance: float) -> list[Link]:
+    """The weak links between two walks that others with the same offset support, or that are strong for weak ones.
+
+    Args:
+        links: Weak links.
+        walks: Number of the walk of each image.
+        starts: Start of each image in its walk, columns of the signatures.
+        tolerance: Largest difference of two offsets that count as the same, in these columns.
+
+    Returns:
+        One link for each offset of two walks, the best supported first.
+    """
+    votes: dict[tuple[int, int, int], list[Link]] = defaultdict(list)
+    for link in links:
+        one, other = walks[link.first], walks[link.second]
+        if one != other:
+            offset = starts[link.first] + link.shift - starts[link.second]
+            ends = (one, other, offset) if one < other else (other, one, -offset)
+            votes[ends[0], ends[1], round(ends[2] / (2 * tolerance))].append(link)
+    groups = [
+        group for group in votes.values() if len(group) > 1 or max(link.correlation for link in group) >= LEAST_ALONE
+    ]
+    best = [(max(group, key=lambda link: link.correlation), len(group)) for group in groups]
+    best.sort(key=lambda each: -each[0].correlation - _PER_VOTE * (each[1] - 1))
+    return [link for link, _ in best]
+
+
+def _judge(pairs: Sequence[tuple[int, int]], texture: ColumnSignatures, found: Comparison) -> None:
     shifts, width = texture.shifts, texture.width
     curves = texture.correlate(*zip(*pairs, strict=True))
     best = curves.argmax(axis=1)
@@ -97,8 +149,12 @@ def _judge(
     needed = np.where(overlap < _SHORT_OVERLAP, _LEAST_IN_SHORT, _LEAST_CORRELATION)
     same = (top >= needed) & (margin >= _LEAST_MARGIN) & (shifts[best] != 0)
     same |= (top >= _EQUAL) & (margin >= _LEAST_MARGIN_OF_EQUAL)
-    for pair, at, linked, alike in zip(pairs, best, same, top, strict=True):
-        if linked:
-            links.append(Link(*pair, float(shifts[at]), float(alike)))
-        elif alike >= _UNSURE and 1 - abs(shifts[at]) / width >= _SHORT_OVERLAP:
-            unsure.append(pair)
+    weak = ~same & (top >= _LEAST_OF_WEAK) & (margin >= _LEAST_MARGIN_OF_WEAK) & (shifts[best] != 0)
+    for index, (first, second) in enumerate(pairs):
+        link = Link(first, second, float(shifts[best[index]]), float(top[index]))
+        if same[index]:
+            found.links.append(link)
+        elif weak[index]:
+            found.weak.append(link)
+        if not same[index] and top[index] >= _UNSURE and overlap[index] >= _SHORT_OVERLAP:
+            found.unsure.append((first, second))

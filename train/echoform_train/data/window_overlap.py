@@ -10,7 +10,7 @@ import numpy as np
 
 from echoform_train.data.column_signatures import ColumnSignatures
 from echoform_train.data.layout import ImageFile
-from echoform_train.data.window_chains import Link, chain, find_links
+from echoform_train.data.window_chains import LEAST_ALONE, Link, chain, compare_all, supported
 from echoform_train.data.window_names import NamedWalk, counted_walks, timed_walks
 from echoform_train.engine.errors import UserError
 
@@ -22,7 +22,7 @@ _PERIODIC = 0.5  # so large a correlation without a common shift is that of equa
 _SAME_PEAK = 5 / 128
 _LAGS = (2, 3, 4, 6, 8, 12, 16, 24)
 _LEAST_CHAINED = 0.3
-_MOST_CONFLICTS, _MOST_UNSURE = 0.2, 0.2
+_MOST_CONFLICTS, _MOST_UNSURE, _MOST_LONE = 0.2, 0.2, 0.1
 TOLERANCE_HOPS = 0.1
 """Error of the measured hop: windows that share less than this part of a hop do not overlap."""
 
@@ -43,8 +43,10 @@ class WindowTimes:
     """Length of a window, seconds; None if it is unknown."""
     links: tuple[Link, ...] = ()
     """Pairs of images that show the same columns, if all pairs were compared."""
-    compared: bool = False
-    """Whether all pairs of a user's images were compared."""
+    doubtful: tuple[Link, ...] = ()
+    """Pairs that probably show the same columns, because most windows overlap."""
+    lone: frozenset[int] = frozenset()
+    """The few images that could not be placed in a walk, although nearly all others overlap."""
     unclear: str | None = None
     """Why it cannot be told which images overlap; None if it can."""
     found: str | None = None
@@ -76,7 +78,7 @@ def find_window_times(
 ) -> WindowTimes:
     """Find which windows overlap.
 
-    Starts in names or metadata are used as they are; numbers in names are multiples of a hop, which the pixels tell: the
+    Starts in names or metadata are used as they are. Numbers in names are multiples of a hop, which pixels tell: the
     columns of a window are found in the next one, shifted. Where names tell no order, windows that show the same
     columns are chained to walks.
 
@@ -97,8 +99,9 @@ def find_window_times(
     walks, usual_s = timed_walks(images)
     if walks:
         return _of_timed(walks, usual_s, images, texture, columns, window_s, hop_s)
-    if all(image.start_s is not None for image in images):  # one window per recording
-        return WindowTimes(columns=columns)
+    # Starts that are given are not found anew, also where some images (generated ones, for example) have none.
+    if any(image.start_s is not None for image in images):
+        return WindowTimes(columns=columns, window_s=window_s)
     counted = counted_walks(images)
     if not counted:
         return _of_hashes(images, texture, columns, window_s, hop_s)
@@ -168,11 +171,11 @@ def _of_known_hop(
 ) -> WindowTimes:
     """The hop is given in seconds; with the length of a window it is a number of columns."""
     measured = None if shift.columns is None else abs(shift.columns) / texture.width
-    if window_s is None:
-        if measured is None:
-            raise UserError("--hop-s needs --window-s, the length of a window: the pixels do not tell it")
-        window_s = hop_s / measured
-    given = hop_s / window_s
+    if window_s is None and measured is None:
+        raise UserError("--hop-s needs --window-s, the length of a window: the pixels do not tell it")
+    given = hop_s / window_s if window_s is not None else measured
+    assert given is not None
+    window_s = hop_s / given
     if measured is not None and measured < given * 0.9:
         raise UserError(
             f"--hop-s {hop_s:g} and a window of {window_s:g} s make {given:.0%} of a window from one image to the "
@@ -191,8 +194,8 @@ def _of_hashes(
         return WindowTimes(columns=columns, window_s=window_s, found="no two windows overlap, as --hop-s says")
     if hop_s is not None:
         raise UserError(
-            f"--hop-s needs names that count up, {images[0].file} does not; a metadata.jsonl with recording and start_s "
-            "tells the order, and so does --name-pattern with {index}"
+            f"--hop-s needs names that count up, {images[0].file} does not; a metadata.jsonl with recording and "
+            "start_s tells the order, and so does --name-pattern with {index}"
         )
     return _of_pixels(images, texture, columns, window_s)
 
@@ -201,11 +204,14 @@ def _of_pixels(
     images: Sequence[ImageFile], texture: ColumnSignatures, columns: int, window_s: float | None
 ) -> WindowTimes:
     """Chain the windows that show the same columns to walks."""
-    links, unlinked = find_links(images, texture)
-    known = WindowTimes(columns=columns, window_s=window_s, links=tuple(links), compared=True)
+    comparison = compare_all(images, texture)
+    links = comparison.links
+    known = WindowTimes(columns=columns, window_s=window_s, links=tuple(links))
     linked = {index for link in links for index in (link.first, link.second)}
-    walks, starts, conflicts = chain(len(images), links, tolerance=_SAME_PEAK * texture.width)
-    unsure = {index for first, second in unlinked if walks[first] != walks[second] for index in (first, second)}
+    tolerance = _SAME_PEAK * texture.width
+    walks, starts, conflicts = chain(len(images), links, tolerance)
+    apart = [pair for pair in comparison.unsure if walks[pair[0]] != walks[pair[1]]]
+    unsure = {index for pair in apart for index in pair}
     if len(unsure) > _MOST_UNSURE * len(images):
         reason = "their names tell no order, and many images look alike at several shifts in time"
         return replace(known, unclear=reason)
@@ -213,12 +219,20 @@ def _of_pixels(
         return replace(known, found=_few_links(images, links))
     if conflicts > _MOST_CONFLICTS * len(links):
         return replace(known, unclear="the shifts between images that show the same columns contradict one another")
+    weak = comparison.weak_near_usual_shift(tolerance)
+    doubtful = tuple(link for link in weak if link.correlation >= LEAST_ALONE)
+    weak = supported(weak, walks, starts, tolerance)
+    walks, starts, _ = chain(len(images), [*links, *weak], tolerance)
+    sizes = Counter(walks)
+    lone = [index for index, walk in enumerate(walks) if sizes[walk] == 1]
     scale = columns / texture.width
     hops = [starts[link.second] - starts[link.first] for link in links]
     names = _names_of_walks(images, walks)
     shortest = float(np.quantile(np.abs(hops), 0.1)) * scale
     return replace(
         known,
+        doubtful=doubtful,
+        lone=frozenset(lone if len(lone) <= _MOST_LONE * len(images) else ()),
         walks=names,
         starts=tuple(start * scale for start in starts),
         found=f"windows overlap, found from the pixels: {_counts(images, names)}; the nearest start "
@@ -244,9 +258,13 @@ def _placed(
             "--name-pattern must say where the number stands, or a metadata.jsonl with recording and start_s"
         )
     names, starts = [""] * len(images), [0.0] * len(images)
+    of_recording = Counter((walk.user, images[walk.members[0]].recording) for walk in walks)
     for walk in walks:
+        # A recording keeps its name, unless its images count in several ways.
+        recording = images[walk.members[0]].recording
+        name = walk.name if recording is None or of_recording[walk.user, recording] > 1 else recording
         for member, step in zip(walk.members, walk.steps, strict=True):
-            names[member] = walk.name
+            names[member] = name
             starts[member] = step * (hop if shift.columns > 0 else -hop)
     if hop >= columns:
         return WindowTimes(columns=columns, window_s=window_s, found="no two windows overlap, as the hop says")
