@@ -12,6 +12,7 @@ from echoform.hub import CARD, check_access
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.config import PublishConfig, data_facts
 from echoform_train.data.publish import publish_dataset
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split_files import check_writable, split_to_read, write_split
 from echoform_train.engine.errors import UserError
@@ -19,14 +20,14 @@ from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import FACTS, MODEL_INDEX, PIPELINE, REPORT_DATA, REPORT_PAGE, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.parallel import usable_cores
-from echoform_train.engine.resolution import PRESET_LEVELS, OptionalResolution
+from echoform_train.engine.resolution import OptionalResolution
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.copy_model import copy_model
 from echoform_train.publishing.exported import find_pipeline
 from echoform_train.publishing.identity import model_identity
 from echoform_train.study.accuracy.verdict import Verdict
 from echoform_train.study.config import GeneratorConfig, StudyConfig
-from echoform_train.study.generators.training import DIVISOR
+from echoform_train.study.generators.training import IMAGE_HALVING
 from echoform_train.study.make_plan import plan_study
 from echoform_train.study.plan import Study
 from echoform_train.study.plan_checks import check_pipeline, check_split_is_known
@@ -73,10 +74,17 @@ class Config(PublishConfig):
     """Colour map of the images: auto detects it, none keeps RGB, or its name."""
     window_s: float | None = None
     """Length of one image, in seconds. Default: axes.json of the data."""
+    hop_s: float | None = None
+    """Seconds from the start of an image to that of the next one, where names count; needs --window-s. Default:
+    found from names and pixels."""
+    name_pattern: str | None = None
+    """What the names of files tell, such as "{user}_{condition}_{recording}_Doppler{index}"; with {user}, the
+    images need no folders of users."""
     gap_windows: int = 2
     """Windows left out at each cut through a recording; only used if the length of a window is unknown."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
     seed: int = 0
     """Seed of the split, of the choice of real images at each size, and of the generators."""
     device: str = "auto"
@@ -205,11 +213,13 @@ def _load_data(config: Config, pipeline: Path | None) -> SpectrogramData:
         config.data,
         split_file=split_to_read(config.split_file, config.output_dir if pipeline is None else pipeline.parent),
         resolution=config.resolution,
-        divisor=DIVISOR if pipeline is None else 1,
-        halved_by=PRESET_LEVELS,
+        halving=IMAGE_HALVING if pipeline is None else None,
         colormap=config.colormap,
         window_s=config.window_s,
+        hop_s=config.hop_s,
+        name_pattern=config.name_pattern,
         gap_windows=config.gap_windows,
+        reading=config.reading,
         skip_bad_files=config.skip_bad_files,
         seed=config.seed,
     )

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 from PIL import Image
 from torch import Tensor
 
 from echoform.hub import CARD
 from echoform_train.data.config import DataConfig, load_data
 from echoform_train.data.painting import to_pil_images
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import FACTS, PIPELINE, REPORT_PAGE, SCORES, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.provenance import provenance
 from echoform_train.engine.resolution import (
-    PRESET_DIVISOR,
-    PRESET_LEVELS,
+    PRESET_HALVING,
     Resolution,
-    check_divisible,
     shown_size,
     sides_of,
 )
@@ -68,6 +68,13 @@ class Config:
     """Folder of your own spectrograms, to use instead of simulated ones."""
     window_s: float | None = None
     """Length of one of your spectrograms in seconds; needed where they overlap and have no axes.json."""
+    hop_s: float | None = None
+    """Seconds from the start of one of your spectrograms to that of the next one, where names count; needs --window-s.
+    Default: found from names and pixels."""
+    name_pattern: str | None = None
+    """What the names of files tell, such as "{user}_{condition}_{recording}_Doppler{index}"; with {user}, the
+    images need no folders of users."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
     users: int = 8
     """Number of simulated people."""
     resolution: Resolution = 64
@@ -107,14 +114,20 @@ class QuickstartResult:
 
 def main(config: Config) -> QuickstartResult:
     """Run all steps, print the scores and return the outputs; steps whose settings have not changed are kept."""
-    check_divisible(*sides_of(config.resolution), PRESET_DIVISOR, PRESET_LEVELS)
+    PRESET_HALVING.check(*sides_of(config.resolution))
     out = config.output_dir
     cache = StageCache(out / STAGES, 4 if config.data else 5)
     source = config.data or str(cache.run(Simulation(config=_simulation(config)), output=out / "data").folder)
     generated = _train_and_generate(config, source, cache)
     # Scores need the split of the training: judges see its training part, and images are compared with its test part.
     data = load_spectrograms(
-        source, split_file=out / "vq-vae" / SPLIT, resolution=config.resolution, window_s=config.window_s
+        source,
+        split_file=out / "vq-vae" / SPLIT,
+        resolution=config.resolution,
+        window_s=config.window_s,
+        hop_s=config.hop_s,
+        name_pattern=config.name_pattern,
+        reading=config.reading,
     )
     folders = [generated.folder / f"seed-{seed}" for seed in config.sampling_seeds]
     scored = cache.run(
@@ -172,11 +185,21 @@ def _simulation(config: Config) -> SimulationConfig:
     )
 
 
+def _data(config: Config, source: str) -> DataConfig:
+    return DataConfig(
+        data=source,
+        window_s=config.window_s,
+        hop_s=config.hop_s,
+        name_pattern=config.name_pattern,
+        reading=config.reading,
+    )
+
+
 def _vq_vae(config: Config, source: str) -> train_vq_vae.Config:
     preset = train_vq_vae.PRESETS["cpu"]
     return replace(
         preset,
-        data=DataConfig(data=source, resolution=config.resolution, window_s=config.window_s),
+        data=replace(_data(config, source), resolution=config.resolution),
         run=_run_config(config, preset.run, "vq-vae", config.vq_train_images),
         n_layers=_levels(config.resolution),
         quantize_after=config.vq_train_images // 4,
@@ -195,7 +218,7 @@ def _ldm(config: Config, source: str) -> train_ldm.Config:
     return replace(
         preset,
         first_stage=config.output_dir / "vq-vae",
-        data=DataConfig(data=source, window_s=config.window_s),
+        data=_data(config, source),
         run=_run_config(config, preset.run, "ldm", config.ldm_train_images),
         sample_every=config.ldm_train_images,  # one sheet of samples, at the end
     )

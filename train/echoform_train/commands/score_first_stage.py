@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from echoform_train.data.config import data_facts
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split_files import split_to_read, write_split
 from echoform_train.engine.errors import MissingFileError
@@ -47,8 +48,11 @@ class Config:
     """Images that each judge sees in training; 12,000 take a quarter of a minute on one core."""
     colormap: str = "auto"
     """Colour map of the images: auto detects it, none keeps RGB, or its name."""
+    name_pattern: str | None = None
+    """What the names of files tell, as in the training."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
     device: str = "auto"
     """Device to compute on; auto: the GPU, if there is one."""
 
@@ -106,6 +110,8 @@ def _load_data(config: Config, stage: FirstStage) -> SpectrogramData:
         split_file=split_file,
         resolution=stage.facts["data"]["resolution"],
         colormap=config.colormap,
+        name_pattern=config.name_pattern,
+        reading=config.reading,
         skip_bad_files=config.skip_bad_files,
     )
     stage.check_data(data_facts(data))

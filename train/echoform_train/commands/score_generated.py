@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+import tyro
+
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.data.split_files import check_split_of_model
+from echoform_train.data.split_files import check_reading, check_split_of_model
 from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.json_files import write_json
@@ -38,8 +42,11 @@ class Config:
     """Height and width of the real images, such as 64 or 64x128. Default: those of the generated ones."""
     colormap: str = "auto"
     """Colour map of the images: its name, auto to detect it, or none to keep RGB."""
+    name_pattern: str | None = None
+    """What the names of files tell, as in the training."""
     skip_bad_files: bool = False
     """List and skip real files that cannot be used, instead of stopping at them."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
     device: str = "auto"
     """Device that trains the judges; auto takes a GPU if there is one."""
 
@@ -58,10 +65,14 @@ def main(config: Config) -> Scores:
         split_file=config.split_file,
         resolution=image_resolution(rows[0].path) if config.resolution is None else config.resolution,
         colormap=config.colormap,
+        name_pattern=config.name_pattern,
+        reading=config.reading,
         skip_bad_files=config.skip_bad_files,
     )
     for folder in config.generated_dir:
-        check_split_of_model(data, generator_data(folder), f"the pipeline that generated {folder}", folder)
+        trained_on = generator_data(folder)
+        check_split_of_model(data, trained_on, f"the pipeline that generated {folder}", folder)
+        check_reading(data.reading, trained_on, f"the pipeline that generated {folder}")
     generated = generated_record(config.generated_dir, [row.path for row in rows])
     device = choose_device(config.device)
     samples = read_generated(rows, data)

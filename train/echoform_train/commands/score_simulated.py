@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.evaluation import choose_device
@@ -39,6 +42,7 @@ class Config:
     """Images that each judge of measured people sees in training."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used, instead of stopping at them."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
     device: str = "auto"
     """Device that trains the networks; auto takes a GPU if there is one."""
 
@@ -57,7 +61,7 @@ def main(config: Config) -> SimilarityScores:
         FileNotFoundError: If a folder is missing.
         ValueError: If there are too few people, or the images cannot be compared.
     """
-    measured = _load(config, config.data, config.colormap)
+    measured = _load(config, config.data, config.colormap, config.reading)
     simulated = _load(config, str(config.simulated), measured.colormap or "none")
     scores = score_similarity(
         _all_images(measured),
@@ -77,9 +81,14 @@ def main(config: Config) -> SimilarityScores:
     return scores
 
 
-def _load(config: Config, source: str, colormap: str) -> SpectrogramData:
+def _load(config: Config, source: str, colormap: str, reading: ReadingConfig | None = None) -> SpectrogramData:
     return load_spectrograms(
-        source, resolution=config.resolution, colormap=colormap, skip_bad_files=config.skip_bad_files
+        source,
+        resolution=config.resolution,
+        colormap=colormap,
+        find_overlap=False,
+        reading=reading,
+        skip_bad_files=config.skip_bad_files,
     )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from echoform_train.data.facts import SpectrogramFacts
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.resolution import OptionalResolution, resolution_of
+from echoform_train.engine.resolution import Halving, OptionalResolution, resolution_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,17 @@ class DataConfig:
     window_s: float | None = None
     """Length of a spectrogram in seconds, so that the split can avoid overlaps. Default: window_s in axes.json of the
     data."""
+    hop_s: float | None = None
+    """Seconds from the start of a spectrogram to that of the next one, where names count; needs --window-s. Default:
+    found from names and pixels."""
+    name_pattern: str | None = None
+    """What the names of files tell, such as "{user}_{condition}_{recording}_Doppler{index}"; with {user}, the
+    images need no folders of users."""
     gap_windows: int = 2
     """Spectrograms left out at each cut through a recording if their length is unknown."""
     skip_bad_files: bool = False
     """List and skip files that cannot be used instead of stopping."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,31 +65,35 @@ class PublishConfig:
                 raise UserError(f"--{name} is for the Hub: it must go with --push-to-hub")
 
 
-def load_data(config: DataConfig, seed: int, *, divisor: int = 1, halved_by: str = "") -> SpectrogramData:
+def load_data(config: DataConfig, seed: int, *, halving: Halving | None = None) -> SpectrogramData:
     """Load the spectrograms that the flags of a command name.
 
     Args:
         config: The flags.
         seed: Seed for choosing the recordings of each side.
-        divisor: See `load_spectrograms`.
-        halved_by: See `load_spectrograms`.
+        halving: See `load_spectrograms`.
 
     Raises:
         FileNotFoundError: See `load_spectrograms`.
         ValueError: See `load_spectrograms`.
     """
-    return load_spectrograms(
+    data = load_spectrograms(
         config.data,
         split_file=config.split_file,
         resolution=config.resolution,
-        divisor=divisor,
-        halved_by=halved_by,
+        halving=halving,
         colormap=config.colormap,
         window_s=config.window_s,
+        hop_s=config.hop_s,
+        name_pattern=config.name_pattern,
         gap_windows=config.gap_windows,
+        reading=config.reading,
         skip_bad_files=config.skip_bad_files,
         seed=seed,
     )
+    for note in data.notes:
+        print(note)
+    return data
 
 
 def data_facts(data: SpectrogramData) -> SpectrogramFacts:
@@ -92,6 +104,7 @@ def data_facts(data: SpectrogramData) -> SpectrogramFacts:
         "channels": data.train.pixels.shape[1],
         "colormap": data.colormap,
         "colormap_residual": data.colormap_residual,
+        "reading": data.reading,
         "users": [data.id2label[index] for index in sorted(data.id2label)],
         "conditions": {name: list(labels.values()) for name, labels in data.condition_labels.items()},
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},

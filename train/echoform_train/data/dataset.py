@@ -12,11 +12,15 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 from echoform_train.data.find import find_in_folder, separate_incomplete
 from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import BadFile, refuse
-from echoform_train.data.layout import ImageFile, natural_key
+from echoform_train.data.layout import ARRAYS, IMAGES, FileKind, ImageFile, natural_key
 from echoform_train.data.loading import refuse_or_skip
+from echoform_train.data.name_pattern import NamePattern
 from echoform_train.data.pixels import Pixels, read_pixels
+from echoform_train.data.reading import ReadingConfig
+from echoform_train.data.walk import walk
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.names import check_name
+from echoform_train.engine.resolution import Halving
 
 _MAX_CATEGORIES = 64
 
@@ -65,8 +69,9 @@ def read_source(
     skip_bad_files: bool = False,
     colormap: str = "auto",
     resolution: int | str | None = None,
-    divisor: int = 1,
-    halved_by: str = "",
+    halving: Halving | None = None,
+    name_pattern: str | None = None,
+    reading: ReadingConfig | None = None,
 ) -> SourceImages:
     """Load the data set that `load_images` returns, and the pixels of its images.
 
@@ -75,15 +80,24 @@ def read_source(
         skip_bad_files: See `load_images`.
         colormap: See `read_pixels`.
         resolution: See `read_pixels`.
-        divisor: See `read_pixels`.
-        halved_by: See `read_pixels`.
+        halving: See `read_pixels`.
+        name_pattern: What the names of the files of a folder tell, see `NamePattern`.
+        reading: How files are read.
 
     Raises:
         FileNotFoundError: See `load_images`.
         ValueError: See `load_images` and `read_pixels`.
     """
     folder = folder_of_files(source)
-    found = find_in_dataset(str(source), need_users=True) if folder is None else find_in_folder(folder)
+    if reading is not None:
+        reading.check()
+    pattern = None if name_pattern is None else NamePattern(name_pattern)
+    if folder is None:
+        if pattern is not None:
+            raise UserError(f"--name-pattern is for folders of files, {source} is a data set")
+        found = find_in_dataset(str(source), need_users=True)
+    else:
+        found = find_in_folder(folder, _kind_of(folder, reading), pattern=pattern)
     images, incomplete = separate_incomplete(found.images)
     bad_files = [*found.bad_files, *incomplete]
     # Refuse bad names and folders early, because decoding every file takes long.
@@ -91,7 +105,14 @@ def read_source(
         refuse(bad_files)
     _check_users(source, images)
     # Decoding finds the files whose content cannot be used.
-    pixels = read_pixels(images, colormap=colormap, resolution=resolution, divisor=divisor, halved_by=halved_by)
+    pixels = read_pixels(
+        images,
+        colormap=colormap,
+        resolution=resolution,
+        halving=halving,
+        reading=reading,
+        axes=found.axes,
+    )
     bad_files += pixels.bad_files
     refuse_or_skip(bad_files, skip_bad_files=skip_bad_files)
     _check_users(source, pixels.images)
@@ -101,9 +122,18 @@ def read_source(
         pixels=pixels,
         skipped=tuple(bad_files),
         other_files=found.other_files,
-        axes=found.axes,
+        axes=pixels.axes,
         split_file=found.split_file,
     )
+
+
+def _kind_of(folder: Path, reading: ReadingConfig | None) -> FileKind:
+    """Pictures, or arrays where a folder holds no pictures or the flags say so."""
+    choice = "auto" if reading is None else reading.read
+    if choice != "auto":
+        return ARRAYS if choice == "arrays" else IMAGES
+    suffixes = {path.suffix.lower() for path in walk(folder)}
+    return ARRAYS if suffixes.isdisjoint(IMAGES.suffixes) and not suffixes.isdisjoint(ARRAYS.suffixes) else IMAGES
 
 
 def build_dataset(images: Sequence[ImageFile]) -> Dataset:

@@ -28,7 +28,10 @@ def describe(data: SpectrogramData) -> Iterator[str]:
     if data.other_sizes:
         yield f"Of another size by a few pixels, and resized all the same: {data.other_sizes} images"
     yield _colormap_line(data)
+    yield from data.notes
     yield _recordings_line(data, sides)
+    if data.times is not None and (overlap := data.times.found or data.times.unclear):
+        yield f"Overlap: {'unknown, because ' if data.times.found is None else ''}{overlap}"
     for name, labels in data.condition_labels.items():
         counts = Counter(value for side in sides.values() for value in side.conditions[name].tolist())
         yield f"{name.capitalize()}: " + ", ".join(f"{label} {counts[value]}" for value, label in labels.items())

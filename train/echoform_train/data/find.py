@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from echoform_train.data.image_check import BadFile
+from echoform_train.data.image_check import BadFile, refused_kinds
 from echoform_train.data.layout import (
+    ARRAYS,
     IMAGES,
     FileKind,
     ImageFile,
@@ -18,6 +19,7 @@ from echoform_train.data.layout import (
     split_name,
 )
 from echoform_train.data.metadata import read_axes, read_metadata
+from echoform_train.data.name_pattern import NamePattern
 from echoform_train.data.walk import composed_names, is_hidden, walk
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES
@@ -26,7 +28,7 @@ from echoform_train.engine.names import check_name, check_relative_path, compose
 _OWN_COLUMNS = ("file", "file_name", "image", "user", "recording", "start_s", "split")
 
 
-def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
+def find_in_folder(folder: Path, kind: FileKind = IMAGES, *, pattern: NamePattern | None = None) -> SourceFiles:
     """Find every image (or recording) below a folder, with its user, condition, recording and split.
 
     Layouts: `<user>/x.png` or `<user>/<condition>/x.png`, with or without train, validation and test folders above,
@@ -37,6 +39,7 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
     Args:
         folder: The folder.
         kind: Which files to look for.
+        pattern: What the names of the files tell; it takes precedence over the folders, and rows of metadata over it.
 
     Returns:
         The files in natural order. A file that breaks a rule of the layout is in `bad_files`.
@@ -49,6 +52,8 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
     names = list(path_of)
     splits = split_folders(folder, [name for name in names if _is_of_kind(kind, name)], loose_files=True)
     rows, metadata_names = read_metadata(folder, splits)
+    if rows is not None and kind is ARRAYS:
+        rows = _rows_of_arrays(rows, names)
 
     # Every file is an image, a bad file, metadata, or something else that is only reported.
     images, bad_files, other_files = [], [], []
@@ -58,15 +63,18 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
                 if rows is not None and name not in rows:
                     where = " and ".join(metadata_names)
                     raise _LayoutError(f"each {kind.noun} must have a row in {where}, it has none")
-                images.append(_describe(path, name, kind, splits, (rows or {}).get(name, {})))
+                images.append(_describe(path, name, kind, splits, (rows or {}).get(name, {}), pattern))
             except _LayoutError as error:
                 bad_files.append(BadFile(_printable(name), str(error)))
         elif name not in (*metadata_names, AXES):
             other_files.append(name)
     if not images and not bad_files:
-        raise UserError(f"a source must hold {kind.noun}s ({', '.join(kind.suffixes)}), {folder} holds none")
+        refused = refused_kinds(names)
+        instead = f"; it holds {refused}, which are not read: save them as PNG" if refused else ""
+        raise UserError(f"a source must hold {kind.noun}s ({', '.join(kind.suffixes)}), {folder} holds none{instead}")
     stems = {_stem(image.file) for image in images}
-    other_files = [name for name in other_files if not (name.endswith(".npy") and _stem(name) in stems)]
+    twin = IMAGES.suffixes if kind is ARRAYS else (".npy",)
+    other_files = [name for name in other_files if not (name.endswith(twin) and _stem(name) in stems)]
 
     # Rows without a file and users without files are reported like bad files.
     absent = [name for name in rows or () if name not in path_of]
@@ -78,6 +86,8 @@ def find_in_folder(folder: Path, kind: FileKind = IMAGES) -> SourceFiles:
         )
         bad_files += [BadFile(name, reason) for name in absent if os.path.realpath(folder / name) not in read]
     bad_files += _empty_folders(folder, kind, splits, names)
+    if pattern is not None:
+        pattern.check_readings([image.file for image in images])
     return SourceFiles(tuple(images), tuple(bad_files), tuple(other_files), read_axes(folder / AXES))
 
 
@@ -135,6 +145,13 @@ class _LayoutError(UserError):
     """An image lies where the layout allows none; the message is the reason without the file."""
 
 
+def _rows_of_arrays(rows: dict[str, dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rows, with that of a picture also under the name of the array of its decibels."""
+    of_stem = {_stem(name): row for name, row in rows.items()}
+    arrays = {name: of_stem[_stem(name)] for name in names if _is_of_kind(ARRAYS, name) and _stem(name) in of_stem}
+    return arrays | rows
+
+
 def _is_of_kind(kind: FileKind, name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in kind.suffixes
 
@@ -143,7 +160,14 @@ def _stem(name: str) -> PurePosixPath:
     return PurePosixPath(name).with_suffix("")
 
 
-def _describe(path: Path, name: str, kind: FileKind, splits: dict[str, str], row: dict[str, Any]) -> ImageFile:
+def _describe(
+    path: Path,
+    name: str,
+    kind: FileKind,
+    splits: dict[str, str],
+    row: dict[str, Any],
+    pattern: NamePattern | None,
+) -> ImageFile:
     """Describe one file by its folders, name and row of metadata; raises _LayoutError if its user is unknown."""
     a_file = f"{kind.article} {kind.noun}"
     _check_file(path, name)
@@ -155,28 +179,47 @@ def _describe(path: Path, name: str, kind: FileKind, splits: dict[str, str], row
             raise _LayoutError(f"{a_file} must stand in one of the split folders ({', '.join(splits)})")
         split = splits[folders.pop(0)]
 
+    try:
+        named = (
+            None if pattern is None else pattern.read(name, inside="/".join(PurePosixPath(name).parts[bool(splits) :]))
+        )
+    except UserError as error:
+        raise _LayoutError(str(error)) from error
     # The start in the file name belongs to the recording in the file name, not to one that the row names.
-    recording, start_s = recording_of(name)
+    recording, start_s = recording_of(name) if named is None else (named.recording, None)
     if row.get("recording") is not None:
         recording, start_s = row["recording"], None
     if row.get("start_s") is not None:
         start_s = row["start_s"]
 
     columns = {key: value for key, value in row.items() if key not in _OWN_COLUMNS and value is not None}
+    if named is not None:
+        columns = named.columns | columns
     if row.get("user") is not None:
         user = row["user"]
+    elif named is not None and named.user is not None:
+        user = named.user
     else:
         user, of_folders = _user_of_folders(folders, a_file)
         columns = of_folders | columns
     return ImageFile(
-        file=name, data=path, user=user, recording=recording, start_s=start_s, split=split, columns=columns
+        file=name,
+        data=path,
+        user=user,
+        recording=recording,
+        start_s=start_s,
+        split=split,
+        index=None if named is None else named.index,
+        columns=columns,
     )
 
 
 def _user_of_folders(folders: list[str], a_file: str) -> tuple[str, dict[str, str]]:
     """User and, where there is a second folder, condition."""
     if not folders:
-        raise _LayoutError(f"{a_file} must stand in a folder of its user, it stands at the top")
+        raise _LayoutError(
+            f"{a_file} must stand in a folder of its user, it stands at the top; --name-pattern reads users in names"
+        )
     if len(folders) > 2:
         raise _LayoutError(f"{a_file} must stand in <user>/ or <user>/<condition>/, it stands deeper")
     try:
@@ -215,7 +258,9 @@ def _empty_folders(folder: Path, kind: FileKind, splits: dict[str, str], names: 
             if PurePosixPath(name).parts in filled:
                 continue
             if not any(_is_of_kind(kind, path.name) for path in walk(subfolder)):
-                empty.append(BadFile(f"{name}/", f"a user's folder must hold {kind.noun}s, it is empty"))
+                held = refused_kinds(path.name for path in walk(subfolder))
+                it_is = f"it holds {held}, which are not read: save them as PNG" if held else "it is empty"
+                empty.append(BadFile(f"{name}/", f"a user's folder must hold {kind.noun}s, {it_is}"))
             # A link to the folder of a user is that user; a folder full of links is perhaps meant as another one.
             elif not subfolder.is_symlink():
                 reason = f"a user's folder must hold {kind.noun}s, it holds only links to {kind.noun}s of other folders"

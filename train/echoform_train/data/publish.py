@@ -16,10 +16,13 @@ from datasets import ClassLabel, Dataset, Value
 from echoform.hub import CARD, push_folder
 from echoform_cards.dataset_card import HubMetadata, SplitFacts, StoredImage, Table, render_dataset_card
 from echoform_train.data.dataset import SourceImages, read_source
+from echoform_train.data.layout import ARRAYS
 from echoform_train.data.parquet import MAX_SHARD_BYTES, write_parquet
-from echoform_train.data.spectrograms import choose_split
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.split import Split
+from echoform_train.data.split_of_source import choose_split, find_times
 from echoform_train.engine.atomic_files import write_text
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, SPLIT
 from echoform_train.engine.json_files import write_json
 
@@ -39,7 +42,10 @@ def publish_dataset(
     resolution: int | str | None = None,
     colormap: str = "auto",
     window_s: float | None = None,
+    hop_s: float | None = None,
+    name_pattern: str | None = None,
     gap_windows: int = 2,
+    reading: ReadingConfig | None = None,
     skip_bad_files: bool = False,
     seed: int = 0,
     max_shard_bytes: int = MAX_SHARD_BYTES,
@@ -64,7 +70,10 @@ def publish_dataset(
         resolution: Size at which the split is made; the files themselves are published as they are.
         colormap: See `load_spectrograms`.
         window_s: Length of a window, seconds.
+        hop_s: See `load_spectrograms`.
+        name_pattern: See `load_spectrograms`.
         gap_windows: Windows left out at each cut through a recording of unknown window length.
+        reading: See `load_spectrograms`; arrays are refused, as a data set of images holds none.
         skip_bad_files: Leave out files that cannot be used.
         seed: Seed for choosing the recordings of each side.
         max_shard_bytes: Largest total size of the images in one parquet file, bytes.
@@ -78,8 +87,18 @@ def publish_dataset(
         PushError: If the push failed; the message says which command tries again.
     """
     # Images and split are those that a training on `data` would use.
-    read = read_source(data, skip_bad_files=skip_bad_files, colormap=colormap, resolution=resolution)
-    split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
+    read = read_source(
+        data,
+        skip_bad_files=skip_bad_files,
+        colormap=colormap,
+        resolution=resolution,
+        name_pattern=name_pattern,
+        reading=reading,
+    )
+    if any(image.file.lower().endswith(ARRAYS.suffixes) for image in read.pixels.images):
+        raise UserError(f"a data set on the Hub must hold pictures, {data} holds arrays; 16-bit PNG keeps numbers")
+    times = find_times(read, window_s=window_s, hop_s=hop_s)
+    split = choose_split(read, split_file, times, gap_windows=gap_windows, seed=seed)
     title = name or Path(str(data)).resolve().name
     # The data set is written to one folder first, so that one upload makes one commit.
     with tempfile.TemporaryDirectory(prefix="echoform-") as scratch:
@@ -193,6 +212,7 @@ def _image_facts(read: SourceImages) -> StoredImage:
         "width": width,
         "colormap": read.pixels.colormap,
         "colormap_residual": read.pixels.residual,
+        "reading": read.pixels.reading or None,
     }
 
 

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from echoform_train.data.dataset import SourceImages, read_source
 from echoform_train.data.image_check import BadFile
-from echoform_train.data.loading import read_split
-from echoform_train.data.split import Split, make_split
+from echoform_train.data.reading import ReadingConfig
+from echoform_train.data.split import Split
+from echoform_train.data.split_of_source import choose_split, find_times
+from echoform_train.data.window_overlap import WindowTimes
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.resolution import Halving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class Spectrograms:
     recordings: tuple[str | None, ...]
     starts_s: tuple[float | None, ...]
     """Start of each window in its recording, seconds; None if unknown."""
+    starts_windows: tuple[float, ...] | None = None
+    """Start of each window in its recording, in lengths of a window, where the pixels or --hop-s tell it."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -46,6 +51,9 @@ class Spectrograms:
             files=tuple(self.files[index] for index in chosen.tolist()),
             recordings=tuple(self.recordings[index] for index in chosen.tolist()),
             starts_s=tuple(self.starts_s[index] for index in chosen.tolist()),
+            starts_windows=None
+            if self.starts_windows is None
+            else tuple(self.starts_windows[index] for index in chosen.tolist()),
         )
 
 
@@ -77,6 +85,12 @@ class SpectrogramData:
     """Height and width of the files, pixels."""
     other_sizes: int = 0
     """Number of files that differ from it by a few pixels."""
+    times: WindowTimes | None = None
+    """Which windows overlap, and when each starts, as far as it was found."""
+    reading: str = ""
+    """How files were read, if not as they are: the box of the data, the scale of numbers ..."""
+    notes: tuple[str, ...] = ()
+    """What was found in the files, as lines of text."""
     source: str
     skipped: tuple[BadFile, ...]
     """Files that could not be used and were skipped, because `skip_bad_files` was set."""
@@ -89,12 +103,15 @@ def load_spectrograms(
     *,
     split_file: Path | None = None,
     resolution: int | str | None = None,
-    divisor: int = 1,
-    halved_by: str = "",
+    halving: Halving | None = None,
     colormap: str = "auto",
     conditions: tuple[str, ...] | None = None,
     gap_windows: int = 2,
     window_s: float | None = None,
+    hop_s: float | None = None,
+    name_pattern: str | None = None,
+    find_overlap: bool = True,
+    reading: ReadingConfig | None = None,
     skip_bad_files: bool = False,
     seed: int = 0,
 ) -> SpectrogramData:
@@ -104,12 +121,15 @@ def load_spectrograms(
         source: Folder or Hub id, see `load_images`.
         split_file: Existing split to use; None: that of a published data set, or a new one.
         resolution: Height and width to resize to, pixels: one number, or a text such as "64x128"; None keeps the size.
-        divisor: What must divide height and width, because models halve them.
-        halved_by: These models, for the message.
+        halving: How often models will halve the images, which must have a size that allows it.
         colormap: "auto" detects it, "none" keeps RGB, or the name of a map.
         conditions: Categorical columns to keep; None keeps all that have at least two values.
         gap_windows: Windows to leave out at each cut through a recording of unknown window length.
         window_s: Length of a window, seconds; None is the one in axes.json, if there is one.
+        hop_s: Seconds from the start of a window to that of the next one; None finds it in names and pixels.
+        name_pattern: What names of files tell, see `NamePattern`.
+        find_overlap: Whether to find windows that overlap; False where the split is not used.
+        reading: How files are read: the box of the data, and what numbers mean.
         skip_bad_files: List and skip files that cannot be used instead of stopping.
         seed: Seed for choosing the recordings of each side.
 
@@ -123,14 +143,20 @@ def load_spectrograms(
         skip_bad_files=skip_bad_files,
         colormap=colormap,
         resolution=resolution,
-        divisor=divisor,
-        halved_by=halved_by,
+        halving=halving,
+        name_pattern=name_pattern,
+        reading=reading,
     )
     # Conditions and split are checked before the pixels are copied.
     condition_names = _choose_conditions(read.dataset, conditions)
-    split = choose_split(read, split_file, gap_windows=gap_windows, window_s=window_s, seed=seed)
+    times = (
+        find_times(read, window_s=window_s, hop_s=hop_s)
+        if find_overlap
+        else WindowTimes(columns=read.pixels.native_size[1], window_s=window_s)
+    )
+    split = choose_split(read, split_file, times, gap_windows=gap_windows, seed=seed)
 
-    everything = _to_tensors(read, condition_names)
+    everything = _to_tensors(read, condition_names, times)
     sides = {side: everything.select(indices) for side, indices in split.indices(everything.files).items()}
     features = read.dataset.features
     return SpectrogramData(
@@ -142,7 +168,10 @@ def load_spectrograms(
         condition_labels={name: dict(enumerate(features[name].names)) for name in condition_names},
         colormap=read.pixels.colormap,
         colormap_residual=read.pixels.residual,
+        times=times,
         axes=read.axes,
+        reading=read.pixels.reading,
+        notes=read.pixels.notes,
         native_size=read.pixels.native_size,
         other_sizes=read.pixels.other_sizes,
         source=str(source),
@@ -161,20 +190,6 @@ def to_pixels(model: Tensor) -> Tensor:
     return ((model.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def choose_split(
-    read: SourceImages, split_file: Path | None, *, gap_windows: int, window_s: float | None, seed: int
-) -> Split:
-    """The split of the file that is given, else that of a published data set, else a new one.
-
-    Raises:
-        ValueError: If it does not fit the images, or none can be made.
-    """
-    if window_s is None and read.axes is not None:
-        window_s = read.axes.get("window_s")
-    split = read_split(read.dataset, read.source, split_file, read.split_file, window_s=window_s)
-    return split or make_split(read.dataset, gap_windows=gap_windows, window_s=window_s, seed=seed)
-
-
 def _choose_conditions(dataset: Dataset, chosen: tuple[str, ...] | None) -> tuple[str, ...]:
     known = [name for name, feature in dataset.features.items() if isinstance(feature, ClassLabel) and name != "user"]
     if chosen is None:
@@ -185,7 +200,7 @@ def _choose_conditions(dataset: Dataset, chosen: tuple[str, ...] | None) -> tupl
     return chosen
 
 
-def _to_tensors(read: SourceImages, condition_names: tuple[str, ...]) -> Spectrograms:
+def _to_tensors(read: SourceImages, condition_names: tuple[str, ...], times: WindowTimes) -> Spectrograms:
     def column(name: str) -> Tensor:
         return torch.from_numpy(np.asarray(read.dataset[name][:], dtype=np.int64))
 
@@ -194,6 +209,7 @@ def _to_tensors(read: SourceImages, condition_names: tuple[str, ...]) -> Spectro
         users=column("user"),
         conditions={name: column(name) for name in condition_names},
         files=tuple(read.dataset["file"][:]),
-        recordings=tuple(read.dataset["recording"][:]),
+        recordings=tuple(read.dataset["recording"][:]) if times.walks is None else times.walks,
         starts_s=tuple(read.dataset["start_s"][:]),
+        starts_windows=None if times.starts is None else tuple(start / times.columns for start in times.starts),
     )

@@ -32,6 +32,12 @@ FREE = frozenset(
         "data",
         "split_file",
         "resolution",
+        "crop",
+        "read",
+        "values",
+        "db_range",
+        "first_row",
+        "variable",
         "skip_bad_files",
         "first_stage",
         "initial_pipeline",
@@ -53,11 +59,11 @@ TOLD = frozenset(
 rate does not depend on it."""
 
 _OF_NO_MODEL = frozenset(
-    {"test", "left_out", "source", "split_file", "images_sha256", "skipped", "other_files", "native_size"}
+    {"test", "left_out", "source", "split_file", "images_sha256", "skipped", "other_files", "native_size", "notes"}
     | {"colormap_residual", "other_sizes"}
 )
 """Fields of loaded data that no training sees."""
-_FLAGS = {"split": "--split-file", "colormap": "--colormap", "train": "--data (train)"}
+_FLAGS = {"split": "--split-file", "reading": "--crop (reading)", "colormap": "--colormap", "train": "--data (train)"}
 _FLAGS |= {"validation": "--data (validation)"}
 
 
