@@ -545,7 +545,7 @@ def decoded_units(pixels: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
         exact = np.nan_to_num(pixels.astype(np.float64), nan=0.0) * (1 if unit is None else per_mm * MM_PER[unit])
         whole = exact.round()
         if (lost := np.abs(whole - exact) > 0.01 * exact).any():
-            what = f"{exact[lost][0]:g} would be {whole[lost][0]:g}, in {unit or 'units'} to units of {1 / per_mm:g} mm"
+            what = f"{exact[lost][0]:g} would be {whole[lost][0]:g} units of {1 / per_mm:g} mm"
             raise ValueError(f"floating-point depth must lose at most 1 % by rounding, {what}; is it in metres?")
         return np.minimum(whole, 2**40).astype(np.int64)
     whole, encoding = pixels.astype(np.int64), facts["encoding"]

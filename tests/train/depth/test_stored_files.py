@@ -114,7 +114,7 @@ def test_broken_files_are_refused_by_name(tmp_path: Path, name: str, content: by
     ("pixels", "reading", "message"),
     [
         (np.ones((4, 4), np.float32), Reading(), "floating point .*--float-unit names its unit"),
-        (np.full((4, 4), 0.0123, np.float32), METRES, "at most 1 % by rounding, 12.3 would be 12"),
+        (np.full((4, 4), 0.0123, np.float32), METRES, "at most 1 % by rounding, 12.3 would be 12 units of 1 mm"),
         (np.full((4, 4), 1800.0, np.float32), METRES, r"16 bits, up to 65\.535 m, it starts at 1800 m"),
         (np.full((4, 4), -1.0, np.float32), METRES, "must not be negative"),
         (np.ones((2, 4, 4), np.float32), METRES, r"one array \[H, W\].*it is \[2, 4, 4\]"),
