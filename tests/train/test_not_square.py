@@ -15,6 +15,7 @@ from echoform import VQLDMDopplerPipeline
 from echoform_train.commands import generate, prepare, score_generated, simulate
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.latent_diffusion.first_stage import load_first_stage
+from echoform_train.study.generators.training import fitting_levels
 from echoform_train.trainers import distill
 from echoform_train.trainers import kl_vae as train_kl_vae
 from echoform_train.trainers import ldm as train_ldm
@@ -186,6 +187,16 @@ def test_windows_that_do_not_tile_the_latents_are_made_smaller(
     assert "Attention windows of 2x2, because those of 4x4 do not tile them" in capsys.readouterr().out
     unet = read_json_object(tmp_path / "ldm" / "pipeline" / "unet" / "config.json")
     assert unet["sample_size"] == [6, 10] and unet["window_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "levels"),
+    [((64, 64), 3), ((128, 128), 4), ((256, 256), 5), ((64, 128), 3), ((256, 112), 3), ((48, 16), 2), ((272, 272), 3)],
+)
+def test_a_study_takes_as_many_levels_as_the_size_allows(size: tuple[int, int], levels: int):
+    assert fitting_levels(*size) == levels
+    denoiser = len(train_ldm.PRESETS["cpu"].block_out_channels)
+    assert all(side % 2 ** (levels - 1 + denoiser - 1) == 0 for side in size)
 
 
 def test_images_that_differ_by_a_few_pixels_are_resized_where_a_resolution_is_given(
