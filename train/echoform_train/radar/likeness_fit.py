@@ -23,8 +23,6 @@ from echoform_train.radar.view import View
 
 Array = NDArray[np.float64]
 
-RECORDING_S = 8.0
-"""Length of the simulated walks, which begin and end as often as measured ones of some seconds do."""
 _SIDE = 256
 """Side of the images whose statistics are compared; native cells become blocks of some pixels, as in the pictures."""
 _SPREADS = ("lit_share", "torso_row", "torso_wave", "reach_above", "steps")
@@ -64,7 +62,7 @@ class Fit:
 
 
 def fit_likeness(
-    first: Likeness, found: Mapping[str, Array], base: SimulationConfig, *, people: int = 8, rounds: int = _ROUNDS
+    first: Likeness, found: Mapping[str, Array], base: SimulationConfig, *, people: int = 6, rounds: int = _ROUNDS
 ) -> Fit:
     """Change settings until statistics of simulated images agree with those of the pictures.
 
@@ -123,8 +121,9 @@ class _Simulator:
     def levels(self, likeness: Likeness) -> NDArray[np.float32]:
         """Levels [M, 256, 256] of images of all people."""
         self.count += 1
+        # Walks are as long as in the simulation that is asked for: far walkers are fainter.
         config = likeness.applied_to(replace(self._base, recording_s=LONGEST_RECORDING_S, users=self._people))
-        config = replace(config, recording_s=min(max(RECORDING_S, config.shown_s + 3), LONGEST_RECORDING_S))
+        config = replace(config, recording_s=max(self._base.recording_s, min(config.shown_s, LONGEST_RECORDING_S)))
         drawn = replace(likeness.receiver, shown_db=None, cut_share=0.0, looks=1)
         key = (drawn, likeness.surface, likeness.population)
         if key not in self._recordings:

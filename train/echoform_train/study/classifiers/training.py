@@ -39,6 +39,7 @@ def train_classifier(
     recipe: Recipe | None = None,
     generated: Sample | None = None,
     generated_share: float = 0.5,
+    initial: nn.Module | None = None,
     train_images: int = 8_000,
     batch_size: int = BATCH_SIZE,
     device: torch.device | str = "cpu",
@@ -58,6 +59,8 @@ def train_classifier(
         recipe: Augmentation of real and generated images, and re-cropping of real ones; None for neither.
         generated: Generated images of the same size, and their users.
         generated_share: Share of generated images in each batch, 0..1, rounded to whole images.
+        initial: Classifier of the same family whose weights to start from, all but those of its head, for example one
+            that was trained on simulated people. Default: random weights.
         train_images: Images seen in training, counting an image each time that it is seen.
         batch_size: Images per optimizer step.
         device: Where to train.
@@ -86,7 +89,7 @@ def train_classifier(
     channels, height = real[0].shape[1], shrink(to_model(real[0][:1])).shape[2]
     pools = _pools(real, recipe, generated, round(generated_share * batch_size), batch_size, seed)
     return fit_classifier(
-        lambda: kind.build(channels, height, num_users),
+        lambda: _started_from(kind.build(channels, height, num_users), initial),
         _batches(pools, recipe.augmentation, torch.Generator().manual_seed(mix_seed(seed, _AUGMENTATION))),
         steps=train_images // batch_size,
         seed=seed,
@@ -96,6 +99,16 @@ def train_classifier(
         device=device,
         mixed_precision=mixed_precision,
     )
+
+
+def _started_from(classifier: nn.Module, initial: nn.Module | None) -> nn.Module:
+    """The classifier with the weights of another one, but for the head, which has another number of users."""
+    if initial is not None:
+        body = {name: value for name, value in initial.state_dict().items() if not name.startswith("head.")}
+        missing, unexpected = classifier.load_state_dict(body, strict=False)
+        if unexpected or any(not name.startswith("head.") for name in missing):
+            raise UserError("initial must be a classifier of the same family and of images of the same size")
+    return classifier
 
 
 def hits(classifier: nn.Module, pixels: Tensor, users: Tensor) -> Tensor:
