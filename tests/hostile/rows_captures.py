@@ -1,234 +1,145 @@
-"""Hostile captures: .bin files of 16-bit numbers, the files that describe them, .npz and .h5."""
+"""Hostile motion captures (.npz)."""
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
 
+from echoform_train.radar.mocap import CMU_NAMES
 from hostile.corpus import Row
-from hostile.inputs import samples
-from walker_cubes import demo_config, studio_config
-
-Write = Callable[[Path], object]
-
-CONFIG = demo_config(samples=16, transmitters=1, receivers=1, loops=16, pulse_us=500, frame_ms=8)
-STUDIO = studio_config(samples=16, transmitters=1, receivers=1, loops=16, pulse_us=500, frame_ms=8)
-FLAGS = ["--format", "dca1000", "--rx", "1", "--samples", "16", "--lanes", "2", "--carrier-ghz", "24"]
-FLAGS += ["--pulse-rate-hz", "2000", "--bandwidth-hz", "250e6"]
-FRAMES = [*FLAGS, "--chirps", "16", "--frame-rate-hz", "125"]
-ZERO = ["--centre", "zero", "--span-mps", "1.9"]
-IQ_FLAGS = ["--pulse-rate-hz", "1000", "--carrier-ghz", "5.8"]
+from hostile.rows_radar import Write, bytes_of, npy_of_shape, pickled
 
 
-def words(chirps: int = 8000) -> bytes:
-    """Chirps of 16 complex samples."""
-    return np.random.default_rng(0).integers(-999, 999, (chirps, 32)).astype("<i2").tobytes()
+def walk(seconds: float = 4.0, fps: float = 120.0) -> dict[str, Any]:
+    """A straight walk of CMU's skeleton along x, y up: a body that glides, with legs that swing."""
+    time_s = np.arange(int(seconds * fps)) / fps
+    heights = {"lowerneck": 1.45, "head": 1.7, "clavicle": 1.4, "humerus": 1.15, "wrist": 0.9}
+    heights |= {"hipjoint": 0.95, "femur": 0.5, "tibia": 0.1, "toes": 0.02}
+    names = tuple(CMU_NAMES.values())
+    joints = np.zeros((len(time_s), len(names), 3))
+    for number, name in enumerate(names):
+        bone = name if name in heights else name[1:]
+        side = {"r": 1, "l": -1}[name[0]] if name not in heights else 0
+        swing = 0.25 * side * (1 - heights[bone]) * np.sin(2 * np.pi * 0.9 * time_s)
+        joints[:, number] = np.stack([1.3 * time_s + swing, heights[bone] + 0 * time_s, 0.1 * side + 0 * time_s], -1)
+    return {"joints": joints, "names": np.array(names), "fps": fps}
 
 
-def capture(
-    name: str,
-    write: Write,
-    expected: str,
-    *flags: str,
-    file: str = "adc_data.bin",
-    config: str | bytes | None = None,
-    config_name: str = "profile.cfg",
-    accepted: bool = False,
-) -> Row:
-    """A row whose recording is written by `write`, with a file about its chirps beside it."""
+def _simulate(folder: Path) -> list[str]:
+    return ["simulate", str(folder / "out"), "--joints", str(folder / "joints"), "--resolution", "32", "--workers", "1"]
+
+
+def capture(name: str, write: Write, expected: str, *flags: str, accepted: bool = False) -> Row:
+    """A row whose only motion capture is written by `write`."""
 
     def make(folder: Path) -> list[str]:
-        for user in ("ID_1", "ID_2"):
-            (folder / "data" / user).mkdir(parents=True)
-        write(folder / "data" / "ID_1" / file)
-        (folder / "data" / "ID_2" / "walk.bin").write_bytes(words())
-        if config is not None:
-            content = config.encode() if isinstance(config, str) else config
-            (folder / "data" / config_name).write_bytes(content)
-        out = ["--output-dir", str(folder / "out"), "--resolution", "32"]
-        return ["prepare", str(folder / "data"), "--from-iq", *out, *flags]
+        (folder / "joints").mkdir()
+        write(folder / "joints" / "07_01.npz")
+        return [*_simulate(folder), *flags]
 
-    return Row(name, "prepare", make, expected, accepted=accepted)
+    return Row(f"capture: {name}", "simulate", make, expected, accepted=accepted)
 
 
-def iq_file(name: str, file: str, write: Write, expected: str, *flags: str, accepted: bool = False) -> Row:
-    """A row of two recordings of continuous wave in another kind of file."""
-
-    def make(folder: Path) -> list[str]:
-        for user in ("ID_1", "ID_2"):
-            (folder / "data" / user).mkdir(parents=True)
-        write(folder / "data" / "ID_1" / file)
-        np.save(folder / "data" / "ID_2" / "walk.npy", samples(2))
-        out = ["--output-dir", str(folder / "out"), "--resolution", "32"]
-        return ["prepare", str(folder / "data"), "--from-iq", *out, *IQ_FLAGS, *flags]
-
-    return Row(name, "prepare", make, expected, accepted=accepted)
-
-
-def _bytes(content: bytes) -> Write:
-    return lambda path: path.write_bytes(content)
-
-
-def _sparse(path: Path) -> None:
-    """A file of a terabyte without content."""
-    path.touch()
-    os.truncate(path, 2**40)
-
-
-def _cfg(old: str, new: str) -> str:
-    assert old in CONFIG
-    return CONFIG.replace(old, new)
-
-
-def _studio(**changes: object) -> str:
-    content = json.loads(STUDIO)
-    content["mmWaveDevices"][0]["rfConfig"].update(changes)
-    return json.dumps(content)
-
-
-def _npz(**arrays: np.ndarray) -> Write:
-    return lambda path: np.savez(path, **arrays)
-
-
-def _npz_bomb(path: Path) -> None:
-    """An array of 2 GB in 2 MB."""
-    head = f"{{'descr': '<c8', 'fortran_order': False, 'shape': ({2**28},), }}".ljust(117) + "\n"
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open("iq.npy", "w", force_zip64=True) as member,
-    ):
-        member.write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode())
-        for _ in range(64):
-            member.write(bytes(2**20))
-
-
-def _h5(build: Callable[[h5py.File], object]) -> Write:
+def _capture(**changes: Any) -> Write:
     def write(path: Path) -> None:
-        with h5py.File(path, "w") as file:
-            build(file)
+        held = {name: value for name, value in (walk() | changes).items() if value is not None}
+        with path.open("wb") as stream:
+            np.savez(stream, **held)
 
     return write
 
 
-def _loop(file: h5py.File) -> None:
-    group = file.create_group("a")
-    group["a"] = group
-    group["b"] = file["/"]
+def _members(**members: bytes) -> Write:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(f"{name}.npy", content)
+
+    return write
 
 
-def _struct(**fields: object) -> Write:
-    return lambda path: scipy.io.savemat(path, {"radar": fields})
+def _stored(array: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
 
 
-def _nested(path: Path) -> None:
-    held: dict[str, object] = {"iq": samples()}
-    for _ in range(20):
-        held = {"s": held}
-    scipy.io.savemat(path, {"radar": held})
+def _zip_bomb(path: Path) -> None:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("joints.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(npy_of_shape(2**28, kind="<f8"))
+        for _ in range(512):
+            member.write(bytes(2**20))
 
 
-def _damaged_struct(path: Path) -> None:
-    _struct(iq=samples(), t=np.arange(9.0))(path)
+def _damaged_zip(path: Path) -> None:
+    _capture()(path)
     data = bytearray(path.read_bytes())
-    data[200:260] = bytes(range(60))
+    data[2000:9000] = bytes(7000)
     path.write_bytes(data)
 
 
-SIZE = r"ID_1/adc_data\.bin: its size must be a multiple of one "
-CANNOT = r"profile\.cfg cannot be used as --chirp-config: "
+GOOD = walk()
+CAPTURES = [
+    capture("no bytes", bytes_of(b""), r"07_01\.npz must be an \.npz file"),
+    capture("text", bytes_of(b"walk " * 50), "must be an .npz file"),
+    capture("a pickle", bytes_of(pickled([1])), "must be an .npz file"),
+    capture("a .npy", bytes_of(_stored(np.ones(5))), "must be an .npz file"),
+    capture("a pipe", os.mkfifo, "must be an .npz file"),
+    capture("a folder", lambda path: path.mkdir(), "must be an .npz file"),
+    capture("a link to nothing", lambda path: path.symlink_to("no.npz"), "must be an .npz file"),
+    capture("an empty archive", _members(), "lacks joints, names, fps"),
+    capture("512 MB in 2 MB", _zip_bomb, "at most 64 MiB"),
+    capture("damaged", _damaged_zip, "cannot be read"),
+    capture("member that is text", _members(joints=b"x", names=b"y", fps=b"z"), "must be one number"),
+    capture("objects", _capture(joints=np.array([{}, {}], object)), "cannot be read"),
+    capture(
+        "shape of terabytes",
+        _members(joints=npy_of_shape(2**30, 31, 3, kind="<f8"), names=b"", fps=b""),
+        "cannot be read",
+    ),
+    capture("no joints", _capture(joints=None), "lacks joints"),
+    capture("no rate", _capture(fps=None), "lacks fps"),
+    capture("rate of NaN", _capture(fps=np.nan), r"fps of [^\n]* must be in 30\.\.1000"),
+    capture("rate of 0", _capture(fps=0), "must be in 30"),
+    capture("rate of 10^9", _capture(fps=1e9), "must be in 30"),
+    capture("rate that is a text", _capture(fps=np.array("120")), "must be one number"),
+    capture("two rates", _capture(fps=np.array([120, 100])), "must be one number"),
+    capture("names that are numbers", _capture(names=np.arange(len(CMU_NAMES))), "list of texts"),
+    capture("too few names", _capture(names=GOOD["names"][:3]), r"must be \[T, 3, 3\]"),
+    capture("other names", _capture(names=np.array([f"j{i}" for i in range(len(CMU_NAMES))])), "are missing"),
+    capture("joints in a plane", _capture(joints=GOOD["joints"][..., :2]), r"must be \[T"),
+    capture("complex joints", _capture(joints=GOOD["joints"] + 1j), "must hold numbers as joints"),
+    capture("NaN", _capture(joints=GOOD["joints"] * np.nan), "must be finite"),
+    capture("10^300 metres", _capture(joints=GOOD["joints"] * 1e300), "must be finite|within"),
+    capture("millimetres", _capture(joints=GOOD["joints"] * 1000), "within"),
+    capture("no moments", _capture(joints=GOOD["joints"][:0]), r"07_01\.npz|at least a window"),
+    capture("one moment", _capture(joints=GOOD["joints"][:1]), "at least a window"),
+    capture("standing", _capture(joints=np.repeat(GOOD["joints"][:1], 480, 0)), "0.5 m or more"),
+    capture("upside down", _capture(joints=GOOD["joints"] * [1, -1, 1]), "head must stand above"),
+    capture("zeros", _capture(joints=GOOD["joints"] * 0), r"07_01\.npz: "),
+    Row("capture: no folder", "simulate", _simulate, "there is no folder"),
+    Row("capture: folder of nothing", "simulate", lambda folder: _nothing(folder), "holds none"),
+    Row("capture: another name", "simulate", lambda folder: _named(folder, "walk.npz"), "must be named"),
+]
 
-ROWS = [
-    capture("capture: good", _bytes(words()), "Wrote [0-9]+ spectrograms", *FLAGS, accepted=True),
-    capture("capture: no bytes", _bytes(b""), SIZE + r"chirp of every transmitter, .* its 0 bytes are 0", *FLAGS),
-    capture("capture: one byte too many", _bytes(words() + b"x"), SIZE + r".*= 64 bytes; .* and 1 bytes", *FLAGS),
-    capture("capture: a part of a frame", _bytes(words(8001)), SIZE + r"frame, 16 chirps x .* and 64 bytes", *FRAMES),
-    capture("capture: a terabyte", _sparse, r"a capture must hold at most [0-9,]+ samples", *FLAGS),
-    capture("capture: a pipe", os.mkfifo, "regular file", *FLAGS),
-    capture("capture: a device", lambda path: path.symlink_to("/dev/zero"), "regular file", *FLAGS),
-    capture("capture: other receivers", _bytes(words()), "--rx must be in 1", *FLAGS, "--rx", "0"),
-    capture("capture: five of four lanes", _bytes(words()), "in 1..4 with", *FLAGS, "--rx", "5", "--lanes", "4"),
-    capture("capture: odd samples", _bytes(words()), "--samples must be even", *FLAGS, "--samples", "15"),
-    capture("capture: a billion samples", _bytes(words()), "--samples must be in", *FLAGS, "--samples", "1000000000"),
-    capture("capture: chirps alone", _bytes(words()), "must be given together", *FLAGS, "--chirps", "16"),
-    capture("capture: frames that overlap", _bytes(words()), "must be over", *FRAMES, "--frame-rate-hz", "500"),
-    capture("capture: channel 3 of 1", _bytes(words()), r"receiver must be in 1\.\.1", *FLAGS, "--receiver", "3"),
-    capture("capture: axes", _bytes(words()), "--axes must be left out", *FLAGS, "--axes", "chirps", "samples"),
-    capture("capture: no lanes", _bytes(words()), "needs --lanes", *FLAGS[:6], *FLAGS[8:]),
-    capture("capture: NaN bandwidth", _bytes(words()), "bandwidth.hz must be above 0", *FLAGS[:-1], "nan"),
-    capture("capture: an array", lambda path: np.save(path, samples()), "dca1000 is for", *FLAGS, file="x.npy"),
-    capture("bin: no format", _bytes(words()), "does not say what it holds", *IQ_FLAGS),
-    capture("bin: a byte too many", _bytes(words() + b"x"), r"multiple of one sample", "--format", "int16", *IQ_FLAGS),
-    capture("bin: tx", _bytes(words()), "--tx and --lanes", "--format", "int16", "--tx", "2", *IQ_FLAGS),
-    capture("cfg: good", _bytes(words()), "Wrote", "--format", "dca1000", *ZERO, config=CONFIG, accepted=True),
-    capture(
-        "json: good", _bytes(words()), "Wrote", "--format", "dca1000", *ZERO,
-        config=STUDIO, config_name="a.mmwave.json", accepted=True,
-    ),
-    capture("cfg: no bytes", _bytes(words()), CANNOT + "a .cfg must have the line", "--format", "dca1000", config=""),
-    capture("cfg: noise", _bytes(words()), CANNOT, "--format", "dca1000", config=bytes(range(256)) * 9),
-    capture("cfg: large", _bytes(words()), CANNOT + "a .cfg must have", "--format", "dca1000", config="%" * 2**21),
-    capture(
-        "cfg: NaN", _bytes(words()), CANNOT + "value 2 of the line profileCfg", "--format", "dca1000",
-        config=_cfg("profileCfg 0 77", "profileCfg 0 nan"),
-    ),
-    capture(
-        "cfg: million loops", _bytes(words()), r"multiple of one frame", "--format", "dca1000", *ZERO,
-        config=_cfg("frameCfg 0 0 16 0 8", "frameCfg 0 0 1000000 0 500000"),
-    ),
-    capture(
-        "cfg: no rate", _bytes(words()), CANNOT + "the sampling rate must be above 0", "--format", "dca1000",
-        config=_cfg(" 16 10000 ", " 16 0 "),
-    ),
-    capture(
-        "cfg: no slope", _bytes(words()), CANNOT + "the chirp must sweep a bandwidth", "--format", "dca1000",
-        config=_cfg(" 0 0 30 1 ", " 0 0 0 1 "),
-    ),
-    capture(
-        "cfg: thousand chirps", _bytes(words()), CANNOT + "a frame must hold chirps within", "--format", "dca1000",
-        config=_cfg("frameCfg 0 0 16", "frameCfg 0 9999999 16"),
-    ),
-    capture(
-        "cfg: not there", _bytes(words()), "there is no such file", "--chirp-config", "nowhere.cfg"
-    ),
-    capture(
-        "cfg: contradicts", _bytes(words()), "--samples is 32, but .* says 16", "--format", "dca1000",
-        "--samples", "32", config=CONFIG,
-    ),
-    capture(
-        "json: no profiles", _bytes(words()), "must have the list rlProfiles", "--format", "dca1000",
-        config=_studio(rlProfiles=[]), config_name="a.json",
-    ),
-    capture(
-        "json: text for a mask", _bytes(words()), "rxChannelEn must be a number", "--format", "dca1000",
-        config=_studio(rlChanCfg_t={"rxChannelEn": "0xfish"}), config_name="a.json",
-    ),
-    iq_file("npz: good", "walk.npz", _npz(iq=samples()), "Wrote", accepted=True),
-    iq_file("npz: I and Q", "walk.npz", _npz(I=samples().real, Q=samples().imag), "Wrote", accepted=True),
-    iq_file("npz: noise", "walk.npz", _bytes(bytes(range(256)) * 9), r"walk\.npz: cannot be read as \.npz"),
-    iq_file("npz: objects", "walk.npz", _npz(iq=np.array([{}, {}], object)), r"holds iq \(objects\)"),
-    iq_file("npz: two arrays", "walk.npz", _npz(a=samples(), b=samples()), r"must name .* a \[10000, complex64\]"),
-    iq_file("npz: 2 GB in 2 MB", "walk.npz", _npz_bomb, "must take at most"),
-    iq_file("h5: good", "walk.h5", _h5(lambda file: file.create_dataset("iq", data=samples())), "Wrote", accepted=True),
-    iq_file("h5: noise", "walk.h5", _bytes(bytes(range(256)) * 9), r"walk\.h5: cannot be read as \.h5"),
-    iq_file("h5: group in itself", "walk.h5", _h5(_loop), "must name the array"),
-    iq_file(
-        "h5: terabytes", "walk.h5",
-        _h5(lambda file: file.create_dataset("iq", (2**38,), "f4", chunks=(2**20,))), "must take at most",
-    ),
-    iq_file("struct: I and Q", "walk.mat", _struct(real=samples().real, imag=samples().imag), "Wrote", accepted=True),
-    iq_file("struct: two arrays", "walk.mat", _struct(iq=samples(), t=np.arange(9.0)), r"radar\.iq .*radar\.t \["),
-    iq_file("struct: I of another length", "walk.mat", _struct(I=np.ones(9), Q=np.ones(8)), "must name the array"),
-    iq_file("struct: text", "walk.mat", _struct(note="walk"), r"the file holds radar\.note \(char\)"),
-    iq_file("struct: 20 deep", "walk.mat", _nested, "must name the array"),
-    iq_file("struct: damaged", "walk.mat", _damaged_struct, r"walk\.mat: "),
-    iq_file(
-        "two names of one array", "walk.npz", _npz(iq=samples()), "must be real arrays", "--mat-variable", "iq", "iq"
-    ),
-]  # fmt: skip
+
+def _nothing(folder: Path) -> list[str]:
+    (folder / "joints").mkdir()
+    return _simulate(folder)
+
+
+def _named(folder: Path, name: str) -> list[str]:
+    words = _nothing(folder)
+    _capture()(folder / "joints" / name)
+    return words
+
+
+ROWS = [capture("a good walk", _capture(), "", accepted=True), *CAPTURES]

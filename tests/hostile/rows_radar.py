@@ -1,12 +1,10 @@
-"""Hostile recordings (.npy, .mat) and motion captures (.npz)."""
+"""Hostile recordings (.npy, .mat)."""
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +15,6 @@ import numpy as np
 import scipy.io
 import scipy.sparse
 
-from echoform_train.radar.mocap import CMU_NAMES
 from hostile.corpus import Row
 from hostile.inputs import RECORDING_FLAGS, recordings, samples
 
@@ -43,7 +40,7 @@ def mat(name: str, write: Write, expected: str, *flags: str) -> Row:
     return recording(name, write, expected, *flags, suffix=".mat")
 
 
-def _bytes(content: bytes | Callable[[], bytes]) -> Write:
+def bytes_of(content: bytes | Callable[[], bytes]) -> Write:
     return lambda path: path.write_bytes(content if isinstance(content, bytes) else content())
 
 
@@ -57,13 +54,13 @@ def npy(header: str, data: bytes = b"") -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
 
 
-def _shape(*shape: int, kind: str = "<c8") -> bytes:
+def npy_of_shape(*shape: int, kind: str = "<c8") -> bytes:
     return npy(f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}")
 
 
 def _sparse_npy(path: Path) -> None:
     """A file of a terabyte without content, which keeps the promise of its header."""
-    path.write_bytes(_shape(2**37))
+    path.write_bytes(npy_of_shape(2**37))
     os.truncate(path, path.stat().st_size + 8 * 2**37)
 
 
@@ -214,28 +211,30 @@ def _archive(path: Path) -> None:
         np.savez(stream, iq=samples())
 
 
-def _pickled(value: Any) -> bytes:
+def pickled(value: Any) -> bytes:
     return pickle.dumps(value)
 
 
 RECORD = [("real", "S3"), ("imag", "f8")]
 NPY = [
-    recording("no bytes", _bytes(b""), BROKEN),
-    recording("text", _bytes(b"walk " * 50), BROKEN),
-    recording("signature alone", _bytes(b"\x93NUMPY\x01\x00"), BROKEN),
-    recording("header of nonsense", _bytes(npy("{'descr': ")), BROKEN),
-    recording("header of a thousand brackets", _bytes(npy("(" * 1000)), BROKEN),
-    recording("header that is code", _bytes(npy("__import__('os').system('touch evil')")), BROKEN),
-    recording("header without a shape", _bytes(npy("{'descr': '<c8', 'fortran_order': False}")), BROKEN),
-    recording("header of an unknown dtype", _bytes(_shape(9, kind="<q99")), BROKEN),
-    recording("shape of 10^12 without data", _bytes(_shape(10**12)), BROKEN),
-    recording("shape of 10^30", _bytes(_shape(10**30)), BROKEN),
-    recording("shape below 0", _bytes(_shape(-5)), BROKEN),
-    recording("shape of a fraction", _bytes(npy("{'descr': '<c8', 'fortran_order': False, 'shape': (1.5,)}")), BROKEN),
+    recording("no bytes", bytes_of(b""), BROKEN),
+    recording("text", bytes_of(b"walk " * 50), BROKEN),
+    recording("signature alone", bytes_of(b"\x93NUMPY\x01\x00"), BROKEN),
+    recording("header of nonsense", bytes_of(npy("{'descr': ")), BROKEN),
+    recording("header of a thousand brackets", bytes_of(npy("(" * 1000)), BROKEN),
+    recording("header that is code", bytes_of(npy("__import__('os').system('touch evil')")), BROKEN),
+    recording("header without a shape", bytes_of(npy("{'descr': '<c8', 'fortran_order': False}")), BROKEN),
+    recording("header of an unknown dtype", bytes_of(npy_of_shape(9, kind="<q99")), BROKEN),
+    recording("shape of 10^12 without data", bytes_of(npy_of_shape(10**12)), BROKEN),
+    recording("shape of 10^30", bytes_of(npy_of_shape(10**30)), BROKEN),
+    recording("shape below 0", bytes_of(npy_of_shape(-5)), BROKEN),
+    recording(
+        "shape of a fraction", bytes_of(npy("{'descr': '<c8', 'fortran_order': False, 'shape': (1.5,)}")), BROKEN
+    ),
     recording("a terabyte of nothing", _sparse_npy, r"must hold 1 to 33,554,432 samples"),
     recording("cut in the middle", lambda path: _cut(path, samples()), BROKEN),
     recording("objects", _array(np.array([{}, {}]), allow_pickle=True), BROKEN),
-    recording("a pickle", _bytes(_pickled([1, 2])), BROKEN),
+    recording("a pickle", bytes_of(pickled([1, 2])), BROKEN),
     recording("an archive", _archive, BROKEN),
     recording("texts", _array(np.array(["a", "b"])), "must hold an array of numbers"),
     recording("dates", _array(np.array(["2020-01-01"], "M8[D]")), "must hold an array of numbers|cannot be read"),
@@ -269,22 +268,24 @@ NPY = [
 ]
 
 MAT = [
-    mat("mat: no bytes", _bytes(b""), BROKEN),
-    mat("mat: zeros", _bytes(bytes(4096)), BROKEN + "|must name the array"),
-    mat("mat: text", _bytes(b"walk " * 500), BROKEN + "|must name the array"),
-    mat("mat: header alone", _bytes(_mat5(b"")), "must name the array"),
+    mat("mat: no bytes", bytes_of(b""), BROKEN),
+    mat("mat: zeros", bytes_of(bytes(4096)), BROKEN + "|must name the array"),
+    mat("mat: text", bytes_of(b"walk " * 500), BROKEN + "|must name the array"),
+    mat("mat: header alone", bytes_of(_mat5(b"")), "must name the array"),
     mat("mat: cut", _cut_mat(0.6, False), BROKEN),
     mat("mat: cut, compressed", _cut_mat(0.6, True), BROKEN),
     mat("mat: cut in the header", _cut_mat(0.005, False), BROKEN),
-    mat("mat: compressed noise", _bytes(_mat5(struct.pack("<II", 15, 500) + bytes(range(250)) * 2)), BROKEN),
-    mat("mat: element of 4 GB", _bytes(_mat5(struct.pack("<II", 14, 2**32 - 1) + bytes(64))), BROKEN),
-    mat("mat: 2 GB in 2 MB", _bytes(_mat_bomb(2**14, 2**14, 2048)), SIZE),
-    mat("mat: 2 GB behind a small shape", _bytes(_mat_bomb(2, 2, 2048)), BROKEN),
-    mat("mat: shape of terabytes", _bytes(lambda: _mat5(b"".join(_matrix(2**30, 2**10, [bytes(64)], 64)))), SIZE),
-    mat("mat: shape below 0", _bytes(lambda: _mat5(b"".join(_matrix(-3, 5, [bytes(64)], 64)))), r"walk\.mat: "),
-    mat("mat: version 4 of terabytes", _bytes(struct.pack("<5i", 0, 2**30, 2**12, 0, 3) + b"iq\0" + bytes(64)), BROKEN),
-    mat("mat: shape of more numbers", _bytes(lambda: _mat5(b"".join(_matrix(300, 5, [bytes(120)], 120)))), BROKEN),
-    mat("mat: numbers of an unknown type", _bytes(_unknown_type), BROKEN),
+    mat("mat: compressed noise", bytes_of(_mat5(struct.pack("<II", 15, 500) + bytes(range(250)) * 2)), BROKEN),
+    mat("mat: element of 4 GB", bytes_of(_mat5(struct.pack("<II", 14, 2**32 - 1) + bytes(64))), BROKEN),
+    mat("mat: 2 GB in 2 MB", bytes_of(_mat_bomb(2**14, 2**14, 2048)), SIZE),
+    mat("mat: 2 GB behind a small shape", bytes_of(_mat_bomb(2, 2, 2048)), BROKEN),
+    mat("mat: shape of terabytes", bytes_of(lambda: _mat5(b"".join(_matrix(2**30, 2**10, [bytes(64)], 64)))), SIZE),
+    mat("mat: shape below 0", bytes_of(lambda: _mat5(b"".join(_matrix(-3, 5, [bytes(64)], 64)))), r"walk\.mat: "),
+    mat(
+        "mat: version 4 of terabytes", bytes_of(struct.pack("<5i", 0, 2**30, 2**12, 0, 3) + b"iq\0" + bytes(64)), BROKEN
+    ),
+    mat("mat: shape of more numbers", bytes_of(lambda: _mat5(b"".join(_matrix(300, 5, [bytes(120)], 120)))), BROKEN),
+    mat("mat: numbers of an unknown type", bytes_of(_unknown_type), BROKEN),
     mat("mat: cells", _mat(iq=np.array([[1, "a"]], object)), "must name the array"),
     mat("mat: structure of two arrays", _mat(iq={"a": samples(), "b": samples()}), "must name the array"),
     mat("mat: text variable", _mat(iq="walk"), "must name the array"),
@@ -294,7 +295,7 @@ MAT = [
     mat("mat: no such variable", _mat(iq=samples()), "must name an array of numbers, got x", "--mat-variable", "x"),
     mat("mat: real", _mat(iq=np.real(samples())), "I/Q samples must be complex"),
     mat("mat: NaN", _mat(iq=samples() * np.nan), "samples must be finite"),
-    mat("v7.3: header alone", _bytes(b"MATLAB 7.3".ljust(512) + b"\x89HDF\r\n\x1a\n"), BROKEN),
+    mat("v7.3: header alone", bytes_of(b"MATLAB 7.3".ljust(512) + b"\x89HDF\r\n\x1a\n"), BROKEN),
     mat("v7.3: no variables", _v73(lambda file: None), "must name the array"),
     mat("v7.3: damaged", _damaged_v73, BROKEN + "|must name|samples must"),
     mat("v7.3: terabytes without data", _huge(2**20, 2**20, chunks=(1024, 1024)), SIZE),
@@ -333,135 +334,8 @@ def _cut(path: Path, array: np.ndarray) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def walk(seconds: float = 4.0, fps: float = 120.0) -> dict[str, Any]:
-    """A straight walk of CMU's skeleton along x, y up: a body that glides, with legs that swing."""
-    time_s = np.arange(int(seconds * fps)) / fps
-    heights = {"lowerneck": 1.45, "head": 1.7, "clavicle": 1.4, "humerus": 1.15, "wrist": 0.9}
-    heights |= {"hipjoint": 0.95, "femur": 0.5, "tibia": 0.1, "toes": 0.02}
-    names = tuple(CMU_NAMES.values())
-    joints = np.zeros((len(time_s), len(names), 3))
-    for number, name in enumerate(names):
-        bone = name if name in heights else name[1:]
-        side = {"r": 1, "l": -1}[name[0]] if name not in heights else 0
-        swing = 0.25 * side * (1 - heights[bone]) * np.sin(2 * np.pi * 0.9 * time_s)
-        joints[:, number] = np.stack([1.3 * time_s + swing, heights[bone] + 0 * time_s, 0.1 * side + 0 * time_s], -1)
-    return {"joints": joints, "names": np.array(names), "fps": fps}
-
-
-def _simulate(folder: Path) -> list[str]:
-    return ["simulate", str(folder / "out"), "--joints", str(folder / "joints"), "--resolution", "32", "--workers", "1"]
-
-
-def capture(name: str, write: Write, expected: str, *flags: str, accepted: bool = False) -> Row:
-    """A row whose only motion capture is written by `write`."""
-
-    def make(folder: Path) -> list[str]:
-        (folder / "joints").mkdir()
-        write(folder / "joints" / "07_01.npz")
-        return [*_simulate(folder), *flags]
-
-    return Row(f"capture: {name}", "simulate", make, expected, accepted=accepted)
-
-
-def _capture(**changes: Any) -> Write:
-    def write(path: Path) -> None:
-        held = {name: value for name, value in (walk() | changes).items() if value is not None}
-        with path.open("wb") as stream:
-            np.savez(stream, **held)
-
-    return write
-
-
-def _members(**members: bytes) -> Write:
-    def write(path: Path) -> None:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in members.items():
-                archive.writestr(f"{name}.npy", content)
-
-    return write
-
-
-def _stored(array: Any) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
-
-
-def _zip_bomb(path: Path) -> None:
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open("joints.npy", "w", force_zip64=True) as member,
-    ):
-        member.write(_shape(2**28, kind="<f8"))
-        for _ in range(512):
-            member.write(bytes(2**20))
-
-
-def _damaged_zip(path: Path) -> None:
-    _capture()(path)
-    data = bytearray(path.read_bytes())
-    data[2000:9000] = bytes(7000)
-    path.write_bytes(data)
-
-
-GOOD = walk()
-CAPTURES = [
-    capture("no bytes", _bytes(b""), r"07_01\.npz must be an \.npz file"),
-    capture("text", _bytes(b"walk " * 50), "must be an .npz file"),
-    capture("a pickle", _bytes(_pickled([1])), "must be an .npz file"),
-    capture("a .npy", _bytes(_stored(np.ones(5))), "must be an .npz file"),
-    capture("a pipe", os.mkfifo, "must be an .npz file"),
-    capture("a folder", lambda path: path.mkdir(), "must be an .npz file"),
-    capture("a link to nothing", lambda path: path.symlink_to("no.npz"), "must be an .npz file"),
-    capture("an empty archive", _members(), "lacks joints, names, fps"),
-    capture("512 MB in 2 MB", _zip_bomb, "at most 64 MiB"),
-    capture("damaged", _damaged_zip, "cannot be read"),
-    capture("member that is text", _members(joints=b"x", names=b"y", fps=b"z"), "must be one number"),
-    capture("objects", _capture(joints=np.array([{}, {}], object)), "cannot be read"),
-    capture(
-        "shape of terabytes", _members(joints=_shape(2**30, 31, 3, kind="<f8"), names=b"", fps=b""), "cannot be read"
-    ),
-    capture("no joints", _capture(joints=None), "lacks joints"),
-    capture("no rate", _capture(fps=None), "lacks fps"),
-    capture("rate of NaN", _capture(fps=np.nan), r"fps of [^\n]* must be in 30\.\.1000"),
-    capture("rate of 0", _capture(fps=0), "must be in 30"),
-    capture("rate of 10^9", _capture(fps=1e9), "must be in 30"),
-    capture("rate that is a text", _capture(fps=np.array("120")), "must be one number"),
-    capture("two rates", _capture(fps=np.array([120, 100])), "must be one number"),
-    capture("names that are numbers", _capture(names=np.arange(len(CMU_NAMES))), "list of texts"),
-    capture("too few names", _capture(names=GOOD["names"][:3]), r"must be \[T, 3, 3\]"),
-    capture("other names", _capture(names=np.array([f"j{i}" for i in range(len(CMU_NAMES))])), "are missing"),
-    capture("joints in a plane", _capture(joints=GOOD["joints"][..., :2]), r"must be \[T"),
-    capture("complex joints", _capture(joints=GOOD["joints"] + 1j), "must hold numbers as joints"),
-    capture("NaN", _capture(joints=GOOD["joints"] * np.nan), "must be finite"),
-    capture("10^300 metres", _capture(joints=GOOD["joints"] * 1e300), "must be finite|within"),
-    capture("millimetres", _capture(joints=GOOD["joints"] * 1000), "within"),
-    capture("no moments", _capture(joints=GOOD["joints"][:0]), r"07_01\.npz|at least a window"),
-    capture("one moment", _capture(joints=GOOD["joints"][:1]), "at least a window"),
-    capture("standing", _capture(joints=np.repeat(GOOD["joints"][:1], 480, 0)), "0.5 m or more"),
-    capture("upside down", _capture(joints=GOOD["joints"] * [1, -1, 1]), "head must stand above"),
-    capture("zeros", _capture(joints=GOOD["joints"] * 0), r"07_01\.npz: "),
-    Row("capture: no folder", "simulate", _simulate, "there is no folder"),
-    Row("capture: folder of nothing", "simulate", lambda folder: _nothing(folder), "holds none"),
-    Row("capture: another name", "simulate", lambda folder: _named(folder, "walk.npz"), "must be named"),
-]
-
-
-def _nothing(folder: Path) -> list[str]:
-    (folder / "joints").mkdir()
-    return _simulate(folder)
-
-
-def _named(folder: Path, name: str) -> list[str]:
-    words = _nothing(folder)
-    _capture()(folder / "joints" / name)
-    return words
-
-
 ROWS = [
     recording("a good source", _array(samples()), "images of 2 users", accepted=True),
     *NPY,
     *MAT,
-    capture("a good walk", _capture(), "", accepted=True),
-    *CAPTURES,
 ]

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from echoform_train.data.find import find_in_folder
+from echoform_train.data.images import ImageSourceConfig, load_image_data
 from echoform_train.data.walk import find_files, path_of_name, walk
+from echoform_train.depth.sources import find_depth_source
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -53,6 +56,23 @@ def test_a_linked_folder_outside_is_followed(tmp_path):
     touch(tmp_path / "data", "ball/1.png")
     (tmp_path / "data" / "box").symlink_to(tmp_path / "disk" / "box")
     assert names(tmp_path / "data") == ["ball/1.png", "box/1.png", "box/2.png"]
+
+
+def test_every_source_follows_linked_folders_and_refuses_loops(tmp_path, write_picture):
+    for number in range(1, 9):
+        write_picture(tmp_path / "data" / "ball" / f"{number}.png")
+        write_picture(tmp_path / "disk" / f"{number}.png")
+    data = tmp_path / "data"
+    (data / "box").symlink_to(tmp_path / "disk")
+    expected = [f"{folder}/{number}.png" for folder in ("ball", "box") for number in range(1, 9)]
+    assert [image.file for image in find_in_folder(data).images] == expected
+    assert [image.file for image in find_depth_source(data).images] == expected
+    split = load_image_data(ImageSourceConfig(data=str(data), gap_images=0), None, 0, resolution=8, color="auto").split
+    assert sorted([*split.train, *split.validation, *split.test]) == expected
+    (data / "box" / "back").symlink_to(data)
+    for find in (find_in_folder, find_depth_source):
+        with pytest.raises(ValueError, match="into a loop"):
+            find(data)
 
 
 def test_two_links_to_one_folder_give_each_file_once_and_a_warning(tmp_path, caplog):
