@@ -47,8 +47,9 @@ def has_images(generated: Mapping[str, Generated], subset: RealSubset) -> bool:
 
 
 def pretraining(study: Study) -> Pretraining:
-    """The stage that trains a generator on simulated people."""
-    return Pretraining(data=study.data, settings=study.generator, seed=study.seed)
+    """The stage that trains a generator on simulated people; they resemble the fewest images that a generator gets."""
+    fewest = min(study.with_generator, key=lambda subset: len(subset.indices))
+    return Pretraining(data=study.data, like=fewest.images, settings=study.generator, seed=study.seed)
 
 
 def generator_training(

@@ -82,7 +82,7 @@ def test_latents_have_some_sixteen_pixels_a_side(resolution, expected):
 
 def test_a_pretrained_generator_keeps_the_first_stage_of_the_simulated_walkers(data, few, tmp_path):
     settings = replace(SETTINGS, pretrain_people=3)
-    before = pretrain(data, tmp_path / "pretrained", settings, seed=0)
+    before = pretrain(data, data.train, tmp_path / "pretrained", settings, seed=0)
     pipeline = train_generator(few, data, tmp_path / "tuned", settings, seed=0, pretrained=before)
     theirs, ours = weights(before / "ldm" / "pipeline"), weights(pipeline)
     assert all(torch.equal(ours[key], theirs[key]) for key in ours if key[0] == "vqvae")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, PIPELINE
-from echoform_train.engine.resolution import resolution_of
+from echoform_train.engine.resolution import Halving, resolution_of
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
+from echoform_train.radar.likeness import FEWEST_IMAGES, Measured, read_likeness
+from echoform_train.radar.likeness_fit import fit_likeness
 from echoform_train.radar.loads import CONDITIONS
 from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
@@ -25,8 +30,8 @@ VQ_VAE, LDM, WALKERS = "vq-vae", "ldm", "walkers"
 """Folders of the first stage, of the second stage, and of the simulated images."""
 LATENT_SIDE = 16
 """The first stage halves the image until the latents have about this many pixels per side."""
-DIVISOR = 8
-"""What must divide height and width of the images: the first stage halves at least once, the denoiser twice."""
+IMAGE_HALVING = Halving(8, "the levels of the models", 8)
+"""The first stage halves the images at least once, the denoiser twice."""
 PRETRAINING_COPIES = 3
 """Versions of each simulated image; few are enough, because there are many simulated images."""
 PRETRAINING_VALIDATION = 200
@@ -41,14 +46,16 @@ are pre-trained."""
 _COPIES_SEED, _WALKERS_SEED = 1, 3  # mixed into the seed; sampling.py uses 2
 
 
-def pretrain(data: SpectrogramData, folder: Path, settings: GeneratorConfig, *, seed: int) -> Path:
+def pretrain(data: SpectrogramData, like: Spectrograms, folder: Path, settings: GeneratorConfig, *, seed: int) -> Path:
     """Train both stages on simulated people; continues where an earlier call was interrupted.
 
-    Only the image size, the length of an image in seconds, the colour map, and the conditions that the simulator knows
-    are taken from `data`. The simulated people have their own seed.
+    The image size, the length of an image in seconds, the colour map, and the conditions that the simulator knows are
+    taken from `data`. The simulation is fitted to statistics of `like`, see `fit_likeness`. The simulated people have
+    their own seed.
 
     Args:
         data: The data that generators will later be trained on.
+        like: Training images that the simulation has to resemble; with fewer than FEWEST_IMAGES it keeps its defaults.
         folder: Filled with the simulated images and the outputs of both trainings.
         settings: Number of people, and lengths of the trainings.
         seed: Seed of people, weights, order and noise.
@@ -63,7 +70,7 @@ def pretrain(data: SpectrogramData, folder: Path, settings: GeneratorConfig, *, 
         raise UserError("pre-training on simulated people needs colour-mapped spectrograms, these are RGB")
     resolution = resolution_of(*data.train.pixels.shape[-2:])
     window_s = (data.axes or {}).get("window_s", SimulationConfig.window_s)
-    simulated = _simulate(data, folder, settings.pretrain_people, resolution, window_s, seed)
+    simulated = _simulate(data, like, folder, settings.pretrain_people, resolution, window_s, seed)
     held_out = simulated.validation
     validation = held_out.select(range(0, len(held_out), max(1, len(held_out) // PRETRAINING_VALIDATION)))
     material = with_training_copies(
@@ -137,26 +144,49 @@ def fitting_levels(height: int, width: int) -> int:
 
 
 def _simulate(
-    data: SpectrogramData, folder: Path, people: int, resolution: int | str, window_s: float, seed: int
+    data: SpectrogramData,
+    like: Spectrograms,
+    folder: Path,
+    people: int,
+    resolution: int | str,
+    window_s: float,
+    seed: int,
 ) -> SpectrogramData:
     """Images of simulated people in the conditions of `data` that the simulator knows; made once."""
     walkers = folder / WALKERS
     # axes.json is written last, so it marks complete images.
     if not (walkers / AXES).is_file():
         known = set(data.condition_labels.get("condition", {}).values())
-        simulate(
-            SimulationConfig(
-                output_dir=walkers,
-                users=people,
-                recordings_per_user=12,
-                recording_s=window_s + 5,
-                window_s=window_s,
-                conditions=tuple(name for name in CONDITIONS if name in known) or ("normal",),
-                resolution=resolution,
-                seed=mix_seed(seed, _WALKERS_SEED) % 2**31,
-            )
+        config = SimulationConfig(
+            output_dir=walkers,
+            users=people,
+            recordings_per_user=12,
+            recording_s=window_s + 5,
+            window_s=window_s,
+            conditions=tuple(name for name in CONDITIONS if name in known) or ("normal",),
+            resolution=resolution,
+            seed=mix_seed(seed, _WALKERS_SEED) % 2**31,
         )
+        simulate(_in_the_manner_of(config, like, data.axes))
     return load_spectrograms(walkers, resolution=resolution, colormap="jet")
+
+
+def _in_the_manner_of(
+    config: SimulationConfig, like: Spectrograms, axes: Mapping[str, float] | None
+) -> SimulationConfig:
+    """The same simulation, fitted to images if there are enough of them."""
+    if len(like) < FEWEST_IMAGES:
+        return config
+    measured = Measured(
+        level=np.divide(like.pixels[:, 0].numpy(), 255, dtype=np.float32),
+        users=like.users.numpy(),
+        axes=axes,
+        jpeg_quality=None,
+        window_s=(axes or {}).get("window_s"),
+    )
+    first, found = read_likeness(measured)
+    fitted = fit_likeness(first, found, config).likeness.applied_to(config)
+    return replace(fitted, recording_s=fitted.shown_s + 5)
 
 
 def _train_vq_vae(material: SpectrogramData, folder: Path, train_images: int, seed: int) -> FirstStage:
