@@ -55,7 +55,7 @@ def test_a_flat_folder_is_read_by_its_names(tmp_path):
     data = load_spectrograms(tmp_path, name_pattern="{user}_{recording}_{index}")
     assert list(data.id2label.values()) == ["ID_1", "ID_2", "ID_10"]
     assert data.split.method == "by recording"
-    assert {recording for recording in data.train.recordings} <= {"r01", "r02", "r03"}
+    assert set(data.train.recordings) <= {"r01", "r02", "r03"}
 
 
 def test_conditions_and_recordings_stand_in_the_names_of_folders_of_users(tmp_path):

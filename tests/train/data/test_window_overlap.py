@@ -85,7 +85,7 @@ def test_missing_numbers_are_gaps_in_time(tmp_path):
     truth = write_windows(tmp_path, missing=(3, 4, 9, 15, 16, 17))
     data = load_spectrograms(tmp_path)
     assert data.times is not None and data.times.starts is not None
-    starts = dict(zip([image for image in sorted(truth)], [0.0] * len(truth), strict=True))
+    starts = dict.fromkeys(truth, 0.0)
     for side in (data.train, data.validation, data.test, data.left_out):
         assert side.starts_windows is not None
         starts.update(zip(side.files, side.starts_windows, strict=True))
@@ -119,7 +119,7 @@ def test_one_period_again_and_again_is_refused_where_no_shift_is_the_only_one(tm
         for number in range(20):
             image = paint(long[:, 68 * number % 1200 :][:, :SIDE], "jet")
             Image.fromarray(image).save(tmp_path / f"ID_{user}" / f"{number}.png")
-    with pytest.raises(UserError, match="cannot be told which images .* overlap: .*--hop-s must give the seconds"):
+    with pytest.raises(UserError, match=r"cannot be told which images .* overlap: .*--hop-s must give the seconds"):
         load_spectrograms(tmp_path)
     data = load_spectrograms(tmp_path, hop_s=3.0, window_s=3.0)
     assert len(data.train) > 0

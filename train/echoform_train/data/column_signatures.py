@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import scipy.fft
@@ -15,6 +16,7 @@ _SMOOTH_TIME, _SMOOTH_DOPPLER = 17 / 128, 9 / 64
 _LEAST_OVERLAP = 1 / 8
 _FLOOR = 0.02  # of the energy of a usual image: an overlap without any texture correlates with nothing
 _LEAST_ENERGY = 1.0  # of images that are all the same, whose texture is rounding
+_RANDOM_PAIRS = 200
 _CHUNK = 256
 _MOST_PAIRS = 2**13
 _FEW_IMAGES = 500
@@ -58,6 +60,16 @@ class ColumnSignatures:
     def shifts(self) -> np.ndarray:
         """int64 [2 * reach + 1]: the shifts that `correlate` compares, in columns."""
         return np.arange(-self.reach, self.reach + 1)
+
+    @cached_property
+    def chance(self) -> float:
+        """Standard deviation of the correlation of images drawn at random; large for smooth or small images."""
+        draw = np.random.default_rng(0)
+        first, second = draw.integers(0, len(self._texture), (2, _RANDOM_PAIRS))
+        apart = first != second
+        if not apart.any():
+            return 1.0
+        return float(self.correlate(first[apart].tolist(), second[apart].tolist()).std())
 
     def correlate(self, first: Sequence[int], second: Sequence[int]) -> np.ndarray:
         """Correlation of pairs of images over the columns that both show, if the second starts some columns later.

@@ -17,6 +17,8 @@ _LIKELY, _MOST_PER_IMAGE = 0.35, 16
 _LEAST_CORRELATION, _LEAST_MARGIN = 0.65, 0.2
 _SHORT_OVERLAP, _LEAST_IN_SHORT = 0.35, 0.8
 _EQUAL, _LEAST_MARGIN_OF_EQUAL = 0.95, 0.05
+# Nor may random images of the source reach it by chance; smooth and small ones have little to compare.
+_CHANCES, _CERTAIN = 4.5, 0.97
 _UNSURE = 0.7
 # Where windows are known to overlap, less is enough at multiples of the usual shift.
 _LEAST_OF_WEAK, _LEAST_MARGIN_OF_WEAK = 0.35, 0.1
@@ -146,9 +148,11 @@ def _judge(pairs: Sequence[tuple[int, int]], texture: ColumnSignatures, found: C
     near = np.abs(shifts[None] - shifts[best][:, None]) <= max(1, _SAME_PEAK * width)
     margin = top - np.where(near, -1, curves).max(axis=1)
     overlap = 1 - np.abs(shifts[best]) / width
-    needed = np.where(overlap < _SHORT_OVERLAP, _LEAST_IN_SHORT, _LEAST_CORRELATION)
+    by_chance = min(_CERTAIN, _CHANCES * texture.chance)
+    needed = np.maximum(np.where(overlap < _SHORT_OVERLAP, _LEAST_IN_SHORT, _LEAST_CORRELATION), by_chance)
     same = (top >= needed) & (margin >= _LEAST_MARGIN) & (shifts[best] != 0)
-    same |= (top >= _EQUAL) & (margin >= _LEAST_MARGIN_OF_EQUAL)
+    equal = (top >= max(_EQUAL, by_chance)) & (margin >= _LEAST_MARGIN_OF_EQUAL)
+    same |= equal & ((overlap >= _SHORT_OVERLAP) | (by_chance < _EQUAL))
     weak = ~same & (top >= _LEAST_OF_WEAK) & (margin >= _LEAST_MARGIN_OF_WEAK) & (shifts[best] != 0)
     for index, (first, second) in enumerate(pairs):
         link = Link(first, second, float(shifts[best[index]]), float(top[index]))

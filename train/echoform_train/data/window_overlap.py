@@ -18,6 +18,7 @@ _MOST_PAIRS = 600
 _LEAST_PAIRS = 4
 # A common shift counts as seen if pairs correlate by this much on average, more than at any other shift by the margin.
 _LEAST_CORRELATION, _LEAST_MARGIN, _LEAST_RELATIVE_MARGIN, _LEAST_T = 0.2, 0.1, 0.2, 5.0
+_CHANCES = 6.0
 _PERIODIC = 0.5  # so large a correlation without a common shift is that of equal steps, or of a shift that is hidden
 _SAME_PEAK = 5 / 128
 _LAGS = (2, 3, 4, 6, 8, 12, 16, 24)
@@ -285,7 +286,7 @@ def _common_shift(walks: Sequence[NamedWalk], texture: ColumnSignatures) -> _Shi
         return _Shift(None)
     shift, correlation, clear = first
     if not clear:
-        return _Shift(None, unclear=correlation >= _PERIODIC)
+        return _Shift(None, unclear=correlation >= max(_PERIODIC, min(0.9, 3 * texture.chance)))
     # Later neighbours tell the hop more exactly, and must not contradict the first ones.
     hop = shift
     for lag in _LAGS:
@@ -315,7 +316,8 @@ def _peak(walks: Sequence[NamedWalk], lag: int, texture: ColumnSignatures) -> tu
     t = differences.mean() / (differences.std() + 1e-3) * len(pairs) ** 0.5
     margin = float(mean[best] - mean[second])
     needed = max(_LEAST_MARGIN, _LEAST_RELATIVE_MARGIN * float(mean[best]))
-    clear = mean[best] >= _LEAST_CORRELATION and margin >= needed and t >= _LEAST_T
+    least = max(_LEAST_CORRELATION, _CHANCES * texture.chance / len(pairs) ** 0.5)
+    clear = mean[best] >= least and margin >= needed and t >= _LEAST_T
     return _between_columns(mean, shifts, best), float(mean[best]), bool(clear)
 
 
