@@ -31,6 +31,8 @@ _REACH_PER_SPEED = 2.3
 """Distance of the limbs' contour from the torso (95th percentile) over the walking speed, of simulated walkers."""
 _ONE_DIRECTION = 0.85
 """People walk in one direction if this share of their images shows it."""
+_USUAL_ROWS = 128
+"""Native rows of larger images that were not enlarged in blocks: bins of the Doppler transforms of usual radars."""
 _SLOW_SHARE = 0.8
 _FEWEST_SLOW = 0.02
 """People begin and stop to walk if this share of the images shows less than _SLOW_SHARE of the usual speed."""
@@ -155,7 +157,7 @@ def _view(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bo
     zero_row = (GRID - 1) / 2 if both else torso + sign * speed * per_row
     centre_mps = (zero_row - (GRID - 1) / 2) / per_row
     limit = max(0.0, 8 - span_mps)
-    rows = min(round(grid.rows or size[0] / 2), 512)
+    rows = min(round(grid.rows or min(size[0], _USUAL_ROWS)), 512)
     return View(
         doppler_axis="body" if follows else "fixed",
         centre_mps=0.0 if follows else float(np.clip(centre_mps, -limit, limit)),
