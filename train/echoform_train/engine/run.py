@@ -32,6 +32,7 @@ from echoform_train.engine.resume import compare_settings, find_checkpoints, lau
 from echoform_train.engine.schedules import Plateau, learning_rate_at
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.stopping import Stopped, StopRequest
+from echoform_train.engine.time_left import TimeLeft
 from echoform_train.engine.trackers import tracker
 from echoform_train.engine.training_log import append_to_log, cut_log, sync_log
 from echoform_train.engine.training_result import TrainingResult
@@ -87,6 +88,7 @@ class Run:
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._bar: tqdm[Any] | None = None
         self._stop_request = StopRequest()
+        self._time_left = TimeLeft(self.total_steps, self.images_per_step)
         # An output folder with another run in it is refused before anything is written there.
         self._checkpoints = find_checkpoints(config.output_dir, config.resume_from_checkpoint)
         if self.is_main:
@@ -174,6 +176,14 @@ class Run:
                 mininterval=1.0,
             )
         self._bar.update(self.images_per_step)
+        if line := self._time_left.after_step(self.step, time.perf_counter()):
+            self._tell(f"{self.config.output_dir.name}: {line}")
+
+    def _tell(self, line: str) -> None:
+        """Print a line of the main process above its progress bar."""
+        if self.is_main:
+            tqdm.write(line)
+            sys.stdout.flush()
 
     def collect(self, **values: Tensor) -> None:
         """Add scalars of one forward pass to the means that the next `log_means` writes."""
@@ -205,6 +215,11 @@ class Run:
         if self.is_main:
             append_to_log(self.config.output_dir, self.seen, values)
 
+    def log_validation(self, scores: Mapping[str, float]) -> None:
+        """Log the scores of a validation, by name."""
+        self.log({f"validation/{name}": value for name, value in scores.items()})
+        self._time_left.note_validation()
+
     def keep_if_best(
         self,
         model: ModelMixin,
@@ -228,7 +243,7 @@ class Run:
         """
         if not math.isfinite(score):
             raise DivergedError(f"the validation after {self.seen} images has a score of {score}")
-        self.log({f"validation/{name}": value for name, value in scores.items()})
+        self.log_validation(scores)
         if not self._is_new_best(score) or not self.is_main:
             return
         measured = {

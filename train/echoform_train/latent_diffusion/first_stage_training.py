@@ -225,7 +225,7 @@ def keep_if_best(
         shared_facts = {"latent_shape": shape, "data": facts_of_data}
         run.keep_if_best(model, FIRST_STAGE, -scores["psnr"], scores, {**facts, **shared_facts})
     else:
-        run.log({f"validation/{name}": value for name, value in scores.items()})
+        run.log_validation(scores)
     if run.is_main:
         sheet = run.config.output_dir / RECONSTRUCTIONS / f"images-{run.seen:09d}.png"
         _save_reconstructions(model, data, sheet, quantize)
