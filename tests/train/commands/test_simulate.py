@@ -274,7 +274,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
         ({"conditions": ("normal", "bag")}, "--recordings-per-user must be at least 4"),
         ({"recording_s": 2.0}, "--window-s <= --recording-s"),
         ({"recording_s": 60.0}, r"--recording-s <= 30\.0"),
-        ({"recording_s": 20.0, "mode": "fmcw"}, "recording_s of straight walks must be at most 15 in the FMCW mode"),
+        ({"recording_s": 20.0, "mode": "fmcw"}, "--recording-s of straight walks must be at most 15 in the FMCW mode"),
         ({"hop_s": 0.0}, r"--hop-s must be at least 0\.1, got 0\.0"),
         ({"resolution": 8}, r"resolution must be in 16\.\.1024, got 8"),
         ({"workers": -1}, "workers must not be negative, got -1"),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from echoform_train.radar.gait_features import detect_middle, gait_features, to_level
+from echoform_train.radar.simulated_walks import simulated_walks
+from echoform_train.radar.simulation import cut_windows, record
+from echoform_train.radar.simulation_config import DB_MAX, DB_MIN, SimulationConfig
 from echoform_train.radar.spectrogram_scale import read_scale
+from echoform_train.radar.view import View
 from walking import Walks, simulate_walks
 
 
@@ -122,3 +128,17 @@ def test_what_cannot_be_meant_is_refused():
         to_level(torch.zeros(1, 1, 32, 32))
     with pytest.raises(ValueError, match=r"must be above 0, got 3\.0 and -10"):
         read_scale({"window_s": 3.0, "doppler_min_hz": 5.0, "doppler_max_hz": -5.0}, 64)
+
+
+def test_speeds_on_a_fixed_axis_are_read_from_its_own_zero():
+    view = View(doppler_axis="fixed", centre_mps=1.5, span_mps=3.0)
+    config = SimulationConfig(output_dir=Path("unused"), view=view, recording_s=9.0)
+    for walk in simulated_walks(3, 2, ("normal",), "straight"):
+        recording = record(config, walk)
+        images_db = np.stack([image_db[::-1] for _, _, image_db in cut_windows(config, recording)])
+        levels = np.clip((images_db - DB_MIN) / (DB_MAX - DB_MIN), 0, 1)
+        found = gait_features(torch.from_numpy(levels.astype(np.float32)), config.axes, middle="zero")
+        radial_mps = abs(recording.truth.body_doppler_hz) * recording.radar.wavelength_m / 2
+        # Who walks away is beyond the lower edge of this axis.
+        if walk.direction == "towards":
+            assert np.nanmedian(found["torso_speed_mps"]) == pytest.approx(radial_mps, rel=0.05)

@@ -22,7 +22,8 @@ from echoform_train.radar.step_rhythm import step_asymmetry, step_rhythm
 
 Array = NDArray[np.float64]
 Middle = Literal["body", "zero"]
-"""Doppler in the middle row of a spectrogram: the mean Doppler of the body, or 0 Hz."""
+"""What a spectrogram's Doppler axis is relative to: the body, in the middle row, or 0 Hz, in the row that the axes say
+or else in the middle."""
 
 MIN_RHYTHM_OF_STEPS = 0.5
 """A rhythm counts as steps if its strength is above this. Columns in random order reach 0.3, walks 0.7."""
@@ -125,7 +126,7 @@ def _features(level: Tensor, scale: SpectrogramScale, middle: Middle) -> dict[st
     # Feet swing ahead much faster than the torso and hardly backwards, so the longer reach shows the heading.
     towards = reach_up > reach_down
     if middle == "zero":
-        still = np.full(len(grid), (height - 1) / 2)
+        still = np.full(len(grid), scale.zero_share * height - 0.5)
         mean = torso.mean(axis=1)
         heading = np.where(mean < still, 1.0, -1.0)
     else:

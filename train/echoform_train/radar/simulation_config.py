@@ -162,7 +162,10 @@ class SimulationConfig:
     @property
     def axes(self) -> dict[str, float]:
         """Extent of every image in seconds, hertz and decibels, and its native grid, as axes.json holds them."""
-        axes = image_axes(self.grid, db_min=DB_MIN, db_max=DB_MAX)
+        shown_db = self.receiver.shown_db
+        # A range below the strongest cell of each image is relative to that cell.
+        db_min, db_max = (DB_MIN, DB_MAX) if shown_db is None else (-shown_db, 0.0)
+        axes = image_axes(self.grid, db_min=db_min, db_max=db_max)
         if self.view.window_steps is not None:
             # Images of one width show different times then; each row of metadata.jsonl says how long its own is.
             axes = {name: value for name, value in axes.items() if name not in ("window_s", "hop_s", "native_columns")}

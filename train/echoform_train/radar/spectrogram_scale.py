@@ -37,6 +37,8 @@ class SpectrogramScale:
     """Extent of the colour scale, decibels."""
     height: int
     """Rows of the image."""
+    zero_share: float = 0.5
+    """Place of 0 Hz of the axes, as a share of the height from the top."""
 
     @property
     def rate_name(self) -> str:
@@ -76,4 +78,5 @@ def read_scale(axes: Mapping[str, float] | None, height: int) -> SpectrogramScal
         bins=axes.get("native_bins", _USUAL_BINS),
         scale_db=scale_db if scale_db > 0 else _USUAL_SCALE_DB,
         height=height,
+        zero_share=axes["doppler_max_hz"] / span_hz if span_hz and 0 <= axes["doppler_max_hz"] <= span_hz else 0.5,
     )
