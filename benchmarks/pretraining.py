@@ -26,8 +26,9 @@ from echoform_train.radar.likeness import Measured, read_likeness
 from echoform_train.radar.likeness_fit import fit_likeness
 from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
+from echoform_train.scoring.augmentations import time_roll
 from echoform_train.scoring.intervals import mean_interval
-from echoform_train.study.classifiers.augmentations import Recipe, time_roll
+from echoform_train.study.classifiers.augmentations import Recipe
 from echoform_train.study.classifiers.training import hits, train_classifier
 from echoform_train.study.images.subsets import choose_per_user
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar
 
@@ -9,15 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from echoform.spectrogram_resnet import MAX_SIDE as MAX_SIDE
+from echoform.spectrogram_resnet import MIN_SIDE as MIN_SIDE
+from echoform.spectrogram_resnet import shrink as shrink
 from echoform_train.data.spectrograms import to_model
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.precision import autocast_dtype
 from echoform_train.engine.schedules import learning_rate_at
 
-MAX_SIDE = 64
-"""Pixels per side above which images are averaged down before a classifier sees them."""
-MIN_SIDE = 16
-"""Fewest pixels per side of an image."""
 LABEL_SMOOTHING = 0.1
 
 MixedPrecision = Literal["no", "bf16", "auto"]
@@ -36,6 +36,8 @@ def fit_classifier(
     fused: bool = False,
     device: torch.device | str = "cpu",
     mixed_precision: MixedPrecision = "auto",
+    validate: Callable[[ClassifierT], float] | None = None,
+    validations: int = 10,
 ) -> ClassifierT:
     """Build and train a classifier: AdamW, label smoothing, a warm-up over 5 % of the steps, then a cosine to zero.
 
@@ -52,6 +54,9 @@ def fit_classifier(
         fused: Use torch's fused AdamW: faster, and it rounds differently.
         device: Where to train.
         mixed_precision: See `MixedPrecision`.
+        validate: Score of the network in eval mode on held-out images; higher is better. The network keeps its best
+            weights; of equal ones the latest. None: the last weights.
+        validations: How often to validate, in equal steps up to the end.
 
     Returns:
         The network, in eval mode, on `device`.
@@ -63,6 +68,8 @@ def fit_classifier(
         torch.manual_seed(seed)
         model = build().to(device).to(memory_format=torch.channels_last)
         optimizer = _adamw(model, peak_rate, weight_decay, fused)
+        due = {round(steps * (number + 1) / validations) for number in range(validations)} if validate else set()
+        best_score, best = -math.inf, {}
         for step in range(steps):
             image, users = next(batches)
             image = image.to(device, memory_format=torch.channels_last)
@@ -78,6 +85,12 @@ def fit_classifier(
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            if validate is not None and step + 1 in due:
+                if (score := validate(model.eval())) >= best_score:
+                    best_score, best = score, {name: value.clone() for name, value in model.state_dict().items()}
+                model.train()
+    if best:
+        model.load_state_dict(best)
     return model.eval()
 
 
@@ -98,14 +111,6 @@ def shuffled_indices(count: int, generator: torch.Generator) -> Iterator[int]:
     """Indices 0..count-1 without end: one shuffled pass over all of them after another."""
     while True:
         yield from torch.randperm(count, generator=generator).tolist()
-
-
-def shrink(image: Tensor) -> Tensor:
-    """Average images [B, C, H, W] over blocks of pixels so that at most 64 per side are left; smaller ones are kept."""
-    height, width = image.shape[-2:]
-    if max(height, width) <= MAX_SIDE:
-        return image
-    return F.adaptive_avg_pool2d(image, (min(height, MAX_SIDE), min(width, MAX_SIDE)))
 
 
 def check_labelled_images(pixels: Tensor, users: Tensor, num_users: int, kind: str = "") -> None:

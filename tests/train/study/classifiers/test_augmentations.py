@@ -10,15 +10,8 @@ import torch
 from torch import Tensor
 
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
-from echoform_train.study.classifiers.augmentations import (
-    AUGMENTATIONS,
-    CLASSICAL,
-    gain,
-    noise_floor,
-    recipe,
-    spec_augment,
-    time_roll,
-)
+from echoform_train.scoring.augmentations import AUGMENTATIONS, gain, noise_floor, spec_augment, time_roll
+from echoform_train.study.classifiers.augmentations import CLASSICAL, recipe
 from echoform_train.study.classifiers.recropping import Strips
 
 

@@ -10,8 +10,9 @@ from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import Spectrograms, to_pixels
+from echoform_train.scoring.augmentations import time_roll
 from echoform_train.scoring.classifier_training import logits_of
-from echoform_train.study.classifiers.augmentations import Recipe, time_roll
+from echoform_train.study.classifiers.augmentations import Recipe
 from echoform_train.study.classifiers.networks import FAMILIES
 from echoform_train.study.classifiers.recropping import Strips
 from echoform_train.study.classifiers.training import hits, train_classifier

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from echoform.spectrogram_resnet import RESNET_FEATURES, RESNET_WIDTH
 from echoform_train.scoring.classifier_training import shrink
 from echoform_train.scoring.judge import Judge
 
 # Chosen on validation images; numbers in benchmarks/EXPERIMENTS.md.
-RESNET_WIDTH = 16
-RESNET_FEATURES = 64
 GRU_WIDTH = 96
 
 

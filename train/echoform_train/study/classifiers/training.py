@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from echoform_train.data.spectrograms import to_model
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.scoring.augmentations import Augmentation
 from echoform_train.scoring.classifier_training import (
     MixedPrecision,
     check_labelled_images,
@@ -20,7 +21,7 @@ from echoform_train.scoring.classifier_training import (
     shuffled_indices,
 )
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.study.classifiers.augmentations import Augmentation, Recipe
+from echoform_train.study.classifiers.augmentations import Recipe
 from echoform_train.study.classifiers.networks import FAMILIES
 from echoform_train.study.classifiers.recropping import Strips
 

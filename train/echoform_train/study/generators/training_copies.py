@@ -21,7 +21,7 @@ from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.publishing.export import export_pipeline
-from echoform_train.study.classifiers.augmentations import time_roll
+from echoform_train.scoring.augmentations import time_roll
 from echoform_train.study.classifiers.recropping import Strips
 
 ROLLED = "rolled"
