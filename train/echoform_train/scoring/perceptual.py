@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import URLError
@@ -29,7 +30,10 @@ class PerceptualLoss(nn.Module):
             import lpips  # slow to import, and only needed where this loss is used
 
         try:
-            self.distance = lpips.LPIPS(net=backbone, verbose=False)
+            with warnings.catch_warnings():
+                # lpips 0.1 builds the backbone by arguments of torchvision 0.12.
+                warnings.filterwarnings("ignore", ".*(parameter 'pretrained'|weight enum).* deprecated", UserWarning)
+                self.distance = lpips.LPIPS(net=backbone, verbose=False)
         except URLError as error:
             raise MissingFileError(
                 f"LPIPS needs torchvision's {backbone} weights, which are not in the cache and could not be downloaded "
