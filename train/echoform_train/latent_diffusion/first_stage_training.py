@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform_train.data.config import data_facts, load_data
-from echoform_train.data.painting import save_sheet
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
 from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.batches import Draw
@@ -34,6 +33,7 @@ from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig,
 from echoform_train.latent_diffusion.losses import PatchDiscriminator, discriminator_loss, share_limit, spectral_loss
 from echoform_train.publishing.export import start_training
 from echoform_train.publishing.push import push_after_training
+from echoform_train.scoring.image_quality import psnr_each
 from echoform_train.scoring.perceptual import PerceptualLoss
 
 SHEET_USERS = 16
@@ -239,9 +239,23 @@ def finish(run: Run) -> TrainingResult:
 
 
 def _save_reconstructions(model: FirstStageModel, data: SpectrogramData, path: Path, quantize: bool) -> None:
-    """Write an image with held-out spectrograms above their reconstructions, one column per user."""
+    """Draw held-out spectrograms of the first 16 users beside their reconstructions, with the PSNR of each."""
+    from echoform_train.data.figure import figure, save_figure  # matplotlib takes a moment to import
+
     users = data.validation.users
-    first = [int((users == user).nonzero()[0]) for user in sorted(set(users.tolist()))]
-    pixels = data.validation.pixels[first[:SHEET_USERS]]
+    first = [int((users == user).nonzero()[0]) for user in sorted(set(users.tolist()))][:SHEET_USERS]
+    pixels = data.validation.pixels[first]
     reconstructed = decode_to_pixels(model, encode_pixels(model, pixels), quantize=quantize)
-    save_sheet(torch.cat([pixels, reconstructed]), len(pixels), data.colormap, path)
+    names = [data.id2label[int(users[index])] for index in first]
+    scores = [f"PSNR {value:.1f} dB" for value in psnr_each(reconstructed / 255, pixels / 255).tolist()]
+    # Two users in a row, so that many users make no narrow strip.
+    per_row = min(2, len(first))
+    drawn = figure(
+        torch.stack([pixels, reconstructed], dim=1).flatten(0, 1),
+        data.axes,
+        [text for pair in zip(names, scores, strict=True) for text in pair],
+        columns=2 * per_row,
+        groups=(("real", 1), ("reconstruction", 1)) * per_row,
+        colormap=data.colormap,
+    )
+    save_figure(drawn, path)

@@ -4,15 +4,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from PIL import Image
-from scipy.constants import speed_of_light
 
+from echoform_train.data.figure import figure, save_figure
 from echoform_train.data.layout import natural_key
 from echoform_train.engine.files import AXES, METADATA
 from echoform_train.engine.json_files import read_json_lines, read_json_object
@@ -23,14 +17,22 @@ MAX_USERS = 8
 MAX_RECORDINGS = 6
 
 
-def write_sheet(folder: Path, path: Path, *, users: int = MAX_USERS, recordings: int = MAX_RECORDINGS) -> None:
-    """Draw the middle window of some recordings of the first users as one PNG.
+def write_sheet(
+    folder: Path,
+    path: Path,
+    *,
+    users: int = MAX_USERS,
+    recordings: int = MAX_RECORDINGS,
+    figure_colormap: str | None = None,
+) -> None:
+    """Draw the middle window of some recordings of the first users as one figure.
 
     Args:
         folder: Folder that `echoform simulate` wrote: images, metadata.jsonl and axes.json.
-        path: PNG file to write.
+        path: File to write, .png, .svg or .pdf.
         users: Largest number of rows.
         recordings: Largest number of columns; each condition and direction comes once before any comes twice.
+        figure_colormap: Colour map of the figure only. Default: that of the images.
 
     Raises:
         FileNotFoundError: If the folder lacks metadata.jsonl or axes.json.
@@ -39,28 +41,18 @@ def write_sheet(folder: Path, path: Path, *, users: int = MAX_USERS, recordings:
     axes = read_json_object(folder / AXES)
     chosen = _choose(rows, users, recordings)
     columns = max(map(len, chosen.values()))
-    figure = Figure(figsize=(1.9 * columns + 1.9, 1.75 * len(chosen) + 1.0), layout="constrained")
-    grid = figure.subplots(len(chosen), columns, squeeze=False, sharex=True, sharey=True)
-    for line, (user, shown) in zip(grid, chosen.items(), strict=True):
-        for cell, row in zip(line, shown, strict=False):
-            _draw(cell, folder / row["file_name"], axes)
-            cell.set_title(_title(row), fontsize=7, pad=3)
-        for cell in line[len(shown) :]:
-            cell.set_visible(False)
-        height_m = shown[0].get("height_m")
-        name = user if height_m is None else f"{user}\n{height_m:.2f} m"
-        line[0].set_ylabel(f"{name}\nDoppler (Hz)", fontsize=7)
-        # Only a full row has its last image at the edge, where the axis of speeds fits.
-        if len(shown) == columns:
-            _add_speed_axis(line[-1], axes["carrier_hz"])
-    for cell in grid[-1]:
-        cell.set_xlabel("time (s)", fontsize=7)
-    _add_colour_bar(figure, grid.ravel().tolist(), axes)
-    figure.suptitle(
-        f"{axes['carrier_hz'] / 1e9:.0f} GHz, Doppler relative to the body (see each title); positive comes nearer",
-        fontsize=9,
+    cells = [row for shown in chosen.values() for row in (*shown, *[None] * (columns - len(shown)))]
+    drawn = figure(
+        [None if row is None else _load(folder / row["file_name"]) for row in cells],
+        axes,
+        ["" if row is None else _title(row) for row in cells],
+        columns=columns,
+        rows=[_name(user, shown[0]) for user, shown in chosen.items()],
+        figure_colormap=figure_colormap,
+        title=_heading(axes["carrier_hz"]),
+        level="dB over one square metre at the walker's range",
     )
-    figure.savefig(path, dpi=110)
+    save_figure(drawn, path)
 
 
 def _choose(rows: list[dict[str, Any]], users: int, recordings: int) -> dict[str, list[dict[str, Any]]]:
@@ -81,31 +73,19 @@ def _choose(rows: list[dict[str, Any]], users: int, recordings: int) -> dict[str
     return chosen
 
 
-def _draw(cell: Axes, path: Path, axes: dict[str, float]) -> None:
+def _heading(carrier_hz: float) -> str:
+    return f"{carrier_hz / 1e9:.0f} GHz, Doppler relative to the body (see each title); positive comes nearer"
+
+
+def _load(path: Path) -> Image.Image:
     with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    extent = (0.0, axes["window_s"], axes["doppler_min_hz"], axes["doppler_max_hz"])
-    cell.imshow(pixels, extent=extent, aspect="auto", interpolation="nearest")
-    cell.tick_params(labelsize=6, length=2, pad=1)
+        return image.convert("RGB")
+
+
+def _name(user: str, row: dict[str, Any]) -> str:
+    return user if row.get("height_m") is None else f"{user}, {row['height_m']:.2f} m"
 
 
 def _title(row: dict[str, Any]) -> str:
     what = " ".join(str(row[name]) for name in ("condition", "direction") if name in row)
     return f"{what}, {row['speed_mps']:.2f} m/s\n{row['body_doppler_hz']:+.0f} Hz, {row['cadence_hz']:.2f} steps/s"
-
-
-def _add_speed_axis(cell: Axes, carrier_hz: float) -> None:
-    mps_per_hz = speed_of_light / carrier_hz / 2
-    speed = cell.secondary_yaxis(
-        "right",
-        functions=(lambda shift_hz: np.asarray(shift_hz) * mps_per_hz, lambda mps: np.asarray(mps) / mps_per_hz),
-    )
-    speed.set_ylabel("m/s", fontsize=7)
-    speed.tick_params(labelsize=6, length=2, pad=1)
-
-
-def _add_colour_bar(figure: Figure, cells: list[Axes], axes: dict[str, float]) -> None:
-    levels = ScalarMappable(Normalize(axes["db_min"], axes["db_max"]), colormaps["jet"])
-    bar = figure.colorbar(levels, ax=cells, location="bottom", shrink=0.5, aspect=45, pad=0.02)
-    bar.set_label("dB over one square metre at the walker's range", fontsize=7)
-    bar.ax.tick_params(labelsize=6)
