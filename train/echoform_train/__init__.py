@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from echoform_train.commands.space import main as space
     from echoform_train.commands.verify import Config as VerifyConfig
     from echoform_train.commands.verify import main as verify
+    from echoform_train.data.figure import figure, result_figure, save_figure
     from echoform_train.engine.presets import configure, presets
     from echoform_train.engine.training_result import TrainingResult
     from echoform_train.trainers.conv_ae import Config as ConvAEConfig
@@ -113,6 +114,9 @@ _OTHERS = {
     "configure": "engine.presets",
     "presets": "engine.presets",
     "TrainingResult": "engine.training_result",
+    "figure": "data.figure",
+    "result_figure": "data.figure",
+    "save_figure": "data.figure",
 }
 _HOMES = {
     **{function: (module, "main") for function, (_, module) in _COMMANDS.items()},

@@ -8,7 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from echoform_train.data.figure import figure, save_figure
+from echoform_train.data.figure import figure, result_figure, save_figure
+from tiny_doppler import tiny_pipeline
 
 AXES = {
     "window_s": 3.0,
@@ -258,3 +259,14 @@ def test_a_notebook_shows_the_figure_by_itself():
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png")
     assert buffer.getvalue().startswith(b"\x89PNG")
+
+
+def test_the_result_of_a_pipeline_is_drawn_with_its_facts():
+    pipeline = tiny_pipeline(axes=AXES)
+    result = pipeline(["ID_1", "ID_10"], num_inference_steps=2, generator=torch.Generator().manual_seed(0))
+    drawn = result_figure(pipeline, result, columns=1)
+    names = [f"{user}\nseed {seed}" for user, seed in zip(("ID_1", "ID_10"), result.seeds, strict=True)]
+    assert [cell.get_title() for cell in cells(drawn)] == names
+    for cell, image in zip(cells(drawn), result.images, strict=True):
+        np.testing.assert_array_equal(np.asarray(cell.images[0].get_array()), np.asarray(image))
+    assert bars(drawn)[0].get_ylim() == (-40, -5)

@@ -116,7 +116,29 @@ def test_the_page_asks_for_nothing_from_anywhere(page):
 def test_the_images_inside_are_the_images_given(page):
     sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     decoded = [Image.open(io.BytesIO(base64.b64decode((source or "").partition(",")[2]))) for source in sources]
-    assert [image.getpixel((0, 0)) for image in decoded] == [(255, 0, 0), (255, 0, 0), (0, 0, 255)] * 2
+    example, *shown = decoded
+    assert [image.getpixel((0, 0)) for image in shown] == [(255, 0, 0), (255, 0, 0), (0, 0, 255)] * 2
+    # Above them, the first real and the first generated image with their axes.
+    assert example.width > 10 * shown[0].width
+    colors = {color for _, color in example.convert("RGB").getcolors(2**20) or []}
+    assert (255, 0, 0) in colors and (0, 0, 255) not in colors
+
+
+@pytest.mark.parametrize(
+    ("axes", "sentence"),
+    [
+        (None, "Time runs to the right, Doppler frequency up."),
+        ({"carrier_hz": 24e9}, "Time runs to the right, Doppler frequency up."),
+        ({"window_s": 1.5}, "Time runs to the right over 1.5 s, Doppler frequency up."),
+        (
+            {"doppler_min_hz": -500.0, "doppler_max_hz": 250.0},
+            "Time runs to the right, Doppler frequency up from -500 to 250 Hz.",
+        ),
+    ],
+)
+def test_a_page_says_what_is_known_of_the_axes(tmp_path, axes, sentence):
+    write_report(made_up_facts(axes=axes), tmp_path / "report.html")
+    assert sentence in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_names_are_shown_as_text_and_never_as_markup(page):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -129,6 +130,23 @@ def figure(
     return drawn
 
 
+def result_figure(pipeline: Any, result: Any, **settings: Any) -> Figure:
+    """Draw what a call of the pipeline gave, with the axes and colours of the pipeline; for notebooks.
+
+    Args:
+        pipeline: A `VQLDMDopplerPipeline`.
+        result: What its call returned, with `output_type` of pil, np or pt; user and seed of each image are its name.
+        settings: Those of `figure`, such as columns and figure_colormap.
+
+    Raises:
+        ValueError: If `figure` cannot draw it, such as decibels.
+    """
+    users = result.users or [""] * len(result.seeds)
+    names = [f"{user}\nseed {seed}".lstrip() for user, seed in zip(users, result.seeds, strict=True)]
+    facts = {name: pipeline.config[name] for name in ("axes", "colormap")}
+    return figure(result.images, **({"names": names} | facts | settings))
+
+
 def save_figure(drawn: Figure, path: Path) -> None:
     """Write a figure as .png (200 pixels per inch), .svg or .pdf, by the ending of the file; makes its folder.
 
@@ -148,6 +166,13 @@ def save_figure(drawn: Figure, path: Path) -> None:
     fonts: Any = {"svg.fonttype": "none", "svg.hashsalt": "echoform", "pdf.fonttype": 42}
     with rc_context(fonts), atomic_write(path) as partial:
         drawn.savefig(partial, format=ending, dpi=PNG_DPI, metadata=metadata)
+
+
+def png_bytes(drawn: Figure) -> bytes:
+    """A figure as PNG of 200 pixels per inch, for a page."""
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from echoform_train.data.figure import figure, png_bytes
 from echoform_train.engine.atomic_files import write_text
 from echoform_train.report.charts import line_chart
 from echoform_train.scoring.scores import LABELS, SHARES, ScoreEntry, Scores
@@ -110,7 +111,7 @@ def write_report(facts: ReportFacts, path: Path) -> None:
 
 
 def page_environment() -> Environment:
-    """The templates of all pages. Text is escaped; the filters are data_uri, duration and percent."""
+    """The templates of all pages. Text is escaped; filters: data_uri, duration, extent, percent and example_uri."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
@@ -119,6 +120,7 @@ def page_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"data_uri": data_uri, "duration": duration, "percent": percent}
+    environment.filters |= {"extent": extent, "example_uri": example_uri}
     return environment
 
 
@@ -153,7 +155,39 @@ def data_uri(image: Image.Image) -> str:
     """The image as PNG in a data URI, so that the page needs no other file."""
     buffer = io.BytesIO()
     image.save(buffer, format="png", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _png_uri(buffer.getvalue())
+
+
+def example_uri(gallery: Sequence[GalleryRow], axes: Mapping[str, float] | None) -> str:
+    """A real and a generated spectrogram of the first user with their axes, as PNG in a data URI; empty without any."""
+    both = next((row for row in gallery if row.real and row.generated), None)
+    if both is None:
+        return ""
+    drawn = figure(
+        [both.real[0], both.generated[0]],
+        axes,
+        rows=[both.user],
+        columns=2,
+        groups=(("real", 1), ("generated", 1)),
+        colormap=None,
+    )
+    return _png_uri(png_bytes(drawn))
+
+
+def extent(axes: Mapping[str, float] | None) -> str:
+    """What the axes of a spectrogram are, in a sentence, with the numbers that are known."""
+    known = {} if axes is None else axes
+    time = f" over {known['window_s']:g} s" if "window_s" in known else ""
+    doppler = (
+        f" from {known['doppler_min_hz']:.0f} to {known['doppler_max_hz']:.0f} Hz"
+        if {"doppler_min_hz", "doppler_max_hz"} <= set(known)
+        else ""
+    )
+    return f"Time runs to the right{time}, Doppler frequency up{doppler}."
+
+
+def _png_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def duration(seconds: float) -> str:
