@@ -25,7 +25,8 @@ from echoform.conv_autoencoder import ConvAutoencoder
 from echoform_train.conv.quality import score_model
 from echoform_train.conv.reconstruction import reconstruct_batches
 from echoform_train.conv.score_table import METRIC_TITLES
-from echoform_train.data.images import ImageData, ImageDataConfig, load_image_data
+from echoform_train.data.image_config import ImageDataConfig
+from echoform_train.data.images import ImageData, load_image_data
 from echoform_train.data.split_files import split_to_read, write_split
 from echoform_train.engine.evaluation import evaluation_mode
 from echoform_train.engine.files import AUTOENCODER, SPLIT

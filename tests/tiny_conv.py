@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from echoform import ConvAutoencoder, ConvAutoencoderPipeline
-from echoform_train.data.images import ImageDataConfig
+from echoform_train.data.image_config import ImageDataConfig
 from echoform_train.trainers import conv_ae as train_conv_ae
 from tiny import tiny_run
 

@@ -1,18 +1,24 @@
-"""The program `echoform`: its verbs, each in a module that is imported only when the verb is called."""
+"""The program `echoform`: its verbs, each in a module that is imported only when the verb is called.
+
+Flags are parsed and sources looked for before a module that needs torch is imported, which takes seconds.
+"""
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import difflib
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.jobs import check_can_share
+from echoform_train.engine.sources import check_sources
 from echoform_train.engine.stopping import Stopped, ended_by_signals, stopped_by_signals
 
 VERBS = {
@@ -70,6 +76,17 @@ VERBS = {
 }
 
 
+SETTINGS = {
+    "trainers.vq_vae": "latent_diffusion.vq_vae_config",
+    "trainers.kl_vae": "latent_diffusion.kl_vae_config",
+    "trainers.ldm": "latent_diffusion.ldm_config",
+    "trainers.distill": "latent_diffusion.distill_config",
+    "trainers.depth_ae": "depth.depth_ae_config",
+    "trainers.conv_ae": "conv.conv_ae_config",
+}
+"""Where `Config` and `PRESETS` of a trainer lie, whose own module imports torch."""
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run one verb.
 
@@ -83,25 +100,24 @@ def main(argv: list[str] | None = None) -> None:
     args = sys.argv[1:] if argv is None else argv
     verb = next((verb for verb in VERBS if _matches(verb, args)), None)
     if verb is None:
-        # Help alone, as in `echoform --help`, is not an error.
-        is_error = not args or any(not word.startswith("-") for word in args)
-        print(_usage(), file=sys.stderr if is_error else sys.stdout)
-        sys.exit(2 if is_error else 0)
+        _answer(args)
+    name = VERBS[verb][0]
     with ended_by_signals(f"echoform {verb}"):
-        module = _load(VERBS[verb][0])
-        from echoform.hub import PushError  # takes 0.3 s, and `echoform --help` does not need it
-
+        settings = _load(SETTINGS.get(name, name))
     try:
+        config = parse(settings, _flags(verb, args), prog=f"echoform {verb}")
+        check_sources(config)
         check_can_share(verb)
+        with ended_by_signals(f"echoform {verb}"):
+            module = _load(name)
         with stopped_by_signals():
-            module.main(parse(module, _flags(verb, args), prog=f"echoform {verb}"))
-    # An OSError is the system's answer: a file that is missing or not readable, a full disk, no way to the Hub.
-    except (UserError, OSError, PushError) as error:
-        if os.environ.get("ECHOFORM_TRACEBACK") == "1":
+            module.main(config)
+    except Exception as error:
+        if not _is_users(error) or os.environ.get("ECHOFORM_TRACEBACK") == "1":
             raise
         from echoform_train.engine.presets import with_flags
 
-        print(f"echoform {verb}: {with_flags(str(error), module.Config)}", file=sys.stderr)
+        print(f"echoform {verb}: {with_flags(str(error), settings.Config)}", file=sys.stderr)
         sys.exit(1)
     except Stopped as stopped:
         if not stopped.told:
@@ -110,6 +126,46 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print(f"\nechoform {verb}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _answer(args: list[str]) -> NoReturn:
+    """Answer a command line without a verb: --version, help of the program or of a group of verbs, or a typo."""
+    if args == ["--version"]:
+        from echoform import __version__
+
+        print(f"echoform {__version__}")
+        sys.exit(0)
+    words = [word for word in args if not word.startswith("-")]
+    is_help = args != words and args[-1] in ("--help", "-h")
+    group = [verb for verb in VERBS if words and verb.split()[0] == words[0]]
+    if is_help and (not words or (group and len(words) == 1)):
+        print(_usage(group or list(VERBS)))
+        sys.exit(0)
+    print(_usage(group or list(VERBS)), file=sys.stderr)
+    if words and words != (group or [""])[0].split()[:1]:
+        print(f"\nechoform: {_unknown(words)}", file=sys.stderr)
+    elif args and not words:
+        print(f"\nechoform: a verb must come first, got {args[0]}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _unknown(words: list[str]) -> str:
+    """The sentence about words that are no verb, with the verb that looks most like them."""
+    known = {verb.partition(" --")[0] for verb in VERBS} | {verb.split()[0] for verb in VERBS}
+    # A verb has one or two words; the rest are its arguments.
+    tries = [" ".join(words[:count]) for count in (2, 1)]
+    near = [close[0] for text in tries if (close := difflib.get_close_matches(text, sorted(known), n=1, cutoff=0.7))]
+    shown = tries[0] if any(verb.split()[0] == words[0] for verb in VERBS) else words[0]
+    return f"unknown verb {shown[:80]}" + (f", did you mean {near[0]}?" if near else "")
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error is something that the user can mend.
+
+    An OSError is the system's answer: a file that is missing or not readable, a full disk, no way to the Hub.
+    """
+    hub = sys.modules.get("echoform.hub")  # imported by whatever has pushed
+    return isinstance(error, UserError | OSError) or (hub is not None and isinstance(error, hub.PushError))
 
 
 def _words(verb: str) -> list[str]:
@@ -136,7 +192,7 @@ def _flags(verb: str, args: list[str]) -> list[str]:
 def _load(name: str) -> ModuleType:
     """Import the module of a verb.
 
-    It imports thousands of modules, which stay until the process ends. The garbage collector is off meanwhile and
+    It may import thousands of modules, which stay until the process ends. The garbage collector is off meanwhile and
     ignores them afterwards, which saves a sixth of the time of a short command.
     """
     was_enabled = gc.isenabled()
@@ -175,9 +231,9 @@ def parse(module: ModuleType, args: list[str], prog: str) -> Any:
     return tyro.cli(module.Config, default=presets[name], args=args, prog=prog)
 
 
-def _usage() -> str:
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:<{width}}  {what}" for name, (_, what) in VERBS.items())
+def _usage(names: Sequence[str]) -> str:
+    width = max(map(len, names))
+    verbs = "\n".join(f"  {name:<{width}}  {VERBS[name][1]}" for name in names)
     return f"usage: echoform VERB [flags]\n\n{verbs}\n\n`echoform VERB --help` lists the flags of a verb."
 
 

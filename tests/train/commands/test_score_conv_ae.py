@@ -10,7 +10,7 @@ from echoform import ConvAutoencoderPipeline
 from echoform_train.commands import score_conv_ae
 from echoform_train.commands.score_conv_ae import Config
 from echoform_train.conv.score_table import METRIC_TITLES
-from echoform_train.data.images import ImageDataConfig, ImageSourceConfig
+from echoform_train.data.image_config import ImageDataConfig, ImageSourceConfig
 from echoform_train.publishing.push import push
 from echoform_train.publishing.verify import verify
 from echoform_train.trainers import conv_ae as train_conv_ae

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from echoform_train.data.images import Color, ImageSourceConfig, load_image_data
+from echoform_train.data.image_config import Color, ImageSourceConfig
+from echoform_train.data.images import load_image_data
 from tiny_conv import write_pictures
 
 

@@ -8,7 +8,8 @@ import pandas
 import pytest
 
 from echoform_train.data.dataset import load_images
-from echoform_train.data.images import ImageSourceConfig, load_image_data
+from echoform_train.data.image_config import ImageSourceConfig
+from echoform_train.data.images import load_image_data
 from echoform_train.data.metadata import read_metadata
 
 Form = Literal["NFC", "NFD"]

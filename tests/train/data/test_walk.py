@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from echoform_train.data.find import find_in_folder
-from echoform_train.data.images import ImageSourceConfig, load_image_data
+from echoform_train.data.image_config import ImageSourceConfig
+from echoform_train.data.images import load_image_data
 from echoform_train.data.walk import find_files, path_of_name, walk
 from echoform_train.depth.sources import find_depth_source
 

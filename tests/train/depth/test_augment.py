@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from echoform_train.depth.augment import Augmentation, augment_images
+from echoform_train.depth.augment import augment_images
+from echoform_train.depth.depth_ae_config import Augmentation
 
 RANGE = (500.0, 4000.0)
 

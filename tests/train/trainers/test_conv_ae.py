@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from echoform import ConvAutoencoder, ConvAutoencoderPipeline
-from echoform_train.data.images import ImageDataConfig
+from echoform_train.data.image_config import ImageDataConfig
 from echoform_train.engine.schedules import learning_rate_at
 from echoform_train.engine.training_log import read_log
 from echoform_train.report.curves import save_curves

@@ -12,9 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train import cli
-from echoform_train.depth.augment import Augmentation
 from echoform_train.depth.baselines import DCT, fill_with_nearest
 from echoform_train.depth.config import load_depth_data
+from echoform_train.depth.depth_ae_config import Augmentation, Weights
 from echoform_train.depth.metrics import image_sums, psnr_db
 from echoform_train.depth.reconstruction import reconstruct
 from echoform_train.depth.scale import Scale
@@ -180,7 +180,7 @@ def test_training_with_every_option_moves_every_parameter(bottleneck, shapes, tm
         tmp_path,
         bottleneck=bottleneck,
         run=tiny_run(tmp_path, max_train_images=48, report_to="tensorboard"),
-        weights=train_depth_ae.Weights(latent_weight=0.01, covariance_weight=0.1, contrastive_weight=0.1),
+        weights=Weights(latent_weight=0.01, covariance_weight=0.1, contrastive_weight=0.1),
         augmentation=Augmentation(augment_flip=True, augment_tilt_deg=10.0),
         dropout=0.1,
     )
@@ -254,7 +254,7 @@ def test_the_model_is_judged_as_it_is_loaded_whatever_its_state(shapes, depth_ae
     ("settings", "message"),
     [
         (
-            {"weights": train_depth_ae.Weights(contrastive_weight=1.0)},
+            {"weights": Weights(contrastive_weight=1.0)},
             "needs at least one of the --augment options, none",
         ),
         ({"latent_noise": -0.1}, r"--latent-noise must be in 0..1000000, got -0\.1"),

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from echoform.hub import CARD, check_access
-from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.data.config import PublishConfig, data_facts
-from echoform_train.data.publish import publish_dataset
 from echoform_train.data.reading import ReadingConfig
-from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
-from echoform_train.data.split_files import check_writable, split_to_read, write_split
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import FACTS, MODEL_INDEX, PIPELINE, REPORT_DATA, REPORT_PAGE, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.parallel import usable_cores
 from echoform_train.engine.resolution import OptionalResolution
-from echoform_train.publishing.card import write_card
-from echoform_train.publishing.copy_model import copy_model
-from echoform_train.publishing.exported import find_pipeline
-from echoform_train.publishing.identity import model_identity
-from echoform_train.study.accuracy.verdict import Verdict
 from echoform_train.study.config import GeneratorConfig, StudyConfig
-from echoform_train.study.generators.training import IMAGE_HALVING
-from echoform_train.study.make_plan import plan_study
-from echoform_train.study.plan import Study
-from echoform_train.study.plan_checks import check_pipeline, check_split_is_known
-from echoform_train.study.report_card import card_facts
-from echoform_train.study.report_data import assemble_report
-from echoform_train.study.report_page import write_page
-from echoform_train.study.report_pictures import draw_pictures
-from echoform_train.study.report_types import Report
-from echoform_train.study.run import run_study
+
+if TYPE_CHECKING:
+    from echoform_train.data.spectrograms import SpectrogramData
+    from echoform_train.study.accuracy.verdict import Verdict
+    from echoform_train.study.plan import Study
+    from echoform_train.study.report_types import Report
 
 STAGES, DATASET = "stages", "dataset"
 """Folders inside the output folder: work of the stages, and the augmented data set."""
@@ -149,6 +134,13 @@ def main(config: Config) -> AugmentResult:
         ValueError: If the data are not fit for a study, or the pipeline does not fit them; raised before training.
         PushError: If the Hub refuses the data set; raised before training if the token cannot write there.
     """
+    from echoform.hub import check_access
+    from echoform_train.data.split_files import write_split
+    from echoform_train.study.report_data import assemble_report
+    from echoform_train.study.report_page import write_page
+    from echoform_train.study.report_pictures import draw_pictures
+    from echoform_train.study.run import run_study
+
     if config.push_to_hub is not None:
         check_access(config.push_to_hub, private=config.private, repo_type="dataset")
     # All inputs are checked here, before hours of training.
@@ -180,6 +172,13 @@ def plan(config: Config) -> Study:
         FileNotFoundError: If the data or the pipeline do not exist.
         ValueError: If the data are not fit for a study, or the pipeline does not fit them.
     """
+    from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+    from echoform_train.data.split_files import check_writable
+    from echoform_train.engine.evaluation import choose_device
+    from echoform_train.publishing.exported import find_pipeline
+    from echoform_train.study.make_plan import plan_study
+    from echoform_train.study.plan_checks import check_pipeline, check_split_is_known
+
     pipeline = None if config.pipeline is None else find_pipeline(config.pipeline, VQLDMDopplerPipeline)
     data = _load_data(config, pipeline)
     if pipeline is not None:
@@ -209,6 +208,10 @@ def plan(config: Config) -> Study:
 
 def _load_data(config: Config, pipeline: Path | None) -> SpectrogramData:
     """The data with the split of the study, or with that of the training of a given pipeline."""
+    from echoform_train.data.spectrograms import load_spectrograms
+    from echoform_train.data.split_files import split_to_read
+    from echoform_train.study.generators.training import IMAGE_HALVING
+
     return load_spectrograms(
         config.data,
         split_file=split_to_read(config.split_file, config.output_dir if pipeline is None else pipeline.parent),
@@ -229,6 +232,12 @@ def _export_pipeline(
     study: Study, source: Path, report: Report, folder: Path, people: Literal["simulated", "recorded"] | None
 ) -> None:
     """Copy the generator of the largest size to OUTPUT_DIR/pipeline, with a card that shows the result."""
+    from echoform.hub import CARD
+    from echoform_train.publishing.card import write_card
+    from echoform_train.publishing.copy_model import copy_model
+    from echoform_train.publishing.identity import model_identity
+    from echoform_train.study.report_card import card_facts
+
     if folder.is_dir() and not (folder / MODEL_INDEX).is_file():
         raise UserError(f"{folder} must be empty or hold an exported pipeline, it holds something else")
     # An existing card may have been edited by hand, so it is kept, and only updated below.
@@ -254,6 +263,8 @@ def _export_pipeline(
 
 
 def _publish(config: Config, repo: str) -> str:
+    from echoform_train.data.publish import publish_dataset
+
     url = publish_dataset(
         config.output_dir / DATASET,
         repo,

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
-from datasets import Dataset
 
-from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
-from echoform_train.depth.search import (
-    COLUMN,
-    INDEX,
-    FileFlags,
-    IndexFacts,
-    Neighbour,
-    UsableReader,
-    embed_source,
-    find_nearest,
-    load_index_facts,
-    save_index,
-    save_neighbours,
-)
 from echoform_train.depth.sensors import FloatUnit
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.output_folders import new_folder, require_empty
-from echoform_train.publishing.exported import find_pipeline, load_pipeline
-from echoform_train.publishing.identity import model_identity
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+    from echoform_train.depth.search import FileFlags, IndexFacts, Neighbour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +72,11 @@ def main(config: Config) -> Dataset | list[list[Neighbour]]:
 
 def encode(source: str, config: Config) -> Dataset:
     """Embed a source, and write the data set with its index to `config.output`."""
+    from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+    from echoform_train.depth.search import COLUMN, INDEX, embed_source, save_index
+    from echoform_train.publishing.exported import find_pipeline
+    from echoform_train.publishing.identity import model_identity
+
     if config.pipeline is None:
         raise UserError(f"--pipeline is required to embed {source}")
     require_empty(config.output, "--output")
@@ -112,6 +106,11 @@ def encode(source: str, config: Config) -> Dataset:
 
 def search(config: Config) -> list[list[Neighbour]]:
     """Find, print and draw the nearest images of each query, nearest first."""
+    from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+    from echoform_train.depth.search import UsableReader, find_nearest, load_index_facts, save_neighbours
+    from echoform_train.publishing.exported import find_pipeline
+    from echoform_train.publishing.identity import model_identity
+
     if config.index is None:
         raise UserError("--query needs --index, the folder to search")
     if config.neighbours < 1:
@@ -139,10 +138,15 @@ def search(config: Config) -> list[list[Neighbour]]:
 
 
 def _file_flags(config: Config) -> FileFlags:
+    from echoform_train.depth.search import FileFlags
+
     return FileFlags(config.float_unit, config.mat_variable, config.image_column)
 
 
 def _load_pipeline(source: Path) -> DepthAutoencoderPipeline:
+    from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+    from echoform_train.publishing.exported import load_pipeline
+
     pipeline = load_pipeline(source, DepthAutoencoderPipeline)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

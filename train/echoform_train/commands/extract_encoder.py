@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from echoform.depth_autoencoder import DepthEncoder
-from echoform_train.depth.encoder_export import Format, check_saved_encoder, find_encoder, save_encoder
 from echoform_train.engine.output_folders import new_folder, require_empty
+
+if TYPE_CHECKING:
+    from echoform.depth_autoencoder import DepthEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class Config:
     depth-ae`, .safetensors file, or older .pth file of tensors with the default architecture."""
     output: Path
     """Folder for the encoder; must be new or empty."""
-    format: Format = "diffusers"
+    format: Literal["diffusers", "transformers"] = "diffusers"
     """Library whose AutoModel loads the encoder; transformers also gets an image processor and a pipeline."""
     verify: bool = True
     """Load the saved encoder and check that its embeddings equal those of the source bit by bit."""
@@ -39,6 +41,8 @@ def main(config: Config) -> DepthEncoder:
         ValueError: If the source holds no depth encoder, or the output folder is not empty.
         RuntimeError: If the embeddings of the saved encoder differ from those of the source.
     """
+    from echoform_train.depth.encoder_export import check_saved_encoder, find_encoder, save_encoder
+
     require_empty(config.output, "--output")
     encoder, facts = find_encoder(config.source, revision=config.revision, token=config.token)
     # The folder appears only after the check.

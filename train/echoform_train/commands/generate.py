@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
-
-import torch
-from accelerate import Accelerator
-from tqdm.auto import tqdm
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import echoform
-from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+from echoform_train.data.colormap import FigureColormap
 from echoform_train.engine.errors import UserError, refused_by
 from echoform_train.engine.files import TRAINED_ON
 from echoform_train.engine.names import check_names, composed
 from echoform_train.engine.output_folders import continue_folder
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.generated_folder import GeneratedFolder, PlannedImage
-from echoform_train.latent_diffusion.sampling import check_finite, check_sampling, load_pipeline, refuse_not_finite
-from echoform_train.publishing.exported import find_pipeline, training_data_of
-from echoform_train.publishing.identity import model_identity
+from echoform_train.latent_diffusion.sampling_limits import check_sampling
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 MOST_IMAGES = 1_000_000
 """Most images per user."""
 SAME_IN_A_FOLDER = ("seed", "conditions", "guidance_scale", "num_inference_steps", "dtype", "trust_remote_code")
@@ -55,7 +51,11 @@ class Config:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the weights."""
     grid: bool = False
-    """Also write grid.png, one row per user."""
+    """Also write grid.png: the first images of each user, one row per user, with axes, seeds and a bar in dB."""
+    figure_format: Literal["png", "svg", "pdf"] = "png"
+    """File format of the grid; svg and pdf are for papers."""
+    figure_colormap: FigureColormap | None = None
+    """Colour map of the grid only, such as viridis. Default: that of the images."""
     trust_remote_code: bool = False
     """Run the code of the repository instead of the installed echoform."""
 
@@ -78,12 +78,21 @@ def main(config: Config) -> GenerationResult:
         ValueError: If the pipeline does not know a user or condition, or the output folder was begun with another
             pipeline or other settings, or holds files of somebody else.
     """
+    import torch
+    from accelerate import Accelerator
+
+    from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+    from echoform_train.latent_diffusion.sampling import load_pipeline
+    from echoform_train.publishing.exported import find_pipeline
+
     for flag, value in (("--num-images", config.num_images), ("--batch-size", config.batch_size)):
         if not 1 <= value <= MOST_IMAGES:
             raise UserError(f"{flag} must be in 1..{MOST_IMAGES}, got {value}")
+    if not config.grid and (config.figure_format != "png" or config.figure_colormap is not None):
+        raise UserError("--figure-format and --figure-colormap are for the figure of --grid, which is missing")
     state = Accelerator()
     source = find_pipeline(config.pipeline, VQLDMDopplerPipeline)
-    pipeline = load_pipeline(str(source), DTYPES[config.dtype], config.trust_remote_code).to(state.device)
+    pipeline = load_pipeline(str(source), getattr(torch, config.dtype), config.trust_remote_code).to(state.device)
     pipeline.set_progress_bar_config(disable=True)
     config = _with_defaults(config, pipeline)
     images = plan(pipeline, config)
@@ -100,7 +109,13 @@ def main(config: Config) -> GenerationResult:
     if state.is_main_process:
         folder.merge_metadata()
         if config.grid:
-            folder.save_grid()
+            path = folder.save_grid(
+                pipeline.config["axes"],
+                pipeline.config["colormap"],
+                figure_colormap=config.figure_colormap,
+                file_format=config.figure_format,
+            )
+            print(f"wrote {path}")
     return GenerationResult(config.output_dir, [image.row() for image in images])
 
 
@@ -144,6 +159,9 @@ def _with_defaults(config: Config, pipeline: Any) -> Config:
 
 def _shared_settings(config: Config, pipeline: Path) -> dict[str, Any]:
     """What all images of the output folder share, by flag."""
+    from echoform_train.publishing.exported import training_data_of
+    from echoform_train.publishing.identity import model_identity
+
     flags = {f"--{name.replace('_', '-')}": getattr(config, name) for name in SAME_IN_A_FOLDER}
     trained_on = training_data_of(pipeline) or {}
     return {
@@ -167,6 +185,11 @@ def _generate(
     pipeline: Any, images: Sequence[PlannedImage], folder: GeneratedFolder, config: Config, state: Accelerator
 ) -> None:
     """Generate this process's images in batches and write each batch to the folder."""
+    import torch
+    from tqdm.auto import tqdm
+
+    from echoform_train.latent_diffusion.sampling import check_finite, refuse_not_finite
+
     with tqdm(total=len(images), unit="image", delay=2, disable=not state.is_local_main_process) as bar:
         for start in range(0, len(images), config.batch_size):
             batch = images[start : start + config.batch_size]

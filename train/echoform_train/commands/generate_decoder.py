@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
-from echoform_train.conv.decoding import (
-    DecodedFolder,
-    Interpolation,
-    MetadataRow,
-    interpolate_images,
-    interpolate_random,
-)
 from echoform_train.engine.errors import UserError, refused_by
-from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.output_folders import new_folder, require_empty
 from echoform_train.engine.seeds import mix_seed
-from echoform_train.publishing.exported import load_pipeline
+
+if TYPE_CHECKING:
+    from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
+    from echoform_train.conv.decoding import DecodedFolder, Interpolation, MetadataRow
 
 RANDOM_SHEET = "random.png"
 WALKS_SHEET = "walks.png"
@@ -76,6 +69,11 @@ def main(config: Config) -> DecodingResult:
         FileNotFoundError: If the folder holds no pipeline, or there is no such image.
         ValueError: If the pipeline is of another kind, or a setting is out of range.
     """
+    from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
+    from echoform_train.conv.decoding import DecodedFolder, interpolate_images, interpolate_random
+    from echoform_train.engine.evaluation import choose_device
+    from echoform_train.publishing.exported import load_pipeline
+
     _check(config)
     pipeline: ConvAutoencoderPipeline = load_pipeline(
         config.pipeline, ConvAutoencoderPipeline, trust_remote_code=config.trust_remote_code
@@ -99,6 +97,8 @@ def main(config: Config) -> DecodingResult:
 
 
 def _write_random(pipeline: ConvAutoencoderPipeline, config: Config, folder: DecodedFolder) -> None:
+    import torch
+
     seeds = [mix_seed(config.seed, index) for index in range(config.num_images)]
     latents = pipeline.prepare_latents([torch.Generator().manual_seed(seed) for seed in seeds])
     images = pipeline.decode(latents, batch_size=config.batch_size).images

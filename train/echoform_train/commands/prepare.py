@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from echoform_train.data.config import PublishConfig
-from echoform_train.data.description import describe
-from echoform_train.data.publish import publish_dataset
 from echoform_train.data.reading import ReadingConfig
-from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
-from echoform_train.data.split_files import print_split
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.resolution import (
     PRESET_HALVING,
@@ -22,7 +18,9 @@ from echoform_train.engine.resolution import (
     sides_of,
 )
 from echoform_train.radar.iq_config import IqConfig
-from echoform_train.radar.iq_recordings import prepare_recordings
+
+if TYPE_CHECKING:
+    from echoform_train.data.spectrograms import SpectrogramData
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +76,9 @@ def main(config: Config) -> SpectrogramData | None:
             file and the rule.
         PushError: If the Hub refuses the push.
     """
+    from echoform_train.data.description import describe
+    from echoform_train.data.split_files import print_split
+
     if config.resolution is not None:
         PRESET_HALVING.check(*sides_of(config.resolution))
     measured = config.iq.from_iq
@@ -101,6 +102,8 @@ def main(config: Config) -> SpectrogramData | None:
 
 
 def _load(config: Config) -> SpectrogramData:
+    from echoform_train.data.spectrograms import load_spectrograms
+
     return load_spectrograms(
         config.data,
         split_file=config.split_file,
@@ -119,6 +122,8 @@ def _load(config: Config) -> SpectrogramData:
 
 def _publish(config: Config, repo_id: str, measured: bool) -> str:
     """Read the source again and push it, because the loaded images may be resized and published ones must not be."""
+    from echoform_train.data.publish import publish_dataset
+
     return publish_dataset(
         config.data,
         repo_id,
@@ -141,6 +146,8 @@ def _publish(config: Config, repo_id: str, measured: bool) -> str:
 
 def _compute_spectrograms(config: Config) -> Config:
     """Compute spectrograms from recordings; return the flags changed to read the folder of spectrograms."""
+    from echoform_train.radar.iq_recordings import prepare_recordings
+
     assert config.iq.output_dir is not None
     written = prepare_recordings(
         Path(config.data),

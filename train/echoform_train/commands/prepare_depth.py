@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from echoform_train.data.config import PublishConfig
 from echoform_train.data.layout import SIDES
-from echoform_train.data.split_files import print_split
 from echoform_train.depth.config import DepthDataConfig, load_depth_data
-from echoform_train.depth.dataset import DepthData, depth_lines
-from echoform_train.depth.publish import publish_depth
-from echoform_train.depth.statistics import sensor_line
+
+if TYPE_CHECKING:
+    from echoform_train.depth.dataset import DepthData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,9 @@ def main(config: Config) -> DepthData:
         ValueError: If the images cannot be used for training; the message names the file and the rule.
         PushError: If the Hub refuses the push.
     """
+    from echoform_train.data.split_files import print_split
+    from echoform_train.depth.publish import publish_depth
+
     data = load_depth_data(config.data, config.data.split_file, config.seed)
     print("\n".join(describe(data)))
     print_split(data.split, config.data.split_file, config.save_split)
@@ -58,6 +61,9 @@ def main(config: Config) -> DepthData:
 
 def describe(data: DepthData) -> Iterator[str]:
     """Lines of text: range, values without a reading, sides of the split, classes and skipped files."""
+    from echoform_train.depth.dataset import depth_lines
+    from echoform_train.depth.statistics import sensor_line
+
     sides = {side: getattr(data, side) for side in SIDES}
     yield f"{data.source}: {sum(map(len, sides.values()))} depth images"
     low_mm, high_mm = data.depth_range_mm["min"], data.depth_range_mm["max"]

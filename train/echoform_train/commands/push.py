@@ -7,8 +7,6 @@ from pathlib import Path
 
 import tyro
 
-from echoform_train.publishing.push import push
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -39,6 +37,8 @@ def main(config: Config) -> str:
         ValueError: If it holds weights that are not safetensors.
         PushError: If the push failed; the message says which command tries again.
     """
+    from echoform_train.publishing.push import push
+
     url = push(
         config.folder,
         config.repo_id,

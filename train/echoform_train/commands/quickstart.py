@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import tyro
 from PIL import Image
-from torch import Tensor
 
-from echoform.hub import CARD
 from echoform_train.data.config import DataConfig, load_data
-from echoform_train.data.painting import to_pil_images
 from echoform_train.data.reading import ReadingConfig
-from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import FACTS, PIPELINE, REPORT_PAGE, SCORES, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
-from echoform_train.engine.provenance import provenance
 from echoform_train.engine.resolution import (
     PRESET_HALVING,
     Resolution,
@@ -28,23 +22,18 @@ from echoform_train.engine.resolution import (
     sides_of,
 )
 from echoform_train.engine.training_log import read_log
-from echoform_train.publishing.card import write_card
 from echoform_train.radar.simulation_config import SimulationConfig
-from echoform_train.report.page import GalleryRow, ReportFacts, Stage, verdict, write_report
-from echoform_train.scoring.generated_images import read_generated, read_metadata
-from echoform_train.scoring.scored import data_record
 from echoform_train.scoring.scores import Scores, score_table
-from echoform_train.study.quickstart_stages import (
-    DenoiserTraining,
-    FirstStageTraining,
-    Generation,
-    GenerationFacts,
-    Scoring,
-    Simulation,
-)
-from echoform_train.study.stage_cache import FinishedStage, StageCache, note_on_codes
-from echoform_train.trainers import ldm as train_ldm
-from echoform_train.trainers import vq_vae as train_vq_vae
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from echoform_train.data.spectrograms import SpectrogramData
+    from echoform_train.report.page import ReportFacts
+    from echoform_train.study.quickstart_stages import GenerationFacts
+    from echoform_train.study.stage_cache import FinishedStage, StageCache
+    from echoform_train.trainers import ldm as train_ldm
+    from echoform_train.trainers import vq_vae as train_vq_vae
 
 STAGES = "stages"
 """Folder inside the output folder that records the settings of each step."""
@@ -114,6 +103,13 @@ class QuickstartResult:
 
 def main(config: Config) -> QuickstartResult:
     """Run all steps, print the scores and return the outputs; steps whose settings have not changed are kept."""
+    from echoform_train.data.spectrograms import load_spectrograms
+    from echoform_train.publishing.card import write_card
+    from echoform_train.report.page import verdict, write_report
+    from echoform_train.scoring.scored import data_record
+    from echoform_train.study.quickstart_stages import Scoring, Simulation
+    from echoform_train.study.stage_cache import StageCache
+
     PRESET_HALVING.check(*sides_of(config.resolution))
     out = config.output_dir
     cache = StageCache(out / STAGES, 4 if config.data else 5)
@@ -162,6 +158,9 @@ def main(config: Config) -> QuickstartResult:
 
 def _train_and_generate(config: Config, source: str, cache: StageCache) -> FinishedStage[GenerationFacts]:
     """Train both stages with their presets for a CPU, or continue an interrupted training, and generate images."""
+    from echoform.hub import CARD
+    from echoform_train.study.quickstart_stages import DenoiserTraining, FirstStageTraining, Generation
+
     out = config.output_dir
     vq_vae, ldm = _vq_vae(config, source), _ldm(config, source)
     data = load_data(vq_vae.data, config.seed)
@@ -196,6 +195,8 @@ def _data(config: Config, source: str) -> DataConfig:
 
 
 def _vq_vae(config: Config, source: str) -> train_vq_vae.Config:
+    from echoform_train.trainers import vq_vae as train_vq_vae
+
     preset = train_vq_vae.PRESETS["cpu"]
     return replace(
         preset,
@@ -214,6 +215,8 @@ def _levels(resolution: int | str) -> int:
 
 
 def _ldm(config: Config, source: str) -> train_ldm.Config:
+    from echoform_train.trainers import ldm as train_ldm
+
     preset = train_ldm.PRESETS["cpu"]
     return replace(
         preset,
@@ -244,6 +247,11 @@ def _facts(
     scores: Scores,
     done: Sequence[FinishedStage[Any]],
 ) -> ReportFacts:
+    from echoform_train.engine.provenance import provenance
+    from echoform_train.report.page import GalleryRow, ReportFacts, Stage
+    from echoform_train.scoring.generated_images import read_generated, read_metadata
+    from echoform_train.study.stage_cache import note_on_codes
+
     kind = "your own" if config.data else "simulated"
     trainings = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
     size = shown_size(*data.train.pixels.shape[-2:])
@@ -278,5 +286,9 @@ def _facts(
 
 def _some_images(pixels: Tensor, colormap: str | None) -> list[Image.Image]:
     """A few of the images, spread evenly over all of them."""
+    import torch
+
+    from echoform_train.data.painting import to_pil_images
+
     indices = torch.linspace(0, len(pixels) - 1, min(GALLERY_IMAGES, len(pixels))).round().long()
     return to_pil_images(pixels[indices], colormap)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
-from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
-from echoform_train.conv.figures import save_score_figures
-from echoform_train.conv.quality import ConvScores, score_model
-from echoform_train.conv.score_table import card_scores, table_lines
-from echoform_train.data.images import ImageSourceConfig, load_image_data
-from echoform_train.data.split_files import check_split_of_model, write_split
-from echoform_train.engine.evaluation import choose_device
+from echoform_train.data.image_config import ImageSourceConfig
 from echoform_train.engine.files import SCORES, SPLIT
 from echoform_train.engine.json_files import write_json
-from echoform_train.engine.provenance import provenance
-from echoform_train.publishing.card import write_card
-from echoform_train.publishing.exported import find_pipeline, load_pipeline, training_data_of
-from echoform_train.publishing.identity import model_identity
 from echoform_train.scoring.paths import scoring_paths
-from echoform_train.scoring.scored import data_record
+
+if TYPE_CHECKING:
+    from echoform_train.conv.quality import ConvScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +43,19 @@ def main(config: Config) -> ConvScores:
         FileNotFoundError: If the pipeline, the data or the split of the training is missing.
         ValueError: If the data do not fit, or there is nothing to score.
     """
+    from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
+    from echoform_train.conv.figures import save_score_figures
+    from echoform_train.conv.quality import score_model
+    from echoform_train.conv.score_table import card_scores, table_lines
+    from echoform_train.data.images import load_image_data
+    from echoform_train.data.split_files import check_split_of_model, write_split
+    from echoform_train.engine.evaluation import choose_device
+    from echoform_train.engine.provenance import provenance
+    from echoform_train.publishing.card import write_card
+    from echoform_train.publishing.exported import find_pipeline, load_pipeline, training_data_of
+    from echoform_train.publishing.identity import model_identity
+    from echoform_train.scoring.scored import data_record
+
     output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file, config.other_data)
     folder = find_pipeline(config.pipeline, ConvAutoencoderPipeline)
     scored = model_identity(folder)

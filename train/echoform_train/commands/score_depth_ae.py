@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
-from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
-from echoform_train.data.split_files import check_split_of_model, write_split
 from echoform_train.depth.config import DepthSourceConfig, load_depth_source
-from echoform_train.depth.figures import save_score_figures
-from echoform_train.depth.quality import DepthScores, score_pipeline
-from echoform_train.depth.score_table import card_scores, table_lines
 from echoform_train.depth.sensors import Reading
-from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.extras import needs_extra
 from echoform_train.engine.files import SCORES, SPLIT
 from echoform_train.engine.json_files import write_json
-from echoform_train.engine.provenance import provenance
-from echoform_train.publishing.card import write_card
-from echoform_train.publishing.exported import find_pipeline, load_pipeline, training_data_of
-from echoform_train.publishing.identity import model_identity
 from echoform_train.scoring.paths import scoring_paths
-from echoform_train.scoring.scored import data_record
+
+if TYPE_CHECKING:
+    from echoform_train.depth.quality import DepthScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +45,18 @@ def main(config: Config) -> DepthScores:
         FileNotFoundError: If the pipeline, the data or the split of the training is missing.
         ValueError: If the data do not fit, or there is nothing to score.
     """
+    from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+    from echoform_train.data.split_files import check_split_of_model, write_split
+    from echoform_train.depth.figures import save_score_figures
+    from echoform_train.depth.quality import score_pipeline
+    from echoform_train.depth.score_table import card_scores, table_lines
+    from echoform_train.engine.evaluation import choose_device
+    from echoform_train.engine.provenance import provenance
+    from echoform_train.publishing.card import write_card
+    from echoform_train.publishing.exported import find_pipeline, load_pipeline, training_data_of
+    from echoform_train.publishing.identity import model_identity
+    from echoform_train.scoring.scored import data_record
+
     with needs_extra("depth", "echoform score depth-ae"):
         import sklearn  # noqa: F401  a missing package is noticed before the work
     output, split_file = scoring_paths(config.pipeline, config.output, config.data.split_file, config.other_data)

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from echoform_train.data.config import data_facts
 from echoform_train.data.reading import ReadingConfig
-from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
-from echoform_train.data.split_files import split_to_read, write_split
 from echoform_train.engine.errors import MissingFileError
-from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import FIRST_STAGE, SCORES, SPLIT
 from echoform_train.engine.json_files import write_json
-from echoform_train.engine.provenance import provenance
-from echoform_train.latent_diffusion.figures import save_error_spectrum, save_worst_and_best
-from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
-from echoform_train.latent_diffusion.quality import Quality, measure_quality
 from echoform_train.latent_diffusion.quality_scores import FirstStageScores, score_table
 from echoform_train.latent_diffusion.verdict import verdict
-from echoform_train.publishing.identity import model_identity
-from echoform_train.scoring.judge import train_judges
-from echoform_train.scoring.scored import data_record
+
+if TYPE_CHECKING:
+    from echoform_train.data.spectrograms import SpectrogramData
+    from echoform_train.latent_diffusion.first_stage import FirstStage
+    from echoform_train.latent_diffusion.quality import Quality
 
 WORST_AND_BEST = "worst_and_best.png"
 SPECTRUM = "error_spectrum.png"
@@ -75,6 +70,16 @@ def main(config: Config) -> FirstStageScoring:
         FileNotFoundError: If the folder holds no first stage, or there is no split.
         ValueError: If the data are not those of the training.
     """
+    from echoform_train.data.split_files import write_split
+    from echoform_train.engine.evaluation import choose_device
+    from echoform_train.engine.provenance import provenance
+    from echoform_train.latent_diffusion.figures import save_error_spectrum, save_worst_and_best
+    from echoform_train.latent_diffusion.first_stage import load_first_stage
+    from echoform_train.latent_diffusion.quality import measure_quality
+    from echoform_train.publishing.identity import model_identity
+    from echoform_train.scoring.judge import train_judges
+    from echoform_train.scoring.scored import data_record
+
     stage, identity = load_first_stage(config.folder), model_identity(config.folder / FIRST_STAGE)
     data = _load_data(config, stage)
     folder = config.output or config.folder / "scores"
@@ -102,6 +107,9 @@ def main(config: Config) -> FirstStageScoring:
 
 def _load_data(config: Config, stage: FirstStage) -> SpectrogramData:
     """The data of the first stage's training, with its split."""
+    from echoform_train.data.spectrograms import load_spectrograms
+    from echoform_train.data.split_files import split_to_read
+
     split_file = split_to_read(config.split_file, config.folder)
     if split_file is None:
         raise MissingFileError(f"{config.folder} holds no {SPLIT}; --split-file must name the split of its training")

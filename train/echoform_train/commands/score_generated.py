@@ -9,16 +9,9 @@ from typing import Annotated
 import tyro
 
 from echoform_train.data.reading import ReadingConfig
-from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.data.split_files import check_reading, check_split_of_model
-from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.json_files import write_json
-from echoform_train.engine.provenance import provenance
 from echoform_train.engine.resolution import OptionalResolution
-from echoform_train.scoring.generated import score_generated
-from echoform_train.scoring.generated_images import generator_data, image_resolution, read_generated, read_metadata
-from echoform_train.scoring.scored import data_record, generated_record
 from echoform_train.scoring.scores import Scores, score_table
 
 
@@ -58,6 +51,14 @@ def main(config: Config) -> Scores:
         FileNotFoundError: If the split or an image is missing.
         ValueError: If the images do not fit the data, there are too few, or the split is not that of the generator.
     """
+    from echoform_train.data.spectrograms import load_spectrograms
+    from echoform_train.data.split_files import check_reading, check_split_of_model
+    from echoform_train.engine.evaluation import choose_device
+    from echoform_train.engine.provenance import provenance
+    from echoform_train.scoring.generated import score_generated
+    from echoform_train.scoring.generated_images import generator_data, image_resolution, read_generated, read_metadata
+    from echoform_train.scoring.scored import data_record, generated_record
+
     # The real images are read at the size of the generated ones.
     rows = [row for folder in config.generated_dir for row in read_metadata(folder)]
     data = load_spectrograms(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import tyro
 
 from echoform_train.data.reading import ReadingConfig
-from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.evaluation import choose_device
 from echoform_train.engine.json_files import write_json
-from echoform_train.engine.provenance import provenance
 from echoform_train.engine.resolution import Resolution
-from echoform_train.study.similarity import LABELS, SimilarityScores, WalkerImages, score_similarity
+
+if TYPE_CHECKING:
+    from echoform_train.data.spectrograms import SpectrogramData
+    from echoform_train.study.similarity import SimilarityScores, WalkerImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +60,10 @@ def main(config: Config) -> SimilarityScores:
         FileNotFoundError: If a folder is missing.
         ValueError: If there are too few people, or the images cannot be compared.
     """
+    from echoform_train.engine.evaluation import choose_device
+    from echoform_train.engine.provenance import provenance
+    from echoform_train.study.similarity import score_similarity
+
     measured = _load(config, config.data, config.colormap, config.reading)
     simulated = _load(config, str(config.simulated), measured.colormap or "none")
     scores = score_similarity(
@@ -82,6 +85,8 @@ def main(config: Config) -> SimilarityScores:
 
 
 def _load(config: Config, source: str, colormap: str, reading: ReadingConfig | None = None) -> SpectrogramData:
+    from echoform_train.data.spectrograms import load_spectrograms
+
     return load_spectrograms(
         source,
         resolution=config.resolution,
@@ -94,6 +99,10 @@ def _load(config: Config, source: str, colormap: str, reading: ReadingConfig | N
 
 def _all_images(data: SpectrogramData) -> WalkerImages:
     """The images of all sides: people are divided, so that a split in time has no meaning here."""
+    import torch
+
+    from echoform_train.study.similarity import WalkerImages
+
     sides = [data.train, data.validation, data.test, data.left_out]
     return WalkerImages(
         pixels=torch.cat([side.pixels for side in sides]),
@@ -103,6 +112,8 @@ def _all_images(data: SpectrogramData) -> WalkerImages:
 
 
 def _tables(scores: SimilarityScores) -> list[str]:
+    from echoform_train.study.similarity import LABELS
+
     width = max(map(len, LABELS.values()))
     lines = [f"{'':<{width}}  {'value':>9}  {'95 % interval':>20}  {'floor':>9}"]
     for name, label in LABELS.items():

@@ -11,24 +11,18 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-from echoform.hub import CARD, PushError, merge_card
-from echoform_cards.space_card import update_space_readme
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.extras import missing_package
-from echoform_train.engine.hub_errors import HUB_ERRORS, hub_reason
 from echoform_train.engine.sources import HubId, resolve_source
-from echoform_train.publishing.exported import class_name
-from echoform_train.publishing.families import PUBLISHED
-from echoform_train.publishing.model_folder import check_model
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 PINNED = "models.json"
 """File beside the app: {kind: {"repo": Hub id, "revision": commit}}; used if the environment names no model."""
-KINDS = tuple(published.space_name for published in PUBLISHED.values() if published.space_name is not None)
+KINDS = ("doppler", "depth")
 """Kinds of pipelines that a Space shows; each has two flags and two environment variables."""
 APP_FOLDERS = (Path(__file__).parents[3] / "space_app", Path(__file__).parents[1] / "space_app")
 """Where the app may lie: in the source of echoform, or inside an installed wheel."""
@@ -168,6 +162,12 @@ def push_space(
         ValueError: If a model is a folder, or is not on the Hub.
         PushError: If the Hub refuses the push; the Space is then as it was.
     """
+    from huggingface_hub import HfApi
+
+    from echoform.hub import CARD, PushError, merge_card
+    from echoform_cards.space_card import update_space_readme
+    from echoform_train.engine.hub_errors import HUB_ERRORS, hub_reason
+
     api = HfApi(token=token)
     found = {kind: _model_info(api, repo, revision) for kind, (repo, revision) in models.items()}
     # A Space that follows a branch would change whenever somebody pushes to it.
@@ -199,6 +199,10 @@ def push_space(
 
 def _check_folder(kind: str, repo: str) -> None:
     """Check that a source is a Hub id, or the folder of a pipeline of its kind that can be loaded."""
+    from echoform_train.publishing.exported import class_name
+    from echoform_train.publishing.families import PUBLISHED
+    from echoform_train.publishing.model_folder import check_model
+
     location = resolve_source(repo)
     if isinstance(location, Path):
         name = class_name(location)
@@ -212,6 +216,10 @@ def _model_variables() -> set[str]:
 
 
 def _model_info(api: HfApi, repo: str, revision: str | None) -> Any:
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    from echoform_train.engine.hub_errors import HUB_ERRORS, hub_reason
+
     if not isinstance(resolve_source(repo), HubId):
         raise UserError(f"a Space loads from the Hub, got the folder {repo}; `echoform push` puts it there first")
     try:
@@ -229,6 +237,8 @@ def _datasets(info: Any) -> list[str]:
 
 
 def _existing_readme(api: HfApi, space_id: str) -> str:
+    from echoform.hub import CARD
+
     if not api.file_exists(space_id, CARD, repo_type="space"):
         return ""
     with TemporaryDirectory() as temporary:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from echoform_train.publishing.verify import TIME_LIMIT_S, Verification, verify
+from echoform_train.engine.limits import VERIFY_TIME_LIMIT_S
+
+if TYPE_CHECKING:
+    from echoform_train.publishing.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +25,7 @@ class Config:
     """Branch, tag or commit. Default: main."""
     token: str | None = None
     """Token of the Hub. Default: HF_TOKEN, or the token that `hf auth login` stored."""
-    time_limit_s: float = TIME_LIMIT_S
+    time_limit_s: float = VERIFY_TIME_LIMIT_S
     """Seconds that loading and running it may take."""
 
 
@@ -33,6 +36,8 @@ def main(config: Config) -> Verification:
         FileNotFoundError: If the repository, or something that it must hold, is missing.
         ValueError: If something in it is wrong, it does not load in time, or it gives other outputs.
     """
+    from echoform_train.publishing.verify import verify
+
     with tempfile.TemporaryDirectory(prefix="echoform-verify-") as home:
         verification = verify(
             config.repo,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform.conv_autoencoder import ConvAutoencoder
+from echoform_train.conv.conv_ae_config import ErrorKind
 
-ErrorKind = Literal["mse", "l1"]
 """Mean squared or mean absolute error."""
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from echoform.conv_autoencoder import ConvAutoencoder
-from echoform_train.conv.objective import ErrorKind, training_losses
+from echoform_train.conv.conv_ae_config import ErrorKind
+from echoform_train.conv.objective import training_losses
 from echoform_train.conv.reconstruction import decode_latents_alone, reconstruct_batches, to_uint8
 from echoform_train.data.painting import save_sheet
 from echoform_train.engine.evaluation import evaluation_mode

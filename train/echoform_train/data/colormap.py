@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
-import matplotlib
 import numpy as np
+import scipy
 from PIL import Image
-from scipy.spatial import KDTree
 
 from echoform_train.engine.errors import UserError
 
 COLORMAPS = ("jet", "parula", "viridis", "turbo", "magma", "inferno", "plasma", "cividis", "hot", "gray")
+FigureColormap = Literal["jet", "parula", "viridis", "turbo", "magma", "inferno", "plasma", "cividis", "hot", "gray"]
+"""The same names, as a setting of figures."""
 
 MAX_RESIDUAL = 20.0
 """Largest mean distance to the nearest entry of a colour map, RGB units, at which an image counts as painted with it.
@@ -206,7 +208,7 @@ def _residuals_as_jpeg(rgb: np.ndarray, name: str) -> tuple[float, float]:
     Indices are chosen by brightness more than by hue, of which JPEG keeps a quarter of the values.
     """
     image = rgb.reshape(-1, *rgb.shape[-2:])  # [rows of all images, W, 3]
-    tree = KDTree(_ycbcr(_lookup_table(name)[None])[0])
+    tree = scipy.spatial.KDTree(_ycbcr(_lookup_table(name)[None])[0])
     packed, inverse = np.unique(_pack(image), return_inverse=True)
     index = tree.query(_ycbcr(_unpack(packed)[None])[0])[1][inverse.reshape(image.shape[:2])]
     with io.BytesIO() as file:
@@ -232,6 +234,8 @@ def _lookup_table(name: str) -> np.ndarray:
     if name == "parula":
         table = np.frombuffer(bytes.fromhex("".join(_PARULA_HEX)), dtype=np.uint8).reshape(256, 3)
     elif name in COLORMAPS:
+        import matplotlib  # takes a quarter of a second
+
         table = np.round(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255).astype(np.uint8)
     else:
         raise UserError(f"a colour map must be one of {', '.join(COLORMAPS)}, got {name!r}")
@@ -240,10 +244,10 @@ def _lookup_table(name: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=len(COLORMAPS))
-def _tree(name: str) -> tuple[KDTree, np.ndarray]:
+def _tree(name: str) -> tuple[scipy.spatial.KDTree, np.ndarray]:
     table = _lookup_table(name)
     packed, first, counts = np.unique(_pack(table), return_index=True, return_counts=True)
-    return KDTree(_unpack(packed)), first + (counts - 1) // 2  # equal colours are neighbours in every map
+    return scipy.spatial.KDTree(_unpack(packed)), first + (counts - 1) // 2  # equal colours are neighbours in every map
 
 
 @lru_cache(maxsize=len(COLORMAPS))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.reading import ReadingConfig
-from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.resolution import Halving, OptionalResolution, resolution_of
+
+if TYPE_CHECKING:
+    from echoform_train.data.spectrograms import SpectrogramData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,8 @@ def load_data(config: DataConfig, seed: int, *, halving: Halving | None = None) 
         FileNotFoundError: See `load_spectrograms`.
         ValueError: See `load_spectrograms`.
     """
+    from echoform_train.data.spectrograms import load_spectrograms  # imports torch, which takes seconds
+
     data = load_spectrograms(
         config.data,
         split_file=config.split_file,

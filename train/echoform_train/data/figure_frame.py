@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from echoform_train.data.colormap import detect, far_pixels
 from echoform_train.engine.errors import UserError
@@ -114,7 +114,7 @@ def find_frame(pictures: Sequence[np.ndarray], colormap: str | None) -> Frame | 
         grey = (high.astype(np.int16).max(axis=-1) - high.min(axis=-1)) <= _GREYNESS
         paper = ~varying & (low.min(axis=-1) >= _WHITE) & grey
         # JPEG tints the edge of the paper, and the whole of a thin rim.
-        paper |= ndimage.binary_dilation(paper) & (low.max(axis=-1) >= _WHITE)
+        paper |= scipy.ndimage.binary_dilation(paper) & (low.max(axis=-1) >= _WHITE)
         paper |= _bright_edges(low)
         # White may be the floor of the data, as in grey maps that go from white to black.
         whitish = np.mean([(picture[varying].min(axis=-1) >= _WHITE).mean() for picture in pictures])
@@ -126,7 +126,7 @@ def find_frame(pictures: Sequence[np.ndarray], colormap: str | None) -> Frame | 
         # Paper of a colour that the map has too: a white figure of a map that begins with white, or a dark one.
         paper = np.median([low[0, 0], low[0, -1], low[-1, 0], low[-1, -1]], axis=0)
         outside = ~varying & (np.abs(low - paper).max(axis=-1) <= _GREYNESS)
-        box, bars = _data_box(ndimage.binary_fill_holes(~outside), varying, several)
+        box, bars = _data_box(scipy.ndimage.binary_fill_holes(~outside), varying, several)
         box = _without_spines(box, low, varying, paper)
     if box == whole:
         return None
@@ -200,9 +200,9 @@ def _without_spines(box: Box, low: np.ndarray, varying: np.ndarray, paper: np.nd
 def _data_box(inside: np.ndarray, varying: np.ndarray, several: bool) -> tuple[Box, int]:
     """Box of the data, else of the whole picture; and the number of other large fields, which are colour bars."""
     # Thin lines across the data do not part them; the padding keeps the edges of the picture.
-    closed = ndimage.binary_closing(np.pad(inside, 8), np.ones((7, 7), dtype=bool))[8:-8, 8:-8]
+    closed = scipy.ndimage.binary_closing(np.pad(inside, 8), np.ones((7, 7), dtype=bool))[8:-8, 8:-8]
     fields = _labelled(closed)
-    sizes = ndimage.sum_labels(closed, fields, np.arange(1, fields.max() + 1))
+    sizes = scipy.ndimage.sum_labels(closed, fields, np.arange(1, fields.max() + 1))
     panels = {index + 1: size for index, size in enumerate(sizes) if size >= _LEAST_PANEL * closed.size}
     if not panels:
         return (0, 0, inside.shape[1], inside.shape[0]), 0
@@ -222,7 +222,7 @@ def _data_box(inside: np.ndarray, varying: np.ndarray, several: bool) -> tuple[B
 def _labelled(mask: np.ndarray) -> np.ndarray:
     """Number of the connected field of each pixel, int32; 0 outside of all."""
     fields = np.zeros(mask.shape, dtype=np.int32)
-    ndimage.label(mask, output=fields)
+    scipy.ndimage.label(mask, output=fields)
     return fields
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-import tyro
 from datasets import Dataset
 from PIL import Image
 from torch import Tensor
@@ -20,6 +18,7 @@ from echoform_train.data.facts import ImageFacts
 from echoform_train.data.find import find_in_folder, split_folders
 from echoform_train.data.hub import find_in_dataset, folder_of_files
 from echoform_train.data.image_check import IMAGE_SUFFIXES, BadFile, check_resolution, decode_image
+from echoform_train.data.image_config import Color, ImageSourceConfig
 from echoform_train.data.layout import ImageFile, SourceFiles, recording_of
 from echoform_train.data.loading import ContentHashes, read_files, read_split, refuse_or_skip
 from echoform_train.data.metadata import metadata_file, read_axes
@@ -27,37 +26,6 @@ from echoform_train.data.split import Split, make_split
 from echoform_train.data.walk import find_files
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES
-
-Color = Literal["auto", "rgb", "grey"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSourceConfig:
-    """Which images to read, and how to split them."""
-
-    data: Annotated[str, tyro.conf.arg(aliases=["--dataset-name"])]
-    """Folder of images in any subfolders, or the id of a data set on the Hub: user/name, user/name@revision."""
-    split_file: Path | None = None
-    """File of an existing split to use. Default: split.json in the output folder of the training, which each training
-    writes."""
-    validation_share: float = 0.15
-    """Share of the images for validation."""
-    test_share: float = 0.2
-    """Share of the images for the test."""
-    gap_images: int = 2
-    """Images left out at each cut through a folder, or through a recording whose window length is unknown."""
-    skip_bad_files: bool = False
-    """List and skip files that cannot be used instead of stopping."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageDataConfig(ImageSourceConfig):
-    """Which images to read, how to split them, and what the model sees of them."""
-
-    resolution: int = 224
-    """Height and width in pixels: images are cut to a square around their centre and resized."""
-    color: Color = "auto"
-    """auto: grey if every file is grey, else RGB; rgb: grey is repeated three times; grey: the luminance of colours."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,44 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from echoform_train.engine.errors import UserError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """Kinds and strengths of the random changes in training; by default there are none."""
-
-    augment: bool = False
-    """Rotate by 0, 90, 180 or 270 degrees. Off by default, because cameras are rarely upside down."""
-    augment_flip: bool = False
-    """Mirror left and right with probability 1/2."""
-    augment_tilt_deg: float = 0.0
-    """Largest random rotation in either direction, degrees."""
-    augment_zoom: float = 0.0
-    """Largest random change of the focal length, as a share of it."""
-    augment_shift: float = 0.0
-    """Largest random shift, as a share of the side of the image; uncovered pixels have no reading."""
-    augment_depth: float = 0.0
-    """Largest random scaling of all depths of an image, as a share; reduced where a reading would leave the range."""
-
-    def __post_init__(self) -> None:
-        for name in ("augment_zoom", "augment_shift", "augment_depth"):
-            share = getattr(self, name)
-            if not 0 <= share < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be a share in [0, 1), got {share}")
-        if not 0 <= self.augment_tilt_deg <= 180:
-            raise UserError(f"--augment-tilt-deg must lie in 0..180, got {self.augment_tilt_deg}")
-
-    @property
-    def any(self) -> bool:
-        """Whether images are changed at all."""
-        return self != Augmentation()
+from echoform_train.depth.depth_ae_config import Augmentation
 
 
 def augment_images(

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from echoform_train.data.facts import DepthFacts
-from echoform_train.data.split_files import split_to_read
-from echoform_train.depth.dataset import DepthData, load_depth
 from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
 from echoform_train.depth.sensors import SENSORS, FloatUnit, Reading, ResizeRule, Sensor, SensorName
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
+
+if TYPE_CHECKING:
+    from echoform_train.depth.dataset import DepthData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,8 @@ def load_training_data(config: DepthDataConfig, run: RunConfig) -> DepthData:
 
     Raises the errors of `load_depth_data`.
     """
+    from echoform_train.data.split_files import split_to_read
+
     return load_depth_data(config, split_to_read(config.split_file, run.output_dir), run.seed)
 
 
@@ -144,6 +147,8 @@ def load_depth_source(
     Raises:
         ValueError: Also if flags of synthetic rooms are given with another source.
     """
+    from echoform_train.depth.dataset import load_depth  # imports torch, which takes seconds
+
     # Flags of the rooms that are not given take the defaults of RoomsConfig.
     rooms_settings = {
         name: value

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
 import torch
 from torch import Tensor, nn
 
 from echoform.depth_autoencoder import DepthAutoencoder
+from echoform_train.depth.depth_ae_config import Weights
 from echoform_train.depth.losses import (
     contrastive_loss,
     covariance_loss,
@@ -17,32 +15,7 @@ from echoform_train.depth.losses import (
     latent_loss,
     validity_loss,
 )
-from echoform_train.engine.limits import LimitedSettings, Limits, Weight
 from echoform_train.scoring.perceptual import PerceptualLoss
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights(LimitedSettings):
-    """Weights of the parts of the loss; every weighted part is logged."""
-
-    huber_weight: Weight = 1.0
-    """Weight of the Huber loss of depth, over pixels with a reading."""
-    huber_delta: Annotated[float, Limits(0, 1e6, above_low=True)] = 1.0
-    """Error at which the Huber loss turns from quadratic to linear; the model range has length 2."""
-    gradient_weight: Weight = 0.02
-    """Weight of the error of differences between neighbouring pixels, which keeps edges sharp."""
-    validity_weight: Weight = 0.05
-    """Weight of the cross-entropy of predicted validity (which pixels have a reading)."""
-    lpips_weight: Weight = 0.0
-    """Weight of the perceptual distance LPIPS; needs torchvision's AlexNet weights."""
-    latent_weight: Weight = 0.0
-    """Weight of the mean square of the embedding."""
-    covariance_weight: Weight = 0.0
-    """Weight of the mean squared correlation between dimensions of the embedding over a batch."""
-    contrastive_weight: Weight = 0.0
-    """Weight of the contrastive loss between two augmented views of each image; needs an --augment option."""
-    contrastive_temperature: Annotated[float, Limits(0, 1e6, above_low=True)] = 0.1
-    """Temperature of the cosine similarities between views."""
 
 
 class TrainingForward(nn.Module):

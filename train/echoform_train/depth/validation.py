@@ -11,8 +11,9 @@ from torch import Tensor
 
 from echoform.depth_autoencoder import DepthAutoencoder
 from echoform_train.depth.dataset import DepthData
+from echoform_train.depth.depth_ae_config import Weights
 from echoform_train.depth.metrics import ImageSums, known_columns, mae_mm, psnr_db, rmse_mm, validity_iou
-from echoform_train.depth.objective import Weights, reconstruction_losses
+from echoform_train.depth.objective import reconstruction_losses
 from echoform_train.depth.painting import paint_depth, paint_error, save_sheet
 from echoform_train.depth.reconstruction import BATCH_SIZE, Reconstruction, reconstruct
 from echoform_train.engine.errors import UserError

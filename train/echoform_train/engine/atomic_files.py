@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from safetensors.torch import save_file
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,6 +85,8 @@ def copy_to_partial(folder: Path) -> Path:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, atomically."""
+    from safetensors.torch import save_file  # imports torch, which takes seconds
+
     with atomic_write(path) as partial:
         # clone() separates tensors that share memory, which safetensors refuses to save.
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, partial)

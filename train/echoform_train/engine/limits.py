@@ -8,6 +8,10 @@ from typing import Annotated, Any, get_type_hints
 
 from echoform_train.engine.errors import UserError
 
+MOST_STEPS = 1000
+"""Most denoising steps of an image; more than the noise levels of a usual training would only repeat them."""
+VERIFY_TIME_LIMIT_S = 600.0
+"""Seconds that loading and running a repository may take; a large model takes some ten seconds on two cores."""
 LONGEST = 10**12
 """Largest number of images or optimizer steps; more would not fit into a life."""
 

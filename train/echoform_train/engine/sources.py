@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.names import LONGEST_PATH
 
+SOURCES = (
+    "data",
+    "source",
+    "pipeline",
+    "first_stage",
+    "initial_pipeline",
+    "folder",
+    "generated_dir",
+    "simulated",
+    "index",
+)
+"""Settings of commands that name what is read: a folder, or as text also a repository on the Hub."""
+MADE = ("rooms",)
+"""Sources that are neither: data that are made."""
 _HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -58,3 +73,25 @@ def parse_hub_id(source: str) -> HubId:
     if match is None:
         raise UserError(f"an id of the Hub must read user/name or user/name@revision, got {source}")
     return HubId(match["repo"], match["revision"])
+
+
+def check_sources(config: Any) -> None:
+    """Look for the sources that settings name, also those in groups, before anything slow begins.
+
+    Raises:
+        FileNotFoundError: If one is neither there nor reads like a repository on the Hub.
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            check_sources(value)
+        elif field.name in SOURCES:
+            for source in value if isinstance(value, tuple) else (value,):
+                _check_is_there(source)
+
+
+def _check_is_there(source: Any) -> None:
+    if not isinstance(source, str | Path) or len(str(source)) > LONGEST_PATH or Path(source).exists():
+        return
+    if isinstance(source, Path) or not (source in MADE or is_hub_id(source)):
+        raise MissingFileError(f"there is no folder {source}")

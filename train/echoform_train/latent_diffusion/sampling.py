@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.engine.errors import UserError
 from echoform_train.publishing import exported
-from echoform_train.publishing.model_folder import MOST_STEPS
 
 
 def load_pipeline(source: str, dtype: torch.dtype, trust_remote_code: bool = False) -> Any:
@@ -30,23 +28,6 @@ def load_pipeline(source: str, dtype: torch.dtype, trust_remote_code: bool = Fal
     for model in (pipeline.vqvae, pipeline.unet):
         model.to(memory_format=torch.channels_last)  # faster without gradients, on CPUs too
     return pipeline
-
-
-def check_sampling(steps: int, guidance_scale: float, flag: str = "--num-inference-steps") -> None:
-    """Check the settings of a command that samples.
-
-    Args:
-        steps: Denoising steps.
-        guidance_scale: Strength of the guidance.
-        flag: That of the steps.
-
-    Raises:
-        UserError: If the steps are not in 1..1000, or the guidance is negative or not finite.
-    """
-    if not 1 <= steps <= MOST_STEPS:
-        raise UserError(f"{flag} must be in 1..{MOST_STEPS}, got {steps}")
-    if not 0 <= guidance_scale < math.inf:
-        raise UserError(f"--guidance-scale must be a number from 0, got {guidance_scale}")
 
 
 def check_finite(values: Tensor, what: str) -> None:

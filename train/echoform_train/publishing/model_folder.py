@@ -17,13 +17,12 @@ from echoform_train.data.metadata import check_axes
 from echoform_train.engine.errors import MissingFileError, UserError, refused_by
 from echoform_train.engine.files import METADATA, MODEL_CONFIG, MODEL_INDEX
 from echoform_train.engine.json_files import read_json_object
+from echoform_train.engine.limits import MOST_STEPS
 from echoform_train.engine.names import check_names
 from echoform_train.publishing.weight_files import check_tensors, weight_files
 
 SCHEDULER_CONFIG = "scheduler_config.json"
 """In the folder of a pipeline's scheduler, as diffusers names it."""
-MOST_STEPS = 1000
-"""Most denoising steps of an image; more than the noise levels of a usual training would only repeat them."""
 LARGEST_NUMBER = 2**20
 """Largest whole number in the config of a model or scheduler, such as its number of codes."""
 MOST_LAYERS = 64
@@ -55,6 +54,7 @@ _MODELS = {
     "DepthAutoencoder": "echoform.depth_autoencoder",
     "DepthEncoder": "echoform.depth_autoencoder",
     "DepthEncoderModel": "echoform.transformers_depth_encoder",
+    "SpectrogramClassifier": "echoform.spectrogram_classifier",
     "VQModel": "diffusers",
     "AutoencoderKL": "diffusers",
 }

@@ -14,6 +14,7 @@ from typing import Any, cast
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FINGERPRINT
 from echoform_train.engine.json_files import read_json_object
+from echoform_train.engine.limits import VERIFY_TIME_LIMIT_S
 from echoform_train.publishing import seeded_outputs
 from echoform_train.publishing.families import published_class
 from echoform_train.publishing.fingerprint import (
@@ -28,9 +29,6 @@ from echoform_train.publishing.folder_check import Contents, check_folder, check
 from echoform_train.publishing.records import check_record
 from echoform_train.publishing.released import known_releases
 from echoform_train.publishing.snapshot import MOST_FILES, download_all
-
-TIME_LIMIT_S = 600.0
-"""Seconds that loading and running a repository may take; a large model takes some ten seconds on two cores."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,12 @@ class Verification:
 
 
 def verify(
-    repo: str, home: Path, *, revision: str | None = None, token: str | None = None, time_limit_s: float = TIME_LIMIT_S
+    repo: str,
+    home: Path,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    time_limit_s: float = VERIFY_TIME_LIMIT_S,
 ) -> Verification:
     """Download, check and run a repository. Its code runs only if it is the code of a released echoform.
 

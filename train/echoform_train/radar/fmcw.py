@@ -14,8 +14,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from scipy.constants import Boltzmann, speed_of_light
-from scipy.interpolate import CubicSpline
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.range_gate import gate_body, range_profiles, track_range
@@ -93,7 +93,8 @@ def beat_cube(
     _check(radar, chirp, range_m, joint_rate_hz)
     per_row = radar.pulse_rate_hz / joint_rate_hz
     # Two-way paths between the rows are cubic splines, whose coefficients also give the rate of change.
-    paths = CubicSpline(np.arange(len(range_m)), 2 * range_m / radar.wavelength_m).c  # [4, T - 1, S], wavelengths
+    rows = np.arange(len(range_m))
+    paths = scipy.interpolate.CubicSpline(rows, 2 * range_m / radar.wavelength_m).c  # [4, T - 1, S], wavelengths
     amplitude = np.sqrt(received_power_w(radar, range_m, section_m2)).astype(np.float32)
     step = (np.arange(int(per_row)) / per_row)[:, None]  # [U, 1], share of an interval
     blocks = []

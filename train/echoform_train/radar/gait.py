@@ -9,8 +9,8 @@ The Visual Computer 6 (1990) 344-358.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, JOINTS
@@ -289,7 +289,7 @@ def periodic_curve(knots: Knots, phase: Array) -> Array:
     inside = {round(at % 1, 9): value for at, value in knots}
     at = np.array(sorted(inside))
     values = np.array([inside[position] for position in at])
-    curve = PchipInterpolator(np.concatenate([at - 1, at, at + 1, at + 2]), np.tile(values, 4))
+    curve = scipy.interpolate.PchipInterpolator(np.concatenate([at - 1, at, at + 1, at + 2]), np.tile(values, 4))
     return curve(phase % 1)
 
 

@@ -10,9 +10,8 @@ from typing import Any, Literal
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.signal import butter, sosfiltfilt
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, JOINTS, SEGMENTS
@@ -159,9 +158,11 @@ def body_joints(capture: Capture, up: UpAxis = "auto") -> Array:
     joints = np.roll(joints, 2 - _up_axis(joints, up), axis=-1)
     joints[..., 2] -= joints[..., 2].min()
     if capture.fps > 2 * LOW_PASS_HZ and len(joints) > 30:
-        joints = sosfiltfilt(butter(2, LOW_PASS_HZ, fs=capture.fps, output="sos"), joints, axis=0)
+        sections = scipy.signal.butter(2, LOW_PASS_HZ, fs=capture.fps, output="sos")
+        joints = scipy.signal.sosfiltfilt(sections, joints, axis=0)
     moments = int((len(joints) - 1) / capture.fps * JOINT_RATE_HZ + 1e-9) + 1
-    return CubicSpline(np.arange(len(joints)) / capture.fps, joints)(np.arange(moments) / JOINT_RATE_HZ)
+    curves = scipy.interpolate.CubicSpline(np.arange(len(joints)) / capture.fps, joints)
+    return curves(np.arange(moments) / JOINT_RATE_HZ)
 
 
 def turn_to_x(joints: Array) -> Array:

@@ -8,9 +8,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from echoform_train.radar.returns import Array, ComplexArray
 
@@ -127,7 +126,7 @@ def track_body(
     weight = np.where(near, power, 0)
     total = weight.sum(axis=1)
     centroid = np.where(total > 0, weight @ bins / np.where(total > 0, total, 1), path)
-    smooth = gaussian_filter1d(centroid, TRACK_SMOOTHING_S * rate_hz / steps, mode="nearest")
+    smooth = scipy.ndimage.gaussian_filter1d(centroid, TRACK_SMOOTHING_S * rate_hz / steps, mode="nearest")
     # Between the middles of blocks, on the clock of the chirps.
     middles = (np.arange(blocks) + 0.5) * per_block - 0.5
     clock = np.arange(chirps) if frame is None else chirp_times_s(chirps, pulse_rate_hz, frame) * pulse_rate_hz

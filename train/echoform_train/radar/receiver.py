@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import gamma
+import scipy
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.returns import Array, ComplexArray
@@ -150,7 +150,7 @@ def noise_level_db(image_db: FloatArray, looks: int) -> float:
         looks: Transforms that were averaged.
     """
     quantile = float(np.quantile(image_db, _NOISE_SHARE))
-    return quantile - 10 * float(np.log10(gamma.ppf(_NOISE_SHARE, looks) / looks))
+    return quantile - 10 * float(np.log10(scipy.stats.gamma.ppf(_NOISE_SHARE, looks) / looks))
 
 
 def _noise_power(iq: ComplexArray) -> float:

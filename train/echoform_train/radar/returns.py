@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from scipy.constants import Boltzmann, speed_of_light
-from scipy.interpolate import CubicSpline
-from scipy.signal import lfilter
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, SEGMENTS
@@ -143,7 +142,8 @@ def echoes(
         raise UserError(f"joint_rate_hz must divide the pulse rate of {radar.pulse_rate_hz} Hz, got {joint_rate_hz}")
     step = np.arange(int(per_row)) / per_row  # [U], share of an interval
     rows = np.arange(len(range_m), dtype=np.float64)
-    wavelengths = CubicSpline(rows, -2 * range_m / radar.wavelength_m).c  # [4, T - 1, S], two-way path
+    two_way = -2 * range_m / radar.wavelength_m
+    wavelengths = scipy.interpolate.CubicSpline(rows, two_way).c  # [4, T - 1, S]
     power_w = received_power_w(radar, range_m, section_m2)
     amplitude = np.sqrt(power_w[None] if cell_share is None else power_w * cell_share).astype(np.float32)  # [C, T, S]
     # One scatterer after another, so that memory does not grow with their number.
@@ -181,4 +181,4 @@ def phase_noise(radar: Radar, samples: int, rng: np.random.Generator) -> Complex
     decay = np.exp(-1 / (radar.pulse_rate_hz * radar.phase_noise_s))
     driven = rng.standard_normal(samples) * radar.phase_noise_rad
     driven[1:] *= np.sqrt(1 - decay**2)
-    return np.exp(1j * np.asarray(lfilter([1.0], [1.0, -decay], driven))).astype(np.complex64)
+    return np.exp(1j * np.asarray(scipy.signal.lfilter([1.0], [1.0, -decay], driven))).astype(np.complex64)

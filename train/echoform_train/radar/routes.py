@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, JOINTS
@@ -123,7 +123,7 @@ def distance_along(path: Path, speed_mps: Array, rate_hz: float) -> tuple[Array,
     straight_m = np.concatenate([[0.0], np.cumsum((cost[1:] + cost[:-1]) / 2 * np.diff(distance_m))])
     if straight_m[-1] < wanted_m[-1]:
         raise UserError(f"the path must be as long as the walk of {wanted_m[-1]:.2f} m, got {straight_m[-1]:.2f} m")
-    way = CubicSpline(straight_m, distance_m)
+    way = scipy.interpolate.CubicSpline(straight_m, distance_m)
     return way(wanted_m), speed_mps * way(wanted_m, 1)
 
 
@@ -141,7 +141,7 @@ def bend(joints: Array, path: Path) -> Array:
     Returns:
         Metres [T, J, 3] in the frame of the radar.
     """
-    line = CubicSpline(path.distance_m, np.column_stack([path.position_m, path.heading_rad]))(
+    line = scipy.interpolate.CubicSpline(path.distance_m, np.column_stack([path.position_m, path.heading_rad]))(
         joints[..., 0]
     )  # [T, J, 3]
     x, y, heading = line[..., 0], line[..., 1], line[..., 2]

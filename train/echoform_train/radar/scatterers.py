@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.body import JOINT_INDEX, SEGMENTS
@@ -139,7 +139,7 @@ def _cloth(moments: int, points: int, correlation_s: float, rng: np.random.Gener
     decay = np.exp(-1 / (JOINT_RATE_HZ * correlation_s))
     white = rng.standard_normal((moments, points, 2)).view(np.complex128)[..., 0] / np.sqrt(2)
     white[1:] *= np.sqrt(1 - decay**2)
-    return np.asarray(lfilter([1.0], [1.0, -decay], white, axis=0))
+    return np.asarray(scipy.signal.lfilter([1.0], [1.0, -decay], white, axis=0))
 
 
 def _visible(point: Array, joints: Array, position_m: Array, segment: np.ndarray, hidden_db: float) -> Array:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from scipy.constants import speed_of_light
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import butter, sosfiltfilt
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.range_gate import BodyTrack, FrameTiming, gate_body, middle_phases, range_profiles, track_body
@@ -124,10 +123,10 @@ def remove_clutter(iq: ComplexArray, pulse_rate_hz: float, clutter: Clutter, cut
         return iq - iq.mean(axis=-1, keepdims=True)
     if not 0 < cutoff_hz < pulse_rate_hz / 2:
         raise UserError(f"the cutoff must be between 0 and half the pulse rate, {pulse_rate_hz / 2}, got {cutoff_hz}")
-    sections = butter(HIGHPASS_ORDER, cutoff_hz, "highpass", fs=pulse_rate_hz, output="sos")
+    sections = scipy.signal.butter(HIGHPASS_ORDER, cutoff_hz, "highpass", fs=pulse_rate_hz, output="sos")
     # The ends are extended by mirroring for as long as the filter rings.
     ends = min(iq.shape[-1] - 1, round(3 * pulse_rate_hz / cutoff_hz))
-    return np.asarray(sosfiltfilt(sections, iq, axis=-1, padlen=ends)).astype(np.complex64)
+    return np.asarray(scipy.signal.sosfiltfilt(sections, iq, axis=-1, padlen=ends)).astype(np.complex64)
 
 
 def body_doppler_hz(iq: ComplexArray, grid: SpectrogramGrid) -> float:
@@ -153,7 +152,7 @@ def body_doppler_hz(iq: ComplexArray, grid: SpectrogramGrid) -> float:
     speed_mps = np.abs(doppler_hz) * wavelength_m / 2
     walking = (speed_mps >= SLOWEST_BODY_MPS) & (speed_mps <= FASTEST_BODY_MPS)
     moving = np.where(speed_mps >= SLOWEST_BODY_MPS, power, 0)
-    smooth = gaussian_filter1d(moving, 0.25 / (grid.bin_hz * wavelength_m / 2), mode="wrap")
+    smooth = scipy.ndimage.gaussian_filter1d(moving, 0.25 / (grid.bin_hz * wavelength_m / 2), mode="wrap")
     peak_hz = doppler_hz[np.where(walking, smooth, -1).argmax()]
     near = np.where(np.abs(doppler_hz - peak_hz) * wavelength_m / 2 <= 0.6, moving, 0)
     return float(near @ doppler_hz / near.sum()) if near.any() else float(peak_hz)

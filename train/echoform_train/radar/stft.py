@@ -8,7 +8,7 @@ chirp of rate kappa = 2 a / lambda best at a length of 1 / (0.18 sqrt(2 pi kappa
 from typing import Literal
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 from echoform_train.engine.errors import UserError

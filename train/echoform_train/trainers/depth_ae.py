@@ -2,85 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
 
 from echoform.depth_autoencoder import DepthAutoencoder
 from echoform.depth_sizes import COSINE_SIZES, SIZES
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
-from echoform_train.depth.augment import Augmentation, augment_images
-from echoform_train.depth.config import DepthDataConfig, depth_facts, load_training_data
+from echoform_train.depth.augment import augment_images
+from echoform_train.depth.config import depth_facts, load_training_data
 from echoform_train.depth.dataset import DepthData, depth_lines
+from echoform_train.depth.depth_ae_config import PRESETS, Config
 from echoform_train.depth.export import build_pipeline
-from echoform_train.depth.objective import TrainingForward, Weights, training_losses
+from echoform_train.depth.objective import TrainingForward, training_losses
 from echoform_train.depth.validation import save_reconstruction_sheet, validate
 from echoform_train.engine.batches import Draw
-from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS
 from echoform_train.engine.learner import Learner
-from echoform_train.engine.limits import Channels, Decay, Dropout, Heads, Length, LimitedSettings, Limits, Weight
-from echoform_train.engine.presets import make_preset
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.export import finish_training, start_training
 from echoform_train.scoring.perceptual import PerceptualLoss
 
+__all__ = ["PRESETS", "Config", "main"]
+
 BALANCE_POWERS = {"map": 0.5, "cosine": 0.25}
 """Default of --balance-power by bottleneck; lower for cosine, whose coefficients are already more equal."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(LimitedSettings):
-    """Train the depth autoencoder and export its pipeline."""
-
-    preset: Literal["cpu", "small", "large"] = "cpu"
-    """Settings to start from; every other flag overrides them."""
-    data: tyro.conf.OmitArgPrefixes[DepthDataConfig]
-    run: tyro.conf.OmitArgPrefixes[RunConfig]
-
-    bottleneck: Literal["map", "cosine"] = "map"
-    """Kind of embedding: a learned map of the image, or coefficients of a cosine transform between two U-Nets."""
-    size: Literal["small", "large"] = "small"
-    """Size of the model, which sets the defaults of the next three flags."""
-    latent_dim: Channels = 768
-    """Dimensions of the embedding."""
-    block_out_channels: Annotated[tuple[int, ...] | None, Limits(1, 65_536)] = None
-    """Channels of each of the four stages."""
-    layers_per_block: Annotated[tuple[int, ...] | None, Limits(1, 64)] = None
-    """Residual blocks of each stage."""
-    attention: tuple[bool, ...] | None = None
-    """Which stages have attention."""
-    num_attention_heads: Heads = 4
-    """Heads of each attention layer."""
-    dropout: Dropout = 0.0
-    """Dropout inside the residual blocks."""
-    balance_power: Annotated[float | None, Limits(0, 1)] = None
-    """How strongly the variances of the principal components of the embedding are equalised after training: 0 not at
-    all, 1 completely (whitening). Default: 0.5 for the bottleneck map, 0.25 for cosine."""
-
-    weights: tyro.conf.OmitArgPrefixes[Weights] = field(default_factory=Weights)
-    augmentation: tyro.conf.OmitArgPrefixes[Augmentation] = field(default_factory=Augmentation)
-    latent_noise: Weight = 0.0
-    """Standard deviation of noise added to the embedding in training, relative to its root mean square. With noise,
-    similar embeddings decode to similar images."""
-    ema_decay: Decay = 0.999
-    """Decay per optimizer step of the averaged weights, which are validated and exported."""
-    sample_every: Length = 50_000
-    """Images seen between two sheets of reconstructions."""
-
-
-_CPU_RUN: dict[str, Any] = {"max_train_images": 150_000, "train_batch_size": 8, "validation_every": 10_000}
-_GPU_RUN: dict[str, Any] = {"max_train_images": 3_000_000, "train_batch_size": 64, "lr_warmup_steps": 500}
-_GPU_RUN |= {"checkpointing_every": 100_000, "validation_every": 50_000}
-PRESETS = {
-    "cpu": make_preset(Config, "cpu", _CPU_RUN | {"learning_rate": 1e-3}, DepthDataConfig, sample_every=25_000),
-    "small": make_preset(Config, "small", _GPU_RUN | {"learning_rate": 1e-3}, DepthDataConfig),
-    "large": make_preset(Config, "large", _GPU_RUN | {"learning_rate": 5e-4}, DepthDataConfig, size="large"),
-}
 
 
 def main(config: Config) -> TrainingResult:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
 import torch
-import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -23,82 +22,26 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.engine.batches import Draw
-from echoform_train.engine.config import RunConfig
 from echoform_train.engine.content import pipeline_content
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import DENOISER, FACTS
 from echoform_train.engine.learner import Learner
-from echoform_train.engine.limits import Decay, LimitedSettings, Limits
 from echoform_train.engine.resume import resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.training_result import TrainingResult
+from echoform_train.latent_diffusion.distill_config import PRESETS, Config
 from echoform_train.latent_diffusion.latents import PipelineFacts
-from echoform_train.latent_diffusion.sampling import check_sampling
 from echoform_train.publishing.cards.spectrogram import DenoiserTraining
 from echoform_train.publishing.export import finish_training
 from echoform_train.publishing.exported import find_pipeline, load_pipeline
 from echoform_train.publishing.push import check_before_training
 from echoform_train.publishing.training_facts import read_training
 
+__all__ = ["PRESETS", "Config", "main"]
+
 HELD_OUT = 64
 """Number of images in a validation; their noise is never used in training."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(LimitedSettings):
-    """Make a pipeline that needs few sampling steps from one that needs many, by learning from its images."""
-
-    preset: Literal["cpu", "gpu"] = "cpu"
-    """Settings to start from; every other flag overrides them."""
-    pipeline: str = tyro.MISSING
-    """The teacher: folder of an exported pipeline, or its id on the Hub."""
-    run: tyro.conf.OmitArgPrefixes[RunConfig]
-
-    steps: Annotated[int, Limits(1, 1000)] = 4
-    """Sampling steps of the new pipeline."""
-    teacher_steps: Annotated[int, Limits(2, 1000)] = 32
-    """Sampling steps of the teacher."""
-    guidance_scale: Annotated[float, Limits(0, 1000)] = 1.0
-    """Guidance scale of the teacher. The new pipeline learns its effect and needs no second forward pass for it."""
-    ema_decay: Decay = 0.99
-    """Decay of the moving average of the student's weights at each optimizer step; the average is validated and
-    exported."""
-
-    def __post_init__(self) -> None:
-        check_sampling(self.teacher_steps, self.guidance_scale, "--teacher-steps")
-        if not 1 <= self.steps < self.teacher_steps:
-            raise UserError(
-                f"--steps must be at least 1 and less than --teacher-steps, got {self.steps} and {self.teacher_steps}"
-            )
-        super().__post_init__()
-
-
-PRESETS = {
-    "cpu": Config(
-        preset="cpu",
-        run=RunConfig(
-            output_dir=tyro.MISSING,
-            max_train_images=2_000,
-            learning_rate=2e-5,
-            lr_warmup_steps=20,
-            validation_every=250,
-            checkpointing_every=500,
-            logging_every=200,
-            early_stopping_patience=0,
-        ),
-    ),
-    "gpu": Config(
-        preset="gpu",
-        run=RunConfig(
-            output_dir=tyro.MISSING,
-            max_train_images=50_000,
-            train_batch_size=64,
-            learning_rate=2e-5,
-            early_stopping_patience=0,
-        ),
-    ),
-}
 
 
 def main(config: Config) -> TrainingResult:

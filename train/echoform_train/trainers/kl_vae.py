@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
-from echoform_train.engine.limits import Decay, Weight
 from echoform_train.engine.processes import summed
 from echoform_train.engine.resolution import resolution_of
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.first_stage import latent_distribution, latent_shape, latents_to_images
-from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig, make_presets, model_settings
+from echoform_train.latent_diffusion.first_stage_config import model_settings
 from echoform_train.latent_diffusion.first_stage_training import (
     FirstStageLearner,
     describe,
@@ -25,20 +22,11 @@ from echoform_train.latent_diffusion.first_stage_training import (
     start_run,
     validate_reconstruction,
 )
+from echoform_train.latent_diffusion.kl_vae_config import PRESETS, Config
+
+__all__ = ["PRESETS", "Config", "main"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config(FirstStageConfig):
-    """Train the variational autoencoder that turns spectrograms into small continuous latents."""
-
-    kl_weight: Weight = 1e-4
-    """Weight of the KL divergence between the latents' distribution and a standard normal one, in nats per latent
-    number."""
-    ema_decay: Decay = 0.999
-    """Decay of the moving average of the weights at each optimizer step; the average is validated and saved."""
-
-
-PRESETS = make_presets(Config)
 START_LOGVAR = -6.0
 """Log variance of the latents before training: a standard deviation of 0.05."""
 

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import torch
-import tyro
-from diffusers.utils import make_image_grid
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
-from echoform_train.data.config import DataConfig, load_data
+from echoform_train.data.config import load_data
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.batches import Draw
-from echoform_train.engine.config import RunConfig
 from echoform_train.engine.content import content_hash, pipeline_content
 from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.files import DENOISER, SAMPLES, SPLIT
 from echoform_train.engine.learner import Learner
-from echoform_train.engine.limits import (
-    ChannelsOfLevels,
-    Decay,
-    Dropout,
-    Heads,
-    Layers,
-    Length,
-    LimitedSettings,
-    Limits,
-    Share,
-)
-from echoform_train.engine.presets import make_preset
 from echoform_train.engine.processes import summed
 from echoform_train.engine.resume import data_content, resume_settings
 from echoform_train.engine.run import Run
@@ -41,85 +25,16 @@ from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.denoiser_size import check_latent_sides, fitting_window
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
 from echoform_train.latent_diffusion.latents import LatentData, Latents, PipelineFacts, drop_labels, encode_data
+from echoform_train.latent_diffusion.ldm_config import PRESETS, Config
 from echoform_train.latent_diffusion.objective import FlowMatching, VPrediction, denoising_loss, make_objective
 from echoform_train.latent_diffusion.transfer import USERS, initialise_from, load_initial_pipeline
 from echoform_train.publishing.export import finish_training, keep_split
 from echoform_train.publishing.push import check_before_training
 
+__all__ = ["PRESETS", "Config", "main"]
+
 NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
 SHEET_USERS = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(LimitedSettings):
-    """Train the diffusion model that makes new spectrograms of a chosen user, and export the pipeline."""
-
-    preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
-    """Settings to start from; every other flag overrides them."""
-    first_stage: Path = tyro.MISSING
-    """Output folder of `echoform train vq-vae` or `echoform train kl-vae`."""
-    initial_pipeline: Path | None = None
-    """Exported pipeline of other users, with the same first stage, to start from instead of random weights."""
-    data: tyro.conf.OmitArgPrefixes[DataConfig]
-    run: tyro.conf.OmitArgPrefixes[RunConfig]
-
-    block_out_channels: ChannelsOfLevels = (128, 256, 256)
-    """Channels of each level of the U-Net, highest resolution first."""
-    attention_types: tuple[Literal["none", "window", "axial"], ...] = ("window", "axial", "axial")
-    """Attention of each level."""
-    layers_per_block: Layers = 2
-    """Residual blocks per level."""
-    num_attention_heads: Heads = 8
-    """Heads of each attention."""
-    window_size: Annotated[int, Limits(1, 1024)] = 8
-    """Side of an attention window, in latent pixels; where such windows do not tile the latents, the next smaller side
-    that does."""
-    dropout: Dropout = 0.1
-    """Share of features that the residual blocks drop in training."""
-    conditioning: Literal["embedding", "cross-attention"] = "embedding"
-    """How user and conditions enter the U-Net: added to the embedding of the time step, or as learned tokens that it
-    attends to."""
-
-    objective: Literal["v-prediction", "flow-matching"] = "v-prediction"
-    """What the network learns to predict."""
-    beta_schedule: Literal["linear", "cosine", "squaredcos_cap_v2"] = "cosine"
-    """Noise schedule of v-prediction; cosine and squaredcos_cap_v2 are the same (Nichol and Dhariwal, 2021)."""
-    snr_gamma: Annotated[float, Limits(0, 1e6)] = 5.0
-    """Signal-to-noise ratio above which v-prediction gives a noise level less weight (min-SNR, Hang et al., 2023); 0
-    weighs all levels alike."""
-    label_dropout: Share = 0.1
-    """Share of samples whose user (and, independently, each condition) is replaced by its null class, for guidance."""
-    ema_decay: Decay = 0.999
-    """Decay of the moving average of the weights at each optimizer step; the average is validated and exported."""
-    user_rate_factor: Annotated[float, Limits(0, 1e6)] = 1.0
-    """Factor of the learning rate for the embeddings of the users. Use about 50 with --initial-pipeline, because all
-    other weights then need little training."""
-    guidance_scale: Annotated[float, Limits(0, 1000)] = 1.5
-    """Guidance scale of the sample sheets."""
-    sample_every: Length = 50_000
-    """Images seen between two sample sheets."""
-
-
-_GPU_RUN: dict[str, Any] = {"max_train_images": 2_000_000, "learning_rate": 3e-4, "lr_warmup_steps": 500}
-_GPU_RUN |= {"validation_every": 50_000, "checkpointing_every": 100_000}
-_SMALL_GPU_RUN = _GPU_RUN | {"gradient_accumulation_steps": 4, "gradient_checkpointing": True}
-_CPU_RUN: dict[str, Any] = {"max_train_images": 40_000, "learning_rate": 1e-3, "validation_every": 4_000}
-_CPU_MODEL: dict[str, Any] = {"block_out_channels": (64, 128, 128), "layers_per_block": 1, "num_attention_heads": 4}
-_LARGE_MODEL: dict[str, Any] = {
-    "block_out_channels": (256, 512, 768, 1024),
-    "attention_types": ("window", "axial", "axial", "axial"),
-    "num_attention_heads": 16,
-}
-PRESETS = {
-    name: make_preset(Config, name, run, DataConfig, **model)
-    for name, run, model in (
-        ("cpu", _CPU_RUN, _CPU_MODEL),
-        ("6gb", _SMALL_GPU_RUN | {"train_batch_size": 16}, {}),
-        ("16gb", _GPU_RUN | {"train_batch_size": 64}, {}),
-        ("256", _GPU_RUN | {"train_batch_size": 128}, {}),
-        ("paper", _GPU_RUN | {"train_batch_size": 64}, _LARGE_MODEL),
-    )
-}
 
 
 def main(config: Config) -> TrainingResult:
@@ -271,13 +186,23 @@ def validate(
 
 
 def save_sample_sheet(pipeline: VQLDMDopplerPipeline, config: Config, path: Path, per_user: int = 4) -> None:
-    """Write an image with some generated spectrograms of each of the first 16 users, one row per user."""
+    """Draw some generated spectrograms of each of the first 16 users with their seeds, one row per user."""
+    from echoform_train.data.figure import figure, save_figure  # matplotlib takes a moment to import
+
     pipeline.set_progress_bar_config(disable=True)
     pipeline.unet.eval()
     generator = torch.Generator().manual_seed(config.run.seed)
     labels = pipeline.config["id2label"]
     users = [labels[str(index)] for index in range(len(labels))][:SHEET_USERS]
-    images = pipeline(users, per_user, guidance_scale=config.guidance_scale, generator=generator).images
+    result = pipeline(users, per_user, guidance_scale=config.guidance_scale, generator=generator)
     pipeline.unet.train()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    make_image_grid(images, rows=len(users), cols=per_user).save(path)
+    drawn = figure(
+        result.images,
+        pipeline.config["axes"],
+        [f"seed {seed}" for seed in result.seeds],
+        columns=per_user,
+        rows=users,
+        colormap=pipeline.config["colormap"],
+        title="Generated spectrograms",
+    )
+    save_figure(drawn, path)

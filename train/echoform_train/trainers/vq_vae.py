@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
 import torch
 from diffusers import VQModel
 from torch import Tensor, nn
@@ -12,13 +9,12 @@ from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.limits import Channels, Decay, LengthOrZero, Limits, Weight
 from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.latent_diffusion.codebook import EMACodebook, look_up, nearest_codes
 from echoform_train.latent_diffusion.first_stage import images_to_latents, latents_to_images
-from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig, make_presets, model_settings
+from echoform_train.latent_diffusion.first_stage_config import model_settings
 from echoform_train.latent_diffusion.first_stage_training import (
     FirstStageLearner,
     describe,
@@ -28,29 +24,10 @@ from echoform_train.latent_diffusion.first_stage_training import (
     start_run,
     validate_reconstruction,
 )
+from echoform_train.latent_diffusion.vq_vae_config import PRESETS, Config
 from echoform_train.scoring.metrics import codebook_usage
 
-
-@dataclass(frozen=True, kw_only=True)
-class Config(FirstStageConfig):
-    """Train the VQ-VAE that turns spectrograms into small latents."""
-
-    vq_embed_dim: Channels = 4
-    """Numbers per code."""
-    num_vq_embeddings: Annotated[int, Limits(2, 2**20)] = 256
-    """Codes in the codebook."""
-
-    quantize: bool = True
-    """--no-quantize trains the same network without its codebook, to measure the loss of quality by quantisation."""
-    quantize_after: LengthOrZero = 10_000
-    """Images seen before the codebook starts from k-means; until then the network trains without it."""
-    codebook_decay: Decay = 0.99
-    """Decay of the codebook's moving averages at each optimizer step."""
-    commitment_weight: Weight = 0.25
-    """Weight of the distance between latents and their codes."""
-
-
-PRESETS = make_presets(Config, quantize_after=8_000)
+__all__ = ["PRESETS", "Config", "main"]
 
 
 class QuantizedAutoencoder(nn.Module):

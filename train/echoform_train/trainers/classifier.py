@@ -1,0 +1,327 @@
+"""`echoform train classifier`: train a classifier of users that knows how sure it is, and exports to transformers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from echoform.spectrogram_resnet import SpectrogramResNet
+from echoform_train.data.config import data_facts, load_data
+from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
+from echoform_train.data.split_files import write_split
+from echoform_train.engine.errors import UserError
+from echoform_train.engine.files import FACTS, ONNX, SPLIT
+from echoform_train.engine.json_files import write_json
+from echoform_train.engine.output_folders import new_folder, require_empty
+from echoform_train.engine.provenance import provenance
+from echoform_train.engine.seeds import mix_seed
+from echoform_train.engine.training_result import TrainingResult
+from echoform_train.publishing.card import write_card
+from echoform_train.publishing.classifier_export import check_pictures, make_classifier, make_processor, write_onnx
+from echoform_train.scoring.augmentations import AUGMENTATIONS, Augmentation, chain
+from echoform_train.scoring.calibration import calibration_error, fit_temperature
+from echoform_train.scoring.classifier_config import Config as Config
+from echoform_train.scoring.classifier_training import fit_classifier, logits_of, shrink, shuffled_indices
+from echoform_train.scoring.intervals import bootstrap_interval
+from echoform_train.scoring.strangers import (
+    Fold,
+    Scale,
+    folds_of_users,
+    rate_on_new_people,
+    slope_between,
+    threshold_for,
+)
+
+CANDIDATES: dict[str, tuple[str, ...]] = {
+    "time roll": ("time roll",),
+    "time roll, gain and noise": ("time roll", "gain", "noise floor"),
+    "time roll and SpecAugment": ("time roll", "SpecAugment"),
+}
+"""Augmentations that `auto` tries, by name."""
+FOLDS = 3
+"""Number of groups of users of whom each is left out of one training."""
+
+_PEAK_RATE, _WEIGHT_DECAY = 2e-3, 1.0  # those of the ResNet of a study
+_CHOICE, _LEFT_OUT, _ORDER = 1, 2, 3  # mixed into the seed, one per use of random numbers
+
+
+def main(config: Config) -> TrainingResult:
+    """Train, calibrate and export a classifier to OUTPUT_DIR.
+
+    Raises:
+        UserError: If the data have no validation or test images, or fewer than two users, or cannot be read by a
+            classifier.
+    """
+    require_empty(config.output_dir, "--output-dir")
+    return train(config, load_data(config.data, config.seed))
+
+
+def train(config: Config, data: SpectrogramData) -> TrainingResult:
+    """Train on `data`; the exported folder of the result is OUTPUT_DIR."""
+    started = time.monotonic()
+    _check(config, data)
+    device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+    trainer = _Trainer(config, device, len(data.id2label))
+    users = [data.id2label[index] for index in sorted(data.id2label)]
+    shape = "x".join(map(str, data.train.pixels.shape[1:]))
+    print(f"Classifier of {len(users)} users: {shape}, {len(data.train)} images")
+
+    augmentation = trainer.choose_augmentation(data) if config.augmentation == "auto" else config.augmentation
+    network = trainer.fit(data.train, data.validation, augmentation, config.seed)
+    logits = {"validation": logits_of(network, data.validation.pixels), "test": logits_of(network, data.test.pixels)}
+    temperature = fit_temperature(logits["validation"], data.validation.users)
+    nobody = trainer.find_threshold(data, augmentation, logits["validation"]) if config.nobody else None
+    if nobody is not None:
+        nobody.facts["false_reject_rate"] = float((logits["test"].amax(1) < nobody.threshold).double().mean())
+    model = make_classifier(
+        network,
+        users,
+        temperature=temperature,
+        threshold=None if nobody is None else nobody.threshold,
+        slope=1.0 if nobody is None else nobody.slope,
+    )
+    scores = _scores(logits["test"], data.test.users, temperature, nobody, config.seed)
+    facts = {
+        "kind": "classifier",
+        "seed": config.seed,
+        "data": data_facts(data),
+        "classifier": {
+            "augmentation": augmentation,
+            "temperature": temperature,
+            "nobody": None if nobody is None else nobody.facts,
+            **_tables(logits["test"], data.test, data),
+        },
+        "parameters": sum(value.numel() for value in network.parameters()),
+        "images_seen": trainer.images_seen,
+        **provenance(),
+    }
+    processor = make_processor(data)
+    with new_folder(config.output_dir, "--output-dir") as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        write_split(data.split, folder / SPLIT)
+        if config.onnx:
+            write_onnx(model, folder / ONNX, processor.height, processor.width)
+        facts["seconds"] = time.monotonic() - started
+        write_json(folder / FACTS, facts)
+        write_card(folder, scores=scores)
+    result = TrainingResult(
+        output_dir=config.output_dir,
+        exported=config.output_dir,
+        validation={"accuracy": _accuracy(logits["validation"], data.validation.users)},
+        best_after=trainer.steps * config.train_batch_size,
+        images_seen=trainer.images_seen,
+        seconds=facts["seconds"],
+        facts=facts,
+    )
+    _print(scores, nobody, augmentation, result)
+    return result
+
+
+@dataclass
+class _Nobody:
+    """When the answer is "nobody"."""
+
+    threshold: float
+    """Largest logit below which an image shows nobody whom the classifier knows."""
+    slope: float
+    facts: dict[str, Any]
+
+
+class _Trainer:
+    def __init__(self, config: Config, device: torch.device, num_users: int) -> None:
+        self.config = config
+        self.device = device
+        self.num_users = num_users
+        self.steps = max(1, config.max_train_images // config.train_batch_size)
+        self.images_seen = 0
+
+    def fit(
+        self, images: Spectrograms, validation: Spectrograms, augmentation: str, seed: int, *, part: int = 1
+    ) -> SpectrogramResNet:
+        """Train a network of the users in `images`, whose ids count from 0, and keep its best weights on validation."""
+        config, channels, num_users = self.config, images.pixels.shape[1], int(images.users.max()) + 1
+        steps = max(1, self.steps // part)
+        self.images_seen += steps * config.train_batch_size
+
+        def validate(network: SpectrogramResNet) -> float:
+            logits = logits_of(network, validation.pixels)
+            # The cross-entropy decides between equal accuracies.
+            return _accuracy(logits, validation.users) - 1e-6 * float(F.cross_entropy(logits, validation.users))
+
+        return fit_classifier(
+            lambda: SpectrogramResNet(channels, num_users),
+            _batches(images, _augmentation(augmentation), config.train_batch_size, mix_seed(seed, _ORDER)),
+            steps=steps,
+            seed=seed,
+            peak_rate=_PEAK_RATE,
+            weight_decay=_WEIGHT_DECAY,
+            fused=True,
+            device=self.device,
+            validate=validate,
+        )
+
+    def choose_augmentation(self, data: SpectrogramData) -> str:
+        """The augmentation that is best on validation images after a third of the training."""
+        found = {}
+        for name in CANDIDATES:
+            network = self.fit(data.train, data.validation, name, mix_seed(self.config.seed, _CHOICE), part=3)
+            logits = logits_of(network, data.validation.pixels)
+            found[name] = _accuracy(logits, data.validation.users)
+            print(f"  {name}: {100 * found[name]:.1f} % of validation images")
+        return max(found, key=lambda name: found[name])
+
+    def find_threshold(self, data: SpectrogramData, augmentation: str, validation_logits: Tensor) -> _Nobody | None:
+        """The threshold for "nobody", from trainings that each leave some users out; None for fewer than 3 users."""
+        if self.num_users < 3:
+            print('No answer "nobody": it is measured by leaving users out, which needs at least 3 of them')
+            return None
+        generator = torch.Generator().manual_seed(mix_seed(self.config.seed, _LEFT_OUT))
+        groups = folds_of_users(self.num_users, FOLDS, generator)
+        folds = [self._fold(data, augmentation, users) for users in groups]
+        rate = self.config.false_accept_rate
+        own = Scale.of(validation_logits.amax(1))
+        strangers = [scores for fold in folds for scores in fold.tuning]
+        threshold = own.restore(threshold_for(strangers, rate))
+        slope = slope_between(torch.cat([fold.known for fold in folds]), torch.cat(strangers)) / own.deviation
+        facts = {
+            "threshold": threshold,
+            "asked_rate": rate,
+            "false_accept_rate": rate_on_new_people(folds, rate),
+            "left_out": [[data.id2label[user] for user in fold.users] for fold in folds],
+        }
+        return _Nobody(threshold, slope, facts)
+
+    def _fold(self, data: SpectrogramData, augmentation: str, left_out: tuple[int, ...]) -> Fold:
+        """Train without some users, and score their images."""
+        train, validation = (_without(images, left_out) for images in (data.train, data.validation))
+        network = self.fit(train, validation, augmentation, mix_seed(self.config.seed, _LEFT_OUT, *left_out))
+
+        def sure(pixels: Tensor) -> Tensor:
+            return logits_of(network, pixels).amax(1) if len(pixels) else torch.empty(0)
+
+        scale = Scale.of(known := sure(validation.pixels))
+
+        def scores(images: Spectrograms, user: int) -> Tensor:
+            return scale.standardise(sure(images.pixels[images.users == user]))
+
+        return Fold(
+            users=left_out,
+            tuning=tuple(torch.cat([scores(data.train, user), scores(data.validation, user)]) for user in left_out),
+            test=tuple(scores(data.test, user) for user in left_out),
+            known=scale.standardise(known),
+        )
+
+
+def _check(config: Config, data: SpectrogramData) -> None:
+    for side, images in {"training": data.train, "validation": data.validation, "test": data.test}.items():
+        if not len(images):
+            raise UserError(f"a classifier needs {side} images, the split of {data.source} has none")
+    if len(data.id2label) < 2:
+        raise UserError(f"a classifier needs at least 2 users, {data.source} has {len(data.id2label)}")
+    if missing := [name for user, name in data.id2label.items() if not bool((data.train.users == user).any())]:
+        raise UserError(f"each user needs training images, the split of {data.source} has none of {missing[0]}")
+    if config.max_train_images < config.train_batch_size:
+        raise UserError(
+            f"--max-train-images must be at least --train-batch-size, {config.train_batch_size}, "
+            f"got {config.max_train_images}"
+        )
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda needs a GPU that torch can use, there is none")
+    check_pictures(data)
+
+
+def _augmentation(name: str) -> Augmentation:
+    return chain([AUGMENTATIONS[part] for part in CANDIDATES[name]])
+
+
+def _batches(
+    images: Spectrograms, augmentation: Augmentation, batch_size: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Training batches without end: augmented images in model range, and their users."""
+    generator = torch.Generator().manual_seed(seed)
+    small = torch.cat([shrink(to_model(part)) for part in images.pixels.split(256)])
+    order = shuffled_indices(len(images), generator)
+    while True:
+        chosen = torch.tensor(list(islice(order, batch_size)))
+        yield augmentation(small[chosen], generator), images.users[chosen]
+
+
+def _without(images: Spectrograms, left_out: tuple[int, ...]) -> Spectrograms:
+    """The images of all other users, whose ids count from 0 again."""
+    is_kept = ~torch.isin(images.users, torch.tensor(left_out))
+    kept = images.select(is_kept.nonzero()[:, 0])
+    shift = (kept.users[:, None] > torch.tensor(left_out)).sum(1)
+    return replace(kept, users=kept.users - shift)
+
+
+def _accuracy(logits: Tensor, users: Tensor) -> float:
+    return float((logits.argmax(1) == users).double().mean())
+
+
+def _scores(
+    logits: Tensor, users: Tensor, temperature: float, nobody: _Nobody | None, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Scores of the card, on test images."""
+    hits = (logits.argmax(1) == users).double().numpy()
+    interval = bootstrap_interval(hits, seed)
+    scores: dict[str, dict[str, Any]] = {
+        "accuracy": {**interval._asdict(), "n": len(hits), "interval_over": "images"},
+        "ece": {
+            "mean": calibration_error((logits / temperature).softmax(1), users),
+            "baselines": {"before calibration": calibration_error(logits.softmax(1), users)},
+        },
+    }
+    if nobody is not None:
+        scores["false_reject_rate"] = {"mean": nobody.facts["false_reject_rate"]}
+        if nobody.facts["false_accept_rate"] is not None:
+            scores["false_accept_rate"] = {"mean": nobody.facts["false_accept_rate"]}
+    return scores
+
+
+def _tables(logits: Tensor, test: Spectrograms, data: SpectrogramData) -> dict[str, Any]:
+    """Accuracy per user and condition, and the confusion, on test images."""
+    predicted, count = logits.argmax(1), len(data.id2label)
+    hits = (predicted == test.users).double()
+    confusion = torch.bincount(test.users * count + predicted, minlength=count**2).view(count, count)
+    by_user = {data.id2label[user]: hits[test.users == user] for user in sorted(data.id2label)}
+    by_condition = {
+        name: {label: hits[test.conditions[name] == value] for value, label in labels.items()}
+        for name, labels in data.condition_labels.items()
+    }
+    return {
+        "accuracy_by_user": {name: float(each.mean()) for name, each in by_user.items() if len(each)},
+        "accuracy_by_condition": {
+            name: {label: float(each.mean()) for label, each in labels.items() if len(each)}
+            for name, labels in by_condition.items()
+        },
+        "confusion": confusion.tolist(),
+    }
+
+
+def _print(
+    scores: dict[str, dict[str, Any]], nobody: _Nobody | None, augmentation: str, result: TrainingResult
+) -> None:
+    accuracy, ece = scores["accuracy"], scores["ece"]
+    print(f"Augmentation: {augmentation}")
+    print(
+        f"Accuracy on {accuracy['n']} test images: {100 * accuracy['mean']:.1f} % "
+        f"({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})"
+    )
+    before = ece["baselines"]["before calibration"]
+    print(f"Calibration error: {100 * ece['mean']:.1f} %, {100 * before:.1f} % before")
+    if nobody is not None:
+        measured = nobody.facts["false_accept_rate"]
+        shown = "" if measured is None else f" accepts {100 * measured:.1f} % of images of people left out,"
+        print(
+            f'"nobody" below a largest logit of {nobody.threshold:.2f}:{shown} rejects '
+            f"{100 * nobody.facts['false_reject_rate']:.1f} % of test images of the users"
+        )
+    print(f"trained in {result.seconds:.0f} s; classifier in {result.exported}")
