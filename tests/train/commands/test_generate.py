@@ -39,7 +39,23 @@ def test_images_metadata_and_a_grid_are_written(config):
     assert [row["user"] for row in written] == ["ID_1"] * 3 + ["ID_2"] * 3 + ["ID_3"] * 3
     assert len({row["image_seed"] for row in written}) == 9
     assert all(image.shape == (32, 32, 3) for image in pixels(config.output_dir).values())
-    assert read(config.output_dir / "grid.png").shape == (3 * 32, 3 * 32, 3)
+    grid = read(config.output_dir / "grid.png")
+    # Three rows of three images of at least 256 pixels, with names and axes around them, that show each image itself.
+    assert grid.shape[0] > 3 * 256 and grid.shape[1] > 3 * 256
+    shown = {tuple(color) for color in grid.reshape(-1, grid.shape[-1])[:, :3].tolist()}
+    for image in pixels(config.output_dir).values():
+        assert {tuple(color) for color in image.reshape(-1, 3).tolist()} <= shown
+
+
+def test_a_grid_for_a_paper_shows_seeds_and_has_its_own_colours(config):
+    result = generate.main(replace(config, grid=True, figure_format="svg", figure_colormap="viridis"))
+    svg = (config.output_dir / "grid.svg").read_text()
+    assert all(f"seed {row['image_seed']}" in svg for row in result.rows)
+    assert "ID_2" in svg and not (config.output_dir / "grid.png").exists()
+    # The figure is no image of the folder, and the folder can be continued.
+    assert generate.main(replace(config, num_images=4)).rows[0] == result.rows[0]
+    with pytest.raises(ValueError, match="are for the figure of --grid, which is missing"):
+        generate.main(replace(config, figure_format="pdf"))
 
 
 def test_a_run_that_was_cut_goes_on_to_the_same_images(config, tmp_path):

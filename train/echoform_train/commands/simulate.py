@@ -72,12 +72,18 @@ def main(config: Config) -> Path:
     from echoform_train.radar.simulate_like import simulation_like
     from echoform_train.radar.simulation import simulate
 
-    folder = simulate(config if config.like is None else simulation_like(config, config.like))
+    settings = config if config.like is None else simulation_like(config, config.like)
+    folder = simulate(settings)
     print(f"wrote {folder}")
     if config.sheet:
         from echoform_train.radar.simulation_sheet import write_sheet  # matplotlib takes a moment to import
 
-        write_sheet(folder, config.sheet_path, figure_colormap=config.figure_colormap)
+        write_sheet(
+            folder,
+            config.sheet_path,
+            figure_colormap=config.figure_colormap,
+            relative_to_body=settings.grid.centre_hz is None,
+        )
         print(f"wrote {config.sheet_path}")
     if config.push_to_hub is not None:
         from echoform_train.data.publish import publish_dataset  # takes a second to import

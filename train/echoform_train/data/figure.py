@@ -143,8 +143,8 @@ def result_figure(pipeline: Any, result: Any, **settings: Any) -> Figure:
     """
     users = result.users or [""] * len(result.seeds)
     names = [f"{user}\nseed {seed}".lstrip() for user, seed in zip(users, result.seeds, strict=True)]
-    facts = {name: pipeline.config[name] for name in ("axes", "colormap")}
-    return figure(result.images, **({"names": names} | facts | settings))
+    facts: dict[str, Any] = {"names": names, "axes": pipeline.config["axes"], "colormap": pipeline.config["colormap"]}
+    return figure(result.images, **(facts | settings))
 
 
 def save_figure(drawn: Figure, path: Path) -> None:
@@ -257,7 +257,7 @@ class _Layout:
 
     @property
     def bottom(self) -> float:
-        return 0.58 if self.large else 0.42
+        return 0.48 if self.large else 0.34
 
     @property
     def height(self) -> float:

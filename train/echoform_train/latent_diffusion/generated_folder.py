@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers.utils import load_image, make_image_grid
 from PIL import Image
 
 from echoform_train.engine.atomic_files import atomic_write, write_text
@@ -17,7 +16,8 @@ from echoform_train.engine.files import METADATA
 from echoform_train.engine.json_files import parse_json
 from echoform_train.engine.names import check_relative_path
 
-GRID = "grid.png"
+GRID = "grid"
+"""Figure of the first images, without the ending of its format."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,46 @@ class GeneratedFolder:
         for path in self._files_of_processes():
             path.unlink()
 
-    def save_grid(self, columns: int = 8) -> None:
-        """Write grid.png: the first images of each user, one row per user."""
-        users = list(dict.fromkeys(image.user for image in self.images))
-        columns = min(columns, len(self.images) // len(users))
-        shown = [load_image(str(self.folder / image.file_name)) for image in self.images if image.index < columns]
-        make_image_grid(shown, rows=len(users), cols=columns).save(self.folder / GRID)
+    def save_grid(
+        self,
+        axes: Mapping[str, float] | None,
+        colormap: Mapping[str, str] | None,
+        *,
+        figure_colormap: str | None = None,
+        file_format: str = "png",
+        columns: int = 8,
+    ) -> Path:
+        """Write grid.png: the first images of each user with their seeds and axes, one row per user.
+
+        Args:
+            axes: Axes of the pipeline.
+            colormap: Colour map of the pipeline, as it holds it.
+            figure_colormap: Map to show the images in instead.
+            file_format: png, svg or pdf.
+            columns: Most images of a user.
+
+        Returns:
+            The file.
+        """
+        # matplotlib takes a moment to import.
+        from echoform_train.data.figure import MOST_ROWS, figure, save_figure
+
+        users = list(dict.fromkeys(image.user for image in self.images))[:MOST_ROWS]
+        columns = min(columns, max(image.index for image in self.images) + 1)
+        planned = [image for image in self.images if image.index < columns and image.user in users]
+        drawn = figure(
+            [_load(self.folder / image.file_name) for image in planned],
+            axes,
+            ["\n".join([*_conditions_of(image), f"seed {image.image_seed}"]) for image in planned],
+            columns=columns,
+            rows=users,
+            colormap=colormap,
+            figure_colormap=figure_colormap,
+            title="Generated spectrograms",
+        )
+        path = self.folder / f"{GRID}.{file_format}"
+        save_figure(drawn, path)
+        return path
 
     def _rows(self) -> dict[str, str]:
         """Lines of all metadata files by file name, without a line that an interruption cut short."""
@@ -112,3 +146,13 @@ class GeneratedFolder:
         """The metadata files that processes have written and that are not merged yet."""
         pattern = re.compile(rf"{re.escape(METADATA)}\.[0-9]+")
         return sorted(path for path in self.folder.glob(f"{METADATA}.*") if pattern.fullmatch(path.name))
+
+
+def _load(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.copy()
+
+
+def _conditions_of(image: PlannedImage) -> list[str]:
+    """The conditions of an image in one line, or nothing."""
+    return [", ".join(image.conditions.values())] if image.conditions else []

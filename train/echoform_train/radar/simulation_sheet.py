@@ -10,6 +10,7 @@ from echoform_train.data.figure import figure, save_figure
 from echoform_train.data.layout import natural_key
 from echoform_train.engine.files import AXES, METADATA
 from echoform_train.engine.json_files import read_json_lines, read_json_object
+from echoform_train.radar.simulation_config import DB_MAX, DB_MIN
 from echoform_train.radar.walks import Direction
 
 DIRECTIONS = get_args(Direction)
@@ -24,6 +25,7 @@ def write_sheet(
     users: int = MAX_USERS,
     recordings: int = MAX_RECORDINGS,
     figure_colormap: str | None = None,
+    relative_to_body: bool = True,
 ) -> None:
     """Draw the middle window of some recordings of the first users as one figure.
 
@@ -33,6 +35,7 @@ def write_sheet(
         users: Largest number of rows.
         recordings: Largest number of columns; each condition and direction comes once before any comes twice.
         figure_colormap: Colour map of the figure only. Default: that of the images.
+        relative_to_body: Whether 0 Hz is the Doppler of the body rather than that of standing still.
 
     Raises:
         FileNotFoundError: If the folder lacks metadata.jsonl or axes.json.
@@ -49,8 +52,8 @@ def write_sheet(
         columns=columns,
         rows=[_name(user, shown[0]) for user, shown in chosen.items()],
         figure_colormap=figure_colormap,
-        title=_heading(axes["carrier_hz"]),
-        level="dB over one square metre at the walker's range",
+        title=_heading(axes["carrier_hz"], relative_to_body=relative_to_body),
+        level=_level(axes),
     )
     save_figure(drawn, path)
 
@@ -73,8 +76,16 @@ def _choose(rows: list[dict[str, Any]], users: int, recordings: int) -> dict[str
     return chosen
 
 
-def _heading(carrier_hz: float) -> str:
-    return f"{carrier_hz / 1e9:.0f} GHz, Doppler relative to the body (see each title); positive comes nearer"
+def _heading(carrier_hz: float, *, relative_to_body: bool) -> str:
+    doppler = "Doppler relative to the body (see each title)" if relative_to_body else "Doppler"
+    return f"{carrier_hz / 1e9:.0f} GHz, {doppler}; positive comes nearer"
+
+
+def _level(axes: dict[str, Any]) -> str:
+    """What the decibels are above, which `SimulationConfig.axes` decides."""
+    if (axes["db_min"], axes["db_max"]) == (DB_MIN, DB_MAX):
+        return "dB over one square metre at the walker's range"
+    return "dB, 0 is the strongest cell of each image"
 
 
 def _load(path: Path) -> Image.Image:
