@@ -23,6 +23,7 @@ os.environ |= {
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime writes a folder of its own into the home otherwise
     "TQDM_DISABLE": "1",
     # Two processes run tests at a time, on two cores.
     "OMP_NUM_THREADS": "1",

@@ -197,7 +197,7 @@ CONFIG_ROWS: dict[str, tuple[Spoil, str]] = {
     "no training steps": (edited(SCHEDULER, num_train_timesteps=0), "scheduler|num_inference_steps|Scheduler"),
     "negative noise": (edited(SCHEDULER, beta_start=-5.0, beta_end=-1.0), "betas of the .* must be in 0..1"),
     "unknown noise": (edited(SCHEDULER, beta_schedule="x"), "settings of a DPMSolverMultistepScheduler"),
-    "unknown prediction": (edited(SCHEDULER, prediction_type="x"), "must be able to take 2 steps"),
+    "unknown prediction": (edited(SCHEDULER, prediction_type="x"), "must be for v_prediction"),
     "unknown spacing": (edited(SCHEDULER, timestep_spacing="x"), "must be able to take 2 steps"),
     "steps that begin outside": (
         edited(SCHEDULER, steps_offset=90_000, timestep_spacing="leading"),
@@ -299,7 +299,7 @@ _FLAGS: dict[str, tuple[tuple[str, ...], str]] = {
     "guidance that is infinite": (("--guidance-scale", "inf"), "--guidance-scale must be a number from 0"),
     "a user that is not known": (("--users", "../../x"), "users must be among ID_1, ID_2"),
     "a condition that is not known": (("--conditions", "speed=fast"), "conditions must be among direction"),
-    "a value that is not known": (("--conditions", "direction=up"), "direction must be among"),
+    "a value that is not known": (("--conditions", "direction=up"), "direction= must be among"),
     "no images": (("--num-images", "0"), "--num-images must be in 1"),
     "10^12 images": (("--num-images", "1000000000000"), "--num-images must be in 1"),
     "a batch of none": (("--batch-size", "0"), "--batch-size must be in 1"),

@@ -225,13 +225,13 @@ ROWS = [
         "window of NaN",
         "prepare",
         lambda f: ["prepare", str(spectrograms(f / "d")), "--window-s", "nan"],
-        r"window_s",
+        r"--window-s must be a positive number of seconds, got nan",
     ),
     Row(
         "gap of 400 digits",
         "prepare",
         _flags("--gap-windows", "1" + "0" * 400),
-        r"gap_windows must be in 0",
+        r"--gap-windows must be in 0",
     ),
     Row(
         "share of NaN",

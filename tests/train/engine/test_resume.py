@@ -34,6 +34,8 @@ _SHARES = {"validation_share", "test_share", "gap_images"}
 _LOSSES = {"l1_weight", "l2_weight", "spectral_weight", "spectral_max_share", "lpips_weight", "adversarial_weight"}
 _FIRST_STAGE = _LOSSES | {
     "colormap",
+    "hop_s",
+    "name_pattern",
     "window_s",
     "gap_windows",
     "block_out_channels",
@@ -48,6 +50,8 @@ COMPARED = {
     "kl_vae": _FIRST_STAGE | {"kl_weight", "ema_decay"},
     "ldm": {
         "colormap",
+        "hop_s",
+        "name_pattern",
         "window_s",
         "gap_windows",
         "block_out_channels",
