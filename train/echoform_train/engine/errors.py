@@ -38,4 +38,6 @@ def refused_by(what: str, kinds: tuple[type[Exception], ...] = (ValueError,)) ->
         raise
     except kinds as error:
         lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"{what}: {lines[0][:300] if lines else type(error).__name__}") from error
+        reason = lines[0][:300] if lines else type(error).__name__
+        # Our own loading code names the input already.
+        raise UserError(reason if reason.startswith(what) else f"{what}: {reason}") from error
