@@ -59,7 +59,12 @@ def score_table(scores: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, M
 
 
 def pipeline_metadata(
-    values: Mapping[str, Any], metrics: Mapping[str, Metric], *, task: str, tags: list[str]
+    values: Mapping[str, Any],
+    metrics: Mapping[str, Metric],
+    *,
+    task: str,
+    tags: list[str],
+    library: str = "diffusers",
 ) -> ModelCardData:
     """Metadata of a pipeline's card, with the scores that the Hub shows beside a model.
 
@@ -68,11 +73,12 @@ def pipeline_metadata(
         metrics: The scores that the card knows, by name.
         task: Task of the pipeline, as the Hub names it.
         tags: Tags on the Hub.
+        library: Library that loads it.
     """
     hub_id = values["data"]["hub_id"]
     results = _eval_results(values["scores"], metrics, task, values["data"]["name"], hub_id)
     return ModelCardData(
-        library_name="diffusers",
+        library_name=library,
         pipeline_tag=task,
         license=values["license"],
         tags=tags,

@@ -343,7 +343,7 @@ class _Target:
 def _is_uploaded(name: str, at_root: bool) -> bool:
     if name.endswith((*_WEIGHTS, "config.json")):
         return True
-    return at_root and (name in _AT_ROOT or name.endswith(".png"))
+    return at_root and (name in _AT_ROOT or name.endswith((".png", ".onnx")))
 
 
 def _named_code(part: Path, names: Sequence[str], stems: Sequence[str]) -> set[str]:

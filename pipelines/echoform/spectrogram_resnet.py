@@ -65,7 +65,7 @@ class SpectrogramResNet(nn.Module):
         variance = F.adaptive_avg_pool2d(hidden.square(), (_BANDS, 1)) - mean.square()
         # The gradient of the root is infinite at 0; the floor keeps it finite for a map that is constant in time.
         deviation = variance.clamp(min=1e-4).sqrt()
-        return self.neck(torch.cat([mean, deviation], dim=1).flatten(1))
+        return self.neck(torch.cat([mean, deviation], dim=1).flatten(1).to(self.head.weight.dtype))
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits float [B, num_users] of images [B, C, H, W] in [-1, 1]."""

@@ -173,9 +173,10 @@ def _classify(model: SpectrogramClassifier, names: list[str], pixels: list[np.nd
     with torch.inference_mode():
         logits: Any = model(to_model(torch.from_numpy(np.stack(pixels)))).logits
     shares, labels = logits.softmax(1).topk(min(TOP, logits.shape[1]))
+    names_of: Any = model.config.id2label
     answers = []
     for name, row, ids in zip(names, shares.tolist(), labels.tolist(), strict=True):
-        top = tuple((model.config.id2label[label], share) for label, share in zip(ids, row, strict=True))
+        top = tuple((names_of[label], share) for label, share in zip(ids, row, strict=True))
         answers.append(Answer(name, *top[0], top))
     return answers
 

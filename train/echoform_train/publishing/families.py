@@ -11,6 +11,7 @@ from typing import Any
 from echoform_train.data.facts import DataFacts, DepthFacts, ImageFacts, SpectrogramFacts
 from echoform_train.engine.errors import UserError, refused_by
 from echoform_train.publishing import seeded_outputs as outputs
+from echoform_train.publishing.cards.classifier import ClassifierTraining, classifier_card
 from echoform_train.publishing.cards.common import ExportedModel, Training
 from echoform_train.publishing.cards.conv import ConvTraining, conv_card
 from echoform_train.publishing.cards.depth import depth_card
@@ -51,6 +52,13 @@ PUBLISHED = {
     "DepthAutoencoder": PublishedClass("echoform", outputs.depth_model, None, Training, DepthFacts),
     "DepthEncoder": PublishedClass("echoform", outputs.depth_model, depth_card, Training, DepthFacts),
     "DepthEncoderModel": PublishedClass("echoform.transformers_depth_encoder", outputs.transformers_depth_encoder),
+    "SpectrogramClassifier": PublishedClass(
+        "echoform.spectrogram_classifier",
+        outputs.spectrogram_classifier,
+        classifier_card,
+        ClassifierTraining,
+        SpectrogramFacts,
+    ),
     "ConvAutoencoderPipeline": PublishedClass("echoform", outputs.conv_pipeline, conv_card, ConvTraining, ImageFacts),
 }
 """By class name. A new family adds its classes here, its card to cards/ and its outputs to seeded_outputs.py."""

@@ -29,6 +29,7 @@ _LIBRARIES = {
     "diffusers": (diffusers, ("ModelMixin", "SchedulerMixin")),
     "transformers": (transformers, ("PreTrainedModel",)),
 }
+_CLASSIFIER_LOADER = "AutoModelForImageClassification"
 _SHARD_INDEX = ".safetensors.index.json"
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -59,7 +60,7 @@ def check_names(names: Iterable[str]) -> None:
         suffix = path.suffix.lower()
         if suffix in _PICKLES:
             raise UserError(f"{name} may run code when it is read; weights must be safetensors")
-        if suffix not in (*_HARMLESS, ".safetensors", ".py") and path.name not in _PLAIN_NAMES:
+        if suffix not in (*_HARMLESS, ".safetensors", ".onnx", ".py") and path.name not in _PLAIN_NAMES:
             raise UserError(f"{name} is neither weights, code that the repository names, text nor image")
 
 
@@ -191,7 +192,10 @@ def _loader_of_model(folder: Path, has_code: bool) -> str:
     """Class that loads a single model; raises ValueError if there is no code and it is no model of diffusers."""
     config = read_json_object(folder / MODEL_CONFIG)
     if has_code:
-        return "transformers.AutoModel" if "model_type" in config else "diffusers.AutoModel"
+        if "model_type" not in config:
+            return "diffusers.AutoModel"
+        is_classifier = _CLASSIFIER_LOADER in (config.get("auto_map") or {})
+        return f"transformers.{_CLASSIFIER_LOADER if is_classifier else 'AutoModel'}"
     name = config.get("_class_name")
     if not (isinstance(name, str) and _is_a("diffusers", name, "ModelMixin")):
         raise UserError(f"_class_name in config.json must be a model of diffusers where there is no code, got {name!r}")

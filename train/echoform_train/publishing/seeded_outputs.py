@@ -23,7 +23,7 @@ import torch
 
 _VALUES = 1024
 # Only these run code that lies in the source.
-_LOADERS_OF_CODE = ("DiffusionPipeline", "AutoModel")
+_LOADERS_OF_CODE = ("DiffusionPipeline", "AutoModel", "AutoModelForImageClassification")
 
 
 class Sampling(NamedTuple):
@@ -103,6 +103,13 @@ def transformers_depth_encoder(model: Any, _: Sampling) -> dict[str, Any]:
     config = model.encoder.config
     pixels, valid = _synthetic_pixels(config.input_channels, config.sample_size)
     return {"embedding": model.eval()(depth=pixels, valid=valid).pooler_output}
+
+
+@torch.no_grad()
+def spectrogram_classifier(model: Any, _: Sampling) -> dict[str, Any]:
+    """Logits of four synthetic spectrograms."""
+    images = np.random.default_rng(0).uniform(-1, 1, (4, model.config.in_channels, 64, 64)).astype(np.float32)
+    return {"logits": model.eval()(torch.from_numpy(images)).logits}
 
 
 def conv_pipeline(pipeline: Any, _: Sampling) -> dict[str, Any]:

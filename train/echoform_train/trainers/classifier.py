@@ -28,11 +28,18 @@ from echoform_train.publishing.classifier_export import check_pictures, make_cla
 from echoform_train.scoring.augmentations import AUGMENTATIONS, Augmentation, chain
 from echoform_train.scoring.calibration import calibration_error, fit_temperature
 from echoform_train.scoring.classifier_config import Config as Config
-from echoform_train.scoring.classifier_training import fit_classifier, logits_of, shrink, shuffled_indices
+from echoform_train.scoring.classifier_training import (
+    fit_classifier,
+    inference_batches,
+    logits_of,
+    shrink,
+    shuffled_indices,
+)
 from echoform_train.scoring.intervals import bootstrap_interval
 from echoform_train.scoring.strangers import (
     Fold,
     Scale,
+    UserFeatures,
     folds_of_users,
     rate_on_new_people,
     slope_between,
@@ -77,15 +84,12 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
     network = trainer.fit(data.train, data.validation, augmentation, config.seed)
     logits = {"validation": logits_of(network, data.validation.pixels), "test": logits_of(network, data.test.pixels)}
     temperature = fit_temperature(logits["validation"], data.validation.users)
-    nobody = trainer.find_threshold(data, augmentation, logits["validation"]) if config.nobody else None
-    if nobody is not None:
-        nobody.facts["false_reject_rate"] = float((logits["test"].amax(1) < nobody.threshold).double().mean())
+    nobody = trainer.find_threshold(data, augmentation, network) if config.nobody else None
     model = make_classifier(
         network,
         users,
         temperature=temperature,
-        threshold=None if nobody is None else nobody.threshold,
-        slope=1.0 if nobody is None else nobody.slope,
+        nobody=None if nobody is None else (nobody.threshold, nobody.slope, *nobody.features),
     )
     scores = _scores(logits["test"], data.test.users, temperature, nobody, config.seed)
     facts = {
@@ -130,8 +134,10 @@ class _Nobody:
     """When the answer is "nobody"."""
 
     threshold: float
-    """Largest logit below which an image shows nobody whom the classifier knows."""
+    """Distance beyond which an image shows nobody whom the classifier knows."""
     slope: float
+    features: tuple[Tensor, Tensor]
+    """Centres and whitening of `UserFeatures`."""
     facts: dict[str, Any]
 
 
@@ -178,7 +184,7 @@ class _Trainer:
             print(f"  {name}: {100 * found[name]:.1f} % of validation images")
         return max(found, key=lambda name: found[name])
 
-    def find_threshold(self, data: SpectrogramData, augmentation: str, validation_logits: Tensor) -> _Nobody | None:
+    def find_threshold(self, data: SpectrogramData, augmentation: str, network: SpectrogramResNet) -> _Nobody | None:
         """The threshold for "nobody", from trainings that each leave some users out; None for fewer than 3 users."""
         if self.num_users < 3:
             print('No answer "nobody": it is measured by leaving users out, which needs at least 3 of them')
@@ -187,30 +193,31 @@ class _Trainer:
         groups = folds_of_users(self.num_users, FOLDS, generator)
         folds = [self._fold(data, augmentation, users) for users in groups]
         rate = self.config.false_accept_rate
-        own = Scale.of(validation_logits.amax(1))
+        users = UserFeatures.of(_features(network, data.train.pixels), data.train.users)
+        own = Scale.of(users.scores(_features(network, data.validation.pixels)))
         strangers = [scores for fold in folds for scores in fold.tuning]
         threshold = own.restore(threshold_for(strangers, rate))
         slope = slope_between(torch.cat([fold.known for fold in folds]), torch.cat(strangers)) / own.deviation
+        rejected = users.scores(_features(network, data.test.pixels)) < threshold
         facts = {
-            "threshold": threshold,
+            "threshold": -threshold,
             "asked_rate": rate,
             "false_accept_rate": rate_on_new_people(folds, rate),
+            "false_reject_rate": float(rejected.double().mean()),
             "left_out": [[data.id2label[user] for user in fold.users] for fold in folds],
         }
-        return _Nobody(threshold, slope, facts)
+        return _Nobody(-threshold, slope, (users.centres, users.whitening), facts)
 
     def _fold(self, data: SpectrogramData, augmentation: str, left_out: tuple[int, ...]) -> Fold:
         """Train without some users, and score their images."""
         train, validation = (_without(images, left_out) for images in (data.train, data.validation))
         network = self.fit(train, validation, augmentation, mix_seed(self.config.seed, _LEFT_OUT, *left_out))
 
-        def sure(pixels: Tensor) -> Tensor:
-            return logits_of(network, pixels).amax(1) if len(pixels) else torch.empty(0)
-
-        scale = Scale.of(known := sure(validation.pixels))
+        known_users = UserFeatures.of(_features(network, train.pixels), train.users)
+        scale = Scale.of(known := known_users.scores(_features(network, validation.pixels)))
 
         def scores(images: Spectrograms, user: int) -> Tensor:
-            return scale.standardise(sure(images.pixels[images.users == user]))
+            return scale.standardise(known_users.scores(_features(network, images.pixels[images.users == user])))
 
         return Fold(
             users=left_out,
@@ -236,6 +243,13 @@ def _check(config: Config, data: SpectrogramData) -> None:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda needs a GPU that torch can use, there is none")
     check_pictures(data)
+
+
+@torch.inference_mode()
+def _features(network: SpectrogramResNet, pixels: Tensor) -> Tensor:
+    """Features float32 [N, F] on the CPU of pixels uint8 [N, C, H, W]; N may be 0."""
+    found = [network.features(part).float().cpu() for part in inference_batches(network, pixels, 256) if len(part)]
+    return torch.cat(found) if found else torch.empty(0, network.head.in_features)
 
 
 def _augmentation(name: str) -> Augmentation:
@@ -321,7 +335,7 @@ def _print(
         measured = nobody.facts["false_accept_rate"]
         shown = "" if measured is None else f" accepts {100 * measured:.1f} % of images of people left out,"
         print(
-            f'"nobody" below a largest logit of {nobody.threshold:.2f}:{shown} rejects '
+            f'"nobody" beyond a distance of {nobody.threshold:.2f}:{shown} rejects '
             f"{100 * nobody.facts['false_reject_rate']:.1f} % of test images of the users"
         )
     print(f"trained in {result.seconds:.0f} s; classifier in {result.exported}")

@@ -1,0 +1,41 @@
+"""Settings of the training of a classifier of users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from echoform_train.data.config import DataConfig
+from echoform_train.engine.limits import Length, LimitedSettings, Limits, Seed
+
+Augmentations = Literal["auto", "time roll", "time roll, gain and noise", "time roll and SpecAugment"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(LimitedSettings):
+    """Train a classifier that tells from a spectrogram who walks, or that it is nobody whom it knows."""
+
+    data: tyro.conf.OmitArgPrefixes[DataConfig]
+    output_dir: Path
+    """Folder for the classifier, its card and its facts; must be new or empty."""
+    seed: Seed = 0
+    """Seed of weights, order, augmentation, and of the people who are left out."""
+    max_train_images: Length = 16_000
+    """Length of each training in images seen."""
+    train_batch_size: Annotated[int, Limits(2, 65_536)] = 16
+    """Images per optimizer step."""
+    augmentation: Augmentations = "auto"
+    """Classical augmentation of the training images. auto: a short training with each, and the one that is best on
+    validation images."""
+    false_accept_rate: Annotated[float, Limits(0, 1, above_low=True, below_high=True)] = 0.05
+    """Share of images of unknown people that may be taken for one of the users; the threshold for "nobody" is set so.
+    It is measured by leaving each of the users out of one further training."""
+    nobody: bool = True
+    """--no-nobody trains a classifier that always names a user."""
+    onnx: bool = False
+    """Also write model.onnx, one file for onnxruntime on a server or in a browser."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto: the GPU, if there is one."""
