@@ -219,16 +219,16 @@ def parse(module: ModuleType, args: list[str], prog: str) -> Any:
     Returns:
         The `Config` of the module.
     """
-    import tyro  # takes 0.3 s, and `echoform --help` does not need it
+    from echoform_train.engine.flag_help import parse_flags  # `echoform --help` does not need it
 
     presets = getattr(module, "PRESETS", None)
     if presets is None:
-        return tyro.cli(module.Config, args=args, prog=prog)
+        return parse_flags(module.Config, args, prog)
     # The preset has to be known before tyro parses the flags, because it changes their defaults.
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--preset", choices=presets, default=next(iter(presets)))
     name = finder.parse_known_args(args)[0].preset
-    return tyro.cli(module.Config, default=presets[name], args=args, prog=prog)
+    return parse_flags(module.Config, args, prog, presets[name])
 
 
 def _usage(names: Sequence[str]) -> str:

@@ -104,7 +104,7 @@ def _parser(optional: bool) -> PrimitiveConstructorSpec[int | str | None]:
 
     return PrimitiveConstructorSpec(
         nargs=1,
-        metavar="{None}|INT|HxW" if optional else "INT|HxW",
+        metavar="INT|HxW",
         instance_from_str=parse,
         is_instance=lambda value: isinstance(value, int | str) or (optional and value is None),
         str_from_instance=lambda value: [str(value)],
