@@ -64,6 +64,15 @@ def source(facts: dict[str, Any], link: str) -> str:
     """One line below a table: whether a run wrote its file, when, and on which commit and machine."""
     if "transcribed" in facts["origin"]:
         return f"*[Transcribed]({link}): the file that the run wrote was not kept.*\n"
+    if facts["origin"].startswith("not measured"):
+        return f"*[Not measured]({link}): no GPU was at hand.*\n"
+    if parts := facts.get("parts"):
+        # Several runs may have measured the parts of one file.
+        dates, names, devices = (
+            ", ".join(sorted({value(part) for part in parts.values()}))
+            for value in (lambda part: part["date"], code_name, lambda part: part["device"])
+        )
+        return f"*[Written by runs]({link}) of {dates} at {names}, {devices}.*\n"
     threads = facts["machine"]["threads"]
     cores = f"{threads} core{'s' if threads > 1 else ''} of {facts['machine']['processor']}"
     return f"*[Written by a run]({link}) of {facts['date']} at {code_name(facts)}, {cores}.*\n"

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from doc_pages import load_script
 from echoform_train.commands import score_first_stage
 from echoform_train.engine.training_log import read_log
 from echoform_train.scoring.perceptual import PerceptualLoss, perceptual_available
 from echoform_train.trainers import kl_vae as train_kl_vae
 from echoform_train.trainers import vq_vae as train_vq_vae
-from perceptual_backbone import write_backbone
 from tiny import tiny_kl_vae, tiny_run, tiny_vq_vae
 
 lpips = pytest.importorskip("lpips")
@@ -23,7 +23,7 @@ lpips = pytest.importorskip("lpips")
 @pytest.fixture(scope="module")
 def torch_home(tmp_path_factory) -> tuple[Path, dict[str, Tensor]]:
     home = tmp_path_factory.mktemp("torch-home")
-    return home, write_backbone(home)
+    return home, load_script("untrained", folder="benchmarks").write_backbone(home)
 
 
 @pytest.fixture(autouse=True)

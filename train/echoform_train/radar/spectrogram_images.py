@@ -228,6 +228,17 @@ def image_axes(grid: SpectrogramGrid, *, db_min: float, db_max: float) -> dict[s
     }
 
 
+def level_indices(
+    image_db: FloatArray, resolution: int | str, *, db_min: float, db_max: float, interpolate: bool = True
+) -> NDArray[np.uint8]:
+    """Indices into the colour map that `paint` paints, uint8 [H, W]; arguments as there."""
+    share = np.clip((image_db[::-1] - db_min) / (db_max - db_min), 0, 1)
+    height, width = sides_of(resolution)
+    method = Image.Resampling.BICUBIC if interpolate else Image.Resampling.NEAREST
+    smooth = np.asarray(Image.fromarray(share).resize((width, height), method))
+    return np.rint(255 * np.clip(smooth, 0, 1)).astype(np.uint8)
+
+
 def paint(
     image_db: FloatArray, resolution: int | str, *, db_min: float, db_max: float, interpolate: bool = True
 ) -> Image.Image:
@@ -240,11 +251,7 @@ def paint(
         db_max: Level of the highest colour.
         interpolate: Enlarge smoothly; otherwise each cell becomes a block.
     """
-    share = np.clip((image_db[::-1] - db_min) / (db_max - db_min), 0, 1)
-    height, width = sides_of(resolution)
-    method = Image.Resampling.BICUBIC if interpolate else Image.Resampling.NEAREST
-    smooth = np.asarray(Image.fromarray(share).resize((width, height), method))
-    index = np.rint(255 * np.clip(smooth, 0, 1)).astype(np.uint8)
+    index = level_indices(image_db, resolution, db_min=db_min, db_max=db_max, interpolate=interpolate)
     return Image.fromarray(lookup_table("jet")[index])
 
 
