@@ -60,9 +60,15 @@ def save_score_figures(
 
 
 def save_reconstructions(
-    target_mm: Tensor, valid: Tensor, reconstructed_mm: Mapping[str, Tensor], predicted_valid: Tensor, path: Path
+    target_mm: Tensor,
+    valid: Tensor,
+    reconstructed_mm: Mapping[str, Tensor],
+    predicted_valid: Tensor,
+    path: Path,
+    *,
+    names: Sequence[str] | None = None,
 ) -> None:
-    """Draw images in the first row; below them, for each method, its reconstructions and their absolute errors.
+    """Draw images in the first row; below them, for each method, its reconstructions with the RMSE of each, and errors.
 
     Args:
         target_mm: float [N, 1, H, W], millimetres.
@@ -70,6 +76,7 @@ def save_reconstructions(
         reconstructed_mm: By title of the method, reconstructions of the same shape; the model is the first.
         predicted_valid: Where the model predicts a reading, bool [N, 1, H, W].
         path: PNG file.
+        names: Text above each image, such as its class.
     """
     readings = target_mm[valid]
     near, far = (readings.min().item(), readings.max().item()) if len(readings) else (0.0, 1.0)
@@ -77,13 +84,13 @@ def save_reconstructions(
     # All methods share one colour scale of errors, whose end is a high quantile of the errors of the model.
     model_errors = next(iter(errors.values()))[valid]
     largest = torch.quantile(model_errors.flatten()[:1_000_000], 0.99).item() if len(model_errors) else 1.0
-    rows = [_Row("image", target_mm, valid, "viridis", near, far)]
+    rows = [_Row("image", target_mm, valid, "viridis", near, far, names)]
     for index, (name, images) in enumerate(reconstructed_mm.items()):
         shown = predicted_valid if index == 0 else valid
-        rows.append(_Row(name, images, shown, "viridis", near, far))
+        rows.append(_Row(name, images, shown, "viridis", near, far, _rmse_of_each(errors[name], valid)))
         rows.append(_Row(f"{name}: error", errors[name], valid, "inferno", 0.0, max(1.0, largest)))
     columns = len(target_mm)
-    figure = Figure(figsize=(1.2 * columns + 1.6, 1.25 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(1.2 * columns + 1.6, 1.4 * len(rows)), layout="constrained")
     for axes, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
         row.draw(figure, axes)
     _save(figure, path)
@@ -147,19 +154,22 @@ def save_spectrum(statistics: LatentStatistics, path: Path) -> None:
 
 
 def save_map(positions: np.ndarray, labels: np.ndarray | None, id2label: Mapping[int, str], path: Path) -> None:
-    """Draw embeddings on a plane, float [N, 2], coloured by class if there are labels, int [N]."""
+    """Draw embeddings on a plane, float [N, 2], coloured by class if there are labels, int [N], with a legend."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     axis = figure.subplots()
     colours = matplotlib.colormaps["turbo"](np.linspace(0, 1, max(1, len(id2label))))
     if labels is None or not id2label:
         axis.scatter(*positions.T, s=4)
     else:
-        for index, name in id2label.items():
+        for index in id2label:
             of_class = labels == index
-            axis.scatter(*positions[of_class].T, s=4, color=colours[index], label=name)
-        axis.legend(
+            axis.scatter(*positions[of_class].T, s=4, color=colours[index], label=f"class {index}")
+        legend = axis.legend(
             ncols=1 + len(id2label) // 25, markerscale=3, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5)
         )
+        # Set afterwards, as matplotlib leaves out labels that begin with an underscore, and typesets those with $.
+        for text, (index, name) in zip(legend.get_texts(), id2label.items(), strict=True):
+            text.set(text=f"{name} ({int((labels == index).sum())})", parse_math=False)
     axis.set(xticks=[], yticks=[], title="t-SNE of the embeddings of held-out images")
     _save(figure, path)
 
@@ -176,6 +186,8 @@ class _Row:
     colormap: str
     low: float
     high: float
+    titles: Sequence[str] | None = None
+    """Text above each image."""
 
     def draw(self, figure: Figure, axes: np.ndarray) -> None:
         """Draw the N images on N axes, and a colour bar beside them."""
@@ -185,6 +197,8 @@ class _Row:
             masked = np.ma.masked_array(image[0].cpu().numpy(), ~mask[0].cpu().numpy())
             drawn = axis.imshow(masked, cmap=colours, vmin=self.low, vmax=self.high)
             axis.set(xticks=[], yticks=[])
+        for axis, title in zip(axes, self.titles or (), strict=False):
+            axis.set_title(title if len(title) <= 16 else f"{title[:15]}…", fontsize=7, pad=3, parse_math=False)
         axes[0].set_ylabel(self.title, fontsize=8)
         if drawn is not None:
             figure.colorbar(drawn, ax=axes.tolist(), label="mm", fraction=0.05, pad=0.01)
@@ -197,6 +211,17 @@ def _interpolate(pipeline: DepthAutoencoderPipeline, first: Tensor, last: Tensor
     return torch.stack([torch.from_numpy(step.astype(np.float32)) for step in steps])
 
 
+def _rmse_of_each(error_mm: Tensor, valid: Tensor) -> list[str]:
+    """Root mean square of the errors [N, 1, H, W] of each image, over its readings."""
+    readings = valid.flatten(1).sum(dim=1)
+    squares = (error_mm.double().square() * valid).flatten(1).sum(dim=1)
+    return [
+        f"RMSE {(square / number) ** 0.5:.0f} mm" if number else "no readings"
+        for square, number in zip(squares.tolist(), readings.tolist(), strict=True)
+    ]
+
+
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    figure.set_dpi(150)
     FigureCanvasAgg(figure).print_png(path)

@@ -24,19 +24,6 @@ def paint_depth(depth: Tensor, valid: Tensor) -> Tensor:
     return _paint(((depth + 1) / 2), valid, "viridis")
 
 
-def paint_error(error: Tensor, valid: Tensor) -> Tensor:
-    """Colour errors: 0 and pixels without a reading are black, 1 and more are bright yellow.
-
-    Args:
-        error: float [N, 1, H, W], in 0..1.
-        valid: Where there is a reading, bool or 0/1 [N, 1, H, W].
-
-    Returns:
-        uint8 [N, 3, H, W].
-    """
-    return _paint(error, valid, "inferno")
-
-
 def save_sheet(rows: list[Tensor], path: Path) -> None:
     """Write rows of images, each uint8 [N, 3, H, W] with the same N, as one PNG file."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,14 +14,11 @@ from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.depth_ae_config import Weights
 from echoform_train.depth.metrics import ImageSums, known_columns, mae_mm, psnr_db, rmse_mm, validity_iou
 from echoform_train.depth.objective import reconstruction_losses
-from echoform_train.depth.painting import paint_depth, paint_error, save_sheet
 from echoform_train.depth.reconstruction import BATCH_SIZE, Reconstruction, reconstruct
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.processes import summed
 
 SHEET_IMAGES = 12
-BRIGHT_ERROR = 0.2
-"""Error shown in the brightest colour, in model range; a tenth of the length of the range."""
 
 
 def validate(
@@ -56,15 +53,20 @@ def validate(
 
 
 def save_reconstruction_sheet(autoencoder: DepthAutoencoder, data: DepthData, path: Path) -> None:
-    """Write up to 12 validation images, their reconstructions below them, and the errors in the third row, as PNG."""
+    """Draw up to 12 validation images, their reconstructions with the RMSE of each, and the errors, in millimetres."""
+    from echoform_train.depth.figures import save_reconstructions  # matplotlib takes a moment to import
+
     chosen = torch.linspace(0, len(data.validation) - 1, min(SHEET_IMAGES, len(data.validation))).long()
     found = reconstruct(autoencoder, data.validation.select(chosen).units, data.scale)
-    rows = [
-        paint_depth(found.depth, found.valid),
-        paint_depth(found.reconstructed, found.valid_logit > 0),
-        paint_error((found.reconstructed - found.depth).abs() / BRIGHT_ERROR, found.valid),
-    ]
-    save_sheet(rows, path)
+    labels = data.validation.labels
+    save_reconstructions(
+        data.scale.to_mm(found.depth),
+        found.valid,
+        {"reconstruction": data.scale.to_mm(found.reconstructed)},
+        found.valid_logit > 0,
+        path,
+        names=None if labels is None else [data.id2label[int(label)] for label in labels[chosen]],
+    )
 
 
 def _batch_losses(found: Reconstruction, batch: Tensor, weights: Weights) -> dict[str, Tensor]:
