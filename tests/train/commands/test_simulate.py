@@ -21,6 +21,7 @@ from echoform_train.radar.simulated_walks import person_of, simulated_walks
 from echoform_train.radar.simulation import cut_windows, record, simulate
 from echoform_train.radar.simulation_config import DB_MAX, DB_MIN
 from echoform_train.radar.spectrogram_images import paint
+from tiny import run_python
 
 
 def tiny(folder: Path, **changes) -> Config:
@@ -135,7 +136,7 @@ def test_fmcw_shows_what_continuous_wave_shows(tmp_path):
 
 def test_a_simulation_is_pushed_as_a_data_set_that_loads_alike(tmp_path, hub):
     repo_id = hub.repo_id("walkers")
-    config = tiny(tmp_path / "data", recordings_per_user=3, recording_s=3.0, push_to_hub=repo_id, hub_private=True)
+    config = tiny(tmp_path / "data", recordings_per_user=3, recording_s=3.0, push_to_hub=repo_id, private=True)
     module.main(config)
     local, pushed = load_spectrograms(tmp_path / "data"), load_spectrograms(repo_id)
     np.testing.assert_array_equal(local.test.pixels, pushed.test.pixels)
@@ -284,3 +285,19 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
 def test_impossible_configurations_are_refused(tmp_path, changes, rule):
     with pytest.raises(ValueError, match=rule):
         tiny(tmp_path, **changes)
+
+
+@pytest.mark.slow
+def test_a_simulation_like_pictures_is_written_with_its_settings_and_both_kinds_side_by_side(tmp_path):
+    measured = ["simulate", str(tmp_path / "measured"), "--users", "2", "--recordings-per-user", "2", "--workers", "1"]
+    measured += ["--resolution", "64", "--seed", "9", "--body", "scatterers", "--looks", "1", "--jpeg-quality", "75"]
+    like = ["simulate", str(tmp_path / "like"), "--users", "2", "--recordings-per-user", "1", "--workers", "1"]
+    like += ["--resolution", "64", "--like", str(tmp_path / "measured")]
+    again = [*like[:1], str(tmp_path / "again"), *like[2:-1], str(tmp_path / "like-like.json")]
+    for words in (measured, like, again):
+        run_python(["-m", "echoform_train.cli", *words])
+    assert (tmp_path / "like-like.png").stat().st_size > 10_000
+    # The settings alone give the same pictures, in the kind of file that was measured.
+    first, second = (sorted((tmp_path / name).rglob("*.jpg")) for name in ("like", "again"))
+    assert len(first) > 10
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +40,7 @@ class Config(SimulationConfig):
     """Colour map of the sheet only, such as viridis. Default: jet, as the images."""
     push_to_hub: str | None = None
     """Id of a data set on the Hub, user/name, to push the result to."""
-    hub_private: bool = False
+    private: bool = False
     """Make that data set private if it is new."""
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ def main(config: Config) -> Path:
     from echoform_train.radar.simulate_like import simulation_like
     from echoform_train.radar.simulation import simulate
 
-    settings = config if config.like is None else simulation_like(config, config.like)
+    settings = config if config.like is None else simulation_like(replace(config, like=None), config.like)
     folder = simulate(settings)
     print(f"wrote {folder}")
     if config.sheet:
@@ -89,5 +89,5 @@ def main(config: Config) -> Path:
         from echoform_train.data.publish import publish_dataset  # takes a second to import
 
         people = "simulated" if config.joints is None else "recorded"
-        print(publish_dataset(config.output_dir, config.push_to_hub, private=config.hub_private or None, people=people))
+        print(publish_dataset(config.output_dir, config.push_to_hub, private=config.private or None, people=people))
     return folder

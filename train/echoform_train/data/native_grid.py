@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-FEWEST_CELLS = 12
+FEWEST_CELLS = 16
 """Smallest number of rows or columns that is looked for."""
 _LARGEST_SHARE = 0.55
 """Largest number of cells per pixel: blocks of less than two pixels cannot be told from pixels."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import speed_of_light
 
-from echoform_train.data.native_grid import native_grid
+from echoform_train.data.native_grid import FEWEST_CELLS, native_grid
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.image_statistics import GRID, LIT, image_statistics
 from echoform_train.radar.population import Population
@@ -145,7 +145,7 @@ def _view(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bo
     grid = native_grid(measured.level[:: max(1, len(measured.level) // 60)])
     columns = [native_grid(image[None]).columns for image in measured.level[:: max(1, len(measured.level) // 40)]]
     # Each image may have its own number of columns; one image alone is misread now and then, the median is not.
-    known = [number for number in columns if number is not None and number < size[1] / 2]
+    known = [number for number in columns if number is not None and FEWEST_CELLS < number < size[1] / 2]
     per_row = _rows_per_mps(measured, found)
     span_mps = min(GRID / 2 / per_row, 7.9)
     torso = float(np.nanmedian(found["torso_row"]))
@@ -157,13 +157,14 @@ def _view(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bo
     zero_row = (GRID - 1) / 2 if both else torso + sign * speed * per_row
     centre_mps = (zero_row - (GRID - 1) / 2) / per_row
     limit = max(0.0, 8 - span_mps)
-    rows = min(round(grid.rows or min(size[0], _USUAL_ROWS)), 512)
+    found_rows = grid.rows if grid.rows is not None and grid.rows > FEWEST_CELLS else min(size[0], _USUAL_ROWS)
+    rows = min(round(found_rows), 512)
     return View(
         doppler_axis="body" if follows else "fixed",
         centre_mps=0.0 if follows else float(np.clip(centre_mps, -limit, limit)),
         span_mps=span_mps,
         native_rows=rows,
-        native_columns=round(float(np.median(known))) if known else min(size[1], GRID),
+        native_columns=round(float(np.median(known))) if 2 * len(known) > len(columns) else min(size[1], GRID),
         window_steps=steps,
         transform_ms=_longest_transform_ms(rows, span_mps),
     )
