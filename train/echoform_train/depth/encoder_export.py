@@ -11,7 +11,9 @@ from torch import Tensor
 
 from echoform.depth_autoencoder import DepthEncoder
 from echoform.encoder_weights import SENSOR_FACTS, load_encoder
+from echoform.hub_card import CARD
 from echoform_train.data.facts import DepthFacts
+from echoform_train.engine.atomic_files import write_text
 from echoform_train.engine.checkpoint import list_checkpoints, load_checkpoint
 from echoform_train.engine.ema import load_averages
 from echoform_train.engine.errors import MissingFileError, UserError, refused_by
@@ -30,6 +32,22 @@ from echoform_train.publishing.weight_files import check_finite, read_header
 PROBE_IMAGES = 4
 _CLASSES = ("DepthAutoencoderPipeline", "DepthAutoencoder", "DepthEncoder")
 _WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+_USE = {
+    "diffusers": """import torch
+from diffusers import AutoModel
+
+encoder = AutoModel.from_pretrained(".", trust_remote_code=True).eval()
+depth = torch.zeros(1, {channels}, {size}, {size})  # -1 is the near end of the range, 1 the far end
+valid = torch.ones(1, 1, {size}, {size}, dtype=torch.bool)  # where there is a reading
+embedding = encoder(depth, valid)""",
+    "transformers": """import numpy as np
+from PIL import Image
+from transformers import pipeline
+
+encode = pipeline("depth-feature-extraction", model=".", trust_remote_code=True)
+embedding = encode(Image.fromarray(np.full(({size}, {size}), 1500, np.uint16)))  # sensor units""",
+}
 
 Format = Literal["diffusers", "transformers"]
 """The library whose AutoModel loads the saved encoder."""
@@ -77,15 +95,17 @@ def find_encoder(
 
 
 def save_encoder(encoder: DepthEncoder, facts: dict[str, Any] | None, folder: Path, format: Format) -> None:
-    """Write an encoder to a folder; for diffusers also the facts of the training and a model card, if known."""
+    """Write an encoder and its README.md to a folder; for diffusers the facts of the training too, if known."""
     folder.mkdir(parents=True, exist_ok=True)
     if format == "transformers":
         from echoform.transformers_depth_encoder import save_for_transformers  # transformers is slow to import
 
         save_for_transformers(encoder, folder)
-        return
-    encoder.save_pretrained(folder)
-    if facts is not None:
+    else:
+        encoder.save_pretrained(folder)
+    if facts is None or format == "transformers":
+        write_text(folder / CARD, _readme(encoder, format))
+    else:
         # Scores of a pipeline are not those of its encoder alone.
         card = {name: value for name, value in facts.get("card", {}).items() if name not in ("scores", "scores_of")}
         write_json(folder / FACTS, facts | {"card": card})
@@ -106,6 +126,39 @@ def check_saved_encoder(encoder: DepthEncoder, folder: Path, format: Format) -> 
             f"embeddings of the encoder saved to {folder} must equal those of the source bit by bit, "
             f"the largest difference is {(expected - found).abs().max().item():.3g}"
         )
+
+
+def _readme(encoder: DepthEncoder, format: Format) -> str:
+    """What the folder holds and how it is loaded, where no card is made from the facts of a training."""
+    config = encoder.config
+    size, channels = config["sample_size"], config["input_channels"]
+    known = config.get("depth_range_mm") and config.get("units_per_mm")
+    sensor = (
+        f"It was trained on readings of {config['depth_range_mm']['min']:g} to {config['depth_range_mm']['max']:g} mm, "
+        f"{config['units_per_mm']:g} sensor units per millimetre. "
+        if known
+        else "Its folder does not say which sensor it was trained for. "
+    )
+    use = _USE[format].format(size=size, channels=channels)
+    return f"""---
+library_name: {format}
+pipeline_tag: image-feature-extraction
+tags:
+- depth
+---
+
+# Depth encoder
+
+Turns a depth image of {size}x{size} pixels into {config["latent_dim"]} numbers, to search, compare and build on.
+{sensor}A reading of 0 is no reading.
+It is the encoder of a depth autoencoder of echoform, saved on its own; the decoder is not here.
+
+```python
+{use}
+```
+
+`trust_remote_code` runs the code in this folder; read it first.
+"""
 
 
 def _from_file(path: Path) -> DepthEncoder:
