@@ -36,6 +36,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from echoform_train.commands.augment import Config as AugmentConfig
     from echoform_train.commands.augment import main as augment
+    from echoform_train.commands.classify import Config as ClassifyConfig
+    from echoform_train.commands.classify import main as classify
     from echoform_train.commands.encode import Config as EncodeConfig
     from echoform_train.commands.encode import main as encode
     from echoform_train.commands.extract_encoder import Config as ExtractEncoderConfig
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
     from echoform_train.data.figure import figure, result_figure, save_figure
     from echoform_train.engine.presets import configure, presets
     from echoform_train.engine.training_result import TrainingResult
+    from echoform_train.trainers.classifier import Config as ClassifierConfig
+    from echoform_train.trainers.classifier import main as train_classifier
     from echoform_train.trainers.conv_ae import Config as ConvAEConfig
     from echoform_train.trainers.conv_ae import main as train_conv_ae
     from echoform_train.trainers.depth_ae import Config as DepthAEConfig
@@ -95,10 +99,12 @@ _COMMANDS = {
     "train_ldm": ("LDMConfig", "trainers.ldm"),
     "train_depth_ae": ("DepthAEConfig", "trainers.depth_ae"),
     "train_conv_ae": ("ConvAEConfig", "trainers.conv_ae"),
+    "train_classifier": ("ClassifierConfig", "trainers.classifier"),
     "distill": ("DistillConfig", "trainers.distill"),
     "augment": ("AugmentConfig", "commands.augment"),
     "generate_decoder_only": ("GenerateDecoderOnlyConfig", "commands.generate_decoder"),
     "generate": ("GenerateConfig", "commands.generate"),
+    "classify": ("ClassifyConfig", "commands.classify"),
     "encode": ("EncodeConfig", "commands.encode"),
     "extract_encoder": ("ExtractEncoderConfig", "commands.extract_encoder"),
     "score_generated": ("ScoreGeneratedConfig", "commands.score_generated"),

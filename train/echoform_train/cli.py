@@ -38,6 +38,10 @@ VERBS = {
     ),
     "train depth-ae": ("trainers.depth_ae", "train the depth autoencoder: uint16 images to 768 numbers and back"),
     "train conv-ae": ("trainers.conv_ae", "train a convolutional autoencoder (SegNet family) on any images"),
+    "train classifier": (
+        "trainers.classifier",
+        "train a classifier that tells who walks, or that nobody it knows does",
+    ),
     "distill": ("trainers.distill", "turn a pipeline of many sampling steps into one of a few; needs no data"),
     "augment": (
         "commands.augment",
@@ -48,6 +52,7 @@ VERBS = {
         "decode random latents, and paths between them, with a convolutional autoencoder",
     ),
     "generate": ("commands.generate", "generate spectrograms of chosen users with an exported pipeline"),
+    "classify": ("commands.classify", "tell who walks in spectrograms, with a trained classifier"),
     "encode": ("commands.encode", "embed a folder of depth images, or find the images nearest to some"),
     "extract-encoder": ("commands.extract_encoder", "save the encoder of a trained depth autoencoder on its own"),
     "score generated": ("commands.score_generated", "score generated spectrograms against held-out real ones"),
@@ -83,6 +88,7 @@ SETTINGS = {
     "trainers.distill": "latent_diffusion.distill_config",
     "trainers.depth_ae": "depth.depth_ae_config",
     "trainers.conv_ae": "conv.conv_ae_config",
+    "trainers.classifier": "scoring.classifier_config",
 }
 """Where `Config` and `PRESETS` of a trainer lie, whose own module imports torch."""
 

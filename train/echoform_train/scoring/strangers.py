@@ -100,7 +100,7 @@ def folds_of_users(num_users: int, folds: int, generator: torch.Generator) -> li
 
 def accept_rate(scores: Sequence[Tensor], threshold: float) -> float:
     """Share of images whose score reaches the threshold, 0..1: the mean over people of the share of their images."""
-    shares = [float((each >= threshold).double().mean()) for each in scores if len(each)]
+    shares = [float((each.double() >= threshold).double().mean()) for each in scores if len(each)]
     if not shares:
         raise UserError("an accept rate needs images, got none")
     return sum(shares) / len(shares)

@@ -1,0 +1,172 @@
+"""A classifier is trained, loads where echoform is not installed, and says the same everywhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from echoform.spectrogram_classifier import SpectrogramClassifier, SpectrogramImageProcessor
+from echoform_train import cli
+from echoform_train.data.config import DataConfig
+from echoform_train.data.spectrograms import load_spectrograms, to_model
+from echoform_train.publishing.fingerprint import write_fingerprint
+from echoform_train.publishing.push import copy_for_push
+from echoform_train.publishing.verify import verify
+from echoform_train.trainers import classifier
+from without_echoform import UNINSTALLED, run_alone
+
+
+@pytest.fixture(scope="module")
+def trained(walkers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classifier") / "who"
+    classifier.main(
+        classifier.Config(
+            data=DataConfig(data=str(walkers)), output_dir=folder, max_train_images=1_600, augmentation="time roll"
+        )
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def facts(trained: Path) -> dict:
+    return json.loads((trained / "facts.json").read_text())
+
+
+def pictures(walkers: Path) -> list[Path]:
+    return sorted(walkers.rglob("*.png"))
+
+
+def test_the_image_processor_reads_pictures_as_the_training_did(walkers, trained):
+    data = load_spectrograms(walkers)
+    processor = SpectrogramImageProcessor.from_pretrained(trained)
+    values = processor([walkers / file for file in data.train.files])["pixel_values"]
+    assert torch.equal(values, to_model(data.train.pixels))
+
+
+def test_pictures_of_another_size_and_jpeg_are_read_nearly_alike(walkers, trained, tmp_path):
+    processor = SpectrogramImageProcessor.from_pretrained(trained)
+    picture = Image.open(pictures(walkers)[0]).convert("RGB")
+    picture.resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / "large.png")
+    picture.save(tmp_path / "small.jpg", quality=95, subsampling=0)
+    exact = processor(picture)["pixel_values"]
+    assert torch.equal(processor(tmp_path / "large.png")["pixel_values"], exact)
+    assert (processor(tmp_path / "small.jpg")["pixel_values"] - exact).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda image: image.convert("L"), "painted with the colour map .*, got a grey one"),
+        (lambda image: image.resize((64, 32)), "shape of the training pictures, 32 rows by 32 columns"),
+        (lambda image: Image.new("RGB", image.size, (9, 200, 30)), "all its pixels are equal"),
+        (lambda image: Image.fromarray(255 - np.asarray(image)), "RGB units from it"),
+        (lambda image: image.convert("L").convert("I;16"), "8 bits, got mode I;16"),
+    ],
+)
+def test_pictures_that_the_model_was_not_trained_for_are_refused(walkers, trained, spoil, message):
+    processor = SpectrogramImageProcessor.from_pretrained(trained)
+    with pytest.raises(ValueError, match=message):
+        processor(spoil(Image.open(pictures(walkers)[0]).convert("RGB")))
+
+
+def test_a_process_without_echoform_gives_the_answers_of_classify(walkers, trained, tmp_path):
+    files = pictures(walkers)[::9]
+    run_alone(
+        UNINSTALLED
+        + f"""
+import json
+from transformers import AutoModelForImageClassification, pipeline
+model = AutoModelForImageClassification.from_pretrained({str(trained)!r}, trust_remote_code=True)
+assert type(model).__name__ == "SpectrogramClassifier"
+who = pipeline("image-classification", model={str(trained)!r}, trust_remote_code=True)
+json.dump(who({[str(file) for file in files]!r}, top_k=3), open("answers.json", "w"))
+assert not any(name.partition(".")[0] == "echoform" for name in sys.modules)
+""",
+        tmp_path,
+    )
+    alone = json.loads((tmp_path / "answers.json").read_text())
+    for name in ("answers.jsonl", "answers.csv"):
+        words = ["classify", *map(str, files), "--model", str(trained), "--output", str(tmp_path / name)]
+        cli.main(words)
+    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    table = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
+    assert [row["file"] for row in rows] == [row["file"] for row in table] == [str(file) for file in files]
+    for row, line, answer in zip(rows, table, alone, strict=True):
+        assert [top["user"] for top in row["top"]] == [each["label"] for each in answer]
+        assert [top["probability"] for top in row["top"]] == pytest.approx([each["score"] for each in answer], abs=1e-5)
+        assert line["user"] == row["user"] == answer[0]["label"]
+
+
+def test_nobody_is_the_answer_exactly_beyond_the_threshold(walkers, trained):
+    model = SpectrogramClassifier.from_pretrained(trained).eval()
+    pixels = to_model(load_spectrograms(walkers).test.pixels)
+    noise = 2 * torch.rand(20, *pixels.shape[1:], generator=torch.Generator().manual_seed(0)) - 1
+    with torch.no_grad():
+        images = torch.cat([pixels, noise])
+        logits = model(images).logits
+        distance = model.distance(model.network.features(images))
+        plain = model.network(images) / model.config.softmax_temperature
+    far = distance > model.config.nobody_threshold
+    assert model.config.id2label[3] == "nobody"
+    assert torch.equal(logits.argmax(1) == 3, far) and far.any() and not far.all()
+    # Probabilities among the users are those of the calibrated network.
+    assert torch.allclose(logits[:, :3].softmax(1), plain.softmax(1), atol=1e-6)
+
+
+def test_the_facts_agree_with_one_another_and_with_the_card(trained, facts):
+    confusion = np.array(facts["classifier"]["confusion"])
+    assert confusion.sum() == facts["data"]["images"]["test"]
+    by_user = dict(zip(facts["data"]["users"], confusion.diagonal() / confusion.sum(1), strict=True))
+    assert facts["classifier"]["accuracy_by_user"] == pytest.approx(by_user)
+    assert facts["card"]["scores"]["accuracy"]["mean"] == pytest.approx(confusion.trace() / confusion.sum())
+    left_out = [user for group in facts["classifier"]["nobody"]["left_out"] for user in group]
+    assert sorted(left_out) == sorted(facts["data"]["users"])
+    card = (trained / "README.md").read_text()
+    assert "pipeline_tag: image-classification" in card and "library_name: transformers" in card
+    assert "Calibration error" in card and "False accepts" in card
+
+
+def test_a_pushed_classifier_is_verified_and_a_changed_one_is_not(trained, tmp_path):
+    staged = tmp_path / "staged"
+    copy_for_push(trained, staged, "someone/who")
+    assert not (staged / "split.json").exists()
+    found = verify(str(staged), tmp_path / "home")
+    assert max(found.differences.values()) < 1e-3 and len(found.contents.code) == 2
+    code = staged / "spectrogram_classifier.py"
+    code.write_text(code.read_text() + "\n")
+    with pytest.raises(ValueError, match="is not the code of a released echoform"):
+        write_fingerprint(staged)
+        verify(str(staged), tmp_path / "other")
+
+
+def test_onnxruntime_gives_the_scores_of_torch(walkers, trained, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from echoform_train.publishing.classifier_export import write_onnx
+
+    model = SpectrogramClassifier.from_pretrained(trained).eval()
+    write_onnx(model, tmp_path / "model.onnx", 32, 32)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    images = to_model(load_spectrograms(walkers).test.pixels)
+    found = torch.from_numpy(session.run(["logits"], {"pixel_values": images.numpy()})[0])
+    with torch.no_grad():
+        expected = model(images).logits
+    assert (found.softmax(1) - expected.softmax(1)).abs().max() < 1e-4
+
+
+def test_what_cannot_be_trained_is_refused_in_one_sentence(walkers, trained, tmp_path):
+    config = classifier.Config(data=DataConfig(data=str(walkers)), output_dir=tmp_path / "out")
+    with pytest.raises(ValueError, match="--false-accept-rate must be in"):
+        replace(config, false_accept_rate=1.0)
+    with pytest.raises(ValueError, match="must be a new or an empty folder"):
+        classifier.main(replace(config, output_dir=trained))
+    with pytest.raises(ValueError, match="--max-train-images must be at least --train-batch-size"):
+        classifier.main(replace(config, max_train_images=2))
