@@ -7,10 +7,11 @@ usual time still fits into `--budget-s`. The same command goes on where it stopp
 its commit, if its settings and the GPU are the same; trainings keep their models in `--work-dir`. A part that fails is
 written down with its error, the others go on, and the exit status is 1.
 
-Where nothing is installed, `PYTHONPATH=pipelines:train:hub_cards` is enough. Beside torch, torchvision, accelerate,
-transformers, safetensors, numpy, scipy, pandas, pyarrow, pillow, matplotlib, jinja2 and what these need, it imports
-diffusers, datasets (with dill and multiprocess; no data set is read), tyro (with docstring_parser) and, for the memory
-of the presets that train with it, lpips: carry these seven wheels. The file names all imported packages (`imports`).
+Where nothing is installed, `PYTHONPATH=pipelines:train:hub_cards` is enough. Beside torch, torchvision, torchmetrics,
+accelerate, transformers, safetensors, huggingface_hub, numpy, scipy, pandas, pyarrow, pillow, matplotlib, jinja2 and
+what these need, it imports diffusers, datasets (with dill and multiprocess; no data set is read), tyro (with
+docstring_parser and typeguard) and, for the memory of the presets that train with it, lpips: eight wheels of 7 MB
+together, to be carried where they are missing. The file names all packages that the run imported (`imports`).
 """
 
 from __future__ import annotations

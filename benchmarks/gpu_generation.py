@@ -23,7 +23,7 @@ def generation_parts(config: Config) -> tuple[list[Part], list[Part]]:
     for size in config.batch_sizes:
         run = partial(generation, config, size)
         speed.append(Part(name=generation_name(size, False), run=partial(run, False), usual_s=15, settings=SETTINGS))
-        compiled.append(Part(name=generation_name(size, True), run=partial(run, True), usual_s=90, settings=SETTINGS))
+        compiled.append(Part(name=generation_name(size, True), run=partial(run, True), usual_s=100, settings=SETTINGS))
     # The largest batch says most about a compiled model.
     return speed, compiled[::-1] if config.compiled else []
 

@@ -128,6 +128,8 @@ def test_a_file_says_where_its_numbers_come_from(file: Path):
         assert {"torch", "diffusers"} <= set(facts["versions"])
         assert {"processor", "cores", "threads", "instruction_sets"} <= set(facts["machine"])
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", facts["date"])
+        # Each part that a file keeps from an earlier run names its own commit.
+        assert all(re.fullmatch(r"[0-9a-f]{12}|release \S+", part["commit"]) for part in _parts(facts))
     elif facts["origin"].startswith("not measured"):
         rows = [row for table in facts["tables"].values() for row in table["rows"]]
         assert {cell for row in rows for cell in row[1:]} == {"not measured"}
@@ -135,6 +137,11 @@ def test_a_file_says_where_its_numbers_come_from(file: Path):
     else:
         assert re.match(r"transcribed from the table published at commit [0-9a-f]{12};", facts["origin"])
         assert facts["commit"] is None
+
+
+def _parts(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = facts.get("parts", {})
+    return list(parts.values()) if isinstance(parts, dict) else []
 
 
 def test_every_file_is_quoted_by_a_page():
