@@ -20,6 +20,7 @@ from visitors import download_path, refusal, shown_to_visitor, stored
 
 MAX_IMAGES = 16
 LAST_SEED = 2**32 - 1
+SPEED_OF_LIGHT_MPS = 299_792_458.0
 Shown = list[tuple[str, str]]
 """Paths of images, each with its caption."""
 
@@ -49,19 +50,23 @@ def parse_conditions(chosen: list[str]) -> dict[str, str]:
 
 
 def with_axes(pipe: Any, image: Image.Image) -> Image.Image:
-    """Frame a spectrogram with axes in seconds, hertz and decibels, where the pipeline's config has them."""
+    """Frame a spectrogram with axes in seconds, hertz, m/s and decibels, where the pipeline's config has them."""
     axes, colormap = pipe.config["axes"] or {}, pipe.config["colormap"]
     x = Axis(0, axes["window_s"], "s") if "window_s" in axes else None
-    y = None
+    y = right = None
     if {"doppler_min_hz", "doppler_max_hz"} <= axes.keys():
-        y = Axis(axes["doppler_min_hz"], axes["doppler_max_hz"], "Hz")
+        y = Axis(axes["doppler_min_hz"], axes["doppler_max_hz"], "Doppler, Hz")
+        if axes.get("carrier_hz", 0) > 0:
+            # A target at v m/s shifts the carrier by 2 v f / c.
+            mps_per_hz = SPEED_OF_LIGHT_MPS / (2 * axes["carrier_hz"])
+            right = Axis(y.low * mps_per_hz, y.high * mps_per_hz, "m/s")
     bar = None
     if colormap is not None:
         level = (
             Axis(axes["db_min"], axes["db_max"], "dB") if {"db_min", "db_max"} <= axes.keys() else Axis(0, 1, "level")
         )
         bar = Bar(level, np.frombuffer(bytes.fromhex(colormap["rgb_hex"]), np.uint8).reshape(256, 3))
-    return frame(image, x, y, bar)
+    return frame(image, x, y, bar, right)
 
 
 def snippet(

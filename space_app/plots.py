@@ -12,7 +12,7 @@ SHOWN_PX = 288
 """Approximate longer side of a small image on the page; it is enlarged by a whole number."""
 IMAGE_AT = (56, 24)
 """Left and top of the image inside its frame, in pixels."""
-_RIGHT, _BOTTOM, _BAR = 14, 30, 84
+_RIGHT, _BOTTOM, _BAR, _SECOND = 14, 30, 84, 44
 _INK, _NOTHING = (40, 40, 48), (150, 150, 150)
 # Stops of viridis by Smith and van der Walt (public domain), and of a blue-white-red map.
 _DEPTH = (
@@ -58,14 +58,24 @@ def paint(values: np.ndarray, bar: Bar, known: np.ndarray | None = None) -> Imag
     return Image.fromarray(colors.astype(np.uint8))
 
 
-def frame(image: Image.Image, x: Axis | None = None, y: Axis | None = None, bar: Bar | None = None) -> Image.Image:
-    """Put an image on a white page at IMAGE_AT, enlarged without smoothing, with axes (y upwards) and colour bar."""
+def frame(
+    image: Image.Image,
+    x: Axis | None = None,
+    y: Axis | None = None,
+    bar: Bar | None = None,
+    right: Axis | None = None,
+) -> Image.Image:
+    """Put an image on a white page at IMAGE_AT, enlarged without smoothing, with axes (y upwards) and colour bar.
+
+    `right` is the y axis in another unit, at the right of the image.
+    """
     factor = max(1, round(SHOWN_PX / max(image.size)))
     stride = math.ceil(max(image.size) / (2 * SHOWN_PX))  # keeps every n-th pixel of a large image
     shown = Image.fromarray(np.asarray(image)[::stride, ::stride])
     shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
     left, top = IMAGE_AT
-    width = left + shown.width + (_BAR if bar else _RIGHT)
+    beside = _SECOND if right else 0
+    width = left + shown.width + beside + (_BAR if bar else _RIGHT)
     page = Image.new("RGB", (width, top + shown.height + _BOTTOM), "white")
     page.paste(shown, IMAGE_AT)
     draw = ImageDraw.Draw(page)
@@ -73,8 +83,10 @@ def frame(image: Image.Image, x: Axis | None = None, y: Axis | None = None, bar:
         _draw_x(draw, x, left, top + shown.height, shown.width)
     if y is not None:
         _draw_y(draw, y, left - 1, top, shown.height, outwards=-1)
+    if right is not None:
+        _draw_y(draw, right, left + shown.width, top, shown.height, outwards=1)
     if bar is not None:
-        at = left + shown.width + 10
+        at = left + shown.width + beside + 10
         strip = Image.fromarray(bar.colors[::-1, None].repeat(12, axis=1))
         page.paste(strip.resize((12, shown.height), Image.Resampling.NEAREST), (at, top))
         _draw_y(draw, bar.axis, at + 12, top, shown.height, outwards=1)
@@ -104,7 +116,9 @@ def _draw_y(draw: ImageDraw.ImageDraw, axis: Axis, at: int, top: int, length: in
         draw.text(
             (at + 7 * outwards, row), f"{value:g}", fill=_INK, font=_font(), anchor="lm" if outwards > 0 else "rm"
         )
-    draw.text((at + 7 * outwards, 3), axis.unit, fill=_INK, font=_font(), anchor="la" if outwards > 0 else "ra")
+    # A long unit on the left begins at the edge of the page, above the image.
+    place = (at + 7, 3) if outwards > 0 else (4, 3)
+    draw.text(place, axis.unit, fill=_INK, font=_font(), anchor="la")
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -50,6 +50,25 @@ def test_a_frame_holds_the_pixels_as_they_are_and_never_grows_beyond_a_screen(mo
     assert max(framed.shape) < 800
 
 
+def test_a_second_axis_stands_between_the_image_and_the_bar(module: Any):
+    plots = module("plots")
+    image = Image.new("RGB", (288, 288), "blue")
+    time, hertz = plots.Axis(0, 3, "s"), plots.Axis(-1000, 1000, "Doppler, Hz")
+    alone = plots.frame(image, time, hertz, plots.depth_bar(0, 1))
+    both = plots.frame(image, time, hertz, plots.depth_bar(0, 1), plots.Axis(-2, 2, "m/s"))
+    left, top = plots.IMAGE_AT
+    beside = left + 288
+    assert both.width > alone.width and both.height == alone.height
+    # 1 m/s lies a quarter below the top: its tick is dark, and the rows around it are white.
+    column = np.asarray(both.convert("L"))[top : top + 288, beside + 2]
+    row = round((2 - 1) / 4 * 287)
+    assert column[row] < 80 and column[row - 10] == column[row + 10] == 255
+    # The bar of both frames is the same, farther to the right.
+    moved = both.width - alone.width
+    bars = np.asarray(alone)[:, beside + 8 :], np.asarray(both)[:, beside + 8 + moved :]
+    np.testing.assert_array_equal(bars[0][top:], bars[1][top:])
+
+
 def test_the_parts_of_a_card_that_were_measured_are_found_in_a_fixed_order(module: Any):
     card = "---\nx: 1\n---\n# A\n\n## Use\n\nno\n\n## Memorisation\n\n3 %\n\n## Did it help?\n\nYes.\n"
     assert module("report").sections(card) == "## Did it help?\n\nYes.\n\n## Memorisation\n\n3 %"

@@ -243,6 +243,8 @@ def test_images_that_are_not_square_keep_their_shape():
         ({"images": [index_image()] * 2, "rows": ["a", "b"]}, "rows must be 1, one for each, got 2"),
         ({"images": [index_image()] * 2, "groups": (("a", 1),)}, "groups must cover 2 columns"),
         ({"images": [index_image()] * 65, "columns": 1}, "at most 64 rows and 16 columns, got 65 rows"),
+        ({"images": [index_image()], "axes": {"window_s": 0.0}}, "axes must have a window_s above 0"),
+        ({"images": [index_image()], "axes": {"db_min": 0.0, "db_max": -40.0}}, "must have db_min below db_max"),
         ({"images": [np.zeros((4, 4), np.int64)]}, "must be uint8, or float in 0..1, got int64"),
         ({"images": [np.full((4, 4), -20.0)]}, r"must be uint8, or float in 0..1, got float64 in -20\.0"),
         ({"images": [np.full((4, 4), np.nan)]}, "must be uint8, or float in 0..1"),

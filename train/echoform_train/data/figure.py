@@ -24,6 +24,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from echoform_train.data.colormap import lookup_table, paint
+from echoform_train.data.metadata import check_axes
 from echoform_train.engine.atomic_files import atomic_write
 from echoform_train.engine.errors import UserError
 
@@ -93,7 +94,7 @@ def figure(
     if groups and sum(number for _, number in groups) != columns:
         raise UserError(f"groups must cover {columns} columns, got {list(groups)}")
 
-    axes = {} if axes is None else dict(axes)
+    axes = {} if axes is None else check_axes(axes, "axes")
     table = None if colormap is None else _table(colormap)
     painted = [None if image is None else _painted(image, table, figure_colormap) for image in given]
     first = next(image for image in painted if image is not None)
@@ -105,7 +106,7 @@ def figure(
         name_lines=max((name.count("\n") + 1 for name in names if name), default=0) if names else 0,
         group_ends=tuple(np.cumsum([number for _, number in groups])[:-1].tolist()),
         has_groups=bool(groups),
-        has_speeds="carrier_hz" in axes and _has_doppler(axes),
+        has_speeds=axes.get("carrier_hz", 0) > 0 and _has_doppler(axes),
         has_bar={"db_min", "db_max"} <= set(axes) and (table is not None or _is_grey(shown)),
         title=title,
     )
