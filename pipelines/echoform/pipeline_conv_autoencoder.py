@@ -413,7 +413,7 @@ def _from_pil(source: str | Path | Image.Image, side: int, channels: int) -> Ten
         raise ValueError(f"an image must have at most {MAX_PIXELS:,} pixels, it has {source.width}x{source.height}")
     if "A" in source.getbands() or "transparency" in source.info:
         # matplotlib writes an alpha channel that is opaque everywhere.
-        if source.convert("RGBA").getextrema()[3] != (255, 255):
+        if source.convert("RGBA").getchannel("A").getextrema() != (255, 255):
             raise ValueError(f"images must have no transparency, got mode {source.mode}")
         source = source.convert("L" if source.mode in ("L", "LA") else "RGB")
     image = source.convert("RGB") if source.mode == "P" else source

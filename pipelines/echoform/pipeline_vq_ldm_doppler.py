@@ -460,7 +460,9 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         """Pixels in 0..1, float32 [C, H, W]; painted colours become the scalar that they stand for."""
         scalar = self.vqvae.config.in_channels == 1
         modes = ("L", "RGB") if scalar and self.config["colormap"] else ("L",) if scalar else ("RGB",)
-        image = image.convert("RGB") if image.mode == "RGBA" and image.getextrema()[3] == (255, 255) else image
+        image = (
+            image.convert("RGB") if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255) else image
+        )
         if image.mode not in modes:
             raise ValueError(f"images must be of mode {' or '.join(modes)}, got {image.mode}")
         pixels = torch.from_numpy(np.array(image)).float()

@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -93,7 +94,7 @@ def _studio(**changes: object) -> str:
     return json.dumps(content)
 
 
-def _npz(**arrays: np.ndarray) -> Write:
+def _npz(**arrays: Any) -> Write:
     return lambda path: np.savez(path, **arrays)
 
 
@@ -210,7 +211,7 @@ ROWS = [
         config=_studio(rlChanCfg_t={"rxChannelEn": "0xfish"}), config_name="a.json",
     ),
     iq_file("npz: good", "walk.npz", _npz(iq=samples()), "Wrote", accepted=True),
-    iq_file("npz: I and Q", "walk.npz", _npz(I=samples().real, Q=samples().imag), "Wrote", accepted=True),
+    iq_file("npz: I and Q", "walk.npz", _npz(I=np.real(samples()), Q=np.imag(samples())), "Wrote", accepted=True),
     iq_file("npz: noise", "walk.npz", _bytes(bytes(range(256)) * 9), r"walk\.npz: cannot be read as \.npz"),
     iq_file("npz: objects", "walk.npz", _npz(iq=np.array([{}, {}], object)), r"holds iq \(objects\)"),
     iq_file("npz: two arrays", "walk.npz", _npz(a=samples(), b=samples()), r"must name .* a \[10000, complex64\]"),
@@ -222,7 +223,7 @@ ROWS = [
         "h5: terabytes", "walk.h5",
         _h5(lambda file: file.create_dataset("iq", (2**38,), "f4", chunks=(2**20,))), "must take at most",
     ),
-    iq_file("struct: I and Q", "walk.mat", _struct(real=samples().real, imag=samples().imag), "Wrote", accepted=True),
+    iq_file("struct: I and Q", "walk.mat", _struct(real=np.real(samples()), imag=np.imag(samples())), "Wrote", accepted=True),
     iq_file("struct: two arrays", "walk.mat", _struct(iq=samples(), t=np.arange(9.0)), r"radar\.iq .*radar\.t \["),
     iq_file("struct: I of another length", "walk.mat", _struct(I=np.ones(9), Q=np.ones(8)), "must name the array"),
     iq_file("struct: text", "walk.mat", _struct(note="walk"), r"the file holds radar\.note \(char\)"),

@@ -41,7 +41,7 @@ def doors(**facts: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("door", ["pipeline", "processor", "encode_numpy"])
 def test_metres_are_refused_where_no_unit_is_told_and_are_millimetres_where_it_is(door: str):
     metres = (scene_mm() / 1000).astype(np.float32)
-    with pytest.raises(ValueError, match=r"lose at most 1 % by rounding, 0\.4 would be 0 units of 1 mm; is it in metres"):
+    with pytest.raises(ValueError, match=r"at most 1 % by rounding, 0\.4 would be 0 units of 1 mm; is it in metres"):
         doors()[door](metres)
     expected = doors()[door](scene_mm().astype(np.uint16))
     found = doors(float_unit="m")[door](metres)

@@ -90,7 +90,8 @@ told["half"] = [str(half.unet.dtype), str(half.vqvae.dtype)]
 told["files"] = sorted({name for _, _, names in os.walk("half") for name in names if "safetensors" in name})
 half.to(torch.float32)
 told["difference"] = float(abs(pixels(pipe) - pixels(half)).max())
-told["scheduler"] = type(load(scheduler=DDIMScheduler(clip_sample=False, prediction_type="v_prediction")).scheduler).__name__
+scheduler = DDIMScheduler(clip_sample=False, prediction_type="v_prediction")
+told["scheduler"] = type(load(scheduler=scheduler).scheduler).__name__
 told["no variant"] = error_of(lambda: load(variant="int8"))
 """
 HOSTILE = """

@@ -53,7 +53,7 @@ def test_an_alpha_channel_that_says_nothing_is_dropped(kind):
         indexed = Image.fromarray(few).quantize(8, dither=Image.Dither.NONE)
         data, expected = encode(indexed, transparency=bytes([255] * 8)), np.asarray(indexed.convert("RGB"))
     else:
-        absent = next(level for level in range(256) if not ((level, 0, 0) == RGB).all(axis=-1).any())
+        absent = next(level for level in range(256) if not np.equal((level, 0, 0), RGB).all(axis=-1).any())
         data, expected = encode(Image.fromarray(RGB), transparency=(absent, 0, 0)), RGB
     np.testing.assert_array_equal(decode_image(data, "a.png"), expected)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def arrays(folder: Path, values: np.ndarray = DB, suffix: str = ".npy") -> Path:
     return folder
 
 
-def read(folder: Path, **flags: str):
+def read(folder: Path, **flags: Any):
     return read_source(folder, reading=ReadingConfig(**flags)).pixels
 
 

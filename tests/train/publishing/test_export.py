@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from echoform_train.data.split import Split
 from echoform_train.engine.json_files import read_json_object
+from echoform_train.engine.run import Run
 from echoform_train.publishing.export import keep_split
 
 
@@ -25,8 +27,8 @@ def split_of(*train: str) -> Split:
     return Split(train=train, validation=("v",), test=("t",), left_out=(), method="as given", gap_windows=2, seed=0)
 
 
-def process(folder: Path, *, is_main: bool) -> Process:
-    return Process(config=SimpleNamespace(output_dir=folder), is_main=is_main)
+def process(folder: Path, *, is_main: bool) -> Run:
+    return cast("Run", Process(config=SimpleNamespace(output_dir=folder), is_main=is_main))
 
 
 def test_only_the_main_process_writes_the_split_and_leaves_no_temporary_file(tmp_path):

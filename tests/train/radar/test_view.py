@@ -6,7 +6,7 @@ from scipy.constants import speed_of_light
 
 from echoform_train.radar.returns import doppler_shift_hz
 from echoform_train.radar.spectrogram_images import image_axes, view_grid, window_image
-from echoform_train.radar.stft import stft
+from echoform_train.radar.stft import Taper, stft
 from echoform_train.radar.view import View
 
 CARRIER_HZ = 77e9
@@ -22,6 +22,7 @@ def test_a_fixed_axis_shows_a_target_at_its_own_speed():
     view = View(doppler_axis="fixed", centre_mps=2.0, span_mps=3.0, native_rows=64, native_columns=50, transform_ms=16)
     grid = grid_of(view)
     iq = np.exp(2j * np.pi * doppler_shift_hz(1.2, WAVELENGTH_M) / PULSE_RATE_HZ * np.arange(grid.samples))
+    assert grid.centre_hz is not None
     image_db = window_image(iq.astype(np.complex64), grid, centre_hz=grid.centre_hz)
     axes = image_axes(grid, db_min=-38, db_max=-4)
     edges = np.linspace(axes["doppler_min_hz"], axes["doppler_max_hz"], len(image_db) + 1)
@@ -41,7 +42,8 @@ def test_more_rows_than_bins_interpolate_the_same_transform():
 
 def test_without_a_taper_a_tone_has_the_sidelobes_of_a_rectangle():
     tone = np.exp(2j * np.pi * 0.25 * np.arange(64)).astype(np.complex64)
-    for taper, expected_db in (("none", -13.3), ("hann", -31.5)):
+    tapers: dict[Taper, float] = {"none": -13.3, "hann": -31.5}
+    for taper, expected_db in tapers.items():
         level_db = 20 * np.log10(np.abs(stft(tone, window=64, hop=64, transform=4096, taper=taper)[:, 0]) + 1e-12)
         # Harris 1978: highest sidelobes of the rectangle and of the Hann window.
         lobe = 64 if taper == "none" else 128

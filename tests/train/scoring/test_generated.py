@@ -59,7 +59,9 @@ def data() -> SpectrogramData:
     parts = {"train": part(60, 0), "validation": part(6, 1), "test": part(60, 2)}
     names = {side: images.files for side, images in parts.items()}
     return SpectrogramData(
-        **parts,
+        train=parts["train"],
+        validation=parts["validation"],
+        test=parts["test"],
         left_out=part(0, 3),
         split=Split(**names, left_out=(), method="by recording", gap_windows=2, seed=0),
         split_file=None,

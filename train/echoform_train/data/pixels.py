@@ -167,7 +167,9 @@ def read_pixels(
             if frame is None and reading.crop is None:
                 _check_rim(converted, decoded, kind, images[index].file)
             pixels[index] = _resize(converted, height, width)
-        native = Image.fromarray(converted).resize(kind.shape[1::-1]) if of_other_size[index] else converted
+        native = (
+            Image.fromarray(converted).resize((kind.shape[1], kind.shape[0])) if of_other_size[index] else converted
+        )
         signatures[index] = signature_of(np.asarray(native))
         return distance
 

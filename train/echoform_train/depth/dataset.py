@@ -339,9 +339,10 @@ def _read(
 def _make_split(
     table: Dataset, source: str | Path, validation_share: float, test_share: float, gap_images: int, seed: int
 ) -> Split:
-    shares = {"validation_share": validation_share, "test_share": test_share}
     try:
-        return make_split(table, **shares, gap_windows=gap_images, seed=seed)
+        return make_split(
+            table, validation_share=validation_share, test_share=test_share, gap_windows=gap_images, seed=seed
+        )
     except UserError as error:
         raise UserError(
             f"{source} cannot be split with --gap-images {gap_images} (users are classes here): {error}"

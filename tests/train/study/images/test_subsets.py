@@ -104,7 +104,9 @@ def test_a_test_across_conditions_never_trains_on_or_chooses_by_the_other_one():
     parts = {"train": part("a", [0, 1, 0]), "validation": part("b", [1, 0]), "test": part("c", [1, 0, 1])}
     names = {side: images.files for side, images in parts.items()}
     data = SpectrogramData(
-        **parts,
+        train=parts["train"],
+        validation=parts["validation"],
+        test=parts["test"],
         left_out=part("d", []),
         split=Split(**names, left_out=(), method="by recording", gap_windows=2, seed=0),
         split_file=None,
