@@ -460,15 +460,13 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         """Pixels in 0..1, float32 [C, H, W]; painted colours become the scalar that they stand for."""
         scalar = self.vqvae.config.in_channels == 1
         modes = ("L", "RGB") if scalar and self.config["colormap"] else ("L",) if scalar else ("RGB",)
-        image = (
-            image.convert("RGB") if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255) else image
-        )
+        if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
+            image = image.convert("RGB")
         if image.mode not in modes:
             raise ValueError(f"images must be of mode {' or '.join(modes)}, got {image.mode}")
         pixels = torch.from_numpy(np.array(image)).float()
         if image.mode == "RGB" and scalar:
-            distances = torch.cdist(pixels.flatten(0, 1), torch.from_numpy(self._colour_table().copy()).float())
-            pixels = distances.argmin(dim=-1).float().unflatten(0, pixels.shape[:2])
+            pixels = torch.cdist(pixels, torch.tensor(self._colour_table())[None].float()).argmin(dim=-1).float()
         return (pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)) / 255  # [C, H, W]
 
     def _check_facts(self) -> None:

@@ -223,7 +223,9 @@ ROWS = [
         "h5: terabytes", "walk.h5",
         _h5(lambda file: file.create_dataset("iq", (2**38,), "f4", chunks=(2**20,))), "must take at most",
     ),
-    iq_file("struct: I and Q", "walk.mat", _struct(real=np.real(samples()), imag=np.imag(samples())), "Wrote", accepted=True),
+    iq_file(
+        "struct: I and Q", "walk.mat", _struct(real=np.real(samples()), imag=np.imag(samples())), "Wrote", accepted=True
+    ),
     iq_file("struct: two arrays", "walk.mat", _struct(iq=samples(), t=np.arange(9.0)), r"radar\.iq .*radar\.t \["),
     iq_file("struct: I of another length", "walk.mat", _struct(I=np.ones(9), Q=np.ones(8)), "must name the array"),
     iq_file("struct: text", "walk.mat", _struct(note="walk"), r"the file holds radar\.note \(char\)"),
