@@ -31,7 +31,7 @@ def replaced(content: Content, *, suffix: str = ".png", every: bool = False, fla
         for image in images if every else images[:1]:
             image.unlink()
             image.with_suffix(suffix).write_bytes(new)
-        return ["prepare-depth", "--data", str(data), *flags]
+        return ["prepare-depth", str(data), *flags]
 
     return make
 
@@ -42,7 +42,7 @@ def changed(change: Callable[[Path], object], *flags: str) -> Callable[[Path], l
     def make(folder: Path) -> list[str]:
         data = depth_images(folder / "data")
         change(data)
-        return ["prepare-depth", "--data", str(data), *flags]
+        return ["prepare-depth", str(data), *flags]
 
     return make
 
@@ -94,7 +94,7 @@ def encode(name: str, content: Content, expected: str) -> Row:
 
     def make(folder: Path) -> list[str]:
         data = replaced(content)(folder)[2]
-        return ["encode", data, "--pipeline", str(_pipeline()), "--output", str(folder / "out")]
+        return ["encode", data, "--pipeline", str(_pipeline()), "--output-dir", str(folder / "out")]
 
     return Row(f"encode: {name}", "encode", make, expected)
 
@@ -187,7 +187,7 @@ SOURCES = [
     Row("link to nothing", "prepare-depth", changed(_instead(lambda it: it.symlink_to("no.png"))), "regular file"),
     Row("link to the folder above", "prepare-depth", changed(lambda it: (it / "ball" / "up").symlink_to("..")), "link"),
     Row("images at two depths", "prepare-depth", changed(lambda it: _copy_to_top(it)), "must lie all directly"),
-    Row("no images", "prepare-depth", lambda folder: ["prepare-depth", "--data", str(folder)], "holds none"),
+    Row("no images", "prepare-depth", lambda folder: ["prepare-depth", str(folder)], "holds none"),
     Row("frames of 200 digits", "prepare-depth", changed(lambda it: _long_frames(it)), "", accepted=True),
     Row(
         "training with no reading",
@@ -214,7 +214,7 @@ SOURCES = [
 
 
 def _of_spectrograms(folder: Path) -> list[str]:
-    return ["prepare-depth", "--data", str(spectrograms(folder / "data"))]
+    return ["prepare-depth", str(spectrograms(folder / "data"))]
 
 
 def _copy_to_top(data: Path) -> None:

@@ -71,7 +71,7 @@ def prepare(
     """A source at the door of `prepare-depth`."""
 
     def make(folder: Path) -> list[str]:
-        return ["prepare-depth", "--data", str(source(folder / "data", suffix, save, side=side)), *flags]
+        return ["prepare-depth", str(source(folder / "data", suffix, save, side=side)), *flags]
 
     return Row(name, "prepare-depth", make, expected, accepted=accepted)
 
@@ -81,7 +81,7 @@ def encode(name: str, suffix: str, save: Save, expected: str, *flags: str, side:
 
     def make(folder: Path) -> list[str]:
         data = source(folder / "data", suffix, save, frames=2, side=side)
-        return ["encode", str(data), "--pipeline", str(_pipeline()), "--output", str(folder / "out"), *flags]
+        return ["encode", str(data), "--pipeline", str(_pipeline()), "--output-dir", str(folder / "out"), *flags]
 
     return Row(f"encode: {name}", "encode", make, expected)
 

@@ -71,7 +71,7 @@ def verify(spoil: Spoil, *flags: str) -> Make:
 
 
 def extract(spoil: Spoil) -> Make:
-    return at("depth", spoil, "extract-encoder", "{model}", "--output", "{out}")
+    return at("depth", spoil, "extract-encoder", "{model}", "--output-dir", "{out}")
 
 
 def extract_file(name: str, write: Callable[[Path], object]) -> Make:
@@ -79,7 +79,7 @@ def extract_file(name: str, write: Callable[[Path], object]) -> Make:
 
     def make(folder: Path) -> list[str]:
         write(folder / name)
-        return ["extract-encoder", str(folder / name), "--output", str(folder / "out")]
+        return ["extract-encoder", str(folder / name), "--output-dir", str(folder / "out")]
 
     return make
 
@@ -88,7 +88,7 @@ def encode(spoil: Spoil) -> Make:
     def make(folder: Path) -> list[str]:
         spoil(copied("depth", folder))
         images = depth_images(folder / "data", 2)
-        return ["encode", str(images), "--pipeline", str(folder / "depth"), "--output", str(folder / "out")]
+        return ["encode", str(images), "--pipeline", str(folder / "depth"), "--output-dir", str(folder / "out")]
 
     return make
 
@@ -272,7 +272,7 @@ _ENCODERS: dict[str, tuple[Make, str]] = {
         "holds neither model_index.json nor config.json",
     ),
     "a pipeline of spectrograms": (
-        at("doppler", good, "extract-encoder", "{model}", "--output", "{out}"),
+        at("doppler", good, "extract-encoder", "{model}", "--output-dir", "{out}"),
         "must hold a depth pipeline, autoencoder or encoder",
     ),
     "foreign weights": (extract_file("x.safetensors", renamed_weights), "must hold a depth encoder"),
@@ -300,8 +300,8 @@ _ENCODERS: dict[str, tuple[Make, str]] = {
         extract_file("x.txt", lambda path: path.write_text("x")),
         "weights must be a file of .safetensors",
     ),
-    "an id that is none": (at("depth", good, "extract-encoder", "a/b/c", "--output", "{out}"), "there is no"),
-    "no Hub": (at("depth", good, "extract-encoder", "somebody/model", "--output", "{out}"), LISTENER),
+    "an id that is none": (at("depth", good, "extract-encoder", "a/b/c", "--output-dir", "{out}"), "there is no"),
+    "no Hub": (at("depth", good, "extract-encoder", "somebody/model", "--output-dir", "{out}"), LISTENER),
 }
 _INDICES: dict[str, tuple[Make, str]] = {
     "no facts": (query(lambda index: (index / "embeddings.json").unlink()), "there is no file"),

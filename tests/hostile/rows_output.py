@@ -75,13 +75,13 @@ def from_iq(folder: Path) -> list[str]:
 def encode(folder: Path) -> list[str]:
     """An index in a folder of depth images."""
     source, pipeline = depth_images(folder / "data"), copied("depth", folder)
-    return ["encode", str(source), "--pipeline", str(pipeline), "--output", str(source)]
+    return ["encode", str(source), "--pipeline", str(pipeline), "--output-dir", str(source)]
 
 
 def extract(folder: Path) -> list[str]:
     """An encoder in the folder of its pipeline."""
     pipeline = copied("depth", folder)
-    return ["extract-encoder", str(pipeline), "--output", str(pipeline)]
+    return ["extract-encoder", str(pipeline), "--output-dir", str(pipeline)]
 
 
 def quickstart(prepare: Prepare) -> Callable[[Path], list[str]]:
@@ -110,8 +110,8 @@ ROWS = [
     Row("simulate into data", "simulate", simulate, NEW),
     Row("simulate into a file", "simulate", file_as_folder, "must be a folder, .* is a file"),
     Row("spectrograms into their recordings", "prepare", from_iq, NEW),
-    Row("index in its own source", "encode", encode, rf"--output {NEW}"),
-    Row("encoder in its own pipeline", "extract-encoder", extract, rf"--output {NEW}"),
+    Row("index in its own source", "encode", encode, rf"--output-dir {NEW}"),
+    Row("encoder in its own pipeline", "extract-encoder", extract, rf"--output-dir {NEW}"),
     Row(
         "quickstart over a training",
         "quickstart",

@@ -58,7 +58,7 @@ def _folders(change: Callable[[Path], object], verb: str = "prepare") -> Callabl
     def make(folder: Path) -> list[str]:
         data = (spectrograms if verb == "prepare" else depth_images)(folder / "data")
         change(data)
-        return [verb, *(["--data"] if verb != "prepare" else []), str(data)]
+        return [verb, str(data)]
 
     return make
 
@@ -236,7 +236,7 @@ ROWS = [
     Row(
         "share of NaN",
         "prepare-depth",
-        lambda f: ["prepare-depth", "--data", str(depth_images(f / "d")), "--test-share", "nan"],
+        lambda f: ["prepare-depth", str(depth_images(f / "d")), "--test-share", "nan"],
         r"shares must be positive",
     ),
 ]

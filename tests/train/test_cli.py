@@ -47,7 +47,7 @@ def test_help_of_every_verb_imports_nothing_heavy():
 def test_a_missing_folder_is_told_before_anything_heavy_is_imported(tmp_path):
     lines = [
         f"prepare {tmp_path}/none",
-        f"prepare-depth --data {tmp_path}/none",
+        f"prepare-depth {tmp_path}/none",
         f"train vq-vae --data {tmp_path}/none --output-dir out",
         f"train kl-vae --data {tmp_path}/none --output-dir out",
         f"train ldm --data {tmp_path} --first-stage {tmp_path}/none --output-dir out",
@@ -57,7 +57,7 @@ def test_a_missing_folder_is_told_before_anything_heavy_is_imported(tmp_path):
         f"augment {tmp_path}/none out",
         f"generate --pipeline {tmp_path}/none --output-dir out",
         f"generate --decoder-only --pipeline {tmp_path}/none --output-dir out",
-        f"encode {tmp_path}/none",
+        f"encode {tmp_path} --pipeline {tmp_path}/none",
         f"score generated --data {tmp_path}/none --split-file s.json --generated-dir {tmp_path}",
         f"score first-stage {tmp_path}/none --data {tmp_path}",
         f"push {tmp_path}/none user/model",

@@ -31,7 +31,7 @@ def search(config: Config) -> list[list[Neighbour]]:
 def embedded(shapes, depth_ae, tmp_path_factory):
     """All images of the two classes as a data set with an index."""
     folder = tmp_path_factory.mktemp("embedded") / "embeddings"
-    arguments = ["encode", str(shapes), "--pipeline", str(depth_ae / "pipeline"), "--output", str(folder)]
+    arguments = ["encode", str(shapes), "--pipeline", str(depth_ae / "pipeline"), "--output-dir", str(folder)]
     cli.main([*arguments, "--batch-size", "7"])
     return folder
 
@@ -93,7 +93,7 @@ def test_images_without_classes_are_found_too(shapes, depth_ae, tmp_path):
     flat.mkdir()
     for number in range(4):
         (flat / f"frame{number}.png").write_bytes((shapes / "box" / f"depth_box_{number:04d}.png").read_bytes())
-    dataset = encode(Config(source=str(flat), pipeline=str(depth_ae / "pipeline"), output=tmp_path / "out"))
+    dataset = encode(Config(source=str(flat), pipeline=str(depth_ae / "pipeline"), output_dir=tmp_path / "out"))
     assert "label" not in dataset.features
     config = Config(query=(flat / "frame2.png",), index=tmp_path / "out", picture=tmp_path / "n.png")
     found = search(config)[0]
@@ -105,7 +105,7 @@ def test_a_bad_file_is_named_or_skipped(shapes, depth_ae, tmp_path, capsys):
     mixed.mkdir()
     (mixed / "good0.png").write_bytes((shapes / "box" / "depth_box_0000.png").read_bytes())
     Image.new("L", (8, 8)).save(mixed / "small1.png")
-    config = Config(source=str(mixed), pipeline=str(depth_ae / "pipeline"), output=tmp_path / "out")
+    config = Config(source=str(mixed), pipeline=str(depth_ae / "pipeline"), output_dir=tmp_path / "out")
     with pytest.raises(ValueError, match=r"small1\.png"):
         encode(config)
     assert len(encode(replace(config, skip_bad_files=True))) == 1
@@ -146,5 +146,5 @@ def test_an_index_is_not_searched_with_another_model(shapes, depth_ae, embedded,
 
 def test_a_folder_that_holds_something_is_not_written_into(shapes, depth_ae, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"--output must be a new or an empty folder, .* holds note\.txt"):
-        encode(Config(source=str(shapes), pipeline=str(depth_ae / "pipeline"), output=tmp_path))
+    with pytest.raises(ValueError, match=r"--output-dir must be a new or an empty folder, .* holds note\.txt"):
+        encode(Config(source=str(shapes), pipeline=str(depth_ae / "pipeline"), output_dir=tmp_path))

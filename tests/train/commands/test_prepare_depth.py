@@ -18,7 +18,7 @@ def test_it_counts_classes_and_sides_and_pushes_the_split_that_it_wrote(
 ):
     repo, split_file = hub.repo_id("shapes"), tmp_path / "split.json"
     shares = ["--validation-share", "0.2", "--test-share", "0.3"]
-    flags = ["--data", str(shapes), "--save-split", str(split_file), *shares, "--resolution", "32"]
+    flags = [str(shapes), "--save-split", str(split_file), *shares, "--resolution", "32"]
     cli.main(["prepare-depth", *flags, "--push-to-hub", repo, "--license", "cc0-1.0"])
     told = capsys.readouterr().out
     split = Split.load(split_file)
@@ -33,5 +33,5 @@ def test_it_counts_classes_and_sides_and_pushes_the_split_that_it_wrote(
 
 def test_what_is_for_the_hub_goes_with_it(shapes: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
-        cli.main(["prepare-depth", "--data", str(shapes), "--license", "mit"])
+        cli.main(["prepare-depth", str(shapes), "--license", "mit"])
     assert "--license is for the Hub: it must go with --push-to-hub" in capsys.readouterr().err

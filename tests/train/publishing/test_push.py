@@ -97,11 +97,11 @@ def test_user_errors_are_one_sentence_and_exit_status_1(
 
 def test_trainings_push_what_they_made(hub: Hub, walkers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     stage, pipeline = hub.repo_id("stage"), hub.repo_id("pipeline")
-    short = {"max_train_images": 96, "push_to_hub": True, "hub_private_repo": True}
+    short = {"max_train_images": 96, "private": True}
     first, second = tmp_path / "first", tmp_path / "second"
-    train_vq_vae.main(tiny_vq_vae(walkers, first, run=tiny_run(first, hub_model_id=stage, **short)))
+    train_vq_vae.main(tiny_vq_vae(walkers, first, run=tiny_run(first, push_to_hub=stage, **short)))
     assert VQModel.from_pretrained(stage).config["num_vq_embeddings"] == 16
-    run = tiny_run(second, hub_model_id=pipeline, hub_revision="trial", hub_token="hf_local", **short)
+    run = tiny_run(second, push_to_hub=pipeline, revision="trial", token="hf_local", **short)
     train_ldm.main(tiny_ldm(walkers, first, second, run=run))
     loaded = VQLDMDopplerPipeline.from_pretrained(pipeline, revision="trial")
     assert set(loaded.config["id2label"]) == {"0", "1", "2"}
@@ -116,7 +116,7 @@ def test_a_training_whose_push_fails_ends_with_status_1_and_its_weights_safe(
 ):
     output, repo_id = tmp_path / "my run", hub.repo_id("full")
     hub.fail("/commit/", status=507, message="out of space", times=100)
-    run = tiny_run(output, max_train_images=96, push_to_hub=True, hub_model_id=repo_id)
+    run = tiny_run(output, max_train_images=96, push_to_hub=repo_id)
     config = tiny_vq_vae(walkers, output, run=run)
     monkeypatch.setattr(cli, "parse", lambda *args, **kwargs: config)
     with pytest.raises(SystemExit) as ended:
@@ -136,15 +136,15 @@ def test_a_training_whose_push_fails_ends_with_status_1_and_its_weights_safe(
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"hub_token": "hf_wrong"}, "the Hub does not accept the token"),
-        ({"hub_token": "hf_read"}, "the token may only read"),
-        ({"hub_model_id": "someone/model"}, "the token is of tester, who cannot write under someone/"),
+        ({"token": "hf_wrong"}, "the Hub does not accept the token"),
+        ({"token": "hf_read"}, "the token may only read"),
+        ({"push_to_hub": "someone/model"}, "the token is of tester, who cannot write under someone/"),
     ],
 )
 def test_what_could_not_be_pushed_at_the_end_is_told_before_the_training(
     hub: Hub, walkers: Path, tmp_path: Path, settings: dict[str, str], reason: str
 ):
-    run = tiny_run(tmp_path / "run", push_to_hub=True, **settings)
+    run = tiny_run(tmp_path / "run", **{"push_to_hub": "tester/run", **settings})
     with pytest.raises(PushError, match=f"nothing can be pushed to .*: {reason}"):
         train_vq_vae.main(tiny_vq_vae(walkers, tmp_path / "run", run=run))
     assert not list(tmp_path.rglob("*.safetensors"))

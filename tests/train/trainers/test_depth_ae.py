@@ -224,7 +224,7 @@ def test_a_cosine_bottleneck_is_better_than_the_transform_it_starts_from(shapes,
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert 0 < scores["methods"]["untrained"]["knn"]["mean"] <= 1
     output = tmp_path / "encoder"
-    cli.main(["extract-encoder", str(tmp_path), "--output", str(output)])
+    cli.main(["extract-encoder", str(tmp_path), "--output-dir", str(output)])
     assert DepthEncoder.from_pretrained(output).config["bottleneck"] == "cosine"
 
 

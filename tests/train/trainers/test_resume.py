@@ -132,7 +132,7 @@ def test_a_finished_denoiser_is_not_exported_with_another_first_stage(walkers, f
     assert (folder / "pipeline/vqvae/diffusion_pytorch_model.safetensors").read_bytes() == before
     # The same first stage at another path goes on.
     moved = Path(shutil.copytree(first_stage, tmp_path / "moved"))
-    train_ldm.main(tiny_ldm(walkers, moved, folder, run=replace(run, push_to_hub=False), guidance_scale=2.0))
+    train_ldm.main(tiny_ldm(walkers, moved, folder, run=replace(run, push_to_hub=None), guidance_scale=2.0))
 
 
 def test_other_depth_images_and_another_range_are_refused(shapes, depth_ae, tmp_path):

@@ -28,7 +28,7 @@ class Config:
     """Folder of depth images to embed, or the id of a data set on the Hub."""
     pipeline: str | None = None
     """Exported depth pipeline: a folder, or user/model on the Hub. Default for a query: the pipeline of the index."""
-    output: Path = Path("embeddings")
+    output_dir: Path = Path("embeddings")
     """Folder for the data set and its index; must be new or empty."""
     folders: Literal["classes", "recordings"] = "classes"
     """Whether the upper folders are classes or recordings."""
@@ -71,7 +71,7 @@ def main(config: Config) -> Dataset | list[list[Neighbour]]:
 
 
 def encode(source: str, config: Config) -> Dataset:
-    """Embed a source, and write the data set with its index to `config.output`."""
+    """Embed a source, and write the data set with its index to `config.output_dir`."""
     from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
     from echoform_train.depth.search import COLUMN, INDEX, embed_source, save_index
     from echoform_train.publishing.exported import find_pipeline
@@ -79,7 +79,7 @@ def encode(source: str, config: Config) -> Dataset:
 
     if config.pipeline is None:
         raise UserError(f"--pipeline is required to embed {source}")
-    require_empty(config.output, "--output")
+    require_empty(config.output_dir, "--output-dir")
     folder = find_pipeline(config.pipeline, DepthAutoencoderPipeline)
     dataset, bad_files = embed_source(
         source,
@@ -98,9 +98,11 @@ def encode(source: str, config: Config) -> Dataset:
         "source": source,
         "distance": "euclidean",
     }
-    with new_folder(config.output, "--output") as partial:
+    with new_folder(config.output_dir, "--output-dir") as partial:
         save_index(dataset, facts, partial)
-    print(f"{len(dataset)} embeddings of {len(dataset[0][COLUMN])} numbers in {config.output}, their index in {INDEX}")
+    print(
+        f"{len(dataset)} embeddings of {len(dataset[0][COLUMN])} numbers in {config.output_dir}, their index in {INDEX}"
+    )
     return dataset
 
 

@@ -21,7 +21,7 @@ class Config:
     source: tyro.conf.Positional[str]
     """Exported pipeline or encoder (a folder, or user/model on the Hub), output folder or checkpoint of `echoform train
     depth-ae`, .safetensors file, or older .pth file of tensors with the default architecture."""
-    output: Path
+    output_dir: Path
     """Folder for the encoder; must be new or empty."""
     format: Literal["diffusers", "transformers"] = "diffusers"
     """Library whose AutoModel loads the encoder; transformers also gets an image processor and a pipeline."""
@@ -34,7 +34,7 @@ class Config:
 
 
 def main(config: Config) -> DepthEncoder:
-    """Extract the encoder, save it to `config.output`, check it, and return it in float32 and evaluation mode.
+    """Extract the encoder, save it to `config.output_dir`, check it, and return it in float32 and evaluation mode.
 
     Raises:
         FileNotFoundError: If there is no such source.
@@ -43,15 +43,16 @@ def main(config: Config) -> DepthEncoder:
     """
     from echoform_train.depth.encoder_export import check_saved_encoder, find_encoder, save_encoder
 
-    require_empty(config.output, "--output")
+    require_empty(config.output_dir, "--output-dir")
     encoder, facts = find_encoder(config.source, revision=config.revision, token=config.token)
     # The folder appears only after the check.
-    with new_folder(config.output, "--output") as partial:
+    with new_folder(config.output_dir, "--output-dir") as partial:
         save_encoder(encoder, facts, partial, config.format)
         if config.verify:
             check_saved_encoder(encoder, partial, config.format)
+    parameters = sum(p.numel() for p in encoder.parameters())
     print(
-        f"{config.output} holds an encoder of {sum(p.numel() for p in encoder.parameters()) / 1e6:.1f} M parameters: "
+        f"{config.output_dir} holds an encoder of {parameters / 1e6:.1f} M parameters: "
         f"{encoder.config['sample_size']} pixels square -> {encoder.config['latent_dim']} numbers"
         + ("; its embeddings are bit-equal to those of the source" if config.verify else "")
     )

@@ -48,6 +48,8 @@ class Config:
     """Denoising steps. Default: that of the pipeline, usually 8."""
     batch_size: int = 16
     """Images per forward pass."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the weights."""
     grid: bool = False
@@ -90,7 +92,9 @@ def main(config: Config) -> GenerationResult:
             raise UserError(f"{flag} must be in 1..{MOST_IMAGES}, got {value}")
     if not config.grid and (config.figure_format != "png" or config.figure_colormap is not None):
         raise UserError("--figure-format and --figure-colormap are for the figure of --grid, which is missing")
-    state = Accelerator()
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device must be auto or cpu: this machine has no GPU that torch can use")
+    state = Accelerator(cpu=config.device == "cpu")
     source = find_pipeline(config.pipeline, VQLDMDopplerPipeline)
     pipeline = load_pipeline(str(source), getattr(torch, config.dtype), config.trust_remote_code).to(state.device)
     pipeline.set_progress_bar_config(disable=True)
@@ -103,11 +107,14 @@ def main(config: Config) -> GenerationResult:
         continue_folder(config.output_dir, _shared_settings(config, source), "--output-dir")
         folder.merge_metadata()
     state.wait_for_everyone()
-    with state.split_between_processes(folder.missing()) as mine:
+    missing = folder.missing()
+    with state.split_between_processes(missing) as mine:
         _generate(pipeline, cast(list[PlannedImage], mine), folder, config, state)
     state.wait_for_everyone()
     if state.is_main_process:
         folder.merge_metadata()
+        there = f", {len(images) - len(missing)} were there" if len(missing) < len(images) else ""
+        print(f"wrote {len(missing)} spectrograms to {config.output_dir}{there}")
         if config.grid:
             path = folder.save_grid(
                 pipeline.config["axes"],

@@ -19,13 +19,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreparedData(DepthDataConfig):
+    """Which depth images to use, and the size and range of depth of the model."""
+
+    data: tyro.conf.Positional[str]
+    """Folder of depth images (16-bit PNG or TIFF, floating-point TIFF, .npy, .mat, .pgm or .exr), id of a data set on
+    the Hub, or "rooms" for synthetic rooms."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(PublishConfig):
     """Show what a folder of depth images holds: unit, range, share of readings, classes, skipped files and the split.
 
     With --push-to-hub the images are pushed to the Hub as a data set.
     """
 
-    data: tyro.conf.OmitArgPrefixes[DepthDataConfig]
+    data: tyro.conf.OmitArgPrefixes[PreparedData]
     save_split: Path | None = None
     """File to write the split to, for --split-file of later commands; a file with another split is not overwritten."""
     seed: int = 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.limits import BatchSize, Length, LengthOrZero, LimitedSettings, Limits, Seed
 from echoform_train.engine.schedules import Shape
 
@@ -61,13 +62,17 @@ class RunConfig(LimitedSettings):
     """Images seen between two entries of the log."""
     report_to: Literal["auto", "tensorboard", "wandb", "trackio", "none"] = "auto"
     """Tracker of accelerate, besides OUTPUT_DIR/log.jsonl; auto: tensorboard if it is installed, else none."""
-    push_to_hub: bool = False
-    """Push the trained model to the Hub when the training is over."""
-    hub_model_id: str | None = None
-    """Hub repository to push to, user/name. Default: the name of the output folder, in your own account."""
-    hub_private_repo: bool = False
-    """Make the repository private if it is created."""
-    hub_revision: str | None = None
+    push_to_hub: str | None = None
+    """Hub repository, user/name, to push the trained model to when the training is over; checked before it begins."""
+    private: bool = False
+    """Make that repository private if it is created."""
+    revision: str | None = None
     """Branch to push to. Default: main."""
-    hub_token: str | None = None
+    token: str | None = None
     """Hub token. Default: HF_TOKEN, or the token of `hf auth login`, which other users of the machine cannot see."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("private", "revision", "token"):
+            if getattr(self, name) and self.push_to_hub is None:
+                raise UserError(f"--{name} is for the Hub: it must go with --push-to-hub")

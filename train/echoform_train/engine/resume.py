@@ -24,10 +24,9 @@ FREE = frozenset(
         "output_dir",
         "resume_from_checkpoint",
         "push_to_hub",
-        "hub_model_id",
-        "hub_private_repo",
-        "hub_revision",
-        "hub_token",
+        "private",
+        "revision",
+        "token",
         # Inputs may lie at another path now: their content is compared, see `data_content`.
         "data",
         "split_file",

@@ -10,17 +10,7 @@ from typing import Any, NamedTuple
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.names import LONGEST_PATH
 
-SOURCES = (
-    "data",
-    "source",
-    "pipeline",
-    "first_stage",
-    "initial_pipeline",
-    "folder",
-    "generated_dir",
-    "simulated",
-    "index",
-)
+SOURCES = ("data", "pipeline", "first_stage", "initial_pipeline", "folder", "generated_dir", "simulated")
 """Settings of commands that name what is read: a folder, or as text also a repository on the Hub."""
 MADE = ("rooms",)
 """Sources that are neither: data that are made."""

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from echoform.hub import CARD, check_access, push_folder, retry_command
-from echoform_train.engine.config import RunConfig
 from echoform_train.engine.files import FACTS, FIRST_STAGE
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.run import Run
@@ -95,8 +94,8 @@ def check_before_training(run: Run) -> None:
         PushError: If the token is missing, unknown or may not write there.
     """
     config = run.config
-    if run.is_main and config.push_to_hub:
-        check_access(_repo_id(config), private=config.hub_private_repo or None, token=config.hub_token)
+    if run.is_main and config.push_to_hub is not None:
+        check_access(config.push_to_hub, private=config.private or None, token=config.token)
 
 
 def push_after_training(run: Run, result: TrainingResult) -> None:
@@ -107,13 +106,13 @@ def push_after_training(run: Run, result: TrainingResult) -> None:
     """
     run.accelerator.print(result.summary())
     config = run.config
-    if run.is_main and config.push_to_hub:
+    if run.is_main and config.push_to_hub is not None:
         url = push(
             result.exported,
-            _repo_id(config),
-            private=config.hub_private_repo,
-            revision=config.hub_revision,
-            token=config.hub_token,
+            config.push_to_hub,
+            private=config.private,
+            revision=config.revision,
+            token=config.token,
         )
         print(f"pushed: {url}")
 
@@ -124,7 +123,3 @@ def _without_folders(facts: dict[str, Any]) -> dict[str, Any]:
     if isinstance(source := kept.get("source"), str) and Path(source).is_absolute():
         kept["source"] = Path(source).name
     return kept
-
-
-def _repo_id(config: RunConfig) -> str:
-    return config.hub_model_id or config.output_dir.resolve().name
