@@ -24,8 +24,8 @@ class Strips:
     """The strips of some images: each strip is one image, or several overlapping windows of one recording.
 
     Two windows are stitched if their starts are known and less than one window apart, and if they correlate over the
-    time that both show. Starts that the pixels tell need no length in seconds. Starts are rounded to the nearest column. Columns that several windows show are taken from the
-    window whose middle is nearest.
+    time that both show. Starts that the pixels tell need no length in seconds. Starts are rounded to the nearest
+    column. Columns that several windows show are taken from the window whose middle is nearest.
 
     Args:
         images: The images to stitch; no other image is used.
