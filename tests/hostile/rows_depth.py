@@ -93,7 +93,7 @@ def encode(name: str, content: Content, expected: str) -> Row:
     """A bad image at the door of `encode`."""
 
     def make(folder: Path) -> list[str]:
-        data = replaced(content)(folder)[2]
+        data = replaced(content)(folder)[1]
         return ["encode", data, "--pipeline", str(_pipeline()), "--output-dir", str(folder / "out")]
 
     return Row(f"encode: {name}", "encode", make, expected)
@@ -123,9 +123,9 @@ def _training(make: Callable[[Path], list[str]]) -> Callable[[Path], list[str]]:
     """The same source at the door of `train depth-ae`."""
 
     def train(folder: Path) -> list[str]:
-        flags = make(folder)[1:]
+        _, data, *flags = make(folder)
         run = ["--max-train-images", "8", "--train-batch-size", "2", "--resolution", "32"]
-        return ["train", "depth-ae", *flags, "--output-dir", str(folder / "out"), *run]
+        return ["train", "depth-ae", "--data", data, *flags, "--output-dir", str(folder / "out"), *run]
 
     return train
 

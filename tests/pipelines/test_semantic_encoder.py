@@ -119,7 +119,7 @@ def test_arrays_of_every_shape_are_embedded_as_the_pipeline_does(normalize: bool
 def test_floating_point_units_with_nan_are_the_units_with_0(tmp_path: Path):
     encoder = loaded(tmp_path)
     x = units()
-    as_float = np.where(x == 0, np.nan, x.astype(np.float64) + 0.3)
+    as_float = np.where(x == 0, np.nan, x.astype(np.float64) + 0.02)  # within the hundredth that rounding may take
     assert np.array_equal(encoder.encode_numpy(as_float), encoder.encode_numpy(x))
 
 
@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, hub: Hub):
         encoder.encode_numpy(units(), normalize=False)
     with pytest.raises(ValueError, match=r"x must be \[H, W\], \[N, H, W\] or \[N, 1, H, W\], got \[2, 3, 8, 8\]"):
         encoder.encode_numpy(np.zeros((2, 3, 8, 8), np.uint16))
-    with pytest.raises(ValueError, match="must be finite and not negative"):
+    with pytest.raises(ValueError, match="must not be negative, got -1"):
         encoder.encode_numpy(np.full((32, 32), -1, np.int16))
     with pytest.raises(ValueError, match="at least one image"):
         encoder.encode_numpy(np.zeros((0, 32, 32), np.uint16))

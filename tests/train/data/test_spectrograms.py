@@ -160,7 +160,9 @@ def test_the_same_seed_gives_the_same_data(two_users):
     assert first.split == second.split and torch.equal(first.train.pixels, second.train.pixels)
 
 
-@pytest.mark.parametrize(("arguments", "rule"), [({"colormap": "coolwarm"}, "got 'coolwarm'"), ({"resolution": 0}, "got 0")])
+@pytest.mark.parametrize(
+    ("arguments", "rule"), [({"colormap": "coolwarm"}, "got 'coolwarm'"), ({"resolution": 0}, "got 0")]
+)
 def test_arguments_out_of_range_are_refused(two_users, arguments, rule):
     with pytest.raises(ValueError, match=rule):
         load_spectrograms(two_users, **arguments)

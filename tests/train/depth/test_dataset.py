@@ -144,7 +144,7 @@ def test_bad_files_stop_or_are_listed(hands: Path):
     [
         ({"resolution": 0}, "resolution must be at least 1, got 0"),
         ({"depth_range_mm": {"min": 5, "max": 1}}, "0 <= min < max"),
-        ({"gap_images": 9}, r"gap_images=9 \(users are classes here\): every user .*: a has 20 images"),
+        ({"gap_images": 9}, r"--gap-images 9 \(users are classes here\): every user .*: a has 20 images"),
         ({"rooms": RoomsConfig()}, "rooms are for the source 'rooms'"),
     ],
 )
@@ -214,5 +214,5 @@ def test_rooms_are_held_out_whole():
     assert all(recordings) and sum(map(len, recordings)) == len(set.union(*recordings)) == 5
     assert data.split.method == "by recording" and data.train.labels is None
     assert data.depth_range_mm == {"min": 300, "max": 5000} and data.out_of_range == 0
-    with pytest.raises(ValueError, match="units_per_mm must be 1, got 5"):
+    with pytest.raises(ValueError, match="--units-per-mm must be 1, got 5"):
         load_depth("rooms", rooms=rooms, units_per_mm=5)
