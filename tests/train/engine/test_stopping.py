@@ -119,6 +119,8 @@ def test_a_command_without_checkpoints_ends_in_one_sentence_and_leaves_no_partia
 @pytest.mark.parametrize("wait_s", [0.3, 1.5])
 def test_a_signal_while_importing_ends_quietly(number, status, wait_s, tmp_path):
     code = (
+        # Shells start background jobs with SIGINT ignored, and their children inherit that.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from echoform_train.cli import main; print('in', flush=True); "
         f"main(['generate', '--pipeline', {str(tmp_path)!r}, '--output-dir', 'unused'])"
     )
