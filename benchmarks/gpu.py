@@ -73,7 +73,7 @@ def measure(part: Part, ledger: Ledger) -> bool:
         facts = part.run()
     except torch.OutOfMemoryError:  # a result, too
         facts = {"out_of_memory": True}
-    except Exception as error:  # a lent machine is dear: the other parts are measured, and the error is written down
+    except Exception as error:  # written down and shown; the other parts are measured all the same
         traceback.print_exc()
         facts = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]}
     gc.collect()

@@ -216,7 +216,7 @@ def _phase(walk: Walk, speed_mps: Array) -> Array:
 def _start_and_stop(moments: int, rng: np.random.Generator) -> Array:
     """Share of the speed at each moment of a walk that begins and ends at a standstill, above 0, [T].
 
-    Walkers reach their speed within two to three steps, and stop as fast (Jian et al., Gait & Posture 1 (1993) 9-17).
+    Walkers reach their speed within a few steps, and stop as fast; here within 1.0 to 1.6 s.
     """
     time_s = np.arange(moments) / JOINT_RATE_HZ
     begin_s, end_s = rng.uniform(1.0, 1.6, 2)
