@@ -38,3 +38,13 @@ def test_the_verdict_says_what_is_not_good_enough(worse: dict[str, Any], reason:
     assert told["sentence"].startswith("Not good enough to train a second stage on: ")
     assert reason in told["sentence"] and "keep 97" not in told["sentence"]
     assert [check["passed"] for check in told["checks"]].count(False) == 1
+
+
+def test_judges_that_only_guess_give_no_verdict():
+    guessing = {"accuracy": {"real": {"mean": 0.3, "low": 0.21, "high": 0.41}, "kept": {"mean": 1.0}}}
+    told = verdict(GOOD | guessing, num_users=4)
+    assert not told["good_enough"]
+    assert told["sentence"].startswith(
+        "The judges have learned nothing: train longer. They name 30.0 % of held-out real spectrograms right "
+        "(95 % interval 21.0 to 41.0 %), and guessing at random reaches 25.0 %."
+    )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from diffusers import VQModel
 from torch import Tensor
@@ -31,7 +32,7 @@ from echoform_train.latent_diffusion.quality_scores import (
     UserScores,
 )
 from echoform_train.scoring.image_quality import psnr, psnr_each, ssim_each
-from echoform_train.scoring.intervals import bootstrap_interval, mean_interval
+from echoform_train.scoring.intervals import bootstrap_interval, ratio_interval, share_interval
 from echoform_train.scoring.judge import Judge, accuracy_by_user, confusion
 from echoform_train.scoring.metrics import codebook_usage
 from echoform_train.scoring.perceptual import PerceptualLoss, perceptual_available
@@ -109,7 +110,16 @@ def measure_accuracy(tables: Sequence[tuple[Tensor, Tensor]]) -> AccuracyScores:
     if min(real) == 0:
         raise UserError("every judge must name at least one held-out real image right, one judge names none right")
     kept = [reconstructed.trace().item() / table.trace().item() for table, reconstructed in tables]
-    return AccuracyScores(real=_over_judges(real, most=1.0), kept=_over_judges(kept, most=math.inf))
+    # The same images are judged each time, real and reconstructed.
+    images = int(tables[0][0].sum())
+    real_alone, made_alone = (
+        share_interval([float(np.mean([table.trace().item() / images for table in side]))], images)
+        for side in zip(*tables, strict=True)
+    )
+    return AccuracyScores(
+        real=MeanScore(**share_interval(real, images)._asdict()),
+        kept=MeanScore(**ratio_interval(kept, made_alone, real_alone)._asdict()),
+    )
 
 
 def measure_codebook(vqvae: VQModel, latents: Tensor) -> CodebookScores:
@@ -151,6 +161,8 @@ def _from_noisy_latents(model: FirstStageModel, latents: Tensor, quantize: bool)
 def _psnr_interval(reconstructed: Tensor, target: Tensor) -> MeanScore:
     errors = (reconstructed.double() - target.double()).square().flatten(1).mean(dim=1)
     # The interval of the mean error, in decibels; the larger error is the lower PSNR.
+    if len(errors) == 1:  # one image does not tell how much images differ
+        return MeanScore(mean=psnr(reconstructed, target), low=None, high=None)
     _, low, high = bootstrap_interval(errors.numpy(), seed=0)
     return MeanScore(mean=psnr(reconstructed, target), low=_psnr_of(high), high=_psnr_of(low))
 
@@ -171,15 +183,8 @@ def _lpips(model: FirstStageModel, reconstructed: Tensor, target: Tensor) -> Mea
 
 def _over_images(values: Tensor) -> MeanScore:
     mean, low, high = bootstrap_interval(values.double().numpy(), seed=0)
-    return MeanScore(mean=mean, low=low, high=high)
-
-
-def _over_judges(values: list[float], most: float) -> MeanScore:
-    if len(values) == 1:
-        return MeanScore(mean=values[0], low=None, high=None)
-    mean, low, high = mean_interval(values)
-    # The interval by Student's t can reach beyond the possible values.
-    return MeanScore(mean=mean, low=max(0.0, low), high=min(most, high))
+    # One image does not tell how much images differ.
+    return MeanScore(mean=mean, low=low, high=high) if len(values) > 1 else MeanScore(mean=mean, low=None, high=None)
 
 
 def _by_user(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypedDict
 
+from echoform_train.scoring.chance import chance_of
+
 LATENT_NOISE = 0.1
 """Standard deviation of the noise in `noisy_latents_psnr_db`, as a share of the standard deviation of each latent
 channel. The noise stands for the errors of the latents that a second stage generates."""
@@ -19,7 +21,7 @@ class MeanScore(TypedDict):
 
 
 class AccuracyScores(TypedDict):
-    """What judges recognise; intervals are over judges."""
+    """What judges recognise; intervals cover other judges and other images."""
 
     real: MeanScore
     """Share of the real images whose user the judges name right, 0..1."""
@@ -122,6 +124,7 @@ def score_table(scores: FirstStageScores) -> Iterator[str]:
         ("SSIM", _cell(scores["ssim"], ".4f")),
         ("LPIPS", "torchvision's AlexNet weights are not at hand" if lpips is None else _cell(lpips, ".4f")),
         ("Accuracy of judges on real images", _cell(accuracy["real"], ".1%")),
+        ("  of guessing at random (chance)", f"{chance_of(scores['images']['users']):.1%}"),
         ("Accuracy kept on reconstructions", _cell(accuracy["kept"], ".1%")),
     ]
     if codebook is not None:

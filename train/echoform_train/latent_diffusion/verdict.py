@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from echoform_train.latent_diffusion.quality_scores import Check, CodebookScores, QualityScores, Verdict
+from echoform_train.scoring.chance import nothing_learned
 
 MIN_ACCURACY_KEPT = 0.95
 """Share of their accuracy that judges must keep on reconstructions; no second stage can restore lost details."""
@@ -15,7 +16,8 @@ def verdict(scores: QualityScores, num_users: int) -> Verdict:
 
     Its PSNR must be above that of a thumbnail of its latents' size. Judges must name at least twice as many real images
     right as by guessing, and keep MIN_ACCURACY_KEPT of that accuracy on reconstructions. The perplexity of a codebook
-    must reach MIN_PERPLEXITY_SHARE of its size.
+    must reach MIN_PERPLEXITY_SHARE of its size. Where the judges are no better than guessing, there is no verdict, and
+    the sentence says so.
 
     Args:
         scores: What `measure_quality` returned.
@@ -33,6 +35,8 @@ def verdict(scores: QualityScores, num_users: int) -> Verdict:
     # A good verdict names what passed, a bad one only what did not.
     reasons = "; ".join(check["says"] for check in checks if check["passed"] == good)
     sentence = f"{'Good' if good else 'Not good'} enough to train a second stage on: {reasons}."
+    if undecided := nothing_learned(accuracy["real"], num_users, who="judges"):
+        sentence = f"{undecided} Whether the first stage is good enough is open (--judge-train-images)."
     return Verdict(good_enough=good, sentence=sentence, checks=checks)
 
 

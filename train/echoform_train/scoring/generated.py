@@ -15,7 +15,7 @@ from echoform_train.data.spectrograms import SpectrogramData, to_model
 from echoform_train.engine.errors import UserError
 from echoform_train.scoring.classifier_training import shrink
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.scoring.intervals import bootstrap_interval, mean_interval
+from echoform_train.scoring.intervals import Interval, ratio_interval, seeds_interval, share_interval
 from echoform_train.scoring.judge import (
     Judge,
     accuracy_by_user,
@@ -26,7 +26,7 @@ from echoform_train.scoring.judge import (
 )
 from echoform_train.scoring.metrics import memorised_share
 from echoform_train.scoring.scores import BOUNDED, LABELS, ScoreEntry, Scores, UserShares
-from echoform_train.scoring.set_scores import NEIGHBOURS, compare_with_half, diversity
+from echoform_train.scoring.set_scores import NEIGHBOURS, compare_with_half, compared_images, diversity
 from echoform_train.scoring.texture import fine_energy_share, log_spectral_distance_db
 from echoform_train.scoring.two_sample import TRAIN_IMAGES, halves_in_time, two_sample_auc
 
@@ -57,8 +57,9 @@ def score_generated(
         judges: Judges by seed that have already been trained on `data.train`; missing ones are trained.
 
     Returns:
-        The scores, JSON-able. An interval is over the n pairs of seeds; where there is one pair, it is over the n
-        images for scores that are accuracies, and None for others.
+        The scores, JSON-able, with intervals by the rules of intervals.py. An interval is over the n pairs of seeds,
+        and for shares it covers the sampling of images too. Where there is one pair, shares have an interval over the n
+        images, and others have none; nor have others where all pairs gave one value.
 
     Raises:
         ValueError: If there are no seeds or samples, a sample has images of another size than the data or lacks a
@@ -86,6 +87,8 @@ def score_generated(
     floors = _texture(data, (data.train.pixels, data.train.users), 0, judge_train_images, device)
     for number, ((_, index), result) in enumerate(zip(pairs, results, strict=True)):
         result.values.update(_texture(data, generated[index], number, judge_train_images, device))
+        # The variance of an AUC is at most that of a share of as many images as the smaller of both sets has.
+        result.images["two_sample_auc"] = _tested_images(generated[index][1], data.test.users)
         result.floors.update(floors)
     return {
         "scores": {name: _entry(name, results) for name in LABELS},
@@ -106,8 +109,8 @@ def score_generated(
 class _PairResult:
     """Scores of one judge and one sample."""
 
-    hits: dict[str, np.ndarray]
-    """For each accuracy, whether each image is named right, bool [N]."""
+    images: dict[str, int]
+    """For each score that is a share, the number of images that it is a share of."""
     values: dict[str, float]
     floors: dict[str, float]
 
@@ -127,6 +130,7 @@ def _score_pair(
         "gan_train": (predict(generated_judge, test.pixels) == test.users).numpy(),
     }
     values: dict[str, float] = {name: float(hit.mean()) for name, hit in hits.items()}
+    images = {name: len(hit) for name, hit in hits.items()} | {"memorised": len(pixels)}
     real = values["real_to_real"]
     if real == 0:
         raise UserError("the judge must name at least one held-out real image right, it names none right")
@@ -136,10 +140,11 @@ def _score_pair(
     # Sets are compared in the judge's features; copies and pixel diversity at the image size of the judge.
     features, test_features = (extract_features(judge, images).numpy() for images in (pixels, test.pixels))
     set_values, set_floors = compare_with_half(features, users.numpy(), test_features, test.users.numpy(), number)
+    images |= dict.fromkeys(("precision", "recall", "coverage"), compared_images(users.numpy(), test.users.numpy()))
     small, test_small, train_small = (shrink(to_model(images)) for images in (pixels, test.pixels, data.train.pixels))
     values |= set_values | _copies_and_diversity(small, train_small, features, users)
     floors |= set_floors | _copies_and_diversity(test_small, train_small, test_features, test.users)
-    return _PairResult(hits, values, floors)
+    return _PairResult(images, values, floors)
 
 
 def _texture(
@@ -171,6 +176,12 @@ def _like_users(users: np.ndarray, wanted: np.ndarray, rng: np.random.Generator)
     )
 
 
+def _tested_images(users: Tensor, test_users: Tensor) -> int:
+    """Number of images of each kind that the network of the two-sample test is tested on, at least 1."""
+    fewest = torch.minimum(*(torch.bincount(each, minlength=int(test_users.max()) + 1) for each in (users, test_users)))
+    return max(1, int(fewest.sum()) // 2)
+
+
 def _copies_and_diversity(small: Tensor, train_small: Tensor, features: np.ndarray, users: Tensor) -> dict[str, float]:
     flat = small.flatten(1)
     # Divided by the root of the number of pixels, so that the distance of two images is their RMS difference.
@@ -193,19 +204,32 @@ def _entry(name: str, results: list[_PairResult]) -> ScoreEntry:
         "interval_over": None,
         "floor": float(np.mean(floors)) if floors else None,
     }
-    # A single pair has no spread over seeds; for an accuracy, the interval is then over images.
-    if len(results) > 1:
-        _, low, high = mean_interval(values)
-        over, n = "seeds", len(values)
-    elif name in results[0].hits:
-        hits = results[0].hits[name]
-        _, low, high = bootstrap_interval(hits, seed=0)
-        over, n = "images", len(hits)
-    else:
+    interval = _interval(name, values, results)
+    if interval is None:
         return entry
+    over, n = ("seeds", len(values)) if len(values) > 1 else ("images", _images_of(name, results))
     # Student's t ignores the ends of a scale; only the unbiased kernel distance goes below 0.
     least, most = -math.inf if name == "kid" else 0.0, 1.0 if name in BOUNDED else math.inf
-    return {**entry, "low": max(least, low), "high": min(most, high), "n": n, "interval_over": over}
+    low, high = max(least, interval.low), min(most, interval.high)
+    return {**entry, "low": low, "high": high, "n": n, "interval_over": over}
+
+
+def _interval(name: str, values: list[float], results: list[_PairResult]) -> Interval | None:
+    """The interval of a score with one value per pair, by the rules of intervals.py."""
+    if name.endswith("_ratio") and name.removesuffix("_ratio") in results[0].images:
+        share, real = (
+            share_interval([float(np.mean([each.values[of] for each in results]))], _images_of(of, results))
+            for of in (name.removesuffix("_ratio"), "real_to_real")
+        )
+        return ratio_interval(values, share, real)
+    if name in results[0].images:
+        return share_interval(values, _images_of(name, results))
+    return seeds_interval(values)
+
+
+def _images_of(name: str, results: list[_PairResult]) -> int:
+    """Number of images that a share is one of; the fewest of all pairs."""
+    return min(each.images[name.removesuffix("_ratio")] for each in results)
 
 
 def _shares_of_users(

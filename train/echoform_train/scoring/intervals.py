@@ -1,7 +1,20 @@
-"""Means and their 95 % intervals: Student's t over independent values, and the bootstrap over images."""
+"""Means and their 95 % intervals.
+
+The rules, in one place:
+
+- A share of images, such as an accuracy, varies from seed to seed, and would be another one on other images. Its
+  interval covers both: Wilson's for the images and Student's t for the seeds, see `share_interval`.
+- A ratio of two shares has both in the same way, see `ratio_interval`.
+- Any other score per seed has Student's t, and no interval if all seeds gave the same value, see `seeds_interval`.
+- A mean over images has the bootstrap over images, see `bootstrap_interval` and `bootstrap_sums`.
+
+Images count as independent of each other. Windows of one recording resemble each other, so that the true interval of a
+share is wider rather than narrower.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,6 +43,63 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
     return Interval(mean, mean - half, mean + half)
+
+
+def seeds_interval(values: Sequence[float]) -> Interval | None:
+    """`mean_interval`, or None for a single value or equal ones: they do not tell how much a value varies."""
+    return None if len(set(values)) < 2 else mean_interval(values)
+
+
+def share_interval(shares: Sequence[float], images: int) -> Interval:
+    """Mean of one share of images per seed, and an interval that covers other seeds and other images, within 0..1.
+
+    The two parts are Student's t over the seeds, which is left out for a single seed, and Wilson's interval of the mean
+    share of `images` images. Their distances from the mean are added in squares, as for a sum of two estimates. The
+    result is never of zero width.
+
+    Sources: Wilson, Journal of the American Statistical Association 22 (1927) 209-212; Zou and Donner, Statistics in
+    Medicine 27 (2008) 1693-1702, equation 5.
+
+    Args:
+        shares: One per seed, 0..1.
+        images: Number of images that each is a share of.
+
+    Raises:
+        ValueError: If there is no share or no image, or a share is outside 0..1.
+    """
+    if not shares or images < 1 or not all(0 <= share <= 1 for share in shares):
+        raise UserError(f"an interval of shares needs shares in 0..1 of images, got {list(shares)} of {images}")
+    seeds = seeds_interval(shares)
+    half = 0.0 if seeds is None else seeds.high - seeds.mean
+    mean = float(np.mean(shares))
+    right = round(mean * images)
+    wilson = stats.binomtest(right, images).proportion_ci(method="wilson")
+    below, above = right / images - wilson.low, wilson.high - right / images
+    return Interval(mean, max(0.0, mean - math.hypot(half, below)), min(1.0, mean + math.hypot(half, above)))
+
+
+def ratio_interval(ratios: Sequence[float], share: Interval, other: Interval) -> Interval:
+    """Mean of one ratio of two shares per seed, and an interval that covers other seeds and other images.
+
+    The part of the images is that of the quotient of two independent shares, on a logarithmic scale. Where both are
+    shares of the same images, it is too wide rather than too narrow.
+
+    Source: Zou and Donner (2008), as for `share_interval`.
+
+    Args:
+        ratios: One per seed.
+        share: The numerator, as `share_interval` gives it for one seed, so that seeds do not count twice.
+        other: The denominator, above 0.
+    """
+    mean, seeds = float(np.mean(ratios)), seeds_interval(ratios)
+    half = 0.0 if seeds is None else seeds.high - seeds.mean
+    if share.low > 0:
+        below = 1 - math.exp(-math.hypot(math.log(share.mean / share.low), math.log(other.high / other.mean)))
+        above = math.exp(math.hypot(math.log(share.high / share.mean), math.log(other.mean / other.low))) - 1
+        below, above = below * share.mean / other.mean, above * share.mean / other.mean
+    else:
+        below, above = share.mean / other.mean, share.high / other.low - share.mean / other.mean
+    return Interval(mean, max(0.0, mean - math.hypot(half, below)), mean + math.hypot(half, above))
 
 
 def bootstrap_interval(values: Sequence[float] | np.ndarray, seed: int, resamples: int = 2000) -> Interval:

@@ -55,6 +55,13 @@ def compare_with_half(
     return _means(of_generated), _means(of_real)
 
 
+def compared_images(generated_users: np.ndarray, real_users: np.ndarray) -> int:
+    """Number of images in each of the two sets that `compare_with_half` compares."""
+    halves = [int((real_users == user).sum()) // 2 for user in np.unique(real_users)]
+    generated = [int((generated_users == user).sum()) for user in np.unique(real_users)]
+    return sum(map(min, halves, generated))
+
+
 def diversity(points: np.ndarray, users: np.ndarray) -> float:
     """Mean distance between two images of one user, averaged over users with at least two images.
 
