@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from echoform_train.data.config import PublishConfig, data_facts
+from echoform_train.data.config import PublishConfig
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import FACTS, MODEL_INDEX, PIPELINE, REPORT_DATA, REPORT_PAGE, SPLIT
-from echoform_train.engine.json_files import read_json_object, write_json
-from echoform_train.engine.parallel import usable_cores
+from echoform_train.engine.files import PIPELINE, REPORT_PAGE
 from echoform_train.engine.resolution import OptionalResolution
+from echoform_train.engine.shown import ShownAsTable
 from echoform_train.study.config import GeneratorConfig, StudyConfig
 
 if TYPE_CHECKING:
-    from echoform_train.data.spectrograms import SpectrogramData
     from echoform_train.study.accuracy.verdict import Verdict
     from echoform_train.study.plan import Study
     from echoform_train.study.report_types import Report
+    from echoform_train.study.steps.inputs import Planning
 
 STAGES, DATASET = "stages", "dataset"
 """Folders inside the output folder: work of the stages, and the augmented data set."""
@@ -105,8 +104,8 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class AugmentResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AugmentResult(ShownAsTable):
     """Results of a study, and the files that it wrote."""
 
     report: Report
@@ -135,33 +134,32 @@ def main(config: Config) -> AugmentResult:
         PushError: If the Hub refuses the data set; raised before training if the token cannot write there.
     """
     from echoform.hub import check_access
-    from echoform_train.data.split_files import write_split
-    from echoform_train.study.report_data import assemble_report
-    from echoform_train.study.report_page import write_page
-    from echoform_train.study.report_pictures import draw_pictures
-    from echoform_train.study.run import run_study
+    from echoform_train.study.steps.outputs import DatasetUpload, GeneratorExport, ReportFiles, StageRuns
 
     if config.push_to_hub is not None:
         check_access(config.push_to_hub, private=config.private, repo_type="dataset")
-    # All inputs are checked here, before hours of training.
-    study = plan(config)
     out = config.output_dir
-    write_split(study.data.split, out / SPLIT)
-    results = run_study(study, out / STAGES, out / DATASET)
-
-    # Page and card are made from the content of report.json alone.
-    report = assemble_report(study, results)
-    write_json(out / REPORT_DATA, report)
-    kept = results.images[study.largest.name].sample
-    write_page(report, draw_pictures(study.data, kept, report["suspicious"]), out / REPORT_PAGE)
-    _export_pipeline(study, results.pipeline, report, out / PIPELINE, config.people)
-    print(f"\n{report['verdict']['sentence']}\nData set: {out / DATASET}\nPage: {out / REPORT_PAGE}")
+    planning = _planning(config)
+    runs = StageRuns(plan=planning, output_dir=out, stages=out / STAGES, dataset=out / DATASET)
+    report = ReportFiles(plan=planning, runs=runs, output_dir=out)
+    export = GeneratorExport(plan=planning, runs=runs, report=report, folder=out / PIPELINE, people=config.people)
+    upload = DatasetUpload(
+        dataset=out / DATASET,
+        repo=config.push_to_hub,
+        people=config.people,
+        private=config.private,
+        revision=config.revision,
+        license=config.license,
+    )
+    # Each step first makes those that it continues: the plan, which checks all inputs, stages, report, and this export.
+    pipeline = export.result
+    print(f"\n{report.result['verdict']['sentence']}\nData set: {out / DATASET}\nPage: {out / REPORT_PAGE}")
     return AugmentResult(
-        report=report,
+        report=report.result,
         page=out / REPORT_PAGE,
         dataset=out / DATASET,
-        pipeline=out / PIPELINE,
-        url=None if config.push_to_hub is None else _publish(config, config.push_to_hub),
+        pipeline=pipeline,
+        url=upload.result,
     )
 
 
@@ -172,51 +170,20 @@ def plan(config: Config) -> Study:
         FileNotFoundError: If the data or the pipeline do not exist.
         ValueError: If the data are not fit for a study, or the pipeline does not fit them.
     """
-    from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
-    from echoform_train.data.split_files import check_writable
-    from echoform_train.engine.evaluation import choose_device
-    from echoform_train.publishing.exported import find_pipeline
-    from echoform_train.study.make_plan import plan_study
-    from echoform_train.study.plan_checks import check_pipeline, check_split_is_known
+    return _planning(config).result
 
-    pipeline = None if config.pipeline is None else find_pipeline(config.pipeline, VQLDMDopplerPipeline)
-    data = _load_data(config, pipeline)
-    if pipeline is not None:
-        check_split_is_known(data, data.split_file)
-        check_pipeline(pipeline, data, config.generator)
-    check_writable(data.split, config.output_dir / SPLIT)
-    # A small network uses one core, so each core gets a process; a GPU is used by one process.
-    device = choose_device(config.device)
-    study = plan_study(
-        data,
-        config.study,
-        config.generator,
+
+def _planning(config: Config) -> Planning:
+    """The steps before any training, each with the values that it needs; no other step sees the config."""
+    from echoform_train.study.steps.inputs import GivenPipeline, Planning, RealImages
+
+    pipeline = GivenPipeline(source=config.pipeline)
+    images = RealImages(
         pipeline=pipeline,
-        per_user=config.per_user,
-        balance_to=config.balance_to,
-        window_s=config.window_s,
-        device=device,
-        workers=config.workers or (usable_cores() if device == "cpu" else 1),
-        seed=config.seed,
-    )
-    users = len(data.id2label)
-    print(f"{data.source}: {len(data.train)} images of {users} users for training, {len(data.test)} held out")
-    for note in study.notes:
-        print(note)
-    return study
-
-
-def _load_data(config: Config, pipeline: Path | None) -> SpectrogramData:
-    """The data with the split of the study, or with that of the training of a given pipeline."""
-    from echoform_train.data.spectrograms import load_spectrograms
-    from echoform_train.data.split_files import split_to_read
-    from echoform_train.study.generators.training import IMAGE_HALVING
-
-    return load_spectrograms(
-        config.data,
-        split_file=split_to_read(config.split_file, config.output_dir if pipeline is None else pipeline.parent),
+        source=config.data,
+        output_dir=config.output_dir,
+        split_file=config.split_file,
         resolution=config.resolution,
-        halving=IMAGE_HALVING if pipeline is None else None,
         colormap=config.colormap,
         window_s=config.window_s,
         hop_s=config.hop_s,
@@ -226,52 +193,16 @@ def _load_data(config: Config, pipeline: Path | None) -> SpectrogramData:
         skip_bad_files=config.skip_bad_files,
         seed=config.seed,
     )
-
-
-def _export_pipeline(
-    study: Study, source: Path, report: Report, folder: Path, people: Literal["simulated", "recorded"] | None
-) -> None:
-    """Copy the generator of the largest size to OUTPUT_DIR/pipeline, with a card that shows the result."""
-    from echoform.hub import CARD
-    from echoform_train.publishing.card import write_card
-    from echoform_train.publishing.copy_model import copy_model
-    from echoform_train.publishing.identity import model_identity
-    from echoform_train.study.report_card import card_facts
-
-    if folder.is_dir() and not (folder / MODEL_INDEX).is_file():
-        raise UserError(f"{folder} must be empty or hold an exported pipeline, it holds something else")
-    # An existing card may have been edited by hand, so it is kept, and only updated below.
-    copy_model(source, folder, keep=(CARD,))
-    if not (folder / FACTS).is_file():
-        print(f"{study.pipeline} holds no {FACTS}: nothing is known of its training, so that no card is written")
-        return
-    if study.pipeline is None:
-        # The training used varied copies of each image; the card counts the originals.
-        real = data_facts(replace(study.data, train=study.largest.images))
-        write_json(folder / FACTS, read_json_object(folder / FACTS) | {"data": real})
-    write_card(
-        folder,
-        report["scores"]["drawn"]["scores"],
-        {
-            "num_inference_steps": study.generator.num_inference_steps,
-            "guidance_scale": study.generator.guidance_scale,
-        },
-        people=people,
-        augmentation=card_facts(report),
-        scores_of=model_identity(source),
+    return Planning(
+        pipeline=pipeline,
+        images=images,
+        settings=config.study,
+        generator=config.generator,
+        per_user=config.per_user,
+        balance_to=config.balance_to,
+        window_s=config.window_s,
+        device=config.device,
+        workers=config.workers,
+        seed=config.seed,
+        output_dir=config.output_dir,
     )
-
-
-def _publish(config: Config, repo: str) -> str:
-    from echoform_train.data.publish import publish_dataset
-
-    url = publish_dataset(
-        config.output_dir / DATASET,
-        repo,
-        people=config.people,
-        private=config.private,
-        revision=config.revision,
-        license=config.license,
-    )
-    print(f"Pushed to {url}")
-    return url

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.provenance import provenance
+from echoform_train.scoring.chance import nothing_learned
 from echoform_train.scoring.metrics import Nearest
 from echoform_train.study.accuracy.rows import name_of_size
 from echoform_train.study.accuracy.tables import arm_accuracies, condition_accuracies, size_accuracies
-from echoform_train.study.accuracy.verdict import Verdict, verdict
+from echoform_train.study.accuracy.verdict import Verdict, unless_guessing, verdict
 from echoform_train.study.gait.findings import UnreadableGait
 from echoform_train.study.images.nearest_training import copied_share, most_suspicious, nearest_training
 from echoform_train.study.images.selection import count_reasons
@@ -23,7 +24,9 @@ from echoform_train.study.stage_cache import codes_of, note_on_codes
 def assemble_report(study: Study, results: StudyResults) -> Report:
     """Content of report.json, JSON-able."""
     data, gait = study.data, results.gait
-    decided = verdict(results.rows)
+    sizes = [_size_report(study, results, size) for size in study.sizes]
+    compared = [each["all"] for size in sizes for each in (size["classical"], size["both"]) if each is not None]
+    decided = unless_guessing(verdict(results.rows), compared, len(data.id2label))
     # Copies are searched for among the kept images, because these may go into the data set.
     pixels, users = results.images[study.largest.name].sample
     nearest = nearest_training(pixels, data.train.pixels) if len(users) else None
@@ -31,11 +34,11 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
     return {
         "title": f"Did it help? {_name_of(data)}",
         "subject": _subject(data),
-        "notes": [*study.notes, *_notes(results)],
+        "notes": [*study.notes, *_notes(results, len(data.id2label))],
         "verdict": decided,
         "over": _over(decided),
         "chance": 1 / len(data.id2label),
-        "sizes": [_size_report(study, results, size) for size in study.sizes],
+        "sizes": sizes,
         "arms": arm_accuracies(results.rows, study.sizes),
         "conditions": condition_accuracies(results.rows),
         "confusion": {**results.confusion, "size": confusion_size},
@@ -54,9 +57,14 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
     }
 
 
-def _notes(results: StudyResults) -> list[str]:
-    """What did not go as the settings say, and which numbers another state of the code has measured."""
+def _notes(results: StudyResults, users: int) -> list[str]:
+    """What did not go as the settings say, what cannot be told, and which numbers other code has measured."""
     notes = []
+    # The scores of a generator are worth as much as the judge that measured them.
+    for scores in results.scores.values():
+        if said := nothing_learned(scores["scores"]["real_to_real"], users):
+            notes.append(f"{said} The scores of the generator below tell nothing (--judge-train-images).")
+            break
     # Images that were selected by other rules than the settings name must not pass for the others.
     reasons: dict[str, list[str]] = {}
     for name, images in results.images.items():

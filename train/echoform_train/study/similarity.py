@@ -12,8 +12,8 @@ from torch import Tensor
 
 from echoform_train.engine.errors import UserError
 from echoform_train.radar.gait_features import detect_middle, gait_features, to_level
-from echoform_train.scoring.intervals import mean_interval
-from echoform_train.scoring.judge import extract_features, train_judge
+from echoform_train.scoring.intervals import seeds_interval, share_interval
+from echoform_train.scoring.judge import accuracy, extract_features, train_judge
 from echoform_train.scoring.metrics import frechet_distance
 from echoform_train.scoring.texture import fine_energy_share, log_spectral_distance_db
 from echoform_train.scoring.two_sample import two_sample_auc
@@ -45,11 +45,20 @@ class Similarity(TypedDict):
     """One score of simulated images beside the same score of other measured people."""
 
     mean: float
-    low: float
-    """Lower end of the 95 % interval over the divisions of the people."""
-    high: float
+    low: float | None
+    """Lower end of the 95 % interval over the divisions of the people; None if all gave one value."""
+    high: float | None
     floor: float
     """The same score between measured people and other measured people."""
+
+
+class Accuracy(TypedDict):
+    """An accuracy with its 95 % interval, and the number of people that it tells apart."""
+
+    mean: float
+    low: float
+    high: float
+    people: int
 
 
 class GaitDistance(TypedDict):
@@ -66,6 +75,8 @@ class SimilarityScores(TypedDict):
     """By the names of LABELS."""
     gait: dict[str, GaitDistance]
     """By feature; empty if gait cannot be read from the images."""
+    judge: Accuracy
+    """Share of the images of its training that a judge of measured people names right."""
     seeds: list[int]
     measured_people: int
     simulated_people: int
@@ -108,20 +119,41 @@ def score_similarity(
     rounds = [_one_round(measured, simulated, seed, train_images, judge_train_images, device) for seed in seeds]
     scores: dict[str, Similarity] = {}
     for name in LABELS:
-        mean, low, high = mean_interval([values[name] for values, _ in rounds])
+        values = [each.values[name] for each in rounds]
+        # The variance of an AUC is at most that of a share of as many images as the smaller of both sets has.
+        is_auc = name == "two_sample_auc"
+        interval = share_interval(values, min(each.tested for each in rounds)) if is_auc else seeds_interval(values)
+        mean = float(np.mean(values))
         scores[name] = {
             "mean": mean,
-            "low": min(max(low, 0.0), mean),
-            "high": min(high, 1.0) if name == "two_sample_auc" else high,
-            "floor": float(np.mean([floors[name] for _, floors in rounds])),
+            "low": None if interval is None else min(max(interval.low, 0.0), mean),
+            "high": None if interval is None else interval.high,
+            "floor": float(np.mean([each.floors[name] for each in rounds])),
         }
+    judged = share_interval([each.judge_accuracy for each in rounds], min(each.judged for each in rounds))
     return {
         "scores": scores,
         "gait": _gait(measured, simulated, seeds[0]),
+        "judge": {**judged._asdict(), "people": rounds[0].judged_people},  # pyright: ignore[reportReturnType]
         "seeds": list(seeds),
         "measured_people": people,
         "simulated_people": simulated_people,
     }
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Results of one division of the people."""
+
+    values: dict[str, float]
+    floors: dict[str, float]
+    tested: int
+    """Images in the smaller of the two sets that the two-sample test is tested on."""
+    judge_accuracy: float
+    """Of the judge, on the images of its training."""
+    judged: int
+    """Number of these images."""
+    judged_people: int
 
 
 def _one_round(
@@ -131,7 +163,7 @@ def _one_round(
     train_images: int,
     judge_train_images: int,
     device: torch.device | str,
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> _Round:
     """Scores and floors for one division of the people."""
     rng = np.random.default_rng(seed)
     # Measured people in four parts: the first two are learnt from, the others are for testing.
@@ -147,10 +179,10 @@ def _one_round(
     floors = {"two_sample_auc": auc((real[parts[0]], real[parts[1]]), (real[parts[2]], real[parts[3]]))}
 
     # Spectra and features depend on the size of a set, so that both comparisons use equally many images.
+    users = _renumbered(measured.users[learn])
     judge = train_judge(
-        real[learn], _renumbered(measured.users[learn]), len(measured.users[learn].unique()),
-        seed=seed, train_images=judge_train_images, device=device,
-    )  # fmt: skip
+        real[learn], users, len(users.unique()), seed=seed, train_images=judge_train_images, device=device
+    )
     count = min(len(parts[2]), len(parts[3]), len(simulated_test))
     reference, other, drawn = (
         pixels[torch.from_numpy(rng.permutation(len(pixels))[:count])]
@@ -161,7 +193,14 @@ def _one_round(
         found["frechet"] = frechet_distance(*features)
         found["fine_energy_ratio"] = fine_energy_share(compared.float()) / fine_energy_share(reference.float())
         found["log_spectral_distance"] = log_spectral_distance_db(compared.float(), reference.float())
-    return values, floors
+    return _Round(
+        values=values,
+        floors=floors,
+        tested=min(len(test), len(simulated_test)),
+        judge_accuracy=accuracy(judge, real[learn], users),
+        judged=len(learn),
+        judged_people=len(users.unique()),
+    )
 
 
 def _gait(measured: WalkerImages, simulated: WalkerImages, seed: int) -> dict[str, GaitDistance]:

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 import numpy as np
 
 from echoform_train.engine.errors import UserError
-from echoform_train.scoring.intervals import Interval, mean_interval
+from echoform_train.scoring.intervals import Interval, mean_interval, share_interval
 from echoform_train.study.accuracy.rows import BEST, Row, name_of_size, rows_of
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
 
@@ -57,9 +57,15 @@ def best_classical(
 def accuracy_interval(
     rows: Sequence[Row], arm: str, per_user: int | None, family: str | None = None, condition: str | None = None
 ) -> Interval:
-    """Accuracy of one of ARMS or BEST, a share, with its 95 % interval by Student's t over the units of `paired`."""
-    values, _ = _values_per_unit(_with_best(rows, [per_user], family, condition), [per_user], arm, None)
-    return mean_interval(values)
+    """Accuracy of one of ARMS or BEST, a share, with its 95 % interval.
+
+    The interval covers other units of `paired` by Student's t and, where rows tell how many test images there were,
+    other test images: see `share_interval`.
+    """
+    chosen = _with_best(rows, [per_user], family, condition)
+    values, _ = _values_per_unit(chosen, [per_user], arm, None)
+    interval, images = mean_interval(values), _test_images(chosen)
+    return interval if images is None else share_interval(values, images)
 
 
 def paired(
@@ -80,7 +86,8 @@ def paired(
       number of seeds. The interval covers the choice of the real images, and the training of generator and classifiers.
     - "seeds", if all rows share one draw. The interval covers only the training of the classifiers.
 
-    Neither covers other users, or other test recordings.
+    Neither covers other users, or other test recordings. Where all units gave one difference, its interval is that of
+    the test images that it is at least made of, see `_of_equal_units`.
 
     Args:
         rows: All rows of a study.
@@ -95,6 +102,8 @@ def paired(
     """
     values, unit = _values_per_unit(_with_best(rows, sizes, family, condition), sizes, arm, baseline)
     mean, low, high = mean_interval(values)
+    if low == high and (images := _test_images(rows_of(rows, sizes, family, condition))) is not None:
+        low, high = _of_equal_units(mean, images)
     return {"difference": mean, "low": low, "high": high, "n": len(values), "over": unit}
 
 
@@ -109,6 +118,24 @@ def paired_interval(
     """The difference of `paired` at one size, with its 95 % interval; shares of images."""
     found = paired(rows, arm, baseline, [per_user], family, condition)
     return Interval(found["difference"], found["low"], found["high"])
+
+
+def _of_equal_units(difference: float, images: int) -> tuple[float, float]:
+    """Ends of the interval of a difference that came out equal each time, on `images` test images.
+
+    At least this share of the images was classified differently, and it would be another share of other images.
+    """
+    _, low, high = share_interval([abs(difference)], images)
+    if difference == 0:
+        return -high, high
+    return (low, high) if difference > 0 else (-high, -low)
+
+
+def _test_images(rows: Sequence[Row]) -> int | None:
+    """Number of test images behind the accuracies of rows; None if the rows do not tell."""
+    told = [row for row in rows if row["hits"]]
+    counts = [round(sum(row["hits"]) / row["accuracy"]) for row in told if row["accuracy"] > 0]
+    return max(1, min(counts, default=1)) if told else None
 
 
 def _with_best(

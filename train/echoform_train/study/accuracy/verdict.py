@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from typing import Literal
 
 from echoform_train.engine.errors import UserError
+from echoform_train.scoring.chance import nothing_learned
 from echoform_train.study.accuracy.comparisons import Difference, paired
 from echoform_train.study.accuracy.rows import BEST, BOTH, Row, name_of_size
+from echoform_train.study.accuracy.tables import Point
 
-Word = Literal["helps", "no measurable effect", "hurts"]
+Word = Literal["helps", "no measurable effect", "hurts", "nothing learned"]
+"""The last one stands for no verdict, where classifiers are no better than guessing."""
 
 _OPENINGS: dict[Word, str] = {
     "helps": "Generated spectrograms help",
     "no measurable effect": "Generated spectrograms have no measurable effect",
     "hurts": "Generated spectrograms hurt",
+    "nothing learned": "The classifiers have learned nothing",
 }
 
 
@@ -56,6 +60,23 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     by_size: list[SizeDifference] = [{**paired(rows, BOTH, BEST, [size]), "images_a_user": size} for size in sizes]
     word: Word = "helps" if pooled["low"] > 0 else "hurts" if pooled["high"] < 0 else "no measurable effect"
     return {**pooled, "word": word, "sentence": _sentence(word, pooled, by_size), "sizes": by_size}
+
+
+def unless_guessing(decided: Verdict, accuracies: Sequence[Point], users: int) -> Verdict:
+    """The verdict, or none where all these accuracies, with and without generated images, are those of guessing.
+
+    Args:
+        decided: What `verdict` returned.
+        accuracies: Of the best classical augmentation, without and with generated images, at every size.
+        users: Number of users that classifiers tell apart.
+    """
+    sentences = [nothing_learned(accuracy, users, who="classifiers") for accuracy in accuracies]
+    if not sentences or None in sentences:
+        return decided
+    best = max(accuracies, key=lambda accuracy: accuracy["mean"])
+    sentence = nothing_learned(best, users, who="classifiers")
+    assert sentence is not None
+    return {**decided, "word": "nothing learned", "sentence": sentence}
 
 
 def _sentence(word: Word, pooled: Difference, by_size: Sequence[SizeDifference]) -> str:
