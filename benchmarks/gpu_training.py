@@ -134,7 +134,7 @@ def timed_training(
         "images_seen": result.images_seen,
         "best_after": result.best_after,
         "step_images_per_s": batch / step_s,
-        "validation": dict(result.validation),
+        "validation": dict(result.metrics),
         "parameters": result.facts["parameters"],
         "precision": result.facts["precision"],
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from echoform_train.engine.errors import UserError, refused_by
 from echoform_train.engine.output_folders import new_folder, require_empty
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.engine.shown import ShownAsTable
 
 if TYPE_CHECKING:
     from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
@@ -51,8 +52,8 @@ class Config:
     """Run the code of the repository instead of the installed echoform."""
 
 
-@dataclass(frozen=True)
-class DecodingResult:
+@dataclass(frozen=True, repr=False)
+class DecodingResult(ShownAsTable):
     """What `echoform generate --decoder-only` wrote."""
 
     folder: Path

@@ -52,7 +52,7 @@ class Config:
     """Device to compute on; auto: the GPU, if there is one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FirstStageScoring:
     """Results of `echoform score first-stage`."""
 
@@ -61,6 +61,10 @@ class FirstStageScoring:
     scores: FirstStageScores
     quality: Quality
     """The reconstructions behind the scores."""
+
+    def __repr__(self) -> str:
+        """The table that the command prints."""
+        return "\n".join(score_table(self.scores))
 
 
 def main(config: Config) -> FirstStageScoring:

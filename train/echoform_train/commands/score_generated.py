@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import tyro
 
@@ -12,6 +12,7 @@ from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.files import SCORES
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.resolution import OptionalResolution
+from echoform_train.engine.shown import ShownAsText
 from echoform_train.scoring.scores import Scores, score_table
 
 
@@ -83,6 +84,7 @@ def main(config: Config) -> Scores:
     output = config.output or config.generated_dir[0] / SCORES
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, {**scores, "generated": generated, "data": data_record(data), **provenance()})
-    print("\n".join(score_table(scores)))
+    lines = list(score_table(scores))
+    print("\n".join(lines))
     print(f"Written to {output}")
-    return scores
+    return cast(Scores, ShownAsText(scores, lines))

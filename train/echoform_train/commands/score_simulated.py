@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import tyro
 
@@ -12,6 +12,7 @@ from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.resolution import Resolution
+from echoform_train.engine.shown import ShownAsText
 
 if TYPE_CHECKING:
     from echoform_train.data.spectrograms import SpectrogramData
@@ -81,7 +82,7 @@ def main(config: Config) -> SimilarityScores:
         data = {"measured_sha256": measured.images_sha256, "simulated_sha256": simulated.images_sha256}
         write_json(config.output, {**scores, "data": data, "resolution": config.resolution, **provenance()})
         print(f"Written to {config.output}")
-    return scores
+    return cast("SimilarityScores", ShownAsText(scores, _tables(scores)))
 
 
 def _load(config: Config, source: str, colormap: str, reading: ReadingConfig | None = None) -> SpectrogramData:
@@ -112,16 +113,20 @@ def _all_images(data: SpectrogramData) -> WalkerImages:
 
 
 def _tables(scores: SimilarityScores) -> list[str]:
+    from echoform_train.scoring.chance import chance_sentence, nothing_learned
     from echoform_train.study.similarity import LABELS
 
     width = max(map(len, LABELS.values()))
     lines = [f"{'':<{width}}  {'value':>9}  {'95 % interval':>20}  {'floor':>9}"]
     for name, label in LABELS.items():
         entry = scores["scores"][name]
-        interval = f"{entry['low']:.3f} .. {entry['high']:.3f}"
+        interval = "" if entry["low"] is None else f"{entry['low']:.3f} .. {entry['high']:.3f}"
         lines.append(f"{label:<{width}}  {entry['mean']:>9.3f}  {interval:>20}  {entry['floor']:>9.3f}")
     if scores["gait"]:
         lines += ["", f"{'Wasserstein distance of':<{width}}  {'value':>9}  {'':>20}  {'floor':>9}"]
         for name, distance in scores["gait"].items():
             lines.append(f"{name:<{width}}  {distance['distance']:>9.3f}  {'':>20}  {distance['floor']:>9.3f}")
-    return lines
+    judge = scores["judge"]
+    told = nothing_learned(judge, judge["people"], images="spectrograms of its training")
+    right = f"The judge names {100 * judge['mean']:.1f} % of the spectrograms of its training right."
+    return [*lines, "", told or f"{right} {chance_sentence(judge['people'], 'people')}"]

@@ -58,7 +58,7 @@ class ScoreSettings(TypedDict):
     data: ImageFacts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConvScores:
     """Scores of a model and of simpler methods."""
 
@@ -73,6 +73,12 @@ class ConvScores:
     images: list[ImageScores]
     """Scores of the model on each test image."""
     settings: ScoreSettings
+
+    def __repr__(self) -> str:
+        """The table that the command prints."""
+        from echoform_train.conv.score_table import table_lines  # it imports this module
+
+        return "\n".join(table_lines(self))
 
     def to_json(self) -> dict[str, Any]:
         """Content of scores.json."""

@@ -16,7 +16,7 @@ from echoform_train.data.metadata import check_start, read_axes
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES, SPLIT
 from echoform_train.engine.names import check_label, check_name, check_relative_path, composed, composed_values
-from echoform_train.engine.sources import is_hub_id, parse_hub_id, resolve_source
+from echoform_train.engine.sources import DatasetInMemory, is_hub_id, parse_hub_id, resolve_source
 
 _KNOWN_COLUMNS = ("file", "file_name", "recording", "start_s", "split")
 
@@ -28,6 +28,8 @@ def folder_of_files(source: str | Path) -> Path | None:
         FileNotFoundError: If there is no such folder and the source does not read like a Hub id.
         ValueError: If the source is a file.
     """
+    if isinstance(source, DatasetInMemory):
+        return None
     location = resolve_source(source)
     return location if isinstance(location, Path) and not is_dataset_folder(location) else None
 
@@ -59,7 +61,8 @@ def find_in_dataset(
     it was made from.
 
     Args:
-        source: `user/name` or `user/name@revision` on the Hub, or a local folder in the same format.
+        source: `user/name` or `user/name@revision` on the Hub, a local folder in the same format, or a data set in
+            memory.
         need_users: Whether to refuse a data set without `user` and `label`; otherwise the user of its images is "".
         image_column: Column that holds the images; None: the first image column.
         one_image_column: Whether to refuse a data set with several image columns of which none is named.
@@ -68,19 +71,7 @@ def find_in_dataset(
         FileNotFoundError: If there is no such data set, or the Hub cannot be reached.
         ValueError: If it has no image column, no user column although one is needed, or splits with other names.
     """
-    local = Path(source).is_dir()
-    repo, revision = (source, None) if local else parse_hub_id(source)
-    try:
-        loaded = load_dataset(repo, revision=revision)
-    except (DatasetNotFoundError, ConnectionError) as error:
-        raise MissingFileError(
-            f"{source} is no folder on this machine, and as a data set of the Hub it cannot be loaded: {error}"
-        ) from error
-    assert isinstance(loaded, DatasetDict)
-    split_file, axes_file = (
-        _file_in(Path(source), name) if local else download_file(repo, revision, name, repo_type="dataset")
-        for name in (SPLIT, AXES)
-    )
+    loaded, (split_file, axes_file) = _load(source)
     # The split.json of a published data set is used in place of the splits of the Hub.
     published = split_file is not None
     parts = {str(name): part for name, part in loaded.items()} if published else _name_splits(source, loaded)
@@ -98,6 +89,28 @@ def find_in_dataset(
         images.sort(key=lambda image: [natural_key(name) for name in PurePosixPath(image.file).parts])
     axes = read_axes(axes_file) if axes_file is not None else None
     return SourceFiles(tuple(images), tuple(bad_files), axes=axes, split_file=split_file)
+
+
+def _load(source: str) -> tuple[DatasetDict, tuple[Path | None, Path | None]]:
+    """The splits of a data set, and its split.json and axes.json, where it has them."""
+    if isinstance(source, DatasetInMemory):
+        given = source.dataset
+        # Columns are read as they are stored, whatever format they are shown in.
+        parts = given if isinstance(given, DatasetDict) else {"train": given}
+        return DatasetDict({name: part.with_format(None) for name, part in parts.items()}), (None, None)
+    local = Path(source).is_dir()
+    repo, revision = (source, None) if local else parse_hub_id(source)
+    try:
+        loaded = load_dataset(repo, revision=revision)
+    except (DatasetNotFoundError, ConnectionError) as error:
+        raise MissingFileError(
+            f"{source} is no folder on this machine, and as a data set of the Hub it cannot be loaded: {error}"
+        ) from error
+    assert isinstance(loaded, DatasetDict)
+    if local:
+        return loaded, (_file_in(Path(source), SPLIT), _file_in(Path(source), AXES))
+    split_file, axes_file = (download_file(repo, revision, name, repo_type="dataset") for name in (SPLIT, AXES))
+    return loaded, (split_file, axes_file)
 
 
 def _file_in(folder: Path, name: str) -> Path | None:

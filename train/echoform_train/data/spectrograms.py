@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from echoform_train.data.split_of_source import choose_split, find_times
 from echoform_train.data.window_overlap import WindowTimes
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.resolution import Halving
+from echoform_train.engine.shown import ShownAsTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,8 @@ class Spectrograms:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpectrogramData:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SpectrogramData(ShownAsTable):
     """Spectrograms of one source, split for training and scoring."""
 
     train: Spectrograms
@@ -96,6 +97,16 @@ class SpectrogramData:
     """Files that could not be used and were skipped, because `skip_bad_files` was set."""
     other_files: tuple[str, ...]
     """Files of the source that are neither images nor metadata."""
+
+    def shown(self) -> Iterator[tuple[str, str]]:
+        """Rows of the table that it prints."""
+        yield "source", str(self.source)
+        yield "users", str(len(self.id2label))
+        for side in ("train", "validation", "test", "left_out"):
+            yield side, f"{len(getattr(self, side))} images"
+        yield "pixels", "x".join(map(str, self.train.pixels.shape[1:]))
+        yield "colormap", str(self.colormap)
+        yield "split", self.split.method
 
 
 def load_spectrograms(

@@ -26,6 +26,7 @@ from echoform_train.depth.sensors import Encoding, FloatUnit, Reading, ResizeRul
 from echoform_train.depth.sources import DepthFile, DepthSource, find_depth_source, split_table
 from echoform_train.depth.statistics import DepthStatistics
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.shown import ShownAsTable
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,8 @@ class DepthImages:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class DepthData:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DepthData(ShownAsTable):
     """A source of depth images, split, with the scale of its values."""
 
     train: DepthImages
@@ -95,6 +96,16 @@ class DepthData:
     """Variable of `.mat` files that was read; None: the only one."""
     skipped: tuple[BadFile, ...]
     """Files that could not be used; only with `skip_bad_files`."""
+
+    def shown(self) -> Iterator[tuple[str, str]]:
+        """Rows of the table that it prints."""
+        yield "source", str(self.source)
+        yield "classes", str(len(self.id2label))
+        for side in SIDES:
+            yield side, f"{len(getattr(self, side))} images"
+        yield "pixels", f"{self.resolution}x{self.resolution}"
+        yield "range", "{min:g}..{max:g} mm".format_map(self.depth_range_mm)
+        yield "split", self.split.method
 
     @property
     def units_per_mm(self) -> float:

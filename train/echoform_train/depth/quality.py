@@ -68,7 +68,7 @@ class ScoreSettings(TypedDict):
     data: DepthFacts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DepthScores:
     """Scores of a model and of the baselines."""
 
@@ -84,6 +84,12 @@ class DepthScores:
     latents: LatentStatistics
     """Statistics of the embeddings of the test images."""
     settings: ScoreSettings
+
+    def __repr__(self) -> str:
+        """The table that the command prints."""
+        from echoform_train.depth.score_table import table_lines  # it imports this module
+
+        return "\n".join(table_lines(self))
 
     def to_json(self) -> dict[str, Any]:
         """Content of scores.json."""

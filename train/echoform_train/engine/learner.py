@@ -111,17 +111,19 @@ class Learner:
             yield
 
     def save_if_due(self) -> None:
-        """Write a checkpoint if one is due or the training is over, or if a signal asks the process to end.
+        """Call `on_validation`, and write a checkpoint if one is due, the training is over or has to stop.
 
         Raises:
             Stopped: After a signal, when the checkpoint is written.
+            BaseException: What a callback raised, when the checkpoint is written.
         """
-        stop_signal = self.run.stop_signal()
-        if self.run.due(self.run.config.checkpointing_every) or self.run.done or stop_signal:
+        stop_signal, failed = self.run.stop_signal(), self.run.call_on_validation()
+        if self.run.due(self.run.config.checkpointing_every) or self.run.done or stop_signal or failed:
             groups = {self.name: self.weights.state_dict()}
             if self.ema is not None:
                 groups["ema"] = ema_tensors(self.ema)
             groups |= {name: tensors for name, part in self.parts.items() if (tensors := part.tensors())}
             self.run.save(self.optimizers(), groups)
+            self.run.raise_of_callbacks()
         if stop_signal:
             self.run.stop(stop_signal)

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from echoform_train.engine.atomic_files import copy_to_partial, replace_folder, sync
 from echoform_train.engine.batches import BatchOrder, Draw
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks, CallsOut
 from echoform_train.engine.checkpoint import load_newest, optimizer_tensors, restore_optimizer, save_checkpoint
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import DivergedError
@@ -45,14 +46,22 @@ class Run:
         config: Settings of the run.
         num_images: Size of the training set.
         settings: What a resumed run is compared in, see `resume_settings`.
+        callbacks: What the caller wants to be called.
 
     Raises:
         ValueError: If the output folder already holds another run, or the settings contradict one another.
         MissingPackageError: If the package of the tracker is not installed.
     """
 
-    def __init__(self, config: RunConfig, num_images: int, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        num_images: int,
+        settings: Mapping[str, Any],
+        callbacks: Callbacks = NO_CALLBACKS,
+    ) -> None:
         self.config, self.num_images = config, num_images
+        self._calls = CallsOut(callbacks)
         # accelerate keeps one precision per process; an earlier run of this process may have had another.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
@@ -219,6 +228,7 @@ class Run:
         """Log the scores of a validation, by name."""
         self.log({f"validation/{name}": value for name, value in scores.items()})
         self._time_left.note_validation()
+        self._calls.note_validation({"images_seen": self.seen, **scores})
 
     def keep_if_best(
         self,
@@ -294,8 +304,47 @@ class Run:
             # First the lines of the log that a resume from this checkpoint will not write again.
             sync_log(self.config.output_dir)
             root = self.config.output_dir / CHECKPOINTS
-            save_checkpoint(root, self.seen, groups, state, self.config.checkpoints_total_limit)
+            folder = save_checkpoint(root, self.seen, groups, state, self.config.checkpoints_total_limit)
+            self._calls.checkpoint_written(folder)
         self.accelerator.wait_for_everyone()
+
+    def call_on_validation(self) -> bool:
+        """Call `on_validation` if there was a validation since the last call.
+
+        Returns:
+            Whether it raised an error, the same on all processes: a checkpoint must be written then, after which
+            `raise_of_callbacks` raises the error.
+        """
+        if not self._calls.has_validation:
+            return False
+        self._calls.validated(self.is_main)
+        return self._any_process(self._calls.error is not None)
+
+    def raise_of_callbacks(self) -> None:
+        """End the training with the error that a callback raised, if one did; all processes must ask.
+
+        Raises:
+            BaseException: What the callback raised; on other processes than the main one a RuntimeError.
+        """
+        if not self._calls.any or not self._any_process(self._calls.error is not None):
+            return
+        self._stop_request.end()
+        if self._bar is not None:
+            self._bar.close()
+        self.accelerator.end_training()
+        if self._calls.error is None:
+            raise RuntimeError("a callback raised an error on the main process")
+        print(
+            f"{self.config.output_dir}: {self._calls.failed} raised {type(self._calls.error).__name__}; the training "
+            f'stopped with a checkpoint after {self.seen} images, and resume_from_checkpoint="latest" goes on from it',
+            file=sys.stderr,
+        )
+        raise self._calls.error
+
+    def _any_process(self, value: bool) -> bool:
+        if self.accelerator.num_processes == 1:
+            return value
+        return bool(cast(Tensor, self.accelerator.gather(torch.tensor([int(value)], device=self.device))).any())
 
     def stop_signal(self) -> int:
         """Number of the signal that asked any process of this run to end; 0 if there was none.
@@ -387,7 +436,7 @@ class Run:
         return TrainingResult(
             output_dir=self.config.output_dir,
             exported=exported,
-            validation=facts["validation"],
+            metrics=facts["validation"],
             best_after=facts["best_after"],
             images_seen=self.seen,
             seconds=facts["seconds"],

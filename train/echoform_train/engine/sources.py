@@ -1,8 +1,10 @@
-"""Sources of data and models, as the flags --data and --pipeline name them: local folders and Hub repositories."""
+"""Sources of data and models, as --data and --pipeline name them: folders, Hub repositories, data sets in memory."""
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,48 @@ class HubId(NamedTuple):
     """Branch, tag or commit; None is main."""
 
 
+class DatasetInMemory(str):
+    """The name of a data set that was given in Python, with the data set itself: `datasets.Dataset` or `DatasetDict`.
+
+    Settings hold it where they otherwise hold the text that names a folder. Records and facts see only the name. Other
+    processes and copies of the settings get a plain text, which is no source.
+    """
+
+    __slots__ = ("dataset",)
+    dataset: Any
+
+    def __new__(cls, dataset: Any) -> DatasetInMemory:
+        """Name a data set by its fingerprint, which `datasets` computes from its rows and what was done to them."""
+        parts = dataset.values() if isinstance(dataset, dict) else [dataset]
+        named = super().__new__(cls, f"in memory (fingerprint {'-'.join(part._fingerprint for part in parts)})")
+        named.dataset = dataset
+        return named
+
+    def __str__(self) -> DatasetInMemory:
+        """Itself, so that a source stays a source."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., str], tuple[str]]:
+        return str, ("".join(self),)
+
+
+def as_source(value: Any) -> Any:
+    """A value for a setting that names data: a data set of the package `datasets` becomes its name, others stay.
+
+    Raises:
+        UserError: If it is a data set that can only be read once, from its beginning.
+    """
+    datasets = sys.modules.get("datasets")  # whoever has a data set has imported it
+    if datasets is not None and isinstance(value, datasets.Dataset | datasets.DatasetDict):
+        return DatasetInMemory(value)
+    if datasets is not None and isinstance(value, datasets.IterableDataset | datasets.IterableDatasetDict):
+        raise UserError(
+            f"data must be a data set whose rows are at hand, got a stream ({type(value).__name__}); load it without "
+            "streaming=True, or collect its rows in a datasets.Dataset"
+        )
+    return value
+
+
 def resolve_source(source: str | Path) -> Path | HubId:
     """Find out whether a source is a local folder or a repository on the Hub; nothing is downloaded.
 
@@ -34,8 +78,10 @@ def resolve_source(source: str | Path) -> Path | HubId:
 
     Raises:
         FileNotFoundError: If there is no such folder and the source does not read like a Hub id.
-        ValueError: If the source is a file, or has more than 1000 characters.
+        ValueError: If the source is a file, a data set in memory, or has more than 1000 characters.
     """
+    if isinstance(source, DatasetInMemory):
+        raise UserError(f"a folder or a repository on the Hub must be given here, not a data set {source}")
     if len(str(source)) > LONGEST_PATH:
         raise UserError(f"a source must have at most {LONGEST_PATH} characters, it has {len(str(source))}")
     path = Path(source)
@@ -81,6 +127,8 @@ def check_sources(config: Any) -> None:
 
 
 def _check_is_there(source: Any) -> None:
+    if isinstance(source, DatasetInMemory):
+        return
     if not isinstance(source, str | Path) or len(str(source)) > LONGEST_PATH or Path(source).exists():
         return
     if isinstance(source, Path) or not (source in MADE or is_hub_id(source)):

@@ -16,6 +16,7 @@ from echoform_train.data.config import data_facts, load_data
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
 from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.batches import Draw
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.files import FIRST_STAGE, RECONSTRUCTIONS
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.optimizers import build_optimizer
@@ -46,14 +47,14 @@ def load_training_data(config: FirstStageConfig) -> SpectrogramData:
     return load_data(data_config, config.run.seed, halving=image_halving(config))
 
 
-def start_run(config: FirstStageConfig, data: SpectrogramData) -> Run:
+def start_run(config: FirstStageConfig, data: SpectrogramData, callbacks: Callbacks = NO_CALLBACKS) -> Run:
     """Begin the training run, with torch seeded for the initial weights.
 
     Raises:
         UserError: If there are no validation images, or the output folder holds another run.
         PushError: If the result is to be pushed and could not be.
     """
-    return start_training(config, data)
+    return start_training(config, data, callbacks)
 
 
 def describe(name: str, model: FirstStageModel, data: SpectrogramData) -> str:

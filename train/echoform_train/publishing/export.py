@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 from echoform_train.data.split import Split
 from echoform_train.data.split_files import check_writable, write_split
 from echoform_train.engine.atomic_files import copy_to_partial, replace_folder
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS, PIPELINE, SPLIT
@@ -56,7 +57,7 @@ class SplitData(Protocol):
         ...
 
 
-def start_training(config: TrainerConfig, data: SplitData) -> Run:
+def start_training(config: TrainerConfig, data: SplitData, callbacks: Callbacks = NO_CALLBACKS) -> Run:
     """Begin a run on some data, write its split, and seed torch for the initial weights of the model.
 
     Raises:
@@ -65,7 +66,7 @@ def start_training(config: TrainerConfig, data: SplitData) -> Run:
     """
     if not len(data.validation):
         raise UserError(f"a training needs validation images, the split of {data.source} has none")
-    run = Run(config.run, len(data.train), resume_settings(config, data_content(data)))
+    run = Run(config.run, len(data.train), resume_settings(config, data_content(data)), callbacks)
     check_before_training(run)
     keep_split(run, data.split)
     torch.manual_seed(config.run.seed)

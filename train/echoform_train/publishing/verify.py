@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import FINGERPRINT
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.limits import VERIFY_TIME_LIMIT_S
+from echoform_train.engine.shown import ShownAsTable
 from echoform_train.publishing import seeded_outputs
 from echoform_train.publishing.families import published_class
 from echoform_train.publishing.fingerprint import (
@@ -31,8 +32,8 @@ from echoform_train.publishing.released import known_releases
 from echoform_train.publishing.snapshot import MOST_FILES, download_all
 
 
-@dataclass(frozen=True)
-class Verification:
+@dataclass(frozen=True, repr=False)
+class Verification(ShownAsTable):
     """Facts about a repository or folder that passed every check."""
 
     repo: str
@@ -44,6 +45,12 @@ class Verification:
     contents: Contents
     differences: dict[str, float]
     """Deviation of each seeded output from that in the fingerprint."""
+
+    def shown(self) -> Iterator[tuple[str, str]]:
+        """Rows of the table that it prints."""
+        yield from super().shown()
+        yield "release", str(self.contents.release)
+        yield "difference", f"{max(self.differences.values()):.1g}"
 
     def summary(self) -> str:
         """One line for the terminal."""

@@ -16,6 +16,7 @@ from echoform.spectrogram_resnet import SpectrogramResNet
 from echoform_train.data.config import data_facts, load_data
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
 from echoform_train.data.split_files import write_split
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS, ONNX, SPLIT
 from echoform_train.engine.json_files import write_json
@@ -55,11 +56,14 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
 FOLDS = 3
 """Number of groups of users of whom each is left out of one training."""
 
+VALIDATIONS = 10
+"""Number of validations of each training."""
+
 _PEAK_RATE, _WEIGHT_DECAY = 2e-3, 1.0  # those of the ResNet of a study
 _CHOICE, _LEFT_OUT, _ORDER = 1, 2, 3  # mixed into the seed, one per use of random numbers
 
 
-def main(config: Config) -> TrainingResult:
+def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train, calibrate and export a classifier to OUTPUT_DIR.
 
     Raises:
@@ -67,10 +71,10 @@ def main(config: Config) -> TrainingResult:
             classifier.
     """
     require_empty(config.output_dir, "--output-dir")
-    return train(config, load_data(config.data, config.seed))
+    return train(config, load_data(config.data, config.seed), callbacks)
 
 
-def train(config: Config, data: SpectrogramData) -> TrainingResult:
+def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train on `data`; the exported folder of the result is OUTPUT_DIR."""
     started = time.monotonic()
     _check(config, data)
@@ -81,7 +85,7 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
     print(f"Classifier of {len(users)} users: {shape}, {len(data.train)} images")
 
     augmentation = trainer.choose_augmentation(data) if config.augmentation == "auto" else config.augmentation
-    network = trainer.fit(data.train, data.validation, augmentation, config.seed)
+    network = trainer.fit(data.train, data.validation, augmentation, config.seed, callbacks=callbacks)
     logits = {"validation": logits_of(network, data.validation.pixels), "test": logits_of(network, data.test.pixels)}
     temperature = fit_temperature(logits["validation"], data.validation.users)
     nobody = trainer.find_threshold(data, augmentation, network) if config.nobody else None
@@ -119,7 +123,7 @@ def train(config: Config, data: SpectrogramData) -> TrainingResult:
     result = TrainingResult(
         output_dir=config.output_dir,
         exported=config.output_dir,
-        validation={"accuracy": _accuracy(logits["validation"], data.validation.users)},
+        metrics={"accuracy": _accuracy(logits["validation"], data.validation.users)},
         best_after=trainer.steps * config.train_batch_size,
         images_seen=trainer.images_seen,
         seconds=facts["seconds"],
@@ -150,15 +154,32 @@ class _Trainer:
         self.images_seen = 0
 
     def fit(
-        self, images: Spectrograms, validation: Spectrograms, augmentation: str, seed: int, *, part: int = 1
+        self,
+        images: Spectrograms,
+        validation: Spectrograms,
+        augmentation: str,
+        seed: int,
+        *,
+        part: int = 1,
+        callbacks: Callbacks = NO_CALLBACKS,
     ) -> SpectrogramResNet:
         """Train a network of the users in `images`, whose ids count from 0, and keep its best weights on validation."""
         config, channels, num_users = self.config, images.pixels.shape[1], int(images.users.max()) + 1
         steps = max(1, self.steps // part)
         self.images_seen += steps * config.train_batch_size
 
+        validations = 0
+
         def validate(network: SpectrogramResNet) -> float:
+            nonlocal validations
+            validations += 1
             logits = logits_of(network, validation.pixels)
+            if callbacks.on_validation is not None:
+                seen = round(steps * validations / VALIDATIONS) * config.train_batch_size
+                # What the callback draws must not change the training.
+                with torch.random.fork_rng():
+                    accuracy = _accuracy(logits, validation.users)
+                    callbacks.on_validation({"images_seen": seen, "accuracy": accuracy})
             # The cross-entropy decides between equal accuracies.
             return _accuracy(logits, validation.users) - 1e-6 * float(F.cross_entropy(logits, validation.users))
 
@@ -172,6 +193,7 @@ class _Trainer:
             fused=True,
             device=self.device,
             validate=validate,
+            validations=VALIDATIONS,
         )
 
     def choose_augmentation(self, data: SpectrogramData) -> str:

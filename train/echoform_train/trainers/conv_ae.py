@@ -16,6 +16,7 @@ from echoform_train.conv.validation import save_random_sheet, save_reconstructio
 from echoform_train.conv.vgg import load_torchvision_weights
 from echoform_train.data.images import ImageData, image_facts, load_image_data
 from echoform_train.data.split_files import split_to_read
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS, SAMPLES
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.training_log import read_log
@@ -28,7 +29,7 @@ __all__ = ["PRESETS", "Config", "main"]
 CURVES = "curves.png"
 
 
-def main(config: Config) -> TrainingResult:
+def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Load the images, train, export the pipeline to OUTPUT_DIR/pipeline, and push it with --push-to-hub.
 
     Raises:
@@ -41,12 +42,12 @@ def main(config: Config) -> TrainingResult:
         resolution=config.data.resolution,
         color=config.data.color,
     )
-    return train(config, data)
+    return train(config, data, callbacks)
 
 
-def train(config: Config, data: ImageData) -> TrainingResult:
+def train(config: Config, data: ImageData, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train on images that are loaded already; see `main`."""
-    run = start_training(config, data)
+    run = start_training(config, data, callbacks)
     autoencoder = build_model(config, data.train.pixels.shape[1], data.train.pixels.shape[-1])
     if config.torchvision_weights:
         load_torchvision_weights(autoencoder, config.backbone)

@@ -19,6 +19,7 @@ from echoform_train.depth.export import build_pipeline
 from echoform_train.depth.objective import TrainingForward, training_losses
 from echoform_train.depth.validation import save_reconstruction_sheet, validate
 from echoform_train.engine.batches import Draw
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AUTOENCODER, RECONSTRUCTIONS
 from echoform_train.engine.learner import Learner
@@ -32,19 +33,19 @@ BALANCE_POWERS = {"map": 0.5, "cosine": 0.25}
 """Default of --balance-power by bottleneck; lower for cosine, whose coefficients are already more equal."""
 
 
-def main(config: Config) -> TrainingResult:
+def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Load the depth images, train, export the pipeline to OUTPUT_DIR/pipeline, and push it with --push-to-hub.
 
     The embedding of the exported model is balanced (see `balancing_map`), which does not change its reconstructions.
     """
-    return train(config, load_training_data(config.data, config.run))
+    return train(config, load_training_data(config.data, config.run), callbacks)
 
 
-def train(config: Config, data: DepthData) -> TrainingResult:
+def train(config: Config, data: DepthData, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train on images that are loaded already; see `main`."""
     if config.weights.contrastive_weight and not config.augmentation.any:
         raise UserError("--contrastive-weight needs at least one of the --augment options, none is given")
-    run = start_training(config, data)
+    run = start_training(config, data, callbacks)
     autoencoder = build_model(config, data.train.units.shape[-1])
     learner = Learner(run, AUTOENCODER, autoencoder, forward=TrainingForward(autoencoder), ema_decay=config.ema_decay)
     perceptual = PerceptualLoss().to(run.device) if config.weights.lpips_weight else None

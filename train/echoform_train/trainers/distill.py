@@ -22,6 +22,7 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.engine.batches import Draw
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.content import pipeline_content
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import DENOISER, FACTS
@@ -44,7 +45,7 @@ HELD_OUT = 64
 """Number of images in a validation; their noise is never used in training."""
 
 
-def main(config: Config) -> TrainingResult:
+def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Distil, and export the pipeline to OUTPUT_DIR/pipeline.
 
     Raises:
@@ -55,7 +56,8 @@ def main(config: Config) -> TrainingResult:
     teacher_facts = read_facts(folder, config.pipeline)
     settings = {"steps": config.steps, "teacher_steps": config.teacher_steps, "guidance_scale": config.guidance_scale}
     pipeline: VQLDMDopplerPipeline = load_pipeline(folder, VQLDMDopplerPipeline)
-    run = Run(config.run, 1, resume_settings(config, {"--pipeline": f"content {pipeline_content(pipeline)}"}))
+    inputs = {"--pipeline": f"content {pipeline_content(pipeline)}"}
+    run = Run(config.run, 1, resume_settings(config, inputs), callbacks)
     check_before_training(run)
 
     unet: DopplerUNet2DModel = copy.deepcopy(pipeline.unet)

@@ -7,6 +7,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.processes import summed
 from echoform_train.engine.resolution import resolution_of
 from echoform_train.engine.run import Run
@@ -69,15 +70,15 @@ def build_model(config: Config, channels: int) -> AutoencoderKL:
     return vae
 
 
-def main(config: Config) -> TrainingResult:
+def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train a KL-VAE; its best state goes to OUTPUT_DIR/vqvae, as the pipeline calls it, its facts to facts.json."""
     data = load_training_data(config)
-    return train(config, data)
+    return train(config, data, callbacks)
 
 
-def train(config: Config, data: SpectrogramData) -> TrainingResult:
+def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train a KL-VAE on `data`; OUTPUT_DIR is the exported folder of the result."""
-    run = start_run(config, data)
+    run = start_run(config, data, callbacks)
     channels, height, width = data.train.pixels.shape[1:]
     vae = build_model(config, channels)
     run.accelerator.print(describe("KL-VAE", vae, data))

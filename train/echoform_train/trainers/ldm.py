@@ -14,6 +14,7 @@ from echoform_train.data.config import load_data
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.batches import Draw
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.content import content_hash, pipeline_content
 from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.files import DENOISER, SAMPLES, SPLIT
@@ -37,13 +38,13 @@ NORM_GROUPS = 8  # as good as the usual 32, and cheaper on CPUs
 SHEET_USERS = 16
 
 
-def main(config: Config) -> TrainingResult:
+def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train, and export the pipeline to OUTPUT_DIR/pipeline."""
     stage = load_first_stage(config.first_stage)
     check_latent_sides(stage, len(config.block_out_channels))
     resolution = stage.facts["data"]["resolution"] if config.data.resolution is None else config.data.resolution
     data_config = replace(config.data, split_file=_split_file(config, stage), resolution=resolution)
-    return train(config, load_data(data_config, config.run.seed), stage)
+    return train(config, load_data(data_config, config.run.seed), stage, callbacks)
 
 
 def _split_file(config: Config, stage: FirstStage) -> Path | None:
@@ -59,13 +60,16 @@ def _split_file(config: Config, stage: FirstStage) -> Path | None:
     return own
 
 
-def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingResult:
+def train(
+    config: Config, data: SpectrogramData, stage: FirstStage, callbacks: Callbacks = NO_CALLBACKS
+) -> TrainingResult:
     """Train on the latents of `data`, and export the pipeline to OUTPUT_DIR/pipeline.
 
     Args:
         config: Settings.
         data: The spectrograms.
         stage: The first stage, whose autoencoder becomes a part of the pipeline.
+        callbacks: What is called during the training.
 
     Raises:
         ValueError: If the data are not of the kind that the first stage was trained on, the first stage has no
@@ -79,7 +83,7 @@ def train(config: Config, data: SpectrogramData, stage: FirstStage) -> TrainingR
         "--initial-pipeline": None if source is None else f"content {pipeline_content(source)}",
     }
     # The guidance is that of the sample sheets only.
-    run = Run(config.run, len(data.train), resume_settings(config, inputs, free={"guidance_scale"}))
+    run = Run(config.run, len(data.train), resume_settings(config, inputs, free={"guidance_scale"}), callbacks)
     # The first stage does not learn any more, so its latents are computed once and kept in memory.
     stage.model.to(run.device)
     latents = encode_data(stage, data, source)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
+from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.processes import summed
 from echoform_train.engine.run import Run
@@ -67,19 +68,19 @@ def build_model(config: Config, channels: int) -> VQModel:
     )
 
 
-def main(config: Config) -> TrainingResult:
+def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train a VQ-VAE, whose best state is saved to OUTPUT_DIR/vqvae with its facts in OUTPUT_DIR/facts.json."""
-    return train(config, load_training_data(config))
+    return train(config, load_training_data(config), callbacks)
 
 
-def train(config: Config, data: SpectrogramData) -> TrainingResult:
+def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train on `data`; the exported folder of the result is OUTPUT_DIR.
 
     Raises:
         ValueError: If the codebook would start only after the end, or another setting is out of range.
     """
     _check(config)
-    run = start_run(config, data)
+    run = start_run(config, data, callbacks)
     vqvae = build_model(config, channels=data.train.pixels.shape[1])
     run.accelerator.print(describe("VQ-VAE", vqvae, data))
     # The codebook follows moving averages of the latents instead of gradients.
