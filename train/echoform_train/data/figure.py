@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -18,27 +16,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.constants import speed_of_light
-from scipy.spatial import KDTree
 from torch import Tensor
 
-from echoform_train.data.colormap import lookup_table, paint
+from echoform_train.data.colormap import lookup_table
+from echoform_train.data.figure_images import FigureImage, grey_table, is_grey, painted, table_of
+from echoform_train.data.figure_layout import CHARACTER, LINE, Layout
 from echoform_train.data.metadata import check_axes
 from echoform_train.engine.atomic_files import atomic_write
 from echoform_train.engine.errors import UserError
 
-FigureImage: TypeAlias = "Image.Image | NDArray[Any] | Tensor"
-"""A PIL image, an array [H, W] or [H, W, C], or a tensor [C, H, W], with C of 1 or 3: uint8, or float in 0..1."""
-
 FORMATS = ("png", "svg", "pdf")
 MOST_ROWS, MOST_COLUMNS = 64, 16
-INCHES_PER_IMAGE = 1.28
-"""Width of an image in a sheet of many; twice that in a small figure. Images of 256 pixels keep their pixels in PNG."""
 PNG_DPI = 200
 _LARGE_COLUMNS, _LARGE_IMAGES = 4, 12  # at most, in a small figure
-_CHARACTER = 0.56  # mean width of a character, of its font size
-_LINE = 1.3  # height of a line of text, of its font size
 
 
 def figure(
@@ -53,6 +44,8 @@ def figure(
     figure_colormap: str | None = None,
     title: str = "",
     level: str = "echo strength, dB",
+    labels: tuple[str, str] | None = ("time", "Doppler"),
+    text: float = 1.0,
 ) -> Figure:
     """Draw spectrograms side by side, row by row, each with its name.
 
@@ -71,6 +64,8 @@ def figure(
         figure_colormap: Map to show them in instead, such as viridis.
         title: Text above the figure.
         level: Text of the bar.
+        labels: What runs to the right and up; None for images that are no spectrograms, which have no axes.
+        text: Factor of the size of all text, such as 1.5 for a figure that is shown small.
 
     Returns:
         A matplotlib figure, which a notebook shows; `save_figure` writes it.
@@ -95,10 +90,10 @@ def figure(
         raise UserError(f"groups must cover {columns} columns, got {list(groups)}")
 
     axes = {} if axes is None else check_axes(axes, "axes")
-    table = None if colormap is None else _table(colormap)
-    painted = [None if image is None else _painted(image, table, figure_colormap) for image in given]
-    first = next(image for image in painted if image is not None)
-    layout = _Layout(
+    table = None if colormap is None else table_of(colormap)
+    colored = [None if image is None else painted(image, table, figure_colormap) for image in given]
+    first = next(image for image in colored if image is not None)
+    layout = Layout(
         columns=columns,
         rows=number_of_rows,
         large=columns <= _LARGE_COLUMNS and columns * number_of_rows <= _LARGE_IMAGES,
@@ -107,22 +102,23 @@ def figure(
         group_ends=tuple(np.cumsum([number for _, number in groups])[:-1].tolist()),
         has_groups=bool(groups),
         has_speeds=axes.get("carrier_hz", 0) > 0 and _has_doppler(axes),
-        has_bar={"db_min", "db_max"} <= set(axes) and (table is not None or _is_grey(shown)),
+        has_bar={"db_min", "db_max"} <= set(axes) and (table is not None or is_grey(shown)),
         title=title,
+        text=text,
     )
     drawn = Figure(figsize=(layout.width, layout.height))
-    for index, image in enumerate(painted):
+    for index, image in enumerate(colored):
         if image is not None:
             row, column = divmod(index, columns)
             cell = drawn.add_axes(layout.cell(row, column), label=f"image {index}")
             _show(cell, image, axes)
-            _label(cell, layout, axes, row_name=rows[row] if rows else "", at=index, taken=painted)
+            _label(cell, layout, axes, row_name=rows[row] if rows else "", at=index, taken=colored, labels=labels)
             if names and names[index]:
                 lines = [_short(line, layout.width_in_characters) for line in names[index].split("\n")]
                 cell.set_title("\n".join(lines), fontsize=layout.font, pad=3, linespacing=1.15, parse_math=False)
     _draw_groups(drawn, layout, groups)
     if layout.has_bar:
-        colors = lookup_table(figure_colormap) if figure_colormap else table if table is not None else _grey_table()
+        colors = lookup_table(figure_colormap) if figure_colormap else table if table is not None else grey_table()
         _draw_bar(drawn, layout, (axes["db_min"], axes["db_max"]), colors, level)
     if title:
         top = 1 - layout.edge / layout.height
@@ -176,122 +172,6 @@ def png_bytes(drawn: Figure) -> bytes:
     return buffer.getvalue()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layout:
-    """Places of everything in the figure, in inches; whole pixels in PNG, so that each image keeps its pixels."""
-
-    columns: int
-    rows: int
-    large: bool
-    height_of_width: float
-    name_lines: int
-    group_ends: tuple[int, ...]
-    """Number of columns before each line between groups."""
-    has_groups: bool
-    has_speeds: bool
-    has_bar: bool
-    title: str
-
-    edge = 0.08
-    group_gap = 0.3
-
-    @property
-    def font(self) -> float:
-        return 9.0 if self.large else 6.0
-
-    @property
-    def label_font(self) -> float:
-        return 10.0 if self.large else 7.0
-
-    @property
-    def title_font(self) -> float:
-        return 12.0 if self.large else 9.0
-
-    @property
-    def image_width(self) -> float:
-        return INCHES_PER_IMAGE * (2 if self.large else 1)
-
-    @property
-    def image_height(self) -> float:
-        return _rounded(self.image_width * self.height_of_width)
-
-    @property
-    def left(self) -> float:
-        return 1.06 if self.large else 0.82
-
-    @property
-    def names_height(self) -> float:
-        return _rounded(self.name_lines * self.font * _LINE / 72 + (0.06 if self.name_lines else 0))
-
-    @property
-    def row_pitch(self) -> float:
-        return self.image_height + self.names_height + 0.1
-
-    @property
-    def column_pitch(self) -> float:
-        return self.image_width + (0.16 if self.large else 0.1)
-
-    @property
-    def right_of_images(self) -> float:
-        return self.column_left(self.columns - 1) + self.image_width
-
-    @property
-    def bar_left(self) -> float:
-        speeds = (0.64 if self.large else 0.45) if self.has_speeds else 0.0
-        return self.right_of_images + speeds + 0.14
-
-    @property
-    def width(self) -> float:
-        return _rounded(self.bar_left + ((0.85 if self.large else 0.65) if self.has_bar else 0.0))
-
-    @property
-    def wrapped_title(self) -> str:
-        characters = int((self.width - self.left) * 72 / (self.title_font * _CHARACTER))
-        return textwrap.fill(self.title, max(20, characters))
-
-    @property
-    def titles_height(self) -> float:
-        """Title of the figure and of the groups."""
-        title = (self.wrapped_title.count("\n") + 1) * self.title_font * _LINE / 72 + 0.06 if self.title else 0.0
-        groups = self.title_font * _LINE / 72 + 0.06 if self.has_groups else 0.0
-        return _rounded(self.edge + title + groups)
-
-    @property
-    def bottom(self) -> float:
-        return 0.48 if self.large else 0.34
-
-    @property
-    def height(self) -> float:
-        return _rounded(self.titles_height + self.rows * self.row_pitch + self.bottom)
-
-    @property
-    def top_of_images(self) -> float:
-        return self.height - self.titles_height - self.names_height
-
-    @property
-    def width_in_characters(self) -> int:
-        return int(self.image_width * 72 / (self.font * _CHARACTER))
-
-    @property
-    def height_in_characters(self) -> int:
-        return int(self.image_height * 72 / (self.label_font * _CHARACTER))
-
-    def column_left(self, column: int) -> float:
-        return self.left + column * self.column_pitch + self.group_gap * sum(end <= column for end in self.group_ends)
-
-    def cell(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Left, bottom, width and height of an image, as shares of the figure."""
-        bottom = self.top_of_images - row * self.row_pitch - self.image_height
-        return self.share(self.column_left(column), bottom, self.image_width, self.image_height)
-
-    def share(self, left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
-        return left / self.width, bottom / self.height, width / self.width, height / self.height
-
-
-def _rounded(inches: float) -> float:
-    return round(inches, 2)
-
-
 def _has_doppler(axes: Mapping[str, float]) -> bool:
     return {"doppler_min_hz", "doppler_max_hz"} <= set(axes)
 
@@ -310,7 +190,14 @@ def _show(cell: Axes, image: NDArray[np.uint8], axes: Mapping[str, float]) -> No
 
 
 def _label(
-    cell: Axes, layout: _Layout, axes: Mapping[str, float], *, row_name: str, at: int, taken: Sequence[Any]
+    cell: Axes,
+    layout: Layout,
+    axes: Mapping[str, float],
+    *,
+    row_name: str,
+    at: int,
+    taken: Sequence[Any],
+    labels: tuple[str, str] | None,
 ) -> None:
     """Write numbers and units at the outer images only, as all share their axes."""
     column = at % layout.columns
@@ -318,17 +205,20 @@ def _label(
     lowest = below >= len(taken) or taken[below] is None
     last = column == layout.columns - 1 or right >= len(taken) or taken[right] is None
     cell.tick_params(labelsize=layout.font, length=2, pad=1.5, labelbottom=lowest, labelleft=column == 0)
+    time, doppler = ("", "") if labels is None else labels
     if lowest:
-        cell.set_xlabel("time, s" if "window_s" in axes else "time", fontsize=layout.label_font, labelpad=2)
+        cell.set_xlabel(f"{time}, s" if "window_s" in axes else time, fontsize=layout.label_font, labelpad=2)
     if column == 0:
-        unit = "Doppler, Hz" if _has_doppler(axes) else "Doppler"
+        unit = f"{doppler}, Hz" if _has_doppler(axes) else doppler
         lines = [_short(line, layout.height_in_characters) for line in row_name.split("\n") if line]
-        cell.set_ylabel("\n".join([*lines, unit]), fontsize=layout.label_font, labelpad=2, parse_math=False)
+        cell.set_ylabel(
+            "\n".join([*lines, *([unit] if unit else [])]), fontsize=layout.label_font, labelpad=2, parse_math=False
+        )
     if last and layout.has_speeds:
         _add_speed_axis(cell, layout, axes["carrier_hz"])
 
 
-def _add_speed_axis(cell: Axes, layout: _Layout, carrier_hz: float) -> None:
+def _add_speed_axis(cell: Axes, layout: Layout, carrier_hz: float) -> None:
     """Radial speed on the right: a target at v m/s shifts the carrier by 2 v f / c."""
     hz_per_mps = 2 * carrier_hz / speed_of_light
     to_mps, to_hz = lambda hz: np.asarray(hz) / hz_per_mps, lambda mps: np.asarray(mps) * hz_per_mps
@@ -337,25 +227,25 @@ def _add_speed_axis(cell: Axes, layout: _Layout, carrier_hz: float) -> None:
     right.tick_params(labelsize=layout.font, length=2, pad=1.5)
 
 
-def _draw_groups(drawn: Figure, layout: _Layout, groups: Sequence[tuple[str, int]]) -> None:
+def _draw_groups(drawn: Figure, layout: Layout, groups: Sequence[tuple[str, int]]) -> None:
     """Write the titles of groups of columns, and a line between each two groups."""
     start = 0
     top = layout.top_of_images + layout.names_height + 0.05
     for title, number in groups:
         left, right = layout.column_left(start), layout.column_left(start + number - 1) + layout.image_width
-        characters = int((right - left) * 72 / (layout.title_font * _CHARACTER * 1.1))
+        characters = int((right - left) * 72 / (layout.title_font * CHARACTER * 1.1))
         text = _short(title, characters)
         place = (left / layout.width, top / layout.height)
         drawn.text(*place, text, fontsize=layout.title_font, weight="bold", va="bottom", parse_math=False)
         start += number
         if start < layout.columns:
             middle = (right + layout.column_left(start)) / 2 / layout.width
-            ends = [layout.bottom / layout.height, (top + layout.title_font * _LINE / 72) / layout.height]
+            ends = [layout.bottom / layout.height, (top + layout.title_font * LINE / 72) / layout.height]
             drawn.add_artist(Line2D([middle, middle], ends, color="0.35", linewidth=1.0))
 
 
 def _draw_bar(
-    drawn: Figure, layout: _Layout, ends_db: tuple[float, float], colors: NDArray[np.uint8], level: str
+    drawn: Figure, layout: Layout, ends_db: tuple[float, float], colors: NDArray[np.uint8], level: str
 ) -> None:
     height = min(layout.top_of_images - layout.bottom - 0.1, 1.5 * layout.image_height + layout.names_height)
     place = layout.share(layout.bar_left, layout.top_of_images - height, 0.14 if layout.large else 0.1, height)
@@ -367,59 +257,3 @@ def _draw_bar(
 
 def _short(text: str, characters: int) -> str:
     return text if len(text) <= characters else f"{text[: max(1, characters - 1)]}…"
-
-
-def _table(colormap: str | Mapping[str, str]) -> NDArray[np.uint8]:
-    """Colours uint8 [256, 3] of a map, by its name or as a pipeline holds it."""
-    if isinstance(colormap, str):
-        return lookup_table(colormap)
-    return np.frombuffer(bytes.fromhex(colormap["rgb_hex"]), dtype=np.uint8).reshape(-1, 3)
-
-
-def _grey_table() -> NDArray[np.uint8]:
-    return np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
-
-
-def _is_grey(images: Sequence[FigureImage]) -> bool:
-    return all(_pixels(image).ndim == 2 for image in images)
-
-
-def _pixels(image: FigureImage) -> NDArray[np.uint8]:
-    """An image as uint8: indices [H, W], or colours [H, W, 3]."""
-    if isinstance(image, Image.Image):
-        array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    elif isinstance(image, Tensor):
-        array = image.detach().cpu().numpy()
-        array = array.transpose(1, 2, 0) if array.ndim == 3 else array
-    else:
-        array = np.asarray(image)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim != 2 and (array.ndim != 3 or array.shape[2] != 3):
-        raise UserError(f"an image must be [H, W] or have 1 or 3 channels, got {list(array.shape)}")
-    if array.dtype == np.uint8:
-        return array
-    if not np.issubdtype(array.dtype, np.floating) or not (array.min() >= 0 and array.max() <= 1):
-        raise UserError(f"an image must be uint8, or float in 0..1, got {array.dtype} in {array.min()}..{array.max()}")
-    return (array * 255).round().astype(np.uint8)
-
-
-def _painted(image: FigureImage, table: NDArray[np.uint8] | None, figure_colormap: str | None) -> NDArray[np.uint8]:
-    """An image as RGB uint8 [H, W, 3], in the colours of the figure if it has its own."""
-    pixels = _pixels(image)
-    if pixels.ndim == 3:
-        if figure_colormap is None:
-            return pixels
-        if table is None:
-            raise UserError(f"a figure in {figure_colormap} needs images in the colours of one map, got RGB images")
-        pixels = _indices(pixels, table)
-    if figure_colormap is not None:
-        return paint(pixels, figure_colormap)
-    return (_grey_table() if table is None else table)[pixels]
-
-
-def _indices(rgb: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Index of the nearest colour of a map, uint8 [H, W], of colours [H, W, 3]."""
-    colors, inverse = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True)
-    nearest = np.asarray(KDTree(table).query(colors)[1])
-    return nearest.astype(np.uint8)[inverse].reshape(rgb.shape[:2])
