@@ -7,7 +7,8 @@ from typing import Literal, TypedDict, get_args
 
 from echoform_cards.rendering import percent
 
-Verdict = Literal["helps", "no measurable effect", "hurts"]
+Verdict = Literal["helps", "no measurable effect", "hurts", "nothing learned"]
+"""The last one stands for no verdict, where classifiers are no better than guessing."""
 SHARES = ("real", "classical", "generated", "both")
 
 

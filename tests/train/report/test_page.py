@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from echoform_train.report.page import GalleryRow, ReportFacts, Stage, duration, percent, verdict, write_report
-from echoform_train.scoring.scores import LABELS
+from echoform_train.report.page import GalleryRow, ReportFacts, Stage, duration, percent, write_report
+from echoform_train.scoring.scores import LABELS, verdict
 
 LACKING = object()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,9 +21,10 @@ from echoform_train.engine.resolution import (
     shown_size,
     sides_of,
 )
+from echoform_train.engine.shown import ShownAsTable
 from echoform_train.engine.training_log import read_log
 from echoform_train.radar.simulation_config import SimulationConfig
-from echoform_train.scoring.scores import Scores, score_table
+from echoform_train.scoring.scores import Scores, score_table, verdict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,12 +87,12 @@ class Config:
     """Seed of the simulated people and of both trainings."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuickstartResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class QuickstartResult(ShownAsTable):
     """The outputs of the quickstart."""
 
-    data: Path
-    """Folder of the spectrograms that it was trained on."""
+    data: Path | str
+    """Folder of the spectrograms that it was trained on, or the name of the data set that was given."""
     pipeline: Path
     """Folder of the exported pipeline."""
     generated: list[Path]
@@ -100,12 +101,18 @@ class QuickstartResult:
     page: Path
     """The HTML page."""
 
+    def shown(self) -> Iterator[tuple[str, str]]:
+        """Rows of the table that it prints: the scores, and the paths."""
+        for name, entry in self.scores["scores"].items():
+            yield name, f"{entry['mean']:.3f}"
+        yield from super().shown()
+
 
 def main(config: Config) -> QuickstartResult:
     """Run all steps, print the scores and return the outputs; steps whose settings have not changed are kept."""
     from echoform_train.data.spectrograms import load_spectrograms
     from echoform_train.publishing.card import write_card
-    from echoform_train.report.page import verdict, write_report
+    from echoform_train.report.page import write_report
     from echoform_train.scoring.scored import data_record
     from echoform_train.study.quickstart_stages import Scoring, Simulation
     from echoform_train.study.stage_cache import StageCache
@@ -152,7 +159,7 @@ def main(config: Config) -> QuickstartResult:
     print("\n".join(score_table(scores)))
     print(f"\n{verdict(scores)}\nPipeline: {pipeline}\nPage: {out / REPORT_PAGE}")
     return QuickstartResult(
-        data=Path(source), pipeline=pipeline, generated=folders, scores=scores, page=out / REPORT_PAGE
+        data=config.data or Path(source), pipeline=pipeline, generated=folders, scores=scores, page=out / REPORT_PAGE
     )
 
 

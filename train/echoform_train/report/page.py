@@ -16,7 +16,7 @@ from PIL import Image
 from echoform_train.data.figure import figure, png_bytes
 from echoform_train.engine.atomic_files import write_text
 from echoform_train.report.charts import line_chart
-from echoform_train.scoring.scores import LABELS, SHARES, ScoreEntry, Scores
+from echoform_train.scoring.scores import LABELS, SHARES, ScoreEntry, Scores, verdict
 
 TEMPLATE = "report.html.j2"
 
@@ -124,15 +124,6 @@ def page_environment() -> Environment:
     return environment
 
 
-def verdict(scores: Scores) -> str:
-    """The main result in one sentence: how often a judge names the user of generated and of real images right."""
-    generated, real = scores["scores"]["gan_test"], scores["scores"]["real_to_real"]
-    return (
-        f"A judge trained only on real spectrograms names the right user for {percent(generated['mean'])} of generated "
-        f"spectrograms and for {percent(real['mean'])} of held-out real ones."
-    )
-
-
 def score_rows(scores: Mapping[str, ScoreEntry]) -> list[dict[str, str]]:
     """Rows of the table of scores as text: "label", "value", "interval", "over" and "floor" of each of LABELS."""
     rows = []
@@ -144,7 +135,9 @@ def score_rows(scores: Mapping[str, ScoreEntry]) -> list[dict[str, str]]:
                 "label": label,
                 "value": show(entry["mean"]),
                 "interval": _interval(name, entry),
-                "over": f"{entry['n']} {entry['interval_over']}" if entry["interval_over"] else "one seed",
+                "over": f"{entry['n']} {entry['interval_over']}"
+                if entry["interval_over"]
+                else _without_interval(entry),
                 "floor": "–" if entry["floor"] is None else show(entry["floor"]),
             }
         )
@@ -203,6 +196,13 @@ def duration(seconds: float) -> str:
 def percent(share: float) -> str:
     """A share 0..1 in percent, with a space that does not break."""
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _over(entry: ScoreEntry) -> str:
+    """What the interval covers, or why there is none."""
+    if entry["interval_over"]:
+        return f"{entry['n']} {entry['interval_over']}"
+    return "one seed" if entry["n"] == 1 else f"{entry['n']} equal seeds"
 
 
 def _interval(name: str, entry: ScoreEntry) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, TypedDict
 
+from echoform_train.scoring.chance import chance_sentence, nothing_learned
+
 SHARES = ("real_to_real", "gan_test", "gan_train", "precision", "recall", "coverage", "memorised")
 """Scores that are shares of images, 0..1."""
 BOUNDED = (*SHARES, "two_sample_auc")
@@ -76,8 +78,20 @@ class Scores(TypedDict):
     settings: ScoreSettings
 
 
+def verdict(scores: Scores) -> str:
+    """The main result in one sentence: how often a judge names the user of generated and of real images right.
+
+    Where the judge is no better than guessing, the sentence says that instead.
+    """
+    generated, real = scores["scores"]["gan_test"], scores["scores"]["real_to_real"]
+    return nothing_learned(real, scores["settings"]["users"]) or (
+        f"A judge trained only on real spectrograms names the right user for {_percent(generated['mean'])} of "
+        f"generated spectrograms and for {_percent(real['mean'])} of held-out real ones."
+    )
+
+
 def score_table(scores: Scores) -> Iterator[str]:
-    """Lines of a table to print: label, value, interval and floor of each score."""
+    """Lines of a table to print: label, value, interval and floor of each score; then what guessing reaches."""
     width = max(map(len, LABELS.values()))
     yield f"{'':<{width}}  {'value':>8}  {'95 % interval':>18}  {'floor':>8}"
     for name, label in LABELS.items():
@@ -85,3 +99,8 @@ def score_table(scores: Scores) -> Iterator[str]:
         interval = "" if entry["low"] is None else f"{entry['low']:.3f} .. {entry['high']:.3f}"
         floor = "" if entry["floor"] is None else f"{entry['floor']:.3f}"
         yield f"{label:<{width}}  {entry['mean']:>8.3f}  {interval:>18}  {floor:>8}"
+    yield chance_sentence(scores["settings"]["users"])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
