@@ -4,10 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from echoform import VQLDMDopplerPipeline
 from echoform_train.commands import generate
+from echoform_train.data.dataset import read_source
+from echoform_train.data.reading import ReadingConfig
 from tiny import run_processes
 from tiny_doppler import tiny_pipeline
 
@@ -188,3 +192,107 @@ def test_two_processes_share_the_work_and_make_the_same_images(config, tmp_path)
     assert rows(shared) == rows(config.output_dir)
     whole = pixels(config.output_dir)
     assert all(np.abs(image.astype(int) - whole[name]).mean() < 1 for name, image in pixels(shared).items())
+
+
+def first_images(walkers, count):
+    return sorted((walkers / "ID_2").rglob("*.png"))[:count]
+
+
+def test_variations_are_those_of_the_pipeline_and_take_the_images_of_a_folder_in_turns(config, walkers, tmp_path):
+    given = tmp_path / "given"
+    given.mkdir()
+    for path in first_images(walkers, 2):
+        shutil.copy(path, given)
+    result = generate.main(replace(config, users=("ID_1",), image=given, strength=0.5, num_images=3))
+    names = sorted(path.stem for path in given.iterdir())
+    assert [row["recording"] for row in result.rows] == [names[0], names[1], names[0]]
+    pipe = VQLDMDopplerPipeline.from_pretrained(config.pipeline)
+    for row in result.rows:
+        with Image.open(given / f"{row['recording']}.png") as image:
+            direct = pipe(
+                users=["ID_1"],
+                image=image.copy(),
+                strength=0.5,
+                num_inference_steps=2,
+                generator=torch.Generator().manual_seed(row["image_seed"]),
+            ).images[0]
+        assert np.abs(read(config.output_dir / row["file_name"]).astype(int) - np.array(direct)).mean() < 1
+    # By default each image of a folder is varied once, and the folder goes on to more.
+    once = replace(config, users=("ID_1",), image=given, num_images=None, output_dir=tmp_path / "once")
+    assert len(generate.main(once).rows) == 2 and len(generate.main(replace(once, num_images=4)).rows) == 4
+
+
+def test_the_way_from_one_user_to_another_begins_and_ends_at_images_of_theirs(config, tmp_path):
+    generate.main(replace(config, users=("ID_1",), num_images=1))
+    way = replace(config, interpolate=("ID_1", "ID_3"), num_images=4, output_dir=tmp_path / "way", grid=True)
+    result = generate.main(way)
+    assert [row["share"] for row in result.rows] == [0.0, 0.333333, 0.666667, 1.0]
+    assert {row["user"] for row in result.rows} == {"ID_1 to ID_3"} and (way.output_dir / "grid.png").exists()
+    images = [read(way.output_dir / row["file_name"]).astype(int) for row in result.rows]
+    assert np.abs(images[0] - read(config.output_dir / "ID_1" / "00000.png")).mean() < 1
+    generator = torch.Generator().manual_seed(result.rows[0]["image_seed"])
+    pipe = VQLDMDopplerPipeline.from_pretrained(config.pipeline)
+    last = pipe(users=["ID_3"], num_inference_steps=2, generator=generator).images[0]
+    assert np.abs(images[-1] - np.array(last)).mean() < 1
+    with pytest.raises(ValueError, match="--num-images was 4, is now 8"):
+        generate.main(replace(way, num_images=None))
+
+
+def test_decibels_are_exact_and_can_be_read_in_place_of_the_images(config, tmp_path):
+    result = generate.main(replace(config, save_db=True))
+    pipe = VQLDMDopplerPipeline.from_pretrained(config.pipeline)
+    row = result.rows[0]
+    generator = torch.Generator().manual_seed(row["image_seed"])
+    exact = pipe(users=["ID_1"], num_inference_steps=2, generator=generator, output_type="db").images[0]
+    stored = np.load(config.output_dir / "ID_1" / "00000.npy")
+    assert stored.dtype == np.float32
+    np.testing.assert_allclose(stored[::-1], exact, atol=1e-3)
+    assert json.loads((config.output_dir / "axes.json").read_text()) == pipe.config["axes"]
+    # Both kinds of files tell one thing: the levels of the images are the decibels, rounded to one of 256. Up to five
+    # neighbouring levels of jet have one colour.
+    pictures, arrays = (
+        read_source(config.output_dir, reading=ReadingConfig(read=kind)).pixels for kind in ("pictures", "arrays")
+    )
+    assert len(arrays.pixels) == 9 and np.abs(pictures.pixels.astype(int) - arrays.pixels).max() <= 3
+    # A file that is missing is made again.
+    (config.output_dir / "ID_2" / "00001.npy").unlink()
+    generate.main(replace(config, save_db=True))
+    assert (config.output_dir / "ID_2" / "00001.npy").is_file()
+    with pytest.raises(ValueError, match="--save-db was true, is now not recorded"):
+        generate.main(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strength": 0.5}, "--strength is for variations of --image, which is missing"),
+        ({"reading": ReadingConfig(crop="auto")}, "--crop is for files that are read as they are"),
+        ({"image": True, "strength": 0.0}, r"--strength must be above 0 and at most 1, got 0\.0"),
+        ({"image": True, "strength": float("nan")}, "--strength must be above 0 and at most 1, got nan"),
+        ({"image": True, "interpolate": ("ID_1", "ID_2")}, "give one of them"),
+        ({"interpolate": ("ID_1", "ID_1")}, "two different users, got ID_1 twice"),
+        ({"interpolate": ("ID_1", "ID_7")}, "--interpolate must be among ID_1, ID_2, ID_3, got ID_7"),
+        ({"interpolate": ("ID_1", "ID_2"), "users": ("ID_1",)}, "cannot go with --users"),
+        ({"interpolate": ("ID_1", "ID_2"), "num_images": 1}, r"--num-images must be in 2\.\.1000000, got 1"),
+        ({"interpolate": ("ID_1", "ID_2"), "conditions": ("direction=away,towards",)}, "takes one value of each"),
+    ],
+)
+def test_flags_that_contradict_one_another_are_refused(config, walkers, change, message):
+    if change.get("image"):
+        change = change | {"image": first_images(walkers, 1)[0]}
+    with pytest.raises(ValueError, match=message):
+        generate.main(replace(config, **change))
+    assert not config.output_dir.exists()
+
+
+def test_variations_of_another_image_or_strength_are_not_mixed_into_a_folder(config, walkers):
+    one, other = first_images(walkers, 2)
+    first = replace(config, users=("ID_1",), num_images=1, image=one)
+    generate.main(first)
+    for change, message in (
+        ({"image": other}, "--image changed"),
+        ({"strength": 0.9}, r"--strength was 0\.6, is now 0\.9"),
+        ({"image": None}, "--image was .*, is now not recorded"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            generate.main(replace(first, **change))

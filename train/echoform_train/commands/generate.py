@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import tyro
 
 import echoform
 from echoform_train.data.colormap import FigureColormap
+from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError, refused_by
-from echoform_train.engine.files import TRAINED_ON
-from echoform_train.engine.names import check_names, composed
+from echoform_train.engine.files import AXES, METADATA, SETTINGS, TRAINED_ON
+from echoform_train.engine.json_files import write_json
+from echoform_train.engine.names import check_name, check_names, composed
 from echoform_train.engine.output_folders import continue_folder
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.engine.shown import ShownAsTable
 from echoform_train.latent_diffusion.generated_folder import GeneratedFolder, PlannedImage
 from echoform_train.latent_diffusion.sampling_limits import check_sampling
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from echoform_train.latent_diffusion.varied_images import VariedImages
+
 MOST_IMAGES = 1_000_000
 """Most images per user."""
 SAME_IN_A_FOLDER = ("seed", "conditions", "guidance_scale", "num_inference_steps", "dtype", "trust_remote_code")
 """Settings that all images of one output folder share, as well as the pipeline."""
+MOST_SHOWN = 6
+"""Most users whose names are printed."""
+NUM_IMAGES, NUM_STEPS = 16, 8
+"""Images of a user, and images on the way from one user to another, if --num-images does not say."""
+STRENGTH = 0.6
+"""How far variations go from their image, if --strength does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +49,23 @@ class Config:
     """Folder for the images, metadata.jsonl and settings.json; new, empty, or begun with the same settings."""
     users: tuple[str, ...] = ()
     """Names of the users. Default: all."""
-    num_images: int = 16
-    """Images per user."""
+    num_images: int | None = None
+    """Images per user. Default: 16; with --image FOLDER one per image of it; with --interpolate 8, both ends among
+    them."""
     conditions: tuple[str, ...] = ()
     """Conditions such as direction=towards, or direction=towards,away to alternate. Default: chosen by the model."""
     seed: int = 0
     """With the same seed, image k of a user is the same, however many users and images are generated."""
+    image: Path | None = None
+    """Make variations of this spectrogram (or of each in a folder, in turns) instead of images from noise alone. Its
+    colour map, axes and shape must be those of the pipeline."""
+    strength: float | None = None
+    """How far variations go from --image, above 0; 1 keeps nothing of it. Default: 0.6."""
+    interpolate: tuple[str, str] | None = None
+    """Two users: images on the way from the first to the second in equal steps, all from one noise."""
+    save_db: bool = False
+    """Also write the decibels of each image beside it, float32 [Doppler, time] in .npy, the lowest Doppler first, and
+    axes.json; `--read arrays` of other commands takes them."""
     guidance_scale: float | None = None
     """Strength of the guidance towards the user; 1 is none. Default: that of the pipeline, usually 1.5."""
     num_inference_steps: int | None = None
@@ -60,16 +84,18 @@ class Config:
     """Colour map of the grid only, such as viridis. Default: that of the images."""
     trust_remote_code: bool = False
     """Run the code of the repository instead of the installed echoform."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
 
 
-@dataclass(frozen=True)
-class GenerationResult:
+@dataclass(frozen=True, repr=False)
+class GenerationResult(ShownAsTable):
     """Outputs of `echoform generate`."""
 
     folder: Path
     """Folder of the images and metadata.jsonl."""
     rows: list[dict[str, Any]]
-    """One row of metadata.jsonl per image: file_name, user, index, seed, image_seed, origin and the conditions."""
+    """One row of metadata.jsonl per image: file_name, user, index, seed, image_seed, origin and the conditions; of a
+    variation also recording (the image that was varied) and strength, between two users also share, 0..1."""
 
 
 def main(config: Config) -> GenerationResult:
@@ -87,34 +113,34 @@ def main(config: Config) -> GenerationResult:
     from echoform_train.latent_diffusion.sampling import load_pipeline
     from echoform_train.publishing.exported import find_pipeline
 
-    for flag, value in (("--num-images", config.num_images), ("--batch-size", config.batch_size)):
-        if not 1 <= value <= MOST_IMAGES:
-            raise UserError(f"{flag} must be in 1..{MOST_IMAGES}, got {value}")
-    if not config.grid and (config.figure_format != "png" or config.figure_colormap is not None):
-        raise UserError("--figure-format and --figure-colormap are for the figure of --grid, which is missing")
+    _check(config)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device must be auto or cpu: this machine has no GPU that torch can use")
     state = Accelerator(cpu=config.device == "cpu")
     source = find_pipeline(config.pipeline, VQLDMDopplerPipeline)
     pipeline = load_pipeline(str(source), getattr(torch, config.dtype), config.trust_remote_code).to(state.device)
     pipeline.set_progress_bar_config(disable=True)
-    config = _with_defaults(config, pipeline)
-    images = plan(pipeline, config)
-    folder = GeneratedFolder(config.output_dir, images)
+    if config.save_db:
+        _check_decibels(pipeline, config.pipeline)
+    varied = None if config.image is None else _read_image(config, pipeline, source, state.is_main_process)
+    config = _with_defaults(config, pipeline, varied)
+    images = plan(pipeline, config, varied)
+    folder = GeneratedFolder(config.output_dir, images, save_db=config.save_db)
 
     # The main process checks the folder and merges the rows of an earlier run before the others read it.
     if state.is_main_process:
-        continue_folder(config.output_dir, _shared_settings(config, source), "--output-dir")
+        continue_folder(config.output_dir, _shared_settings(config, source, varied), "--output-dir")
         folder.merge_metadata()
+        if config.save_db:
+            write_json(config.output_dir / AXES, pipeline.config["axes"])
     state.wait_for_everyone()
     missing = folder.missing()
     with state.split_between_processes(missing) as mine:
-        _generate(pipeline, cast(list[PlannedImage], mine), folder, config, state)
+        _generate(pipeline, cast(list[PlannedImage], mine), varied, folder, config, state)
     state.wait_for_everyone()
     if state.is_main_process:
         folder.merge_metadata()
-        there = f", {len(images) - len(missing)} were there" if len(missing) < len(images) else ""
-        print(f"wrote {len(missing)} spectrograms to {config.output_dir}{there}")
+        _tell(config, images, len(missing))
         if config.grid:
             path = folder.save_grid(
                 pipeline.config["axes"],
@@ -126,17 +152,45 @@ def main(config: Config) -> GenerationResult:
     return GenerationResult(config.output_dir, [image.row() for image in images])
 
 
-def plan(pipeline: Any, config: Config) -> list[PlannedImage]:
+def plan(pipeline: Any, config: Config, varied: VariedImages | None = None) -> list[PlannedImage]:
     """All images of the settings, user by user.
+
+    Args:
+        pipeline: The pipeline.
+        config: The settings, with numbers for all that they leave to the pipeline.
+        varied: The images of --image.
 
     Raises:
         ValueError: If the pipeline does not know a user or condition, or a condition is not written as name=value.
     """
     known = check_names(list(pipeline.config["id2label"].values()), "user", config.pipeline)
-    users = tuple(dict.fromkeys(map(composed, config.users))) or tuple(known)
+    users = tuple(dict.fromkeys(map(composed, config.interpolate or config.users))) or tuple(known)
+    flag = "--users" if config.interpolate is None else "--interpolate"
     if unknown := [user for user in users if user not in known]:
-        raise UserError(f"--users must be among {', '.join(known)}, got {', '.join(unknown)}")
-    choices = dict(_parse_condition(composed(text)) for text in config.conditions)
+        raise UserError(f"{flag} must be among {', '.join(known)}, got {', '.join(unknown)}")
+    choices = _choices(pipeline, config.conditions)
+    count = NUM_IMAGES if config.num_images is None else config.num_images
+    if config.interpolate is not None:
+        return _plan_way(known, users, count, choices, config.seed)
+    images = []
+    for user in users:
+        for index in range(count):
+            conditions = {name: labels[index % len(labels)] for name, labels in choices.items()}
+            # The seed depends on user and index only, so that an image is the same whatever else is generated.
+            image_seed = mix_seed(config.seed, known.index(user), index)
+            image = PlannedImage(user, index, config.seed, image_seed, conditions)
+            if varied is not None:
+                source = index % len(varied.names)
+                # A split keeps images of one recording together, so that a variation never tests what was trained on.
+                facts = {"recording": varied.names[source], "strength": config.strength}
+                image = replace(image, source=source, facts=facts)
+            images.append(image)
+    return images
+
+
+def _choices(pipeline: Any, conditions: Sequence[str]) -> dict[str, list[str]]:
+    """Labels that take turns, by condition."""
+    choices = dict(_parse_condition(composed(text)) for text in conditions)
     for name, labels in choices.items():
         condition_labels = pipeline.config["condition_labels"] or {}
         names = {each: [composed(label) for label in values.values()] for each, values in condition_labels.items()}
@@ -145,31 +199,107 @@ def plan(pipeline: Any, config: Config) -> list[PlannedImage]:
             raise UserError(f"--conditions must be among {known_names}, got {name}")
         if unknown := [label for label in labels if label not in names[name]]:
             raise UserError(f"--conditions {name}= must be among {', '.join(names[name])}, got {', '.join(unknown)}")
-    images = []
-    for user in users:
-        for index in range(config.num_images):
-            conditions = {name: labels[index % len(labels)] for name, labels in choices.items()}
-            # The seed depends on user and index only, so that an image is the same whatever else is generated.
-            image_seed = mix_seed(config.seed, known.index(user), index)
-            images.append(PlannedImage(user, index, config.seed, image_seed, conditions))
-    return images
+    return choices
 
 
-def _with_defaults(config: Config, pipeline: Any) -> Config:
-    """Fill in the guidance scale and the steps of the pipeline where the user chose none."""
+def _plan_way(
+    known: Sequence[str], ends: Sequence[str], count: int, choices: dict[str, list[str]], seed: int
+) -> list[PlannedImage]:
+    """Images in equal steps from one user to another, from the noise of the first image of the first one."""
+    if len(ends) != 2:
+        raise UserError(f"--interpolate must name two different users, got {ends[0]} twice")
+    if several := [name for name, labels in choices.items() if len(labels) > 1]:
+        raise UserError(f"--interpolate takes one value of each condition, got {', '.join(choices[several[0]])}")
+    user, image_seed = check_name(" to ".join(ends), "user", "--interpolate"), mix_seed(seed, known.index(ends[0]), 0)
+    if user in known:
+        raise UserError(f"--interpolate writes a folder {user!r}, which is the name of a user of the pipeline")
+    conditions = {name: labels[0] for name, labels in choices.items()}
+    shares = [index / (count - 1) for index in range(count)]
+    return [
+        PlannedImage(user, index, seed, image_seed, conditions, share=share, facts={"share": round(share, 6)})
+        for index, share in enumerate(shares)
+    ]
+
+
+def _check(config: Config) -> None:
+    """Refuse flags that are out of range, or that contradict one another."""
+    least = 1 if config.interpolate is None else 2
+    for flag, value, low in (("--num-images", config.num_images, least), ("--batch-size", config.batch_size, 1)):
+        if value is not None and not low <= value <= MOST_IMAGES:
+            raise UserError(f"{flag} must be in {low}..{MOST_IMAGES}, got {value}")
+    if not config.grid and (config.figure_format != "png" or config.figure_colormap is not None):
+        raise UserError("--figure-format and --figure-colormap are for the figure of --grid, which is missing")
+    if config.interpolate is not None and config.users:
+        raise UserError("--interpolate names its two users itself, it cannot go with --users")
+    if config.interpolate is not None and config.image is not None:
+        raise UserError("--image makes variations and --interpolate goes from one user to another: give one of them")
+    if config.image is None:
+        if config.strength is not None:
+            raise UserError("--strength is for variations of --image, which is missing")
+        config.reading.only_pictures("images that are made from noise; they tell how --image is read")
+    elif config.strength is not None and not 0 < config.strength <= 1:
+        raise UserError(f"--strength must be above 0 and at most 1, got {config.strength}")
+
+
+def _check_decibels(pipeline: Any, source: str) -> None:
+    axes, channels = pipeline.config["axes"] or {}, pipeline.vqvae.config.out_channels
+    if not {"db_min", "db_max"} <= axes.keys():
+        raise UserError(f"--save-db needs a pipeline whose axes hold db_min and db_max, those of {source} do not")
+    if channels != 1:
+        raise UserError(f"--save-db needs a pipeline of one channel, {source} makes images of {channels}")
+
+
+def _read_image(config: Config, pipeline: Any, source: Path, is_main: bool) -> VariedImages:
+    """Read --image, and tell what was found."""
+    from echoform_train.latent_diffusion.varied_images import read_varied_images
+    from echoform_train.publishing.exported import training_data_of
+
+    assert config.image is not None
+    trained_on = training_data_of(source) or {}
+    residual = trained_on.get("colormap_residual")
+    usual = float(residual) if isinstance(residual, int | float) and 0 <= residual <= 255 else 0.0
+    varied = read_varied_images(config.image, pipeline, config.reading, usual)
+    theirs = trained_on.get("reading", "")
+    if is_main:
+        print("\n".join([f"{config.image}: {len(varied.names)} images to vary", *varied.notes]))
+        if theirs != varied.reading:
+            print(
+                f"Note: the pipeline was trained on images that were read with {theirs or 'no crop'}, these are read "
+                f"with {varied.reading or 'no crop'}"
+            )
+    return varied
+
+
+def _with_defaults(config: Config, pipeline: Any, varied: VariedImages | None) -> Config:
+    """Fill in the guidance scale and the steps of the pipeline, and other numbers, where the user chose none."""
     steps, guidance = config.num_inference_steps, config.guidance_scale
     steps = pipeline.config.get("num_inference_steps", 8) if steps is None else steps
     guidance = pipeline.config.get("guidance_scale", 1.5) if guidance is None else guidance
     check_sampling(steps, guidance)
-    return replace(config, num_inference_steps=steps, guidance_scale=guidance)
+    is_folder = config.image is not None and config.image.is_dir()
+    count = len(varied.names) if varied is not None and is_folder else NUM_IMAGES
+    count = count if config.interpolate is None else NUM_STEPS
+    return replace(
+        config,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        num_images=count if config.num_images is None else config.num_images,
+        strength=STRENGTH if config.image is not None and config.strength is None else config.strength,
+    )
 
 
-def _shared_settings(config: Config, pipeline: Path) -> dict[str, Any]:
+def _shared_settings(config: Config, pipeline: Path, varied: VariedImages | None) -> dict[str, Any]:
     """What all images of the output folder share, by flag."""
     from echoform_train.publishing.exported import training_data_of
     from echoform_train.publishing.identity import model_identity
 
     flags = {f"--{name.replace('_', '-')}": getattr(config, name) for name in SAME_IN_A_FOLDER}
+    if varied is not None:
+        flags |= {"--image": varied.sha256, "--strength": config.strength}
+        flags |= {"how --image is read": varied.reading} if varied.reading else {}
+    if config.interpolate is not None:  # another number of steps moves them all
+        flags |= {"--interpolate": config.interpolate, "--num-images": config.num_images}
+    flags |= {"--save-db": True} if config.save_db else {}
     trained_on = training_data_of(pipeline) or {}
     return {
         "--pipeline": model_identity(pipeline),
@@ -189,7 +319,12 @@ def _parse_condition(text: str) -> tuple[str, list[str]]:
 
 
 def _generate(
-    pipeline: Any, images: Sequence[PlannedImage], folder: GeneratedFolder, config: Config, state: Accelerator
+    pipeline: Any,
+    images: Sequence[PlannedImage],
+    varied: VariedImages | None,
+    folder: GeneratedFolder,
+    config: Config,
+    state: Accelerator,
 ) -> None:
     """Generate this process's images in batches and write each batch to the folder."""
     import torch
@@ -201,9 +336,14 @@ def _generate(
         for start in range(0, len(images), config.batch_size):
             batch = images[start : start + config.batch_size]
             conditions = {name: [image.conditions[name] for image in batch] for name in batch[0].conditions}
+            source: dict[str, Any] = {}
+            if varied is not None:
+                sources = [varied.image(cast(int, image.source)) for image in batch]
+                source = {"image": sources, "strength": config.strength}
             with refused_by(f"{config.pipeline} cannot generate this"):
                 pixels = pipeline(
-                    users=[image.user for image in batch],
+                    **_users_of(pipeline, batch, config),
+                    **source,
                     conditions=conditions or None,
                     guidance_scale=config.guidance_scale,
                     num_inference_steps=config.num_inference_steps,
@@ -213,6 +353,31 @@ def _generate(
                     output_type="pt",
                 ).images
             check_finite(pixels, "images")
-            generated = pipeline.postprocess(pixels, "pil")
-            folder.add(batch, generated, state.process_index)
+            decibels = pipeline.postprocess(pixels, "db") if config.save_db else None
+            folder.add(batch, pipeline.postprocess(pixels, "pil"), state.process_index, decibels)
             bar.update(len(batch))
+
+
+def _users_of(pipeline: Any, batch: Sequence[PlannedImage], config: Config) -> dict[str, Any]:
+    """The argument of the pipeline that says who walks in each image of a batch."""
+    import torch
+
+    if config.interpolate is None:
+        return {"users": [image.user for image in batch]}
+    ids = {composed(name): int(key) for key, name in pipeline.config["id2label"].items()}
+    ends = torch.tensor([ids[composed(user)] for user in config.interpolate], device=pipeline.device)
+    with torch.no_grad():
+        first, last = pipeline.unet.embed_users(ends)
+        shares = torch.tensor([image.share for image in batch], device=first.device)
+        return {"user_embeds": pipeline.unet.mix_users(first, last, shares)}
+
+
+def _tell(config: Config, images: Sequence[PlannedImage], written: int) -> None:
+    """Say what was written, and where."""
+    users = list(dict.fromkeys(image.user for image in images))
+    shown = ", ".join(users) if len(users) <= MOST_SHOWN else f"{users[0]} to {users[-1]}"
+    of_users = f" of {shown}" if len(users) == 1 else f", {len(images) // len(users)} for each of {shown},"
+    there = f", {len(images) - written} were there" if written < len(images) else ""
+    print(f"wrote {written} spectrograms{of_users} to {config.output_dir}{there}")
+    beside = f", decibels as .npy beside each image, {AXES}" if config.save_db else ""
+    print(f"beside them: {METADATA} with one line per image, {SETTINGS}{beside}")

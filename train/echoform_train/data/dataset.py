@@ -97,7 +97,7 @@ def read_source(
             raise UserError(f"--name-pattern is for folders of files, {source} is a data set")
         found = find_in_dataset(str(source), need_users=True)
     else:
-        found = find_in_folder(folder, _kind_of(folder, reading), pattern=pattern)
+        found = find_in_folder(folder, kind_of_files(folder, reading), pattern=pattern)
     images, incomplete = separate_incomplete(found.images)
     bad_files = [*found.bad_files, *incomplete]
     # Refuse bad names and folders early, because decoding every file takes long.
@@ -127,7 +127,7 @@ def read_source(
     )
 
 
-def _kind_of(folder: Path, reading: ReadingConfig | None) -> FileKind:
+def kind_of_files(folder: Path, reading: ReadingConfig | None) -> FileKind:
     """Pictures, or arrays where a folder holds no pictures or the flags say so."""
     choice = "auto" if reading is None else reading.read
     if choice != "auto":

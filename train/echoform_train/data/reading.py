@@ -67,5 +67,5 @@ class ReadingConfig:
             UserError: If one is given.
         """
         for name, value in vars(self).items():
-            if value not in (None, "auto"):
+            if value != getattr(ReadingConfig(), name):
                 raise UserError(f"--{name.replace('_', '-')} is for files that are read as they are, not for {what}")
