@@ -1,4 +1,4 @@
-"""How much simulated spectrograms look like measured ones: default simulator, scatterers, and a fitted simulation.
+"""How much simulated spectrograms look like measured ones: thin lines, default simulator, and a fitted simulation.
 
     python benchmarks/similarity.py FOLDER --data DIR [--data-name NAME] [--output JSON] ...
 
@@ -27,7 +27,7 @@ from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.study.similarity import LABELS, SimilarityScores, WalkerImages, score_similarity
 
-KINDS = {"ellipsoids": "default simulator", "scatterers": "--body scatterers --looks 1", "like": "--like"}
+KINDS = {"ellipsoids": "--body ellipsoids", "default": "default simulator", "like": "--like"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +77,9 @@ def main(config: Config) -> None:
 def _simulation(config: Config, kind: str, folder: Path) -> SimulationConfig:
     base = SimulationConfig(output_dir=folder, users=config.people, recordings_per_user=2, seed=1, workers=1)
     if kind == "ellipsoids":
+        return replace(base, body="ellipsoids")
+    if kind == "default":
         return base
-    if kind == "scatterers":
-        return replace(base, body="scatterers", receiver=replace(base.receiver, looks=1))
     measured = measure_source(config.data)
     chosen = measured.users < config.fitted_people
     first, statistics = read_likeness(replace(measured, level=measured.level[chosen], users=measured.users[chosen]))

@@ -1,10 +1,10 @@
-"""Cost of a simulated image on one core, and where the time goes: kinematics, echoes, STFT, image and PNG.
+"""Cost of a simulated image on one core with each kind of body, and where the time goes: from kinematics to PNG.
 
     python benchmarks/simulator.py FOLDER [--output JSON] [--recordings 40] [--route free] [--whole] ...
 
 Measured are processor time (`cpu_ms`), which other work on the machine changes only through shared caches, and
-wall-clock time (`wall_ms`). `--whole` then simulates 31 people with 150 images each into FOLDER/data with
-`--workers` processes and reports its wall-clock time and the processor time of its workers.
+wall-clock time (`wall_ms`). `--whole` then simulates 31 people of the default body with 150 images each into
+FOLDER/data with `--workers` processes and reports its wall-clock time and the processor time of its workers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from echoform_train.radar.simulated_walks import person_of
 from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.radar.walks import Route, draw_walk, record_motion, walk_motion
 
+BODIES = ("scatterers", "ellipsoids")
 STEPS = ("kinematics", "echoes", "STFT", "image and PNG")
 
 
@@ -75,15 +76,7 @@ def main(config: Config) -> None:
         route=config.route,
         workers=config.workers,
     )
-    # The first recording warms up caches and is not counted.
-    with tempfile.TemporaryDirectory() as folder:
-        simulate_one(settings, 0, Path(folder), Clock())
-        clock = Clock()
-        images = sum(simulate_one(settings, number, Path(folder), clock) for number in range(config.recordings))
-    results: dict[str, Any] = {"images": images}
-    for name, seconds in (("cpu_ms", clock.cpu_s), ("wall_ms", clock.wall_s)):
-        each_ms = {step: 1000 * value / images for step, value in seconds.items()}
-        results[name] = {"an image": sum(each_ms.values()), **each_ms}
+    results: dict[str, Any] = {body: _cost(config, replace(settings, body=body)) for body in BODIES}
     if config.whole:
         start_s = time.perf_counter()
         simulation.simulate(settings)
@@ -93,20 +86,36 @@ def main(config: Config) -> None:
             "wall_s": time.perf_counter() - start_s,
             "workers_cpu_s": resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime,
         }
-    cpu_ms = results["cpu_ms"]
-    columns = ["an image, CPU ms of one core", *(name for name in cpu_ms if name != "an image")]
-    row = [cell("{:.1f}", cpu_ms["an image"]), *(cell("{:.1f}", cpu_ms[name]) for name in STEPS)]
-    tables: dict[str, Table] = {"steps": {"columns": columns, "rows": [row]}}
+    rows: list[list[Any]] = []
+    for body in BODIES:
+        cpu_ms = results[body]["cpu_ms"]
+        rows.append([body, cell("{:.1f}", cpu_ms["an image"]), *(cell("{:.1f}", cpu_ms[name]) for name in STEPS)])
+    tables: dict[str, Table] = {"steps": {"columns": ["body", "an image, CPU ms of one core", *STEPS], "rows": rows}}
     write_results(config, results, tables)
     print_tables(tables)
+
+
+def _cost(config: Config, settings: SimulationConfig) -> dict[str, Any]:
+    """Milliseconds per image of each step."""
+    # The first recording warms up caches and is not counted.
+    with tempfile.TemporaryDirectory() as folder:
+        simulate_one(settings, 0, Path(folder), Clock())
+        clock = Clock()
+        images = sum(simulate_one(settings, number, Path(folder), clock) for number in range(config.recordings))
+    found: dict[str, Any] = {"images": images}
+    for name, seconds in (("cpu_ms", clock.cpu_s), ("wall_ms", clock.wall_s)):
+        each_ms = {step: 1000 * value / images for step, value in seconds.items()}
+        found[name] = {"an image": sum(each_ms.values()), **each_ms}
+    return found
 
 
 def simulate_one(settings: SimulationConfig, number: int, folder: Path, clock: Clock) -> int:
     """Simulate one recording as `simulate` does, and time its steps; returns its number of images."""
     rng = np.random.default_rng(number)
     with clock.timed("kinematics"):
-        direction = "free" if settings.route == "free" else "towards"
-        walk = draw_walk(person_of(number, 1), "normal", direction, rng)
+        direction = "towards" if settings.route == "straight" else settings.route
+        person = replace(person_of(number, 1), planted=settings.body == "scatterers")
+        walk = draw_walk(person, "normal", direction, rng)
         motion = walk_motion(walk, settings.recording_s + settings.shown_s - settings.window_s, rng)
     with clock.timed("echoes"):
         recording = record_motion(walk, motion, settings.measurement, rng)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,8 +34,15 @@ class Walks:
     """0 for towards, 1 for away, int64 [N]."""
 
 
-def simulate_walks(users: int, recordings: int, *sides: int, recording_s: float = 4.0, seed: int = 5) -> Walks:
-    """Walks of a few people at pictures of these sides."""
+def simulate_walks(
+    users: int,
+    recordings: int,
+    *sides: int,
+    recording_s: float = 4.0,
+    seed: int = 5,
+    body: Literal["ellipsoids", "scatterers"] = "ellipsoids",
+) -> Walks:
+    """Walks of a few people at pictures of these sides; by default with the thin lines whose truth is exact."""
     config = SimulationConfig(
         output_dir=Path("nowhere"),
         users=users,
@@ -43,6 +50,7 @@ def simulate_walks(users: int, recordings: int, *sides: int, recording_s: float 
         recording_s=recording_s,
         conditions=("normal", "backpack"),
         seed=seed,
+        body=body,
     )
     pixels: dict[int, list[np.ndarray]] = {side: [] for side in sides}
     rows: list[dict[str, Any]] = []

@@ -56,7 +56,7 @@ ROWS = [
         r"--like needs at least 20 images",
     ),
     Row("photographs", "simulate", _like(_photographs), r"--like needs spectrograms in the colours of a known map"),
-    Row("with a body", "simulate", _like(_likeness(), "--body", "scatterers"), r"leave out settings of body"),
+    Row("with a body", "simulate", _like(_likeness(), "--body", "ellipsoids"), r"leave out settings of body"),
     Row("with a receiver", "simulate", _like(_likeness(), "--looks", "1"), r"leave out settings of receiver"),
     Row("with a route", "simulate", _like(_likeness(), "--route", "free"), r"--like must go without --joints, --mode"),
     Row("settings of a list", "simulate", _like(_settings([])), r"must be|must hold"),
@@ -73,6 +73,9 @@ ROWS = [
     Row("receiver of one look and a half", "simulate", _like(_likeness(receiver={"looks": 1.5})), r"--looks must be"),
     Row("people who fly", "simulate", _like(_likeness(population={"walking_speed_mps": 90})), r"--walking-speed-mps"),
     Row("window of no time", "simulate", _like(_likeness(window_s=0)), r"--?window[-_]s must be in"),
+    Row(
+        "route of a bird", "simulate", _like(_likeness(route="over the hills")), r"route in .* must be one of straight"
+    ),
     Row("rows of one", "simulate", _simulate("--native-rows", "1"), r"--native-rows must be in"),
     Row("centre of an axis that follows", "simulate", _simulate("--centre-mps", "1"), r"--centre-mps must go with"),
     Row("transform beyond its rows", "simulate", _simulate("--native-rows", "20", "--transform-ms", "90"), r"at least"),

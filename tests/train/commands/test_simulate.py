@@ -92,7 +92,7 @@ def test_a_free_route_turns_and_its_windows_are_centred_on_the_body_of_their_own
             assert row["body_doppler_hz"] / hz_per_mps == pytest.approx(closing_mps, abs=0.15)
         image_db = np.load((tmp_path / row["file_name"]).with_suffix(".npy"))
         level = np.clip((image_db - DB_MIN) / (DB_MAX - DB_MIN), 0, 1)
-        assert abs(np.median(level.argmax(axis=0)) - 31) < 9  # of 63 rows
+        assert abs(np.median(level.argmax(axis=0)) - 57) < 16  # of 115 rows
 
 
 def test_every_condition_is_walked_in_both_directions(tmp_path):
@@ -110,7 +110,7 @@ def test_the_decibels_beside_a_picture_are_what_it_was_painted_from(tmp_path):
     axes = json.loads((tmp_path / "axes.json").read_text())
     image_db = np.load(tmp_path / "ID_1" / "r01_000.npy")
     assert image_db.dtype == np.float32
-    assert image_db.shape == (axes["native_bins"], axes["native_columns"]) == (63, 64)
+    assert image_db.shape == (axes["native_bins"], axes["native_columns"]) == (115, 64)
     with Image.open(tmp_path / "ID_1" / "r01_000.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), paint(image_db, 64, db_min=DB_MIN, db_max=DB_MAX))
 
@@ -158,7 +158,7 @@ def test_motion_captures_become_users_and_recordings_and_short_ones_are_named(tm
     save_capture(captures / "07_02.npz", 2.0)
     save_capture(captures / "16_15.npz", 3.2)
     rows = rows_of(simulate(Config(output_dir=tmp_path / "data", joints=captures, resolution=32, workers=1)))
-    assert "skipped, as they are shorter than a window of 3.01 s: 07_02.npz" in capsys.readouterr().out
+    assert "skipped, as they are shorter than a window of 3.00 s: 07_02.npz" in capsys.readouterr().out
     assert [(row["file_name"], row["recording"]) for row in rows] == [
         ("07/01_000.png", "07_01"),
         ("07/01_001.png", "07_01"),
@@ -184,7 +184,7 @@ def test_folders_without_usable_captures_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"joints must be a folder of <subject>_<trial>\.npz"):
         simulate(Config(output_dir=tmp_path / "data", joints=captures))
     save_capture(captures / "07_01.npz", 2.0)
-    with pytest.raises(ValueError, match=r"must last at least a window of 3\.01 s, the longest of .* lasts 2\.00 s"):
+    with pytest.raises(ValueError, match=r"must last at least a window of 3\.00 s, the longest of .* lasts 2\.00 s"):
         simulate(Config(output_dir=tmp_path / "data", joints=captures))
     save_capture(captures / "07_02.npz", 4.0)
     with pytest.raises(ValueError, match=r"07_02\.npz: the head must stand above the feet along .* \(x\)"):
@@ -201,7 +201,7 @@ def test_overlapping_windows_show_the_same_seconds(tmp_path):
     config = tiny(tmp_path, window_s=3.0, hop_s=1.5, recording_s=6.0)
     windows = list(cut_windows(config, walk_recording(config, 1, 1)))
     assert [start_s for start_s, _, _ in windows] == [0.0, 1.5, 3.0]
-    assert windows[0][2].shape == (63, 64)
+    assert windows[0][2].shape == (115, 64)
     np.testing.assert_allclose(windows[0][2][:, 32:], windows[1][2][:, :32], atol=0.01)
 
 
@@ -215,7 +215,7 @@ def test_axes_are_the_outer_edges_of_the_pictures(tmp_path, carrier_ghz):
     speed_mps = axes["doppler_max_hz"] * 299792458 / (carrier_ghz * 1e9) / 2
     assert speed_mps == pytest.approx(4.5, abs=0.15)
     assert image_db.mean(axis=-1).argmax() == pytest.approx((len(image_db) - 1) / 2, abs=1)
-    assert bin_hz == pytest.approx({77: 73.14, 60: 64.0, 24: 41.29}[carrier_ghz], rel=1e-3)
+    assert bin_hz == pytest.approx({77: 39.96, 60: 40.0, 24: 40.0}[carrier_ghz], rel=1e-3)
     assert axes["carrier_hz"] == carrier_ghz * 1e9
     assert (axes["native_bins"], axes["native_columns"]) == image_db.shape
 
@@ -230,8 +230,8 @@ def test_pictures_look_as_the_field_draws_walkers(tmp_path):
                 [image_db for _, _, image_db in cut_windows(config, walk_recording(config, user, recording))]
             )
             level = np.clip((images - DB_MIN) / (DB_MAX - DB_MIN), 0, 1)
-            assert abs(level.mean(axis=(0, 2)).argmax() - 31) <= 2
-            above, below = level[:, 42:].mean(), level[:, :21].mean()
+            assert abs(level.mean(axis=(0, 2)).argmax() - 57) <= 4
+            above, below = level[:, 77:].mean(), level[:, :38].mean()
             assert limbs_side * (above - below) > 0
             background.append(np.mean(level < 1 / 8))
     assert 0.6 < np.mean(background) < 0.7

@@ -33,6 +33,15 @@ def test_the_cadence_of_every_simulated_walk_is_read_within_three_percent(walks,
     assert (error < 0.03).all()
 
 
+def test_cadence_and_heading_of_speckled_walks_are_read_as_well():
+    walks = simulate_walks(6, 4, 64, recording_s=3.0, body="scatterers")
+    read = gait_features(to_level(walks.pixels[64]), walks.axes)
+    error = np.abs(read["cadence_hz"] / walks.cadence_hz - 1)
+    assert np.median(error) < 0.005
+    assert (error < 0.03).all()
+    np.testing.assert_array_equal(read["heading"], np.sign(walks.speed_mps))
+
+
 def torso_error(walks: Walks, read: dict[str, np.ndarray]) -> tuple[float, np.ndarray]:
     """Share of windows with a readable torso speed, and the relative error of these."""
     error = np.abs(read["torso_speed_mps"] / np.abs(walks.speed_mps) - 1)

@@ -73,7 +73,7 @@ def simulated(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     """Pictures that `echoform simulate` made of two people, and the recordings they came from."""
     folder = tmp_path_factory.mktemp("simulated") / "pictures"
     config = SimulationConfig(
-        output_dir=folder, users=2, recordings_per_user=3, recording_s=5.0, resolution=64, workers=1
+        output_dir=folder, users=2, recordings_per_user=3, recording_s=5.0, resolution=64, workers=1, body="ellipsoids"
     )
     simulation.simulate(config)
     walks = simulated_walks(2, 3, config.conditions, config.route)

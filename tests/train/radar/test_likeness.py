@@ -20,7 +20,14 @@ from echoform_train.radar.view import View
 TRUTH = Likeness(
     view=View(doppler_axis="fixed", centre_mps=1.6, span_mps=3.5, native_rows=61, native_columns=56, transform_ms=14),
     receiver=Receiver(
-        looks=1, shown_db=35, cut_share=0.1, range_gain=False, interpolate=False, jpeg_quality=75, noise_db=10
+        looks=1,
+        range_cell_m=0,
+        shown_db=35,
+        cut_share=0.1,
+        range_gain=False,
+        interpolate=False,
+        jpeg_quality=75,
+        noise_db=10,
     ),
     surface=Surface(torso_db=8),
     population=Population(directions=("towards",)),

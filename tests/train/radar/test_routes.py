@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,24 @@ def test_a_path_is_as_long_as_it_says_smooth_and_in_the_field():
         assert np.abs(path.position_m[:, 1]).max() < 5.5
         turned_deg.append(np.degrees(np.abs(np.diff(path.heading_rad)).sum()))
     assert min(turned_deg) > 90
+
+
+def test_in_a_hall_people_walk_to_and_fro_before_the_radar_and_slow_down_to_turn():
+    for seed in range(10):
+        path = draw_path(40.0, np.random.default_rng(seed), hall=True)
+        assert 1.0 < path.position_m[:, 0].min() < path.position_m[:, 0].max() < 12.0
+        assert np.abs(path.position_m[:, 1]).max() < 3.0
+        # On most of the way people walk along the line of sight, and half of the way towards the radar.
+        along = np.cos(path.heading_rad)
+        assert (np.abs(along) > 0.9).mean() > 0.45
+        assert 0.3 < (along < 0).mean() < 0.7
+        # 40 m are at least three turns of half a circle, in which the speed falls below three quarters.
+        assert np.abs(np.diff(path.heading_rad)).sum() > 3 * np.pi
+        assert turn_speed_share(path.curvature_per_m).min() < 0.75
+    walk = replace(FREE, direction="hall", start_and_stop=True)
+    motion = walk_motion(walk, 12.0, np.random.default_rng(0))
+    speed_mps = np.diff(motion.travelled_m) * JOINT_RATE_HZ
+    assert max(speed_mps[0], speed_mps[-1]) < 0.1 * speed_mps.max()
 
 
 def test_paths_are_drawn_by_the_seed():

@@ -15,7 +15,7 @@ from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.radar.view import View
 
 FITTED = {
-    "body": "ellipsoids",
+    "body": SimulationConfig.body,
     "receiver": Receiver(),
     "surface": Surface(),
     "view": View(),

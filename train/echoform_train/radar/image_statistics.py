@@ -37,6 +37,7 @@ STATISTICS = {
     "columns_apart_2": "difference of lit cells two columns apart",
     "torso_row": "mean row of the torso line",
     "torso_wave": "standard deviation of the torso line within an image, rows",
+    "torso_range": "range of the torso line within an image, 5th to 95th percentile, rows",
     "torso_level": "level on the torso line over the mean of lit cells",
     "torso_width": "width of the torso line, rows",
     "reach_above": "95th percentile of the contour's distance above the torso, rows",
@@ -108,6 +109,7 @@ def _torso(grid: NDArray[np.float32], lit_mean: Array) -> dict[str, Array]:
     return {
         "torso_row": mean_row,
         "torso_wave": np.std(row - _straight(row), axis=1),
+        "torso_range": np.subtract(*np.quantile(row, [0.95, 0.05], axis=1)),
         "torso_level": on_line.mean(axis=1) - lit_mean,
         "torso_width": 1 + np.mean(beside, axis=2).sum(axis=0),
         "reach_above": np.nanpercentile(above, 95, axis=1),

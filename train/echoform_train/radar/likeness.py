@@ -20,6 +20,7 @@ from echoform_train.radar.receiver import Receiver
 from echoform_train.radar.scatterers import Surface
 from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.radar.view import View
+from echoform_train.radar.walks import Route
 
 Array = NDArray[np.float64]
 
@@ -36,6 +37,9 @@ _USUAL_ROWS = 128
 _SLOW_SHARE = 0.8
 _FEWEST_SLOW = 0.02
 """People begin and stop to walk if this share of the images shows less than _SLOW_SHARE of the usual speed."""
+_TURN_RANGE = 1.3
+_FEWEST_TURNS = 0.05
+"""People turn if the torso line spans more than _TURN_RANGE walking speeds in this share of the images."""
 _STEADY_STEPS = 0.08
 """Images are cut by steps if their number varies by less than this share while their native columns vary."""
 
@@ -48,6 +52,8 @@ class Likeness:
     receiver: Receiver = field(default_factory=Receiver)
     surface: Surface = field(default_factory=Surface)
     population: Population = field(default_factory=Population)
+    route: Route = "straight"
+    """hall if people turn within images."""
     window_s: float = 3.0
 
     def applied_to(self, config: SimulationConfig) -> SimulationConfig:
@@ -59,6 +65,7 @@ class Likeness:
             receiver=self.receiver,
             surface=self.surface,
             population=self.population,
+            route=self.route,
             window_s=self.window_s,
             hop_s=min(config.hop_s, self.window_s),
         )
@@ -112,6 +119,7 @@ def read_likeness(measured: Measured) -> tuple[Likeness, dict[str, Array]]:
             view=view,
             window_s=window_s,
             population=_population(measured, found, towards, view),
+            route=_route(found, view),
             receiver=Receiver(
                 looks=1,
                 shown_db=40.0,
@@ -209,6 +217,12 @@ def _population(measured: Measured, found: Mapping[str, Array], towards: NDArray
         slow = float(np.mean(apart < _SLOW_SHARE * np.nanmedian(apart)))
     usual = Population(start_and_stop=slow > _FEWEST_SLOW)
     return replace(usual, speed_spread_mps=usual.speed_spread_mps if spread is None else min(spread, 0.4), **directions)
+
+
+def _route(found: Mapping[str, Array], view: View) -> Route:
+    """To and fro if the torso line passes from coming nearer to walking away within images, straight otherwise."""
+    speed_rows = Population().walking_speed_mps * GRID / (2 * view.span_mps)
+    return "hall" if np.mean(found["torso_range"] > _TURN_RANGE * speed_rows) > _FEWEST_TURNS else "straight"
 
 
 def _floor_level(level: NDArray[np.float32]) -> float:

@@ -125,9 +125,9 @@ class _Simulator:
         config = likeness.applied_to(replace(self._base, recording_s=LONGEST_RECORDING_S, users=self._people))
         config = replace(config, recording_s=max(self._base.recording_s, min(config.shown_s, LONGEST_RECORDING_S)))
         drawn = replace(likeness.receiver, shown_db=None, cut_share=0.0, looks=1)
-        key = (drawn, likeness.surface, likeness.population)
+        key = (drawn, likeness.surface, likeness.population, likeness.route)
         if key not in self._recordings:
-            walks = simulated_walks(self._people, 1, ("normal",), "straight", likeness.population)
+            walks = simulated_walks(self._people, 1, ("normal",), likeness.route, likeness.population)
             # Only the latest are kept: a walk takes some megabytes.
             self._recordings = {key: [record(config, walk) for walk in walks]}
         images = []

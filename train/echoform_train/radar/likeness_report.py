@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,6 +20,7 @@ from echoform_train.radar.population import Population
 from echoform_train.radar.receiver import Receiver
 from echoform_train.radar.scatterers import Surface
 from echoform_train.radar.view import View
+from echoform_train.radar.walks import Route
 
 _PARTS = {"view": View, "receiver": Receiver, "surface": Surface, "population": Population}
 _SHOWN = 6
@@ -46,7 +47,11 @@ def read_likeness_file(path: Path) -> Likeness:
     if not isinstance(content, dict) or not isinstance(content.get("window_s"), int | float):
         raise UserError(f"{path} must hold the settings that echoform simulate --like wrote, it has none")
     parts: dict[str, Any] = {name: _settings(path, name, kind, content.get(name)) for name, kind in _PARTS.items()}
-    return Likeness(window_s=float(content["window_s"]), **parts)
+    # Files written before routes were found have none: their walks are straight.
+    route = content.get("route", "straight")
+    if route not in get_args(Route):
+        raise UserError(f"route in {path} must be one of {', '.join(get_args(Route))}, got {route!r}")
+    return Likeness(window_s=float(content["window_s"]), route=route, **parts)
 
 
 def _settings(path: Path, name: str, kind: type[Any], values: Any) -> Any:

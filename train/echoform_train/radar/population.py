@@ -18,7 +18,7 @@ class Population:
     speed_spread_mps: float = SPEED_SPREAD_MPS
     """Standard deviation of the preferred speed from person to person, m/s."""
     start_and_stop: bool = False
-    """Straight walks begin and end at a standstill, as in a room; otherwise people walk all the time."""
+    """Walks begin and end at a standstill, as in a room; otherwise people walk all the time."""
     directions: tuple[Literal["towards", "away"], ...] = ("towards", "away")
     """Directions of straight walks, in turn."""
 

@@ -16,12 +16,13 @@ from echoform_train.radar.stft import LOOKS, FloatArray
 class Receiver:
     """Settings of a receiver and of the software that draws its spectrograms.
 
-    The defaults add nothing: six looks, no threshold, a fixed range of levels, no interference, and one path.
+    The defaults add nothing: no threshold, a fixed range of levels, no interference, and one path. Looks and range
+    cells follow the body, see `SimulationConfig.body`.
     """
 
-    looks: int = LOOKS
-    """Transforms whose power is averaged to one column: 1, 2, 3 or 6. The software of many FMCW radars shows one
-    transform per column (one look), whose speckle has exponential power."""
+    looks: int | None = None
+    """Transforms whose power is averaged to one column: 1, 2, 3 or 6. Default: 1, as the software of many FMCW radars
+    draws, whose speckle has exponential power; 6 with --body ellipsoids."""
     shown_db: float | None = None
     """Range of levels below the strongest cell of each image that the colours show, decibels; 20 to 50 are usual.
     Default: one fixed range for all images, -38 to -4 dB over one square metre at the body's range."""
@@ -44,7 +45,8 @@ class Receiver:
     second path."""
     range_cell_m: float | None = None
     """Width of range cells whose power is added, m: software of FMCW radars sums the powers of the cells around the
-    walker, so that head, torso and legs interfere less. 0.04 to 0.5 are usual. Default: all echoes interfere."""
+    walker, so that head, torso and legs interfere less. 0.04 to 0.5 are usual. Default: 0.3, the cell of a sweep over
+    0.5 GHz; with --body ellipsoids and in the FMCW mode 0: all echoes interfere."""
     noise_db: float = 0.0
     """Noise over that of the simulated radar, decibels: weaker transmitters, losses, and walls that reflect."""
     range_gain: bool = True
@@ -56,14 +58,14 @@ class Receiver:
     """Write JPEG of this quality, 1..95, instead of PNG."""
 
     def __post_init__(self) -> None:
-        if self.looks not in (1, 2, 3, 6):
+        if self.looks not in (None, 1, 2, 3, 6):
             raise UserError(f"--looks must be 1, 2, 3 or 6, got {self.looks}")
         if self.shown_db is not None and not 3 <= self.shown_db <= 120:
             raise UserError(f"--shown-db must be in 3..120, got {self.shown_db}")
         if self.threshold_db is not None and not 0 <= self.threshold_db <= 60:
             raise UserError(f"--threshold-db must be in 0..60, got {self.threshold_db}")
-        if self.range_cell_m is not None and not 0.02 <= self.range_cell_m <= 5:
-            raise UserError(f"--range-cell-m must be in 0.02..5, got {self.range_cell_m}")
+        if self.range_cell_m and not 0.02 <= self.range_cell_m <= 5:
+            raise UserError(f"--range-cell-m must be in 0.02..5, or 0 for none, got {self.range_cell_m}")
         if not -30 <= self.noise_db <= 60:
             raise UserError(f"--noise-db must be in -30..60, got {self.noise_db}")
         if not 0 <= self.floor_level <= 0.5:
@@ -135,7 +137,9 @@ def shown_levels(image_db: FloatArray, receiver: Receiver, fixed_db: tuple[float
     share = np.clip((image_db - lowest) / (highest - lowest), 0, 1)
     share = np.where(share < receiver.cut_share, 0, share)
     if receiver.threshold_db is not None:
-        share = np.where(image_db >= noise_level_db(image_db, receiver.looks) + receiver.threshold_db, share, 0)
+        share = np.where(
+            image_db >= noise_level_db(image_db, receiver.looks or LOOKS) + receiver.threshold_db, share, 0
+        )
     return np.maximum(share, receiver.floor_level)
 
 

@@ -166,7 +166,7 @@ def record(
     clutter_m2 = 10 ** (clutter_db / 10)
     if chirp is None:
         cell_m = measurement.receiver.range_cell_m
-        share = None if cell_m is None else cell_shares(range_m, body_m, cell_m)
+        share = cell_shares(range_m, body_m, cell_m) if cell_m else None
         received = _continuous_wave(radar, range_m, section_m2, share, float(body_m.mean()), clutter_m2, rng)
     else:
         # Clutter is one more scatterer; its range is random within a wavelength, and so is its phase.

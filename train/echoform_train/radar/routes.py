@@ -1,6 +1,7 @@
-"""Free routes: smooth paths with turns in front of a radar, and walks that follow them."""
+"""Routes with turns: smooth paths in front of a radar, free or to and fro, and walks that follow them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,12 @@ SETTLING_M = 0.35
 """Distance over which the curvature of the path approaches the one that leads to the next way point."""
 STEP_M = 0.05
 """Distance between the points of a path, which is a spline through them."""
+HALL_M = (2.5, 10.0)
+"""Range from which the lengths of a walk to and fro before the radar are drawn: nearest and farthest turn, metres."""
+HALL_SPREAD_M = 0.4
+"""Deviation of the turning points of a walk to and fro from its line, metres."""
+TURN_ON_THE_SPOT_M = (0.3, 0.5)
+"""Range of the smallest radius of the turns of a walk to and fro."""
 MARGIN_M = 1.5
 """Length by which a path extends beyond its start and its end, as feet and hands reach beyond the body."""
 EASY_RADIUS_M = 2.0
@@ -56,8 +63,10 @@ class Path:
     """Change of the heading per metre, [N]."""
 
 
-def draw_path(length_m: float, rng: np.random.Generator) -> Path:
-    """Draw a path of this length through random way points, each approached by pure pursuit.
+def draw_path(length_m: float, rng: np.random.Generator, *, hall: bool = False) -> Path:
+    """Draw a path of this length through way points, each approached by pure pursuit.
+
+    The way points are random, or with `hall` in turn near the radar and far from it: a walk to and fro.
 
     Pure pursuit (Coulter 1992) steers with the curvature 2 sin(e) / d, with e the angle and d the distance to the way
     point. Here turns have a smallest radius, and the curvature follows with a lag.
@@ -67,17 +76,21 @@ def draw_path(length_m: float, rng: np.random.Generator) -> Path:
     """
     if not length_m > 0:
         raise UserError(f"length_m must be positive, got {length_m}")
-    (nearest, farthest), (right, left) = FIELD_M
-    x, y = float(rng.uniform(nearest, farthest)), float(rng.uniform(right, left))
-    sharpest = 1 / float(rng.uniform(*TIGHTEST_M))
-    goal_x, goal_y = _next_goal(x, y, rng)
+    next_goal = _hall_goals(rng) if hall else lambda x, y: _next_goal(x, y, rng)
+    if hall:
+        x, y = next_goal(0.0, 0.0)
+    else:
+        (nearest, farthest), (right, left) = FIELD_M
+        x, y = float(rng.uniform(nearest, farthest)), float(rng.uniform(right, left))
+    sharpest = 1 / float(rng.uniform(*(TURN_ON_THE_SPOT_M if hall else TIGHTEST_M)))
+    goal_x, goal_y = next_goal(x, y)
     heading, curvature = math.atan2(goal_y - y, goal_x - x), 0.0
     rows = []
     for _ in range(math.ceil((length_m + 2 * MARGIN_M) / STEP_M) + 1):
         rows.append((x, y, heading, curvature))
         distance = math.hypot(goal_x - x, goal_y - y)
         if distance < ARRIVED_M:
-            goal_x, goal_y = _next_goal(x, y, rng)
+            goal_x, goal_y = next_goal(x, y)
             distance = math.hypot(goal_x - x, goal_y - y)
         # Steer to the way point, as sharply as allowed if it lies behind; the curvature follows with a lag.
         error = (math.atan2(goal_y - y, goal_x - x) - heading + math.pi) % (2 * math.pi) - math.pi
@@ -161,6 +174,21 @@ def _parent(name: str) -> str:
     side, _, part = name.rpartition("_")
     parent = _PARENTS[part]
     return parent if parent in JOINT_INDEX else f"{side}_{parent}"
+
+
+def _hall_goals(rng: np.random.Generator) -> Callable[[float, float], tuple[float, float]]:
+    """Turning points of a walk to and fro, in turn near the radar and far from it; the first is drawn."""
+    nearest, farthest = HALL_M
+    length_m = float(rng.uniform(0.6, 1.0)) * (farthest - nearest)
+    ends = (nearest, nearest + length_m)
+    turn = int(rng.integers(2))
+
+    def next_goal(x: float, y: float) -> tuple[float, float]:
+        nonlocal turn
+        turn = 1 - turn
+        return ends[turn], float(rng.normal(0.0, HALL_SPREAD_M))
+
+    return next_goal
 
 
 def _next_goal(x: float, y: float, rng: np.random.Generator) -> tuple[float, float]:

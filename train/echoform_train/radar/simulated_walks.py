@@ -22,7 +22,7 @@ from echoform_train.radar.mocap import (
 from echoform_train.radar.person import Person, draw_person
 from echoform_train.radar.population import Population
 from echoform_train.radar.recordings import Measurement, Recording
-from echoform_train.radar.walks import Direction, Route, draw_walk, record_walk
+from echoform_train.radar.walks import Direction, Route, draw_walk, record_walk, route_of
 
 STRAIGHT: tuple[Direction, ...] = ("towards", "away")
 
@@ -65,7 +65,7 @@ class SimulatedWalk:
         return {
             "condition": self.condition,
             "direction": self.direction,
-            "route": "free" if self.direction == "free" else "straight",
+            "route": route_of(self.direction),
             "height_m": round(person.height_m, 4),
             "asymmetry": round(person.asymmetry, 4),
         }
@@ -122,7 +122,7 @@ def simulated_walks(
             user_number=user,
             number=number,
             condition=conditions[(number - 1) // 2 % len(conditions)],
-            direction="free" if route == "free" else directions[(number - 1) % len(directions)],
+            direction=directions[(number - 1) % len(directions)] if route == "straight" else route,
             population=population,
         )
         for user in range(1, users + 1)

@@ -140,7 +140,7 @@ def _write_recording(job: tuple[SimulationConfig, SimulatedWalk | CapturedWalk])
 
 def save_window(path: Path, image_db: FloatArray, config: SimulationConfig) -> None:
     """Draw a spectrogram as the receiver's software does, and write it; --save-db also writes its decibels."""
-    receiver = config.receiver
+    receiver = config.body_receiver
     levels = shown_levels(image_db, receiver, (DB_MIN, DB_MAX))
     image = paint(levels, config.resolution, db_min=0.0, db_max=1.0, interpolate=receiver.interpolate)
     if receiver.jpeg_quality is None:

@@ -1,6 +1,6 @@
 """Settings of `echoform simulate`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +17,7 @@ from echoform_train.radar.recordings import Measurement
 from echoform_train.radar.returns import Radar
 from echoform_train.radar.scatterers import Surface
 from echoform_train.radar.spectrogram_images import SpectrogramGrid, image_axes, view_grid
+from echoform_train.radar.stft import LOOKS
 from echoform_train.radar.view import View
 from echoform_train.radar.walks import Route
 
@@ -24,6 +25,8 @@ CARRIERS_GHZ = (77, 60, 24)
 DB_MIN = -38.0
 DB_MAX = -4.0
 """Fixed range of the colours, decibels over one square metre at the body's range."""
+LOOKS_OF_SCATTERERS, RANGE_CELL_M, TRANSFORM_MS = 1, 0.3, 25.0
+"""How the echoes of many scatterers are drawn by default: one look of range cells of a sweep over 0.5 GHz."""
 SLOWEST_STEPS_HZ = 1.2
 """Slowest cadence of a simulated walker, which makes the longest image of a number of steps."""
 LONGEST_RECORDING_S = 30.0
@@ -54,9 +57,10 @@ class SimulationConfig:
     """Carrier frequency: 77, 60 or 24."""
     mode: Literal["cw", "fmcw"] = "cw"
     """cw: continuous wave. fmcw: chirps; the range bins around the walker are summed (takes 200 ms per image)."""
-    body: Literal["ellipsoids", "scatterers"] = "ellipsoids"
-    """ellipsoids: sixteen points, one per segment: thin smooth lines. scatterers: some hundred points on the visible
-    side of the segments, whose echoes interfere to speckle, as measured walkers show."""
+    body: Literal["scatterers", "ellipsoids"] = "scatterers"
+    """scatterers: some hundred points on the visible side of the segments, whose echoes interfere to speckle, as
+    measured walkers show. ellipsoids: sixteen points, one per segment: thin smooth lines, drawn with six looks, no
+    range cells and short transforms."""
     receiver: Annotated[Receiver, tyro.conf.arg(name="")] = field(default_factory=Receiver)
     surface: Annotated[Surface, tyro.conf.arg(name="")] = field(default_factory=Surface)
     view: Annotated[View, tyro.conf.arg(name="")] = field(default_factory=View)
@@ -64,7 +68,8 @@ class SimulationConfig:
     conditions: tuple[str, ...] = ("normal",)
     """What people carry: any of normal, backpack, bag, bag_phone."""
     route: Route = "straight"
-    """straight: towards the radar and away from it. free: a route with turns in front of it."""
+    """straight: towards the radar and away from it. free: a route with turns in front of it. hall: to and fro in front
+    of it, with a turn at each end."""
     joints: Path | None = None
     """Folder of motion captures to use instead of simulated walks: <subject>_<trial>.npz with joints [T, J, 3] in
     metres, names [J] and fps."""
@@ -95,7 +100,7 @@ class SimulationConfig:
             raise UserError(f"--resolution must be in 16..1024, got {self.resolution}")
         if self.body == "ellipsoids" and self.surface != Surface():
             raise UserError("--specular-share, --cloth-s and --hidden-db must go with --body scatterers")
-        if self.mode == "fmcw" and self.receiver.range_cell_m is not None:
+        if self.mode == "fmcw" and self.receiver.range_cell_m:
             raise UserError("--range-cell-m must go with --mode cw; the FMCW mode has the range bins of its chirp")
         if self.workers < 0:
             raise UserError(f"--workers must not be negative, got {self.workers}")
@@ -143,20 +148,37 @@ class SimulationConfig:
             radar=self.radar,
             chirp=Chirp() if self.mode == "fmcw" else None,
             surface=self.surface if self.body == "scatterers" else None,
-            receiver=self.receiver,
+            receiver=self.body_receiver,
         )
+
+    @property
+    def body_receiver(self) -> Receiver:
+        """The receiver, with looks and range cells that suit the body where they were not given."""
+        speckled = self.body == "scatterers"
+        looks = self.receiver.looks or (LOOKS_OF_SCATTERERS if speckled else LOOKS)
+        cell_m = self.receiver.range_cell_m
+        if cell_m is None:
+            cell_m = RANGE_CELL_M if speckled and self.mode == "cw" else 0.0
+        return replace(self.receiver, looks=looks, range_cell_m=cell_m)
+
+    @property
+    def body_view(self) -> View:
+        """The view, with a transform that suits the body where none was given."""
+        if self.body == "ellipsoids" or self.view.transform_ms is not None:
+            return self.view
+        return replace(self.view, transform_ms=TRANSFORM_MS)
 
     @property
     def grid(self) -> SpectrogramGrid:
         """How recordings are cut into windows."""
         radar = self.radar
         return view_grid(
-            self.view,
+            self.body_view,
             radar.carrier_hz,
             radar.pulse_rate_hz,
             window_s=self.window_s,
             hop_s=self.hop_s,
-            looks=self.receiver.looks,
+            looks=self.body_receiver.looks or LOOKS,
         )
 
     @property

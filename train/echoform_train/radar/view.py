@@ -28,8 +28,8 @@ class View:
     """Steps that each image shows, whatever time they take, as software that cuts by gait cycles does. Images of slower
     walkers have more native columns then. Default: images of --window-s seconds."""
     transform_ms: float | None = None
-    """Length of a Fourier transform, ms. Software of FMCW radars transforms one frame, 10 to 60 ms. Default: 13.7 at
-    77 GHz, 15.6 at 60 GHz and 24.2 at 24 GHz, where a foot is sharpest."""
+    """Length of a Fourier transform, ms. Default: 25, as software of FMCW radars transforms one frame of 10 to 60 ms;
+    with --body ellipsoids 13.7 at 77 GHz, 15.6 at 60 GHz and 24.2 at 24 GHz, where a foot is sharpest."""
     taper: Taper = "hann"
     """Weights of a transform: hann, or none, whose sidelobes raise columns in which the walker is strong."""
 

@@ -15,9 +15,10 @@ from echoform_train.radar.returns import JOINT_RATE_HZ
 from echoform_train.radar.routes import bend, distance_along, draw_path
 
 Array = NDArray[np.float64]
-Direction = Literal["towards", "away", "free"]
-"""Direction of a straight walk; "free" is a route with turns, which has no single direction."""
-Route = Literal["straight", "free"]
+Direction = Literal["towards", "away", "free", "hall"]
+"""Direction of a straight walk; "free" and "hall" are routes with turns, which have no single direction."""
+Route = Literal["straight", "free", "hall"]
+"""straight: towards the radar or away from it. free: through random way points. hall: to and fro before the radar."""
 
 _STANDING_SHARE = 0.05
 """Share of the walking speed at which a person counts as standing; the walking model holds above 0 only."""
@@ -38,7 +39,7 @@ class Walk:
     speed_variation: float = 0.02
     """Relative standard deviation of the speed within the walk. It varies over seconds, and the cadence with it."""
     start_and_stop: bool = False
-    """A straight walk begins and ends at a standstill."""
+    """The walk begins and ends at a standstill."""
     aspect_deg: float = 0.0
     """Angle between a straight walk and the line of sight in the middle of the walk."""
     start_phase: float = 0.0
@@ -49,7 +50,12 @@ class Walk:
     @property
     def route(self) -> Route:
         """Kind of route."""
-        return "free" if self.direction == "free" else "straight"
+        return route_of(self.direction)
+
+
+def route_of(direction: Direction) -> Route:
+    """Kind of route of a direction."""
+    return "straight" if direction in ("towards", "away") else direction
 
 
 def draw_walk(person: Person, condition: str, direction: Direction, rng: np.random.Generator) -> Walk:
@@ -126,16 +132,16 @@ def record_motion(walk: Walk, motion: Motion, measurement: Measurement, rng: np.
 
 
 def walk_motion(walk: Walk, duration_s: float, rng: np.random.Generator) -> Motion:
-    """Motion of a walker for `duration_s` seconds, with random variation of the speed and, if free, a random route.
+    """Motion of a walker for `duration_s` seconds: the speed varies at random, and a route that is not straight too.
 
     Raises:
         ValueError: If the speed lies outside the walking model.
     """
     moments = int(np.ceil(duration_s * JOINT_RATE_HZ)) + 1
     straight_mps = walk.speed_mps * (1 + walk.speed_variation * _slow_noise(moments, rng))
-    if walk.direction != "free":
-        if walk.start_and_stop:
-            straight_mps = straight_mps * _start_and_stop(moments, rng)
+    if walk.start_and_stop:
+        straight_mps = straight_mps * _start_and_stop(moments, rng)
+    if walk.route == "straight":
         phase = _phase(walk, straight_mps)
         distance_m = _running_sum(straight_mps) / JOINT_RATE_HZ
         # A straight walk keeps nearly one speed, so its joint angles are those of the mean speed, unless it stops.
@@ -149,8 +155,8 @@ def walk_motion(walk: Walk, duration_s: float, rng: np.random.Generator) -> Moti
             steps=2 * (phase - phase[0]),
             heading_rad=np.full(moments, heading_rad),
         )
-    # On a free route the speed changes so much in turns that joint angles follow it.
-    path = draw_path(float(straight_mps.sum()) / JOINT_RATE_HZ, rng)
+    # On a route with turns the speed changes so much in turns that joint angles follow it.
+    path = draw_path(float(straight_mps.sum()) / JOINT_RATE_HZ, rng, hall=walk.direction == "hall")
     distance_m, speed_mps = distance_along(path, straight_mps, JOINT_RATE_HZ)
     phase = _phase(walk, speed_mps)
     joints = walking_joints(walk.person, speed_mps, phase, distance_m)
