@@ -9,10 +9,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from echoform_train.report.page import GalleryRow, ReportFacts, Stage, duration, percent, write_report
+from echoform_train.report.gallery import GalleryRow
+from echoform_train.report.page import ReportFacts, Stage, duration, percent, write_report
 from echoform_train.scoring.scores import LABELS, verdict
 
 LACKING = object()
@@ -113,15 +115,18 @@ def test_the_page_asks_for_nothing_from_anywhere(page):
     assert "@import" not in style
 
 
-def test_the_images_inside_are_the_images_given(page):
+def test_the_figure_of_each_user_shows_the_images_given_with_axes_and_gaps(page):
     sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
-    decoded = [Image.open(io.BytesIO(base64.b64decode((source or "").partition(",")[2]))) for source in sources]
-    example, *shown = decoded
-    assert [image.getpixel((0, 0)) for image in shown] == [(255, 0, 0), (255, 0, 0), (0, 0, 255)] * 2
-    # Above them, the first real and the first generated image with their axes.
-    assert example.width > 10 * shown[0].width
-    colors = {color for _, color in example.convert("RGB").getcolors(2**20) or []}
-    assert (255, 0, 0) in colors and (0, 0, 255) not in colors
+    figures = [Image.open(io.BytesIO(base64.b64decode((source or "").partition(",")[2]))) for source in sources]
+    assert len(figures) == 2
+    for shown in figures:
+        pixels = np.asarray(shown.convert("RGB")).astype(int)
+        red, blue = ((pixels == color).all(axis=2) for color in ((255, 0, 0), (0, 0, 255)))
+        # The first real image and the first generated one are red, the second generated one is blue.
+        columns = np.flatnonzero(red.any(axis=0))
+        assert (np.diff(columns) > 1).sum() == 1  # two red images with a gap
+        assert columns.max() < np.flatnonzero(blue.any(axis=0)).min()
+        assert (pixels[:, : columns.min()] < 128).any()  # numbers and labels of the axes
 
 
 @pytest.mark.parametrize(

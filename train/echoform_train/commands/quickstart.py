@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from PIL import Image
 
 from echoform_train.data.config import DataConfig, load_data
 from echoform_train.data.reading import ReadingConfig
@@ -27,8 +26,6 @@ from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.scoring.scores import Scores, score_table, verdict
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from echoform_train.data.spectrograms import SpectrogramData
     from echoform_train.report.page import ReportFacts
     from echoform_train.study.quickstart_stages import GenerationFacts
@@ -40,8 +37,6 @@ STAGES = "stages"
 """Folder inside the output folder that records the settings of each step."""
 TIMED = {"data": "simulating", "generated": "generating, in a process without echoform", "scores": "judging"}
 """Steps whose duration the page shows, by the name of their stage; trainings report their own."""
-GALLERY_IMAGES = 4
-"""Real and generated images of each user on the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +250,8 @@ def _facts(
     done: Sequence[FinishedStage[Any]],
 ) -> ReportFacts:
     from echoform_train.engine.provenance import provenance
-    from echoform_train.report.page import GalleryRow, ReportFacts, Stage
+    from echoform_train.report.gallery import gallery_rows
+    from echoform_train.report.page import ReportFacts, Stage
     from echoform_train.scoring.generated_images import read_generated, read_metadata
     from echoform_train.study.stage_cache import note_on_codes
 
@@ -272,15 +268,9 @@ def _facts(
         ),
         note=note_on_codes(done),
         scores=scores,
-        gallery=[
-            GalleryRow(
-                user=label,
-                real=_some_images(data.test.pixels[data.test.users == user], data.colormap),
-                generated=_some_images(pixels[users == user], data.colormap),
-            )
-            for user, label in data.id2label.items()
-        ],
+        gallery=gallery_rows(data, pixels, users),
         axes=data.axes,
+        colormap=data.colormap,
         stages=[
             Stage(name=name, facts=read_json_object(folder / FACTS), log=read_log(folder))
             for name, folder in trainings.items()
@@ -289,13 +279,3 @@ def _facts(
         commands=[provenance()["command"]],
         provenance=provenance(),
     )
-
-
-def _some_images(pixels: Tensor, colormap: str | None) -> list[Image.Image]:
-    """A few of the images, spread evenly over all of them."""
-    import torch
-
-    from echoform_train.data.painting import to_pil_images
-
-    indices = torch.linspace(0, len(pixels) - 1, min(GALLERY_IMAGES, len(pixels))).round().long()
-    return to_pil_images(pixels[indices], colormap)

@@ -205,6 +205,9 @@ def _label(
     lowest = below >= len(taken) or taken[below] is None
     last = column == layout.columns - 1 or right >= len(taken) or taken[right] is None
     cell.tick_params(labelsize=layout.font, length=2, pad=1.5, labelbottom=lowest, labelleft=column == 0)
+    if not last and "window_s" in axes:
+        # The number at the right end would touch that at the left end of the next image.
+        cell.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], prune="upper"))
     time, doppler = ("", "") if labels is None else labels
     if lowest:
         cell.set_xlabel(f"{time}, s" if "window_s" in axes else time, fontsize=layout.label_font, labelpad=2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,23 +9,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
-from echoform_train.data.figure import figure, png_bytes
 from echoform_train.engine.atomic_files import write_text
 from echoform_train.report.charts import line_chart
+from echoform_train.report.gallery import GalleryRow, shown_rows
 from echoform_train.scoring.scores import LABELS, SHARES, ScoreEntry, Scores, verdict
 
 TEMPLATE = "report.html.j2"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GalleryRow:
-    """Some images of one user."""
-
-    user: str
-    real: Sequence[Image.Image]
-    generated: Sequence[Image.Image]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +43,15 @@ class ReportFacts:
     axes: Mapping[str, float] | None
     """Contents of axes.json of the data: window_s, doppler_min_hz, doppler_max_hz ..."""
     stages: Sequence[Stage]
+    """Empty for a page about scores alone."""
     seconds: Mapping[str, float]
     """Duration of the other parts of the run, such as simulating and generating, by their names."""
     commands: Sequence[str]
     """Commands that make this page again."""
     provenance: Mapping[str, Any]
     """What `provenance()` returns."""
+    colormap: str | None = None
+    """Colour map of the images; None for RGB."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +91,7 @@ def write_report(facts: ReportFacts, path: Path) -> None:
     scores = facts.scores
     page = page_environment().get_template(TEMPLATE).render(
         **vars(facts),
+        rows=list(shown_rows(facts.gallery, facts.axes, facts.colormap)),
         verdict=verdict(scores),
         chance=1 / scores["settings"]["users"],
         score_rows=score_rows(scores["scores"]),
@@ -111,7 +103,7 @@ def write_report(facts: ReportFacts, path: Path) -> None:
 
 
 def page_environment() -> Environment:
-    """The templates of all pages. Text is escaped; filters: data_uri, duration, extent, percent and example_uri."""
+    """The templates of all pages. Text is escaped; filters: duration, extent and percent."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
@@ -119,8 +111,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"data_uri": data_uri, "duration": duration, "percent": percent}
-    environment.filters |= {"extent": extent, "example_uri": example_uri}
+    environment.filters |= {"duration": duration, "percent": percent, "extent": extent}
     return environment
 
 
@@ -135,36 +126,11 @@ def score_rows(scores: Mapping[str, ScoreEntry]) -> list[dict[str, str]]:
                 "label": label,
                 "value": show(entry["mean"]),
                 "interval": _interval(name, entry),
-                "over": f"{entry['n']} {entry['interval_over']}"
-                if entry["interval_over"]
-                else _without_interval(entry),
+                "over": _over(entry),
                 "floor": "–" if entry["floor"] is None else show(entry["floor"]),
             }
         )
     return rows
-
-
-def data_uri(image: Image.Image) -> str:
-    """The image as PNG in a data URI, so that the page needs no other file."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="png", optimize=True)
-    return _png_uri(buffer.getvalue())
-
-
-def example_uri(gallery: Sequence[GalleryRow], axes: Mapping[str, float] | None) -> str:
-    """A real and a generated spectrogram of the first user with their axes, as PNG in a data URI; empty without any."""
-    both = next((row for row in gallery if row.real and row.generated), None)
-    if both is None:
-        return ""
-    drawn = figure(
-        [both.real[0], both.generated[0]],
-        axes,
-        rows=[both.user],
-        columns=2,
-        groups=(("real", 1), ("generated", 1)),
-        colormap=None,
-    )
-    return _png_uri(png_bytes(drawn))
 
 
 def extent(axes: Mapping[str, float] | None) -> str:
@@ -177,10 +143,6 @@ def extent(axes: Mapping[str, float] | None) -> str:
         else ""
     )
     return f"Time runs to the right{time}, Doppler frequency up{doppler}."
-
-
-def _png_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def duration(seconds: float) -> str:

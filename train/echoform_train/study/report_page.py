@@ -14,6 +14,7 @@ from echoform_cards.augmentation import augmentation_rows
 from echoform_train.engine.atomic_files import write_text
 from echoform_train.engine.errors import UserError
 from echoform_train.report import charts
+from echoform_train.report.gallery import shown_rows, trio_uri
 from echoform_train.report.page import Chart, page_environment, percent, score_rows
 from echoform_train.scoring.scores import Scores
 from echoform_train.study.accuracy.tables import Point, Points
@@ -25,6 +26,8 @@ from echoform_train.study.report_types import ConfusionReport, ReportFacts, Size
 TEMPLATE = "augment.html.j2"
 GALLERY_USERS = 12
 """Largest number of users in the gallery."""
+SUSPECT_NAMES = ("generated", "nearest", "second nearest")
+"""The images of a possible copy, and of the training images that it is compared with."""
 
 Arm = Literal["real", "classical", "generated", "both"]
 ARM_NAMES: dict[Arm, str] = {
@@ -67,7 +70,7 @@ def write_page(report: ReportFacts, pictures: ReportPictures, path: Path) -> Non
         size_names=[size["images_a_user"] for size in sizes],
         arm_rows=_arm_rows(report),
         condition_rows=_condition_rows(report),
-        gallery=gallery[:GALLERY_USERS],
+        gallery=list(shown_rows(gallery[:GALLERY_USERS], report["axes"], pictures.colormap)),
         more_users=max(0, len(gallery) - GALLERY_USERS),
         gallery_size=_images_seen(sizes[-1]),
         confusion_tables=_confusion_tables(report["confusion"]),
@@ -149,12 +152,13 @@ class _SuspectPictures:
 
     user: str
     ratio: float
-    images: Sequence[Image.Image]
+    src: str
+    """The three as one figure, PNG in a data URI."""
 
 
 def _suspects(report: ReportFacts, pictures: Sequence[Sequence[Image.Image]]) -> list[_SuspectPictures]:
     return [
-        _SuspectPictures(suspect["user"], suspect["ratio"], images)
+        _SuspectPictures(suspect["user"], suspect["ratio"], trio_uri(images, report["axes"], SUSPECT_NAMES))
         for suspect, images in zip(report["suspicious"], pictures, strict=True)
     ]
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from echoform_train.data.painting import to_pil_images
 from echoform_train.data.spectrograms import SpectrogramData
-from echoform_train.report.page import GalleryRow
+from echoform_train.report.gallery import GalleryRow, gallery_rows
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.images.nearest_training import Suspect
-
-GALLERY_IMAGES = 4
-"""Number of real and of generated images per user in the gallery."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +23,8 @@ class ReportPictures:
     """Held-out real and kept generated images of each user."""
     suspicious: Sequence[Sequence[Image.Image]]
     """For each suspect: the generated image, its nearest and its second nearest training image."""
+    colormap: str | None = None
+    """Colour map of the images; None for RGB."""
 
 
 def draw_pictures(data: SpectrogramData, kept: Sample, suspicious: Sequence[Suspect]) -> ReportPictures:
@@ -43,14 +41,7 @@ def draw_pictures(data: SpectrogramData, kept: Sample, suspicious: Sequence[Susp
         return to_pil_images(image[None], data.colormap)[0]
 
     # The first kept images are shown, not the best, so that the gallery is typical.
-    gallery = [
-        GalleryRow(
-            user=label,
-            real=to_pil_images(_spread(data.test.pixels[data.test.users == user]), data.colormap),
-            generated=to_pil_images(pixels[users == user][:GALLERY_IMAGES], data.colormap),
-        )
-        for user, label in data.id2label.items()
-    ]
+    gallery = gallery_rows(data, pixels, users, first=True)
     # The generated image and its two nearest training images, side by side.
     trios = [
         [
@@ -60,9 +51,4 @@ def draw_pictures(data: SpectrogramData, kept: Sample, suspicious: Sequence[Susp
         ]
         for suspect in suspicious
     ]
-    return ReportPictures(gallery=gallery, suspicious=trios)
-
-
-def _spread(pixels: Tensor) -> Tensor:
-    """A few images, evenly spaced over all of them."""
-    return pixels[torch.linspace(0, len(pixels) - 1, min(GALLERY_IMAGES, len(pixels))).round().long()]
+    return ReportPictures(gallery=gallery, suspicious=trios, colormap=data.colormap)
