@@ -117,9 +117,9 @@ def cell_shares(range_m: Array, body_m: Array, cell_m: float) -> Array:
         cell_m: Distance between the middles of neighbouring cells.
     """
     outermost = max(1, round(_BODY_REACH_M / cell_m))
-    place = np.clip((range_m - body_m[:, None]) / cell_m, -outermost, outermost)
-    cells = np.arange(-outermost, outermost + 1)
-    return np.cos(np.pi / 2 * np.clip(np.abs(place - cells[:, None, None]), 0, 1)) ** 2
+    place = np.clip((range_m - body_m[:, None]) / cell_m, -outermost, outermost).astype(np.float32)
+    cells = np.arange(-outermost, outermost + 1, dtype=np.float32)
+    return np.cos(np.float32(np.pi / 2) * np.clip(np.abs(place - cells[:, None, None]), 0, 1)) ** 2
 
 
 def shown_levels(image_db: FloatArray, receiver: Receiver, fixed_db: tuple[float, float]) -> FloatArray:
