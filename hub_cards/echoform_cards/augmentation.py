@@ -7,8 +7,9 @@ from typing import Literal, TypedDict, get_args
 
 from echoform_cards.rendering import percent
 
-Verdict = Literal["helps", "no measurable effect", "hurts", "nothing learned"]
-"""The last one stands for no verdict, where classifiers are no better than guessing."""
+Verdict = Literal["helps", "no measurable effect", "hurts", "not recommended", "undecided", "nothing learned"]
+"""The last two stand for no verdict: where only one choice of the real images was measured, and where classifiers are
+no better than guessing."""
 SHARES = ("real", "classical", "generated", "both")
 
 
@@ -20,7 +21,7 @@ class AugmentationRow(TypedDict, total=False):
     real: float | None
     """Trained on real images only."""
     classical: float | None
-    """Trained on real images and the best classical augmentation."""
+    """Trained on real images with the best classical augmentation, the better of a shorter and a longer training."""
     generated: float | None
     """Trained on real and generated images."""
     both: float | None
@@ -38,6 +39,8 @@ class Augmentation(TypedDict, total=False):
     verdict: Verdict
     sentence: str | None
     """The verdict in words."""
+    exchange: str | None
+    """What the generated images are worth in real ones, in words."""
     over: str | None
     """What the intervals are computed over, such as "4 draws"."""
     rows: list[AugmentationRow]

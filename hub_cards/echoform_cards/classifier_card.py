@@ -44,6 +44,8 @@ class ClassifierFacts(_Users, total=False):
     """Hub id that the snippet loads; without it the snippet loads the folder of the card."""
     license: str | None
     """Licence identifier of the Hub, such as "cc-by-4.0"."""
+    base_model: str | None
+    """Hub id of the model that this one was made from."""
     name: str
     """Title of the model."""
     parameters: int | None

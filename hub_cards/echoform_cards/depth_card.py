@@ -47,6 +47,8 @@ class DepthFacts(_NameAndSize, total=False):
     """Hub id that the snippet loads; without it the snippet loads the folder of the card."""
     license: str | None
     """Licence identifier of the Hub, such as "cc-by-4.0"."""
+    base_model: str | None
+    """Hub id of the model that this one was made from."""
     parameters: int | None
     """Number of parameters."""
     depth_range_mm: dict[str, float] | None
@@ -67,6 +69,8 @@ class DepthFacts(_NameAndSize, total=False):
     """Path inside the repository of a sheet of reconstructions."""
     sample_sheet_after: int | None
     """Images seen by the training when the sheet was made."""
+    picture: str | None
+    """What the sheet shows, if not what the training drew."""
     stages: list[Stage]
     scores: dict[str, Score] | None
     """By name of METRICS; a score of another name is printed under that name."""

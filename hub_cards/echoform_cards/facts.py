@@ -26,6 +26,17 @@ class Data(TypedDict, total=False):
     """Images left out at each cut through a recording."""
 
 
+class GalleryImage(TypedDict):
+    """A generated image of a card, and what makes it again."""
+
+    file: str
+    """Its path inside the repository."""
+    user: str
+    seed: int
+    num_inference_steps: int
+    guidance_scale: float
+
+
 class Stage(TypedDict, total=False):
     """One training."""
 

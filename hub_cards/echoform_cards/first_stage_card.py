@@ -29,6 +29,8 @@ class FirstStageFacts(_NameAndClass, total=False):
     """Hub id that the snippet loads; without it the snippet loads the folder of the card."""
     license: str | None
     """Licence identifier of the Hub, such as "cc-by-4.0"."""
+    base_model: str | None
+    """Hub id of the model that this one was made from."""
     latent_shape: list[int] | None
     """[channels, height, width] of one image's latents."""
     stages: list[Stage]
@@ -54,6 +56,7 @@ def render_first_stage_card(facts: FirstStageFacts) -> str:
         license=values["license"],
         tags=[*TAGS, TAG_OF_CLASS[model_class]],
         datasets=[hub_id] if hub_id else None,
+        base_model=values["base_model"],
     )
     table = score_table(values["scores"], FIRST_STAGE_METRICS)
     return render("first_stage_card.md.j2", metadata, values | {"score_table": table})

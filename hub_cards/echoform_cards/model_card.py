@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from echoform_cards.augmentation import Augmentation, augmentation_rows
-from echoform_cards.facts import Axes, Data, Score, Spectrogram, Stage, complete, with_all_axes
+from echoform_cards.facts import Axes, Data, GalleryImage, Score, Spectrogram, Stage, complete, with_all_axes
 from echoform_cards.rendering import render
 from echoform_cards.scores import Metric, pipeline_metadata, score_table
 
@@ -96,6 +96,8 @@ class ModelFacts(_NameAndUsers, total=False):
     """Hub id that the snippet loads; without it the snippet loads the folder of the card."""
     license: str | None
     """Licence identifier of the Hub, such as "cc-by-4.0"."""
+    base_model: str | None
+    """Hub id of the model that this one was made from."""
     first_stage: str | None
     """Name of the autoencoder that compresses spectrograms to latents, such as "VQ-VAE"."""
     conditions: dict[str, list[str]] | None
@@ -104,6 +106,10 @@ class ModelFacts(_NameAndUsers, total=False):
     """Path inside the repository of a sheet of generated images, one row per user."""
     sample_sheet_after: int | None
     """Images seen by the training when the sheet was made."""
+    picture: str | None
+    """What the sheet shows, if not what the training drew."""
+    gallery: list[GalleryImage]
+    """Single images, some of each user."""
     scores: dict[str, Score] | None
     """By name of METRICS; a score of another name is printed under that name."""
     stages: list[Stage]
@@ -112,6 +118,12 @@ class ModelFacts(_NameAndUsers, total=False):
     data: Data
     sampling: Sampling | None
     augmentation: Augmentation | None
+
+
+def prompt_of(image: GalleryImage) -> str:
+    """What was asked for: the user, the seed and the settings, which make the same image again."""
+    steps, guidance = image["num_inference_steps"], image["guidance_scale"]
+    return f"user {image['user']}, seed {image['seed']}, {steps} steps, guidance {guidance:g}"
 
 
 def render_model_card(facts: ModelFacts) -> str:
@@ -126,12 +138,19 @@ def render_model_card(facts: ModelFacts) -> str:
     values = complete("a model card", ModelFacts, facts)
     augmentation, first_stage = values["augmentation"], values["first_stage"]
     axes, other_axes = with_all_axes(values["axes"] or {})
+    judge = (values["scores"] or {}).get("real_to_real")
     shown = {
+        # A judge whose interval covers guessing has learned nothing.
+        "judge_guesses": judge is not None
+        and (judge["mean"] if judge["low"] is None else judge["low"]) <= 1 / len(values["users"]),
+        "prompt_of": prompt_of,
         "conditions": values["conditions"] or {},
         "axes": axes,
         "other_axes": other_axes,
         "augmentation_rows": augmentation_rows(augmentation) if augmentation["verdict"] else [],
         "score_table": score_table(values["scores"], METRICS),
     }
-    metadata = pipeline_metadata(values, METRICS, task=TASK, tags=TAGS + ([first_stage.lower()] if first_stage else []))
+    tags = TAGS + ([first_stage.lower()] if first_stage else [])
+    widget = [{"text": prompt_of(image), "output": {"url": image["file"]}} for image in values["gallery"]]
+    metadata = pipeline_metadata(values, METRICS, task=TASK, tags=tags, widget=widget or None)
     return render("model_card.md.j2", metadata, values | shown)

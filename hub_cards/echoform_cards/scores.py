@@ -65,15 +65,17 @@ def pipeline_metadata(
     task: str,
     tags: list[str],
     library: str = "diffusers",
+    widget: list[dict[str, Any]] | None = None,
 ) -> ModelCardData:
     """Metadata of a pipeline's card, with the scores that the Hub shows beside a model.
 
     Args:
-        values: Facts that `complete` filled in: `name`, `license`, `data` and `scores`.
+        values: Facts that `complete` filled in: `name`, `license`, `data`, `base_model` and `scores`.
         metrics: The scores that the card knows, by name.
         task: Task of the pipeline, as the Hub names it.
         tags: Tags on the Hub.
         library: Library that loads it.
+        widget: Examples that the Hub shows.
     """
     hub_id = values["data"]["hub_id"]
     results = _eval_results(values["scores"], metrics, task, values["data"]["name"], hub_id)
@@ -83,6 +85,8 @@ def pipeline_metadata(
         license=values["license"],
         tags=tags,
         datasets=[hub_id] if hub_id else None,
+        base_model=values["base_model"],
+        widget=widget,
         model_name=values["name"] if results else None,
         eval_results=results,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.licences import check_licence
 from echoform_train.engine.limits import BatchSize, Length, LengthOrZero, LimitedSettings, Limits, Seed
 from echoform_train.engine.schedules import Shape
 
@@ -71,8 +72,16 @@ class RunConfig(LimitedSettings):
     token: str | None = None
     """Hub token. Default: HF_TOKEN, or the token of `hf auth login`, which other users of the machine cannot see."""
 
+    license: str | None = None
+    """Licence in the card of the model, by its identifier on the Hub, such as cc-by-4.0. Default: the card says that
+    none is named."""
+    people: Literal["simulated", "recorded"] | None = None
+    """Whether the people in the data are simulated or recorded, for the card. Default: the card carries the same
+    warning as for recorded people."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_licence(self.license)
         for name in ("private", "revision", "token"):
             if getattr(self, name) and self.push_to_hub is None:
                 raise UserError(f"--{name} is for the Hub: it must go with --push-to-hub")

@@ -27,6 +27,8 @@ FREE = frozenset(
         "private",
         "revision",
         "token",
+        "license",
+        "people",
         # Inputs may lie at another path now: their content is compared, see `data_content`.
         "data",
         "split_file",

@@ -35,6 +35,7 @@ def write_card(
     license: str | None = None,
     augmentation: Augmentation | None = None,
     scores_of: str | None = None,
+    base_model: str | None = None,
 ) -> None:
     """Write README.md of an exported model from the facts of its training and the arguments given here.
 
@@ -55,6 +56,7 @@ def write_card(
         augmentation: Result of an augmentation study.
         scores_of: Identity of the model that `scores` and `augmentation` were measured with, see `model_identity`;
             None: the folder as it is now.
+        base_model: Hub id of the model that this one was made from; None: the one that its training knows, if any.
 
     Raises:
         FileNotFoundError: If the folder holds no exported model, or there is no facts.json.
@@ -83,6 +85,7 @@ def write_card(
         "hub_dataset": hub_dataset,
         "license": license,
         "augmentation": augmentation,
+        "base_model": base_model,
         "scores_of": identity if scores or augmentation else None,
         "sample_sheet_after": _copy_sample_sheet(folder),
     }

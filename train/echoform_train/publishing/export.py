@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from diffusers import DiffusionPipeline
 
+from echoform_cards.facts import People
 from echoform_train.data.split import Split
 from echoform_train.data.split_files import check_writable, write_split
 from echoform_train.engine.atomic_files import copy_to_partial, replace_folder
@@ -21,6 +22,7 @@ from echoform_train.engine.resume import data_content, resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
+from echoform_train.publishing.cards.common import CardFacts
 from echoform_train.publishing.push import check_before_training, push_after_training
 
 
@@ -85,27 +87,45 @@ def keep_split(run: Run, split: Split) -> None:
         write_split(split, path)
 
 
-def finish_training(run: Run, best_pipeline: Callable[[], DiffusionPipeline]) -> TrainingResult:
+Illustrate = Callable[[Any, Path], CardFacts]
+"""Writes pictures of a pipeline to its folder; returns what the card says of them."""
+
+
+def finish_training(
+    run: Run, best_pipeline: Callable[[], DiffusionPipeline], illustrate: Illustrate | None = None
+) -> TrainingResult:
     """Close a run, export its pipeline to OUTPUT_DIR/pipeline, and push that if the settings ask for it.
 
     Args:
         run: The run, whose best model was saved by `keep_if_best`.
         best_pipeline: Makes the pipeline from the best model; called on the main process only.
+        illustrate: Writes the pictures of the card.
 
     Raises:
         PushError: If the push failed; the message says which command tries again.
     """
     result = run.finish(run.config.output_dir / PIPELINE)
     if run.is_main:
-        export_pipeline(best_pipeline(), result.facts, result.exported)
+        license, people = run.config.license, run.config.people
+        export_pipeline(best_pipeline(), result.facts, result.exported, illustrate, license=license, people=people)
     push_after_training(run, result)
     return result
 
 
-def export_pipeline(pipeline: DiffusionPipeline, facts: dict[str, Any], folder: Path) -> None:
+def export_pipeline(
+    pipeline: DiffusionPipeline,
+    facts: dict[str, Any],
+    folder: Path,
+    illustrate: Illustrate | None = None,
+    *,
+    license: str | None = None,
+    people: People | None = None,
+) -> None:
     """Write a pipeline, the facts of its training and its model card to `folder`, which then loads anywhere."""
     partial = copy_to_partial(folder)
     pipeline.save_pretrained(partial)
-    write_json(partial / FACTS, facts)
-    write_card(partial)
+    pictures = {} if illustrate is None else illustrate(pipeline, partial)
+    card = facts.get("card", {}) | pictures
+    write_json(partial / FACTS, facts | ({"card": card} if card else {}))
+    write_card(partial, license=license, people=people)
     replace_folder(folder, partial)

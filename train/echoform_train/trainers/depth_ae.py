@@ -12,6 +12,7 @@ from echoform.depth_autoencoder import DepthAutoencoder
 from echoform.depth_sizes import COSINE_SIZES, SIZES
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.depth.augment import augment_images
+from echoform_train.depth.card_picture import write_picture
 from echoform_train.depth.config import depth_facts, load_training_data
 from echoform_train.depth.dataset import DepthData, depth_lines
 from echoform_train.depth.depth_ae_config import PRESETS, Config
@@ -51,7 +52,7 @@ def train(config: Config, data: DepthData, callbacks: Callbacks = NO_CALLBACKS) 
     perceptual = PerceptualLoss().to(run.device) if config.weights.lpips_weight else None
     learner.resume()
     run.accelerator.print("\n".join([_describe(autoencoder, data), *depth_lines(data)]))
-    run.accelerator.init_trackers("depth-ae", config={"preset": config.preset, "seed": config.run.seed})
+    run.start_trackers("depth-ae", config.preset)
 
     facts = _facts(config, autoencoder, data)
     num_views = 2 if config.weights.contrastive_weight else 1  # the contrastive loss needs two views
@@ -71,6 +72,7 @@ def train(config: Config, data: DepthData, callbacks: Callbacks = NO_CALLBACKS) 
             sheet = config.run.output_dir / RECONSTRUCTIONS / f"images-{run.seen:09d}.png"
             with learner.averaged():
                 save_reconstruction_sheet(autoencoder, data, sheet)
+            run.log_sheet(sheet)
         learner.save_if_due()
 
     # The pipeline gets the model with the lowest validation loss, which is not always the last one.
@@ -79,7 +81,7 @@ def train(config: Config, data: DepthData, callbacks: Callbacks = NO_CALLBACKS) 
         power = BALANCE_POWERS[config.bottleneck] if config.balance_power is None else config.balance_power
         return build_pipeline(best, data, power)
 
-    return finish_training(run, best_pipeline)
+    return finish_training(run, best_pipeline, lambda pipeline, folder: write_picture(pipeline, data, folder))
 
 
 def build_model(config: Config, sample_size: int) -> DepthAutoencoder:

@@ -31,8 +31,10 @@ from echoform_train.engine.resume import resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.training_result import TrainingResult
+from echoform_train.latent_diffusion.card_gallery import write_gallery
 from echoform_train.latent_diffusion.distill_config import PRESETS, Config
 from echoform_train.latent_diffusion.latents import PipelineFacts
+from echoform_train.publishing.cards.common import hub_id_of_source
 from echoform_train.publishing.cards.spectrogram import DenoiserTraining
 from echoform_train.publishing.export import finish_training
 from echoform_train.publishing.exported import find_pipeline, load_pipeline
@@ -41,6 +43,8 @@ from echoform_train.publishing.training_facts import read_training
 
 __all__ = ["PRESETS", "Config", "main"]
 
+INHERITED = ("people", "hub_dataset")
+"""Facts of the teacher's card that the student's card repeats."""
 HELD_OUT = 64
 """Number of images in a validation; their noise is never used in training."""
 
@@ -66,7 +70,7 @@ def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     student = FewSteps(with_unet(pipeline, unet, config.steps), config.steps)
     learner = Learner(run, DENOISER, unet, forward=student, ema_decay=config.ema_decay)
     learner.resume()
-    run.accelerator.init_trackers("distill", config={"preset": config.preset, "seed": config.run.seed})
+    run.start_trackers("distill", config.preset)
 
     # The error of the teacher itself with so few steps is the baseline that distillation has to improve.
     held_out = HeldOut(teacher, config.run.seed, run.device)
@@ -75,7 +79,11 @@ def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
         f"{config.teacher_steps} steps to {config.steps}: before training, the latents of {config.steps} steps have "
         f"a mean squared distance of {undistilled:.4f} to those of {config.teacher_steps} steps"
     )
-    facts = {**teacher_facts, "distilled": settings}
+    # What was said of the people of the teacher holds for its student.
+    said = {name: value for name, value in teacher_facts["teacher"].get("card", {}).items() if name in INHERITED}
+    facts = {**teacher_facts, "distilled": settings, **hub_id_of_source(config.pipeline)}
+    if said:
+        facts["card"] = said
     while not run.done:
         for draw in learner.passes():
             inputs = draw_inputs(unet, draw, run.device)
@@ -93,7 +101,7 @@ def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
         best = DopplerUNet2DModel.from_pretrained(config.run.output_dir / DENOISER)
         return with_unet(pipeline, best, config.steps)
 
-    return finish_training(run, best_pipeline)
+    return finish_training(run, best_pipeline, write_gallery)
 
 
 def read_facts(folder: Path, source: str) -> dict[str, Any]:

@@ -23,12 +23,14 @@ from echoform_train.engine.processes import summed
 from echoform_train.engine.resume import data_content, resume_settings
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
+from echoform_train.latent_diffusion.card_gallery import write_gallery
 from echoform_train.latent_diffusion.denoiser_size import check_latent_sides, fitting_window
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
 from echoform_train.latent_diffusion.latents import LatentData, Latents, PipelineFacts, drop_labels, encode_data
 from echoform_train.latent_diffusion.ldm_config import PRESETS, Config
 from echoform_train.latent_diffusion.objective import FlowMatching, VPrediction, denoising_loss, make_objective
 from echoform_train.latent_diffusion.transfer import USERS, initialise_from, load_initial_pipeline
+from echoform_train.publishing.cards.common import hub_id_of_source
 from echoform_train.publishing.export import finish_training, keep_split
 from echoform_train.publishing.push import check_before_training
 
@@ -98,11 +100,13 @@ def train(
     if (window := unet.config["window_size"]) != config.window_size:
         fitted = f"{window}x{window}, because those of {config.window_size}x{config.window_size} do not tile them"
         run.accelerator.print(f"Attention windows of {fitted}")
-    run.accelerator.init_trackers("ldm", config={"preset": config.preset, "seed": config.run.seed})
+    run.start_trackers("ldm", config.preset)
 
     objective = make_objective(config.objective, config.beta_schedule, config.snr_gamma)
     pipeline = VQLDMDopplerPipeline(stage.model, unet, objective.sampler(), **latents.pipeline_facts)
     shared_facts = {"data": latents.data_facts, "first_stage": stage.facts}
+    if config.initial_pipeline is not None:
+        shared_facts |= hub_id_of_source(config.initial_pipeline)
     facts = {"kind": "ldm", "preset": config.preset, "objective": config.objective, **shared_facts}
     while not run.done:
         # One optimizer step. All random numbers come from the draw, so that they depend on seed and image alone.
@@ -116,15 +120,17 @@ def train(
                 loss = validate(objective, unet, latents.validation, run)
                 run.keep_if_best(unet, DENOISER, loss, {"loss": loss}, facts)
         if run.due(config.sample_every) and run.is_main:
+            sheet = config.run.output_dir / SAMPLES / f"images-{run.seen:09d}.png"
             with learner.averaged():
-                save_sample_sheet(pipeline, config, config.run.output_dir / SAMPLES / f"images-{run.seen:09d}.png")
+                save_sample_sheet(pipeline, config, sheet)
+            run.log_sheet(sheet)
         learner.save_if_due()
 
     def best_pipeline() -> VQLDMDopplerPipeline:
         pipeline.register_modules(unet=DopplerUNet2DModel.from_pretrained(config.run.output_dir / DENOISER))
         return pipeline
 
-    return finish_training(run, best_pipeline)
+    return finish_training(run, best_pipeline, write_gallery)
 
 
 def make_denoiser(config: Config, latents: LatentData, source: VQLDMDopplerPipeline | None) -> DopplerUNet2DModel:

@@ -8,7 +8,7 @@ from echoform_cards.classifier_card import render_classifier_card
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.engine.files import ONNX
 from echoform_train.engine.resolution import sides_of
-from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, stage_of
+from echoform_train.publishing.cards.common import ExportedModel, Training, base_model_of, data_of, stage_of
 
 
 class _NobodyFacts(TypedDict):
@@ -48,6 +48,7 @@ def classifier_card(model: ExportedModel) -> str:
             "users": data["users"],
             "repo": model.repo,
             "license": model.card.get("license"),
+            "base_model": base_model_of(model),
             "parameters": training["parameters"],
             "image": {
                 "height": height,

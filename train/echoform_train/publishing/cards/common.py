@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from echoform_cards.augmentation import Augmentation
-from echoform_cards.facts import Data, People, Score, Stage
+from echoform_cards.facts import Data, GalleryImage, People, Score, Stage
 from echoform_cards.model_card import Sampling
 from echoform_train.data.facts import DataFacts
 from echoform_train.engine.errors import UserError
@@ -26,8 +26,13 @@ class CardFacts(TypedDict, total=False):
     hub_dataset: str
     license: str
     augmentation: Augmentation
+    base_model: str
+    """Hub id of the model that this one was made from."""
     sample_sheet_after: int
     """Images seen by the training when the sample sheet was made."""
+    picture: str
+    """What the picture in the card shows, if it is no sample sheet of the training."""
+    gallery: list[GalleryImage]
 
 
 class Training(TypedDict):
@@ -42,6 +47,19 @@ class Training(TypedDict):
     seconds: float
     images_seen: int
     parameters: int
+
+
+class OfBaseModel(TypedDict, total=False):
+    """Entry of facts.json of a model that was made from another one on the Hub."""
+
+    base_model: str
+    """Its Hub id."""
+
+
+def hub_id_of_source(source: str | Path) -> OfBaseModel:
+    """The entry for a model that was made from `source`: empty for a folder, whose id on the Hub is not known."""
+    text = str(source)
+    return {"base_model": parse_hub_id(text).repo} if is_hub_id(text) and not Path(text).exists() else {}
 
 
 @dataclass(frozen=True)
@@ -61,13 +79,30 @@ class SheetFacts(TypedDict, total=False):
 
     sample_sheet: str
     sample_sheet_after: int | None
+    picture: str | None
 
 
 def sheet_of(model: ExportedModel) -> SheetFacts:
     """The sheet of images in the folder of a model."""
     if not (model.folder / SAMPLE_SHEET).is_file():
         return {}
-    return {"sample_sheet": SAMPLE_SHEET, "sample_sheet_after": model.card.get("sample_sheet_after")}
+    return {
+        "sample_sheet": SAMPLE_SHEET,
+        "sample_sheet_after": model.card.get("sample_sheet_after"),
+        "picture": model.card.get("picture"),
+    }
+
+
+def base_model_of(model: ExportedModel) -> str | None:
+    """Hub id of the model that a model was made from; None if there is none.
+
+    Raises:
+        UserError: If it is no Hub id.
+    """
+    found = model.card.get("base_model") or cast(OfBaseModel, model.training).get("base_model")
+    if found is not None and not (isinstance(found, str) and is_hub_id(found)):
+        raise UserError(f"the base model of a card must be user/name on the Hub, got {found!r:.80}")
+    return found
 
 
 def data_of(model: ExportedModel) -> Data:

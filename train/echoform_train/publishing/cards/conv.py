@@ -7,7 +7,7 @@ from typing import cast
 from echoform_cards.conv_card import render_conv_card
 from echoform_train.engine.files import AUTOENCODER, MODEL_CONFIG
 from echoform_train.engine.json_files import read_json_object
-from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, sheet_of, stage_of
+from echoform_train.publishing.cards.common import ExportedModel, Training, base_model_of, data_of, sheet_of, stage_of
 
 
 class ConvTraining(Training):
@@ -31,6 +31,7 @@ def conv_card(model: ExportedModel) -> str:
             "latent_shape": training["latent_shape"],
             "repo": model.repo,
             "license": model.card.get("license"),
+            "base_model": base_model_of(model),
             "parameters": training["parameters"],
             "backbone": training["backbone"],
             "torchvision_weights": training["torchvision_weights"],

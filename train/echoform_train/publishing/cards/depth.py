@@ -5,7 +5,7 @@ from __future__ import annotations
 from echoform_cards.depth_card import render_depth_card
 from echoform_train.engine.files import AUTOENCODER, MODEL_CONFIG, MODEL_INDEX
 from echoform_train.engine.json_files import read_json_object
-from echoform_train.publishing.cards.common import ExportedModel, data_of, sheet_of, stage_of
+from echoform_train.publishing.cards.common import ExportedModel, base_model_of, data_of, sheet_of, stage_of
 
 
 def depth_card(model: ExportedModel) -> str:
@@ -23,6 +23,7 @@ def depth_card(model: ExportedModel) -> str:
             "latent_dim": config["latent_dim"],
             "repo": model.repo,
             "license": model.card.get("license"),
+            "base_model": base_model_of(model),
             "parameters": model.training["parameters"],
             "depth_range_mm": sensor.get("depth_range_mm"),
             "units_per_mm": sensor.get("units_per_mm"),

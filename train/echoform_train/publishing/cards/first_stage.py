@@ -8,7 +8,7 @@ from echoform_cards.facts import Score
 from echoform_cards.first_stage_card import render_first_stage_card
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.engine.resolution import sides_of
-from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, stage_of
+from echoform_train.publishing.cards.common import ExportedModel, Training, base_model_of, data_of, stage_of
 
 _SCORES = {"psnr": "psnr_db", "codebook_use": "codebook_use", "perplexity": "codebook_perplexity"}
 """Name on the card of each score that the training measures on its validation images."""
@@ -35,6 +35,7 @@ def first_stage_card(model: ExportedModel) -> str:
             "model_class": model.class_name,
             "repo": model.repo,
             "license": model.card.get("license"),
+            "base_model": base_model_of(model),
             "latent_shape": training["latent_shape"],
             "image": {
                 "height": height,

@@ -10,7 +10,7 @@ from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.engine.files import MODEL_INDEX
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.resolution import sides_of
-from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, sheet_of, stage_of
+from echoform_train.publishing.cards.common import ExportedModel, Training, base_model_of, data_of, sheet_of, stage_of
 from echoform_train.publishing.cards.first_stage import FirstStageTraining, first_stage_scores
 
 _FIRST_STAGES = {"vq-vae": "VQ-VAE", "kl-vae": "KL-VAE"}
@@ -41,6 +41,7 @@ def spectrogram_card(model: ExportedModel) -> str:
             "name": f"Micro-Doppler spectrograms of {len(data['users'])} people",
             "repo": model.repo,
             "license": model.card.get("license"),
+            "base_model": base_model_of(model),
             "users": data["users"],
             "conditions": data["conditions"] or None,
             "image": {
@@ -59,6 +60,7 @@ def spectrogram_card(model: ExportedModel) -> str:
             "sampling": model.card.get("sampling"),
             "scores": first_stage_scores(first_stage) | model.card.get("scores", {}),
             "augmentation": model.card.get("augmentation"),
+            "gallery": model.card.get("gallery", []),
             **sheet_of(model),
         }
     )
