@@ -192,7 +192,7 @@ def test_training_with_every_option_moves_every_parameter(bottleneck, shapes, tm
     torch.manual_seed(config.run.seed)
     start = train_depth_ae.build_model(config, 32)
     assert [name for name, value in start.named_parameters() if torch.equal(last[name], value)] == []
-    events = EventAccumulator(str(tmp_path / "depth-ae"))
+    events = EventAccumulator(str(tmp_path / "logs" / "depth-ae"))
     events.Reload()
     for name in ("train/huber", "learning_rate", "validation/mse", "validation/l1", "validation/psnr_db"):
         tracked = {event.step: event.value for event in events.Scalars(name)}

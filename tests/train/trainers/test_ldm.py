@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -149,11 +150,16 @@ def test_presets_have_the_sizes_that_they_promise(name, least, most):
 def test_the_tracker_gets_what_the_log_gets(walkers, first_stage, tmp_path):
     run = tiny_run(tmp_path, report_to="tensorboard", max_train_images=48)
     train_ldm.main(tiny_ldm(walkers, first_stage, tmp_path, run=run))
-    events = EventAccumulator(str(tmp_path / "ldm"))
+    events = EventAccumulator(str(tmp_path / "logs" / "ldm"))
     events.Reload()
     tracked = {event.step: event.value for event in events.Scalars("train/loss")}
     logged = {row["seen"]: row["train/loss"] for row in read_log(tmp_path) if "train/loss" in row}
     assert tracked == pytest.approx(logged)
+    shown = {f"images-{event.step:09d}.png": event.encoded_image_string for event in events.Images("samples")}
+    assert shown.keys() == {path.name for path in (tmp_path / "samples").iterdir()}
+    for name, content in shown.items():
+        with Image.open(tmp_path / "samples" / name) as sheet, Image.open(io.BytesIO(content)) as image:
+            assert np.array_equal(np.array(sheet.convert("RGB")), np.array(image))
 
 
 PROCESSES = """

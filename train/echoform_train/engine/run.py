@@ -34,7 +34,7 @@ from echoform_train.engine.schedules import Plateau, learning_rate_at
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.stopping import Stopped, StopRequest
 from echoform_train.engine.time_left import TimeLeft
-from echoform_train.engine.trackers import tracker
+from echoform_train.engine.trackers import folders_of, log_image, start_trackers, tracker
 from echoform_train.engine.training_log import append_to_log, cut_log, sync_log
 from echoform_train.engine.training_result import TrainingResult
 
@@ -68,7 +68,7 @@ class Run:
             mixed_precision=accelerate_precision(config.mixed_precision),
             gradient_accumulation_steps=config.gradient_accumulation_steps,
             log_with=tracker(config.report_to),
-            project_dir=config.output_dir,
+            project_config=folders_of(config.output_dir),
         )
         self.device = self.accelerator.device
         # GPUs compute fastest with channels last; on CPUs it makes the backward pass of group norm many times slower.
@@ -223,6 +223,15 @@ class Run:
         self.accelerator.log(values, step=self.seen)
         if self.is_main:
             append_to_log(self.config.output_dir, self.seen, values)
+
+    def start_trackers(self, kind: str, preset: str) -> None:
+        """Begin to report to the tracker; call it after `resume`."""
+        settings = {"preset": preset, "seed": self.config.seed}
+        start_trackers(self.accelerator, kind, self.config.output_dir, settings)
+
+    def log_sheet(self, path: Path) -> None:
+        """Show a sheet of images, which lies in a folder of the output folder, in the tracker; main process only."""
+        log_image(self.accelerator, path.parent.name, path, self.seen)
 
     def log_validation(self, scores: Mapping[str, float]) -> None:
         """Log the scores of a validation, by name."""

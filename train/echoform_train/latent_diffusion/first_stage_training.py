@@ -17,7 +17,8 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_m
 from echoform_train.data.split_files import split_to_read
 from echoform_train.engine.batches import Draw
 from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
-from echoform_train.engine.files import FIRST_STAGE, RECONSTRUCTIONS
+from echoform_train.engine.files import FACTS, FIRST_STAGE, RECONSTRUCTIONS
+from echoform_train.engine.json_files import write_json
 from echoform_train.engine.learner import Learner
 from echoform_train.engine.optimizers import build_optimizer
 from echoform_train.engine.processes import summed
@@ -230,11 +231,16 @@ def keep_if_best(
     if run.is_main:
         sheet = run.config.output_dir / RECONSTRUCTIONS / f"images-{run.seen:09d}.png"
         _save_reconstructions(model, data, sheet, quantize)
+        run.log_sheet(sheet)
 
 
 def finish(run: Run) -> TrainingResult:
     """Close the run, push the model if the settings name a repository, and return the result."""
     result = run.finish(run.config.output_dir)
+    said = {"license": run.config.license, "people": run.config.people}
+    if run.is_main and (card := {name: value for name, value in said.items() if value is not None}):
+        # A later push writes the card of the model from these facts.
+        write_json(run.config.output_dir / FACTS, result.facts | {"card": card})
     push_after_training(run, result)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ def train(config: Config, data: ImageData, callbacks: Callbacks = NO_CALLBACKS) 
     learner = Learner(run, AUTOENCODER, autoencoder, forward=TrainingForward(autoencoder))
     learner.resume()
     run.accelerator.print(describe(autoencoder, len(data.train)))
-    run.accelerator.init_trackers("conv-ae", config={"preset": config.preset, "seed": config.run.seed})
+    run.start_trackers("conv-ae", config.preset)
 
     facts: dict[str, Any] = {
         "kind": "conv-ae",
@@ -79,7 +80,8 @@ def train(config: Config, data: ImageData, callbacks: Callbacks = NO_CALLBACKS) 
             scores = validate(autoencoder, data.validation.pixels, config.loss, config.kl_weight, run.accelerator)
             run.keep_if_best(autoencoder, AUTOENCODER, scores["loss"], scores, facts)
         if run.due(config.sample_every) and run.is_main:
-            save_progress(config, autoencoder, data, run.seen)
+            for sheet in save_progress(config, autoencoder, data, run.seen):
+                run.log_sheet(sheet)
         learner.save_if_due()
 
     # The model with the lowest validation loss, with the statistics of its latents.
@@ -123,10 +125,17 @@ def describe(autoencoder: ConvAutoencoder, num_images: int) -> str:
     )
 
 
-def save_progress(config: Config, autoencoder: ConvAutoencoder, data: ImageData, seen: int) -> None:
-    """Write the loss curves, a sheet of reconstructions and, for a variational model, a sheet of random images."""
+def save_progress(config: Config, autoencoder: ConvAutoencoder, data: ImageData, seen: int) -> list[Path]:
+    """Write the loss curves, a sheet of reconstructions and, for a variational model, a sheet of random images.
+
+    Returns:
+        The sheets.
+    """
     output_dir, name = config.run.output_dir, f"images-{seen:09d}.png"
     save_curves(read_log(output_dir), output_dir / CURVES)
-    save_reconstruction_sheet(autoencoder, data.validation.pixels, output_dir / RECONSTRUCTIONS / name)
+    sheets = [output_dir / RECONSTRUCTIONS / name]
+    save_reconstruction_sheet(autoencoder, data.validation.pixels, sheets[0])
     if autoencoder.config["variational"]:
-        save_random_sheet(autoencoder, config.run.seed, output_dir / SAMPLES / name)
+        sheets.append(output_dir / SAMPLES / name)
+        save_random_sheet(autoencoder, config.run.seed, sheets[1])
+    return sheets

@@ -85,7 +85,7 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
     shape = latent_shape(vae, channels, resolution_of(height, width))
     learner = FirstStageLearner(config, run, "vae", vae, VariationalAutoencoder(vae), config.ema_decay)
     learner.resume()
-    run.accelerator.init_trackers("kl-vae", config={"preset": config.preset, "seed": config.run.seed})
+    run.start_trackers("kl-vae", config.preset)
 
     facts = {"kind": "kl-vae", "preset": config.preset, "kl_weight": config.kl_weight}
     while not run.done:

@@ -89,7 +89,7 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
     codebook = EMACodebook(vqvae.quantize.embedding.weight, run.accelerator, decay=config.codebook_decay)
     learner.parts["codebook"] = codebook
     learner.resume()
-    run.accelerator.init_trackers("vq-vae", config={"preset": config.preset, "seed": config.run.seed})
+    run.start_trackers("vq-vae", config.preset)
 
     facts = {"kind": "vq-vae", "preset": config.preset, "quantized": config.quantize}
     while not run.done:
