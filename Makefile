@@ -21,6 +21,7 @@ fix-copies:
 
 docs:
 	python docs/command_line.py
+	python docs/python_stub.py
 	python docs/train_readme.py
 
 tables:

@@ -22,17 +22,10 @@ A module is imported only when one of its names is first used.
 
 from __future__ import annotations
 
-import re
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-from echoform_train.cli import SETTINGS, VERBS
+from echoform_train.cli import CALLS, command_of
 
-if TYPE_CHECKING:
-    from echoform_train.engine.python_calls import Command
-
-_VERBS = {re.sub(r"\W+", "_", verb): verb for verb in VERBS}
-"""Verb by the name of its function."""
 _OTHERS = {
     "TrainingResult": "engine.training_result",
     "UserError": "engine.errors",
@@ -41,31 +34,15 @@ _OTHERS = {
     "save_figure": "data.figure",
 }
 """Further names, and the modules that have them."""
-_NO_CHECKPOINTS = ("trainers.classifier",)  # minutes long; it starts again from the beginning
 
-__all__ = [*_VERBS, *_OTHERS]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def _command(name: str) -> Command:
-    from echoform_train.engine.python_calls import Command
-
-    verb = _VERBS[name]
-    module = VERBS[verb][0]
-    callbacks = ("on_validation", "on_checkpoint") if module.startswith("trainers.") else ()
-    return Command(
-        name=name,
-        verb=verb,
-        module=f"{__name__}.{module}",
-        settings=f"{__name__}.{SETTINGS.get(module, module)}",
-        callbacks=callbacks[:1] if module in _NO_CHECKPOINTS else callbacks,
-    )
+__all__ = [*CALLS, *_OTHERS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
-    if name in _VERBS:
+    if name in CALLS:
         from echoform_train.engine.python_calls import python_call
 
-        found: object = python_call(_command(name))
+        found: object = python_call(command_of(name))
     elif name in _OTHERS:
         found = getattr(import_module(f"{__name__}.{_OTHERS[name]}"), name)
     else:

@@ -10,16 +10,20 @@ import atexit
 import difflib
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.jobs import check_can_share
 from echoform_train.engine.sources import check_sources
 from echoform_train.engine.stopping import Stopped, ended_by_signals, stopped_by_signals
+
+if TYPE_CHECKING:
+    from echoform_train.engine.python_calls import Command
 
 VERBS = {
     # verb: (module with `Config`, `main` and perhaps `PRESETS`, what it does)
@@ -46,6 +50,10 @@ VERBS = {
     "augment": (
         "commands.augment",
         "generate training data and measure whether it helps a classifier: the whole study",
+    ),
+    "add-user": (
+        "commands.add_user",
+        "learn one more user for a trained pipeline or classifier from 5 to 50 spectrograms",
     ),
     "generate --decoder-only": (
         "commands.generate_decoder",
@@ -91,6 +99,26 @@ SETTINGS = {
     "trainers.classifier": "scoring.classifier_config",
 }
 """Where `Config` and `PRESETS` of a trainer lie, whose own module imports torch."""
+
+CALLS = {re.sub(r"\W+", "_", verb): verb for verb in VERBS}
+"""Verb by the name of its Python function."""
+NO_CHECKPOINTS = ("trainers.classifier",)
+"""Trainers that start again from the beginning, because they take minutes."""
+
+
+def command_of(call: str) -> Command:
+    """The command of a Python function."""
+    from echoform_train.engine.python_calls import Command  # the program does not need it
+
+    module = VERBS[CALLS[call]][0]
+    callbacks = ("on_validation", "on_checkpoint") if module.startswith("trainers.") else ()
+    return Command(
+        name=call,
+        verb=CALLS[call],
+        module=f"echoform_train.{module}",
+        settings=f"echoform_train.{SETTINGS.get(module, module)}",
+        callbacks=callbacks[:1] if module in NO_CHECKPOINTS else callbacks,
+    )
 
 
 def main(argv: list[str] | None = None) -> None:

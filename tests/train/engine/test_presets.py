@@ -42,7 +42,7 @@ def test_presets_are_complete_but_for_what_a_user_chooses():
     ("settings", "message"),
     [
         ({"preset": "gpu"}, "preset must be one of cpu, 6gb, 16gb, 256, paper, got gpu"),
-        ({"batch_size": 3, "data": "b"}, "there is no setting batch_size; "),
+        ({"batch_size": 3, "data": "b"}, "there is no setting batch_size, did you mean train_batch_size\\?$"),
         ({"data": "b"}, "must be given: first_stage, output_dir$"),
     ],
 )

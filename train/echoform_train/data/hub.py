@@ -51,7 +51,7 @@ def published_split(source: str | Path) -> Path | None:
 
 
 def find_in_dataset(
-    source: str, *, need_users: bool = False, image_column: str | None = None, one_image_column: bool = False
+    source: str | Path, *, need_users: bool = False, image_column: str | None = None, one_image_column: bool = False
 ) -> SourceFiles:
     """Find every image of a data set that `datasets.load_dataset` opens.
 
@@ -91,7 +91,7 @@ def find_in_dataset(
     return SourceFiles(tuple(images), tuple(bad_files), axes=axes, split_file=split_file)
 
 
-def _load(source: str) -> tuple[DatasetDict, tuple[Path | None, Path | None]]:
+def _load(source: str | Path) -> tuple[DatasetDict, tuple[Path | None, Path | None]]:
     """The splits of a data set, and its split.json and axes.json, where it has them."""
     if isinstance(source, DatasetInMemory):
         given = source.dataset
@@ -99,7 +99,7 @@ def _load(source: str) -> tuple[DatasetDict, tuple[Path | None, Path | None]]:
         parts = given if isinstance(given, DatasetDict) else {"train": given}
         return DatasetDict({name: part.with_format(None) for name, part in parts.items()}), (None, None)
     local = Path(source).is_dir()
-    repo, revision = (source, None) if local else parse_hub_id(source)
+    repo, revision = (str(source), None) if local else parse_hub_id(str(source))
     try:
         loaded = load_dataset(repo, revision=revision)
     except (DatasetNotFoundError, ConnectionError) as error:
@@ -135,7 +135,7 @@ def download_file(repo: str, revision: str | None, name: str, *, repo_type: Lite
         return None
 
 
-def _name_splits(source: str, loaded: DatasetDict) -> dict[str, Dataset]:
+def _name_splits(source: str | Path, loaded: DatasetDict) -> dict[str, Dataset]:
     if len(loaded) == 1:
         return {"train": next(iter(loaded.values()))}
     parts = {split_name(str(name)): part for name, part in loaded.items()}
@@ -144,7 +144,7 @@ def _name_splits(source: str, loaded: DatasetDict) -> dict[str, Dataset]:
     return {str(name): part for name, part in parts.items()}
 
 
-def _image_column(source: str, part: Dataset, wanted: str | None, only: bool) -> str | None:
+def _image_column(source: str | Path, part: Dataset, wanted: str | None, only: bool) -> str | None:
     """Name of the column that holds the images; None if there is none."""
     columns = [name for name, feature in part.features.items() if isinstance(feature, Image)]
     if (wanted is not None and wanted not in columns) or (wanted is None and only and len(columns) > 1):
@@ -156,7 +156,7 @@ def _image_column(source: str, part: Dataset, wanted: str | None, only: bool) ->
 
 
 def _find_in_part(
-    source: str, split: str | None, part: Dataset, need_users: bool, image_column: str | None
+    source: str | Path, split: str | None, part: Dataset, need_users: bool, image_column: str | None
 ) -> SourceFiles:
     """Images of one split of a data set, and the rows without image or user."""
     user_column = next((name for name in ("user", "label") if name in part.features), None)
@@ -182,7 +182,7 @@ def _find_in_part(
 
 
 def _describe_row(
-    source: str, file: str, image: dict[str, Any], user: str, split: str | None, row: dict[str, Any]
+    source: str | Path, file: str, image: dict[str, Any], user: str, split: str | None, row: dict[str, Any]
 ) -> ImageFile:
     # The start in the file name belongs to the recording in the file name, not to one that the row names.
     recording_in_name, start_in_name_s = recording_of(image["path"] or file)

@@ -25,6 +25,7 @@ from echoform_train.engine.atomic_files import write_text
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import AXES, SPLIT
 from echoform_train.engine.json_files import write_json
+from echoform_train.engine.sources import DatasetInMemory
 
 
 def publish_dataset(
@@ -99,7 +100,7 @@ def publish_dataset(
         raise UserError(f"a data set on the Hub must hold pictures, {data} holds arrays; 16-bit PNG keeps numbers")
     times = find_times(read, window_s=window_s, hop_s=hop_s)
     split = choose_split(read, split_file, times, gap_windows=gap_windows, seed=seed)
-    title = name or Path(str(data)).resolve().name
+    title = name or (repo_id.rpartition("/")[2] if isinstance(data, DatasetInMemory) else Path(data).resolve().name)
     # The data set is written to one folder first, so that one upload makes one commit.
     with tempfile.TemporaryDirectory(prefix="echoform-") as scratch:
         metadata, table = write_dataset(read.dataset, split, Path(scratch), max_shard_bytes=max_shard_bytes)

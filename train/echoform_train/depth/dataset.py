@@ -243,7 +243,7 @@ def load_depth(
         reading=reading,
         statistics=reader.statistics,
         out_of_range=out_of_range,
-        source=str(source),
+        source=source if isinstance(source, str) else str(source),
         image_column=image_column,
         mat_variable=mat_variable,
         skipped=tuple(skipped),

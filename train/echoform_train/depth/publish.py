@@ -16,6 +16,7 @@ from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.sources import DepthFile, find_depth_source
 from echoform_train.depth.stored_files import IMAGE_SUFFIXES, encode_tiff_or_png, stored_numbers
 from echoform_train.engine.atomic_files import write_text
+from echoform_train.engine.sources import DatasetInMemory
 
 
 def publish_depth(
@@ -55,7 +56,8 @@ def publish_depth(
         FileNotFoundError: If the folder that `data` came from does not exist (synthetic rooms have none).
         PushError: If the Hub refuses the push.
     """
-    title = name or Path(data.source).resolve().name
+    in_memory = isinstance(data.source, DatasetInMemory)
+    title = name or (repo_id.rpartition("/")[2] if in_memory else Path(data.source).resolve().name)
     with tempfile.TemporaryDirectory(prefix="echoform-") as scratch:
         folder = Path(scratch)
         write_folder(

@@ -85,7 +85,7 @@ def find_depth_source(source: str | Path, *, folders: str = "classes", image_col
         if image_column is not None:
             raise UserError(f"--image-column is for data sets, {source} is a folder of files")
         return DepthSource(_name_recordings(_find_in_folder(folder, folders)), [])
-    return _find_in_dataset(str(source), image_column)
+    return _find_in_dataset(source, image_column)
 
 
 def split_table(images: Sequence[DepthFile]) -> Dataset:
@@ -149,7 +149,7 @@ def _find_in_folder(folder: Path, folders: str) -> list[DepthFile]:
     return images
 
 
-def _find_in_dataset(source: str, image_column: str | None) -> DepthSource:
+def _find_in_dataset(source: str | Path, image_column: str | None) -> DepthSource:
     found = find_in_dataset(source, need_users=False, image_column=image_column, one_image_column=True)
     images = [
         DepthFile(

@@ -31,8 +31,8 @@ class HubId(NamedTuple):
 class DatasetInMemory(str):
     """The name of a data set that was given in Python, with the data set itself: `datasets.Dataset` or `DatasetDict`.
 
-    Settings hold it where they otherwise hold the text that names a folder. Records and facts see only the name. Other
-    processes and copies of the settings get a plain text, which is no source.
+    Settings hold it where they otherwise hold the text that names a folder. What `str` makes of it, and what copies,
+    records and other processes get, is the name alone, which is no source.
     """
 
     __slots__ = ("dataset",)
@@ -45,12 +45,8 @@ class DatasetInMemory(str):
         named.dataset = dataset
         return named
 
-    def __str__(self) -> DatasetInMemory:
-        """Itself, so that a source stays a source."""
-        return self
-
     def __reduce__(self) -> tuple[Callable[..., str], tuple[str]]:
-        return str, ("".join(self),)
+        return str, (str(self),)
 
 
 def as_source(value: Any) -> Any:
