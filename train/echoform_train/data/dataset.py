@@ -95,7 +95,7 @@ def read_source(
     if folder is None:
         if pattern is not None:
             raise UserError(f"--name-pattern is for folders of files, {source} is a data set")
-        found = find_in_dataset(str(source), need_users=True)
+        found = find_in_dataset(source, need_users=True)
     else:
         found = find_in_folder(folder, kind_of_files(folder, reading), pattern=pattern)
     images, incomplete = separate_incomplete(found.images)
