@@ -29,7 +29,18 @@ def test_sizes_that_are_none_are_refused(sizes):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"seeds": 1}, {"keep_share": 0.0}, {"keep_share": 1.1}, {"draws": 2}, {"across": ("normal:bag",)}]
+    "settings",
+    [
+        {"seeds": 1},
+        {"keep_share": 0.0},
+        {"keep_share": 1.1},
+        {"draws": 6},
+        {"draws": 0},
+        {"shares": (0.6,)},
+        {"shares": ()},
+        {"loss_weights": (0.0,)},
+        {"across": ("normal:bag",)},
+    ],
 )
 def test_settings_out_of_their_range_are_refused(settings):
     with pytest.raises(ValueError, match="must"):
@@ -38,7 +49,7 @@ def test_settings_out_of_their_range_are_refused(settings):
 
 def test_a_size_that_nobody_has_more_images_than_is_left_out_and_said(data):
     most = int(torch.bincount(data.train.users).max())
-    subsets, notes = plan_subsets(data, StudyConfig(sizes=("3", str(most), "50", "all")), seed=0)
+    subsets, notes = plan_subsets(data, StudyConfig(sizes=("3", str(most), "50", "all"), draws=1), seed=0)
     assert [subset.name for subset in subsets] == ["3", "all"]
     assert [note.split()[0] for note in notes] == [str(most), "50"]
     assert torch.bincount(subsets[0].images.users).tolist() == [3, 3, 3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 import torch
@@ -23,11 +24,13 @@ LABEL_SMOOTHING = 0.1
 MixedPrecision = Literal["no", "bf16", "auto"]
 """Autocast to bf16 while training; "auto" does so on devices where bf16 is faster."""
 ClassifierT = TypeVar("ClassifierT", bound=nn.Module)
+Batch = tuple[Tensor, Tensor]
+"""Images float32 [B, C, H, W] in [-1, 1] on the CPU, and their users int64 [B], or shares of users float32 [B, U]."""
 
 
 def fit_classifier(
     build: Callable[[], ClassifierT],
-    batches: Iterator[tuple[Tensor, Tensor]],
+    batches: Iterator[Batch],
     *,
     steps: int,
     seed: int,
@@ -38,6 +41,8 @@ def fit_classifier(
     mixed_precision: MixedPrecision = "auto",
     validate: Callable[[ClassifierT], float] | None = None,
     validations: int = 10,
+    more: Iterator[Batch | None] | None = None,
+    more_weight: float = 1.0,
 ) -> ClassifierT:
     """Build and train a classifier: AdamW, label smoothing, a warm-up over 5 % of the steps, then a cosine to zero.
 
@@ -45,8 +50,7 @@ def fit_classifier(
 
     Args:
         build: Makes the network; called after torch has been seeded, so that its first weights depend on `seed` alone.
-        batches: At least `steps` batches, read one per step: images float32 [B, C, H, W] in [-1, 1] on the CPU, and
-            their users, int64 [B]. Their randomness must come from generators of their own.
+        batches: At least `steps` batches, read one per step. Their randomness must come from generators of their own.
         steps: Optimizer steps.
         seed: Seed of first weights and dropout.
         peak_rate: Learning rate at the end of the warm-up.
@@ -57,6 +61,10 @@ def fit_classifier(
         validate: Score of the network in eval mode on held-out images; higher is better. The network keeps its best
             weights; of equal ones the latest. None: the last weights.
         validations: How often to validate, in equal steps up to the end.
+        more: Batches of other images, such as generated ones, read one per step; None is a step without them. They
+            pass through the network apart from `batches`, whose images alone decide what it knows of means and
+            deviations when the training is over.
+        more_weight: Weight of the loss of `more`.
 
     Returns:
         The network, in eval mode, on `device`.
@@ -71,12 +79,10 @@ def fit_classifier(
         due = {round(steps * (number + 1) / validations) for number in range(validations)} if validate else set()
         best_score, best = -math.inf, {}
         for step in range(steps):
-            image, users = next(batches)
-            image = image.to(device, memory_format=torch.channels_last)
-            # The loss stays in float32: bf16 has too few digits for the logarithm of a softmax.
-            with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                logits = model(image)
-            loss = F.cross_entropy(logits.float(), users.to(device), label_smoothing=LABEL_SMOOTHING)
+            loss = _loss(model, next(batches), device, dtype)
+            if more is not None and (others := next(more)) is not None:
+                with _fixed_statistics(model):
+                    loss = loss + more_weight * _loss(model, others, device, dtype)
             # The rate is a function of the step, so the optimizer's own is overwritten each time.
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(
@@ -92,6 +98,30 @@ def fit_classifier(
     if best:
         model.load_state_dict(best)
     return model.eval()
+
+
+def _loss(model: nn.Module, batch: Batch, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    """Cross-entropy of a batch, with label smoothing."""
+    image, users = batch
+    image = image.to(device, memory_format=torch.channels_last)
+    # The loss stays in float32: bf16 has too few digits for the logarithm of a softmax.
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        logits = model(image)
+    return F.cross_entropy(logits.float(), users.to(device), label_smoothing=LABEL_SMOOTHING)
+
+
+@contextmanager
+def _fixed_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch norms normalise by each batch as before, but do not count it into the statistics that they keep."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from pathlib import Path
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.accuracy.comparisons import best_classical
 from echoform_train.study.accuracy.measurement import MeasurementSettings
-from echoform_train.study.accuracy.rows import Row
+from echoform_train.study.accuracy.rows import BOTH, Row
 from echoform_train.study.classifiers.networks import FAMILIES
 from echoform_train.study.gait.findings import GaitFindings, UnreadableGait
 from echoform_train.study.images.selection import SelectedImages, SelectionSettings
@@ -112,6 +112,9 @@ def confusion(study: Study, rows: Sequence[Row], generated: Mapping[str, Generat
     measured = [subset for subset in study.subsets if has_images(generated, subset) and subset.condition is None]
     large = (subset for subset in measured if subset.per_user is None or subset.per_user >= CONFUSION_SIZE)
     subset = next(large, measured[-1])
+    # Share and weight are those that the family was measured with.
+    of_subset = (row for row in rows if (row["n"], row["family"], row["condition"]) == (subset.per_user, family, None))
+    measured_row = next(row for row in of_subset if row["arm"] == BOTH)
     return Confusion(
         data=study.data,
         subset=subset,
@@ -121,7 +124,8 @@ def confusion(study: Study, rows: Sequence[Row], generated: Mapping[str, Generat
         augmentation=best_classical(rows, subset.per_user, family),
         window_s=study.window_s,
         train_images=study.settings.classifier_train_images,
-        generated_share=study.settings.extra_share,
+        generated_share=measured_row["share"],
+        generated_weight=measured_row["weight"],
         device=study.device,
     )
 
@@ -156,7 +160,8 @@ def _measurement_settings(study: Study, group: Sequence[RealSubset]) -> Measurem
         seeds=tuple(range(study.settings.seeds)),
         screening_seeds=min(SCREENING_SEEDS, study.settings.seeds),
         train_images=study.settings.classifier_train_images,
-        generated_share=study.settings.extra_share,
+        shares=study.settings.shares,
+        weights=study.settings.loss_weights,
         window_s=study.window_s,
         device=study.device,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from echoform_train.engine.errors import UserError
 
 ALL = "all"
 """Value of --sizes that means all training images."""
+DRAWS = 3
+"""Default number of choices of the real images per size."""
 LEAST_IMAGES = 2
 """Smallest number of real images per user for training a generator and classifiers."""
 
@@ -21,16 +24,20 @@ class StudyConfig:
     """Numbers of real images per user to measure at; all means all training images."""
     seeds: int = 5
     """Classifiers per family, arm and size, from which the 95 % intervals are computed."""
-    draws: int = 1
-    """Sets of real images drawn per size, each with its own generator: 1, or as many as --seeds. With several draws,
-    the intervals also cover the choice of the images and the training of the generator; the cost grows too."""
+    draws: int | None = None
+    """Choices of the real images per size, each with its own generator, at most as many as --seeds. Intervals are over
+    draws, so that they cover the choice of the images and the training of the generator; with 1, no verdict is given.
+    The cost grows with draws. Default: 3, or --seeds if that is 2."""
     across: tuple[str, ...] = ()
     """Tests on a condition that was not trained on, written column:trained:tested, such as condition:normal:backpack;
     each trains another generator."""
     classifier_train_images: int = 8_000
-    """Images that a classifier sees in training, the same number in every arm."""
-    extra_share: float = 0.5
-    """Share of generated images in each batch, in arms with generated images."""
+    """Real images that a classifier sees in training, the same number in every arm; generated ones come in addition."""
+    shares: tuple[float, ...] = (0.125, 0.25, 0.5)
+    """Shares of generated images among all images that a classifier sees, above 0 and at most 0.5. The best on
+    validation images is taken; if none beats classical augmentation alone, none is recommended."""
+    loss_weights: tuple[float, ...] = (1.0, 0.5)
+    """Weights of generated images in the loss (real ones: 1); the best at the best share is taken, as it is."""
     keep_share: float = 0.7
     """Share of the drawn images to keep: those that a classifier trained on the same real images recognises best."""
     max_duplicate: float = 0.99
@@ -46,13 +53,19 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if self.seeds < 2:
             raise UserError(f"--seeds must be at least 2, because an interval needs two, got {self.seeds}")
-        if self.draws not in (1, self.seeds):
-            raise UserError(f"--draws must be 1 or as many as --seeds ({self.seeds}), got {self.draws}")
+        if self.draws is not None and not 1 <= self.draws <= self.seeds:
+            raise UserError(f"--draws must be at least 1 and at most --seeds ({self.seeds}), got {self.draws}")
         if wrong := [text for text in self.across if text.count(":") != 2]:
             raise UserError(f"--across must be written column:trained:tested, got {', '.join(wrong)}")
         if not 0 < self.keep_share <= 1:
             raise UserError(f"--keep-share must be above 0 and at most 1, got {self.keep_share}")
+        check_shares(self.shares, self.loss_weights)
         parse_sizes(self.sizes)
+
+    @property
+    def count_draws(self) -> int:
+        """Number of choices of the real images per size."""
+        return min(DRAWS, self.seeds) if self.draws is None else self.draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +97,22 @@ class GeneratorConfig:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if self.pretrain_people < 0:
             raise UserError(f"--pretrain-people must not be negative, got {self.pretrain_people}")
+
+
+def check_shares(shares: Sequence[float], loss_weights: Sequence[float]) -> None:
+    """Check the shares of generated images and their loss weights.
+
+    Raises:
+        ValueError: If there is none, one is out of its range, or one is given twice.
+    """
+    if not shares or len(set(shares)) < len(shares) or not all(0 < share <= 0.5 for share in shares):
+        raise UserError(f"--shares must be numbers above 0 and at most 0.5, each once, got {list(shares)}")
+    if (
+        not loss_weights
+        or len(set(loss_weights)) < len(loss_weights)
+        or not all(0 < weight < math.inf for weight in loss_weights)
+    ):
+        raise UserError(f"--loss-weights must be numbers above 0, each once, got {list(loss_weights)}")
 
 
 def parse_sizes(sizes: Sequence[str]) -> list[int | None]:

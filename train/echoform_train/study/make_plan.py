@@ -122,7 +122,8 @@ def plan_subsets(data: SpectrogramData, settings: StudyConfig, seed: int) -> tup
             indices=choose_per_user(data.train, size, seed=mix_seed(seed, draw)),
         )
         for size in sizes
-        for draw in range(settings.draws)
+        # There is only one choice of all images.
+        for draw in range(1 if size is None else settings.count_draws)
     ]
     # Tests on another condition come last, and use all images of the trained condition.
     subsets += [_across(data, text, seed) for text in settings.across]

@@ -12,6 +12,7 @@ def card_facts(report: ReportFacts) -> Augmentation:
     return {
         "verdict": report["verdict"]["word"],
         "sentence": report["verdict"]["sentence"],
+        "exchange": report["exchange"]["sentence"],
         "over": report["over"],
         "rows": [_card_row(size) for size in report["sizes"]],
         "notes": report["notes"],

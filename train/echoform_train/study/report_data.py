@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.chance import nothing_learned
+from echoform_train.scoring.intervals import Interval
 from echoform_train.scoring.metrics import Nearest
+from echoform_train.study.accuracy.exchange import ExchangePoint, exchange_rates, exchange_sentence
 from echoform_train.study.accuracy.rows import name_of_size
-from echoform_train.study.accuracy.tables import arm_accuracies, condition_accuracies, size_accuracies
+from echoform_train.study.accuracy.tables import Points, arm_accuracies, condition_accuracies, size_accuracies
 from echoform_train.study.accuracy.verdict import Verdict, unless_guessing, verdict
 from echoform_train.study.gait.findings import UnreadableGait
 from echoform_train.study.images.nearest_training import copied_share, most_suspicious, nearest_training
 from echoform_train.study.images.selection import count_reasons
+from echoform_train.study.images.subsets import first_of_each_user
 from echoform_train.study.plan import Study, describe_images_per_user
-from echoform_train.study.report_types import Cost, Report, SizeReport
+from echoform_train.study.report_types import Cost, ExchangeReport, Report, SizeReport
 from echoform_train.study.run import StudyResults
 from echoform_train.study.stage_cache import codes_of, note_on_codes
 
@@ -36,6 +41,7 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
         "subject": _subject(data),
         "notes": [*study.notes, *_notes(results, len(data.id2label))],
         "verdict": decided,
+        "exchange": _exchange(study, results, sizes, 1 / len(data.id2label)),
         "over": _over(decided),
         "chance": 1 / len(data.id2label),
         "sizes": sizes,
@@ -90,16 +96,12 @@ def _size_report(study: Study, results: StudyResults, per_user: int | None) -> S
     for images in selected:
         reasons.update(count_reasons(images))
     accuracies = size_accuracies(results.rows, per_user)
-    best = accuracies["best_classical"]
-    names = list(dict.fromkeys(best.values()))
     return {
         "size": name_of_size(per_user),
         "images_a_user": describe_images_per_user(subsets),
         "images": max(len(subset.indices) for subset in subsets),
         "draws": len(subsets),
-        "best_classical": (
-            names[0] if len(names) == 1 else ", ".join(f"{name} ({family})" for family, name in best.items())
-        ),
+        "best_classical": _of_families(accuracies["best_classical"]),
         "drawn": sum(len(images.rows) for images in selected),
         "kept": sum(len(images.kept) for images in selected),
         "reasons": dict(reasons),
@@ -108,7 +110,43 @@ def _size_report(study: Study, results: StudyResults, per_user: int | None) -> S
         "generated": accuracies["generated"],
         "both": accuracies["both"],
         "difference": accuracies["difference"],
+        "recommended": _of_families(accuracies["recommended"]),
     }
+
+
+def _of_families(values: Mapping[str, str]) -> str:
+    """What holds for all families of classifiers, or for each if they differ."""
+    if len(set(values.values())) == 1:
+        return next(iter(values.values()))
+    return ", ".join(f"{value} ({family})" for family, value in values.items())
+
+
+def _exchange(study: Study, results: StudyResults, sizes: Sequence[SizeReport], chance: float) -> ExchangeReport:
+    """What generated images are worth in real ones, read off the curve without generated images."""
+    points: list[ExchangePoint] = []
+    for per_user, size in zip(study.sizes, sizes, strict=True):
+        if size["classical"] is not None:
+            images = mean(len(subset.indices) for subset in study.of_size(per_user))
+            points.append(
+                {
+                    "real": images / len(study.data.id2label),
+                    "accuracy": size["classical"]["all"]["mean"],
+                    "gain": _interval(size["difference"]),
+                }
+            )
+    rates = exchange_rates(points, chance)
+    # Where too few images were kept, classifiers see fewer than were asked for.
+    used = [len(first_of_each_user(each.sample[1], study.images_to_measure)) for each in results.images.values()]
+    generated = round(mean(used) / len(study.data.id2label))
+    return {"generated_per_user": generated, "sentence": exchange_sentence(rates, generated), "rates": rates}
+
+
+def _interval(points: Points | None) -> Interval | None:
+    """The mean over families with its interval; None if there is none."""
+    found = points["all"] if points else None
+    if found is None or found["low"] is None or found["high"] is None:
+        return None
+    return Interval(found["mean"], found["low"], found["high"])
 
 
 def _nearest_of_test(data: SpectrogramData) -> Nearest:

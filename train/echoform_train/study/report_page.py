@@ -64,7 +64,7 @@ def write_page(report: ReportFacts, pictures: ReportPictures, path: Path) -> Non
         # The verdict is shown in large type up to its colon, and as a sentence after it.
         headline=headline,
         sentence=f"{rest[:1].upper()}{rest[1:]}",
-        gain_rows=[_gain_row(row, size["difference"]) for row, size in zip(text_rows, sizes, strict=True)],
+        gain_rows=[_gain_row(row, size) for row, size in zip(text_rows, sizes, strict=True)],
         curves=[_accuracy_curves(sizes, "all", "Accuracy, % right"), *_difference_curves(sizes)],
         family_curves=[_accuracy_curves(sizes, family, f"{family}, % right") for family in families],
         size_names=[size["images_a_user"] for size in sizes],
@@ -84,13 +84,14 @@ def write_page(report: ReportFacts, pictures: ReportPictures, path: Path) -> Non
     write_text(path, page)
 
 
-def _gain_row(row: dict[str, str], difference: Points | None) -> dict[str, str]:
+def _gain_row(row: dict[str, str], size: SizeReport) -> dict[str, str]:
     """A row of the first table; "sign" is "up" or "down" if the interval of the difference excludes 0, else ""."""
     shares = {arm: row[arm] or _MISSING for arm in ARM_NAMES}
     cells = {"size": row["images_a_user"], **shares, "difference": _MISSING, "interval": "", "sign": ""}
-    if difference is None:
+    cells["recommended"] = size["recommended"]
+    if size["difference"] is None:
         return cells
-    found = difference["all"]
+    found = size["difference"]["all"]
     cells["difference"] = _points(found["mean"])
     if found["low"] is not None and found["high"] is not None:
         cells["interval"] = f"{_points(found['low'])} to {_points(found['high'])}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from echoform_train.scoring.scores import Scores
+from echoform_train.study.accuracy.exchange import Exchange
 from echoform_train.study.accuracy.rows import Row
 from echoform_train.study.accuracy.tables import ConditionAccuracies, Point, Points
 from echoform_train.study.accuracy.verdict import Verdict
@@ -36,6 +37,19 @@ class SizeReport(TypedDict):
     both: Points | None
     difference: Points | None
     """`both` minus `classical`."""
+    recommended: str
+    """Recommended share of generated images, such as "1/4 generated, weight 1", or "none"; that of each family if they
+    differ."""
+
+
+class ExchangeReport(TypedDict):
+    """How many more real images would have done what the generated ones did."""
+
+    generated_per_user: int
+    """Generated images per user that classifiers see, mean over users and generators."""
+    sentence: str | None
+    """None if fewer than two sizes were measured, which make no curve."""
+    rates: list[Exchange]
 
 
 class ConfusionReport(ConfusionFacts):
@@ -84,6 +98,7 @@ class ReportFacts(TypedDict):
     notes: list[str]
     """Warnings for the reader, such as on sizes that were left out, or on numbers that other code has measured."""
     verdict: Verdict
+    exchange: ExchangeReport
     over: str
     """Independent units that intervals are computed over, in words."""
     chance: float

@@ -12,7 +12,7 @@ from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.accuracy.comparisons import best_classical
 from echoform_train.study.accuracy.measurement import Draw, MeasurementSettings, measure
-from echoform_train.study.accuracy.rows import BOTH, GENERATED, Row
+from echoform_train.study.accuracy.rows import BOTH, GENERATED, LONGER, Row, is_tried, tried_arm
 from echoform_train.study.accuracy.verdict import verdict
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL, RECROPPING
 from echoform_train.study.images.subsets import choose_per_user
@@ -46,10 +46,36 @@ def rows(data: SpectrogramData, subsets: dict[Draw, Tensor], generated: dict[Dra
 def test_every_arm_is_measured_and_the_best_classical_one_with_every_seed(rows):
     for n in (2, None):
         best = best_classical(rows, n, "ResNet")
-        expected = {(arm, 3) for arm in (REAL, *CLASSICAL, GENERATED, BOTH)}
-        expected |= {(arm, 4) for arm in (REAL, best, GENERATED, BOTH)}
+        with_generated = (GENERATED, BOTH, LONGER)
+        # One weight is tried at all shares, the other one at the best share.
+        (share,) = {one["share"] for one in rows if (one["n"], one["arm"]) == (n, BOTH)}
+        tried = {*(tried_arm(each, 1.0) for each in (0.125, 0.25, 0.5))}
+        tried |= {one["arm"] for one in rows if one["n"] == n and is_tried(one["arm"]) and one["weight"] == 0.5}
+        assert len(tried) == 4 and any(arm.endswith("weight 1/2") for arm in tried) and share in (0.125, 0.25, 0.5)
+        expected = {(arm, 3) for arm in (REAL, *CLASSICAL, *with_generated, *tried)}
+        expected |= {(arm, 4) for arm in (REAL, best, *with_generated)}
         assert sorted((one["arm"], one["seed"]) for one in rows if one["n"] == n) == sorted(expected)
         assert {one["augmentation"] for one in rows if (one["n"], one["arm"]) == (n, BOTH)} == {best}
+
+
+def test_every_arm_sees_the_real_images_as_often_and_the_rival_also_the_whole_budget(rows):
+    for one in rows:
+        assert one["seen"] == (round(64 / (1 - share_of_both(rows, one))) if one["arm"] == LONGER else 64)
+        assert (one["share"] > 0) == ("generated" in one["arm"])
+
+
+def share_of_both(rows: list[Row], row: Row) -> float:
+    return next(one["share"] for one in rows if (one["n"], one["seed"], one["arm"]) == (row["n"], row["seed"], BOTH))
+
+
+def test_the_share_that_is_measured_is_the_best_on_validation_images(rows):
+    for n in (2, None):
+        first = [one for one in rows if (one["n"], one["seed"]) == (n, 3)]
+        tried = {one["arm"]: one for one in first if is_tried(one["arm"])}
+        both = next(one for one in first if one["arm"] == BOTH)
+        assert both["validation"] == max(one["validation"] for one in tried.values())
+        chosen = tried[tried_arm(both["share"], both["weight"])]
+        assert both == chosen | {"arm": BOTH}
 
 
 def test_rows_say_what_was_trained_on_and_are_plain_json(rows, data, subsets):

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from echoform_train.study.accuracy.rows import BOTH, Row
+from echoform_train.study.accuracy.rows import BOTH, LONGER, Row
 from echoform_train.study.accuracy.verdict import Verdict, verdict
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
 from study_rows import make_row
 
 
-def rows_with(differences: dict[int | None, list[float]]) -> list[Row]:
-    """Rows whose best classical arm is "gain" and whose generated arm differs from that by these numbers per seed."""
+def rows_with(
+    differences: dict[int | None, list[float]], *, draws: bool = True, recommended: Sequence[int | None] = ()
+) -> list[Row]:
+    """Rows whose best classical arm is "gain" and whose generated arm differs from that by these numbers per seed.
+
+    Each seed has a draw of its own, unless `draws` is off. Validation images recommend generated ones at the sizes of
+    `recommended`, by default at all.
+    """
     return [
         make_row(
             arm,
             0.5 + 0.03 * seed + (arm == BOTH) * difference,
             seed,
             n=size,
+            draw=seed if draws else 0,
             augmentation="gain",
-            validation=0.9 if arm == "gain" else 0.5,
+            validation={"gain": 0.8, BOTH: 0.9 if size in (recommended or differences) else 0.7}.get(arm, 0.5),
         )
         for size, values in differences.items()
         for seed, difference in enumerate(values)
@@ -33,13 +42,42 @@ def test_the_verdict_is_helps_where_the_interval_lies_above_zero():
     assert found["word"] == "helps"
     assert found["difference"] == pytest.approx(0.03)
     assert found["low"] == pytest.approx(0.03 - 4.303 * 0.005 / 3**0.5, abs=1e-5)  # t of 2 degrees of freedom
-    assert (found["n"], found["over"]) == (3, "seeds")
+    assert (found["n"], found["over"]) == (3, "draws")
     assert [one["images_a_user"] for one in found["sizes"]] == [5, None]
     assert "help: " in found["sentence"]
     assert "3.0 points more" in found["sentence"]
     assert (
-        "+1.8 to +4.2; 3 seeds, all on the same images; mean over 5 and all real images per user" in (found["sentence"])
+        "+1.8 to +4.2; 3 draws, each with images of its own; mean over 5 and all real images per user"
+        in (found["sentence"])
     )
+
+
+def test_seeds_of_one_choice_of_images_make_no_verdict():
+    found = verdict(rows_with({5: [0.02, 0.03, 0.04], None: [0.03, 0.03, 0.03]}, draws=False))
+    assert (found["word"], found["n"], found["over"]) == ("undecided", 3, "seeds")
+    assert "is not decided: " in found["sentence"] and "3.0 points more" in found["sentence"]
+    assert "3 seeds, all on the same images" in found["sentence"]
+
+
+def test_what_validation_images_do_not_recommend_is_not_recommended_whatever_the_test_says():
+    found = verdict(rows_with({5: [0.02, 0.03, 0.04], 10: [0.03, 0.03, 0.04]}, recommended=[20]))
+    assert found["word"] == "not recommended"
+    assert "Added anyway, they let classifiers name 3.2 points more" in found["sentence"]
+
+
+def test_a_size_without_a_recommendation_counts_with_no_difference():
+    found = verdict(rows_with({5: [0.02, 0.03, 0.04], 10: [-0.5, -0.5, -0.6]}, recommended=[5]))
+    assert found["word"] == "helps"
+    assert found["difference"] == pytest.approx(0.03 / 2)
+    assert "where validation images recommend them (at 5) " in found["sentence"]
+
+
+def test_the_rival_is_the_better_of_a_shorter_and_a_longer_training():
+    rows = rows_with({5: [0.02, 0.03, 0.04]})
+    longer = [make_row(LONGER, 0.6 + 0.03 * seed, seed, n=5, draw=seed, validation=0.85) for seed in range(3)]
+    assert verdict(rows + longer)["difference"] == pytest.approx(0.03 - 0.1)
+    worse = [make_row(LONGER, 0.6 + 0.03 * seed, seed, n=5, draw=seed, validation=0.79) for seed in range(3)]
+    assert verdict(rows + worse)["difference"] == pytest.approx(0.03)
 
 
 def test_the_verdict_is_hurts_where_it_lies_below():

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 
-from echoform_train.data.spectrograms import Spectrograms, to_pixels
+from echoform_train.data.spectrograms import Spectrograms, to_model, to_pixels
 from echoform_train.scoring.augmentations import time_roll
-from echoform_train.scoring.classifier_training import logits_of
+from echoform_train.scoring.classifier_training import fit_classifier, logits_of
 from echoform_train.study.classifiers.augmentations import Recipe
 from echoform_train.study.classifiers.networks import FAMILIES
 from echoform_train.study.classifiers.recropping import Strips
@@ -111,27 +112,76 @@ def test_arms_with_the_same_seed_see_the_same_real_images_in_the_same_order():
     assert not torch.equal(plain, weights(train_briefly(recipe=Recipe(time_roll))))
 
 
-def test_every_arm_sees_the_same_number_of_images_and_the_share_of_generated_ones_asked_for():
+def test_every_arm_sees_the_same_real_images_and_the_share_of_generated_ones_asked_for():
     seen: list[Tensor] = []
 
     def watch(image: Tensor, generator: torch.Generator) -> Tensor:
         seen.append(image.clone())
         return image
 
-    def shares() -> list[float]:
-        found = [(image.flatten(1).max(1).values < -0.99).double().mean().item() for image in seen]
+    def batches() -> tuple[str, Tensor]:
+        """Kind of each batch, r for real and g for generated, and the real ones."""
+        is_black = [(image.flatten(1).max(1).values < -0.99).double().mean().item() for image in seen]
+        assert set(is_black) <= {0.0, 1.0} and {len(image) for image in seen} == {8}  # never mixed
+        real = torch.cat([image for image, black in zip(seen, is_black, strict=True) if not black])
         seen.clear()
-        return found
+        return "".join("g" if black else "r" for black in is_black), real
 
     black = torch.zeros(5, 1, 16, 16, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64)
     train_briefly(recipe=Recipe(watch))
-    assert (len(seen), {len(image) for image in seen}) == (8, {8})
-    assert shares() == [0.0] * 8
-    train_briefly(recipe=Recipe(watch), generated=black)
-    assert (len(seen), {len(image) for image in seen}) == (8, {8})
-    assert shares() == [0.5] * 8
-    train_briefly(recipe=Recipe(watch), generated=black, generated_share=0.25)
-    assert shares() == [0.25] * 8
+    kinds, expected = batches()
+    assert kinds == "r" * 8
+    for share, order in (
+        (0.5, "rg" * 8),
+        (0.25, "rrrgrrrgrr"),
+        (1 / 3, "rrg" * 4),
+        (0.125, "rrrrrrrgr"),
+        (0.0, "r" * 8),
+    ):
+        train_briefly(recipe=Recipe(watch), generated=black, generated_share=share)
+        kinds, real = batches()
+        assert kinds == order
+        assert torch.equal(real, expected)
+
+
+def test_generated_images_leave_the_statistics_of_the_real_ones_alone():
+    """Real images are all alike and generated ones are black, so that a mean of both would differ from that of one."""
+    real = torch.full((4, 1, 16, 16), 200, dtype=torch.uint8), torch.arange(4) % 3
+    black = torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.arange(4) % 3
+    seen = []
+
+    class OneNorm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.head = nn.BatchNorm2d(1), nn.Linear(256, 3)
+
+        def forward(self, image: Tensor) -> Tensor:
+            seen.append(image.mean().item())
+            return self.head(self.norm(image).flatten(1))
+
+    def endless(sample: tuple[Tensor, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield to_model(sample[0]), sample[1]
+
+    trained = fit_classifier(
+        OneNorm, endless(real), more=endless(black), steps=60, seed=0, peak_rate=1e-3, weight_decay=0.0
+    )
+    assert sorted({round(mean, 3) for mean in seen}) == [-1.0, round(200 / 127.5 - 1, 3)]
+    # After 60 steps of momentum 0.1, 0.2 % of the first statistics (mean 0) are left.
+    assert trained.norm.running_mean is not None
+    assert trained.norm.running_mean.item() == pytest.approx(200 / 127.5 - 1, abs=0.005)
+    assert trained.norm.momentum == 0.1
+
+
+def test_the_weight_scales_the_loss_of_generated_images():
+    """With a weight of 0 the generated images teach nothing, and more with each larger one."""
+    generated = lines(12, seed=5, size=16)
+    plain = weights(train_briefly("GRU over columns"))
+    distances = [
+        (weights(train_briefly("GRU over columns", generated=generated, generated_weight=weight)) - plain).norm().item()
+        for weight in (1e-6, 1.0)
+    ]
+    assert distances[0] < distances[1]
 
 
 def test_every_real_image_is_seen_before_any_is_seen_again():
@@ -141,10 +191,9 @@ def test_every_real_image_is_seen_before_any_is_seen_again():
         seen.append(image.flatten(1))
         return image
 
-    # 32 real images of 12, 32 generated ones of 9
+    # 64 real images of 12, 64 generated ones of 9
     train_briefly(recipe=Recipe(watch), generated=lines(9, seed=4, size=16))
-    real = torch.cat([image[:4] for image in seen])
-    generated = torch.cat([image[4:] for image in seen])
+    real, generated = torch.cat(seen[::2]), torch.cat(seen[1::2])
     for images, count in ((real, 12), (generated, 9)):
         for turn in range(2):
             assert len(images[turn * count : (turn + 1) * count].unique(dim=0)) == count
@@ -215,7 +264,7 @@ PIXELS, USERS = torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.zeros(4, dty
         ({"batch_size": 1}, r"in 2\.\.train_images \(64\), got 1"),
         (
             {"generated_share": 1.5, "generated": lines(3, seed=0, size=16)},
-            r"generated_share must be in 0\.\.1, got 1\.5",
+            r"generated_share must be in 0\.\.0\.5, got 1\.5",
         ),
         ({"generated": lines(3, seed=0, size=32)}, r"size of the real ones, \[1, 16, 16\], got \[1, 32, 32\]"),
         (

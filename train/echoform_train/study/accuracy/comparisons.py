@@ -10,7 +10,16 @@ import numpy as np
 
 from echoform_train.engine.errors import UserError
 from echoform_train.scoring.intervals import Interval, mean_interval, share_interval
-from echoform_train.study.accuracy.rows import BEST, Row, name_of_size, rows_of
+from echoform_train.study.accuracy.rows import (
+    BEST,
+    BOTH,
+    LONGER,
+    RECOMMENDED,
+    RIVAL,
+    Row,
+    name_of_size,
+    rows_of,
+)
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
 
 Unit = Literal["draws", "seeds"]
@@ -54,10 +63,16 @@ def best_classical(
     return max(scores, key=lambda arm: float(np.mean([scores[arm][key] for key in sorted(common)])))
 
 
+def recommends_generated(rows: Iterable[Row], per_user: int | None, family: str, condition: str | None = None) -> bool:
+    """Whether generated images made a family better on validation images than its best rival without them."""
+    cell = _with_best(list(rows), [per_user], family, condition)
+    return _better(cell, RIVAL, BOTH) == BOTH
+
+
 def accuracy_interval(
     rows: Sequence[Row], arm: str, per_user: int | None, family: str | None = None, condition: str | None = None
 ) -> Interval:
-    """Accuracy of one of ARMS or BEST, a share, with its 95 % interval.
+    """Accuracy of an arm or an alias, a share, with its 95 % interval.
 
     The interval covers other units of `paired` by Student's t and, where rows tell how many test images there were,
     other test images: see `share_interval`.
@@ -91,8 +106,8 @@ def paired(
 
     Args:
         rows: All rows of a study.
-        arm: One of ARMS, or BEST.
-        baseline: One of ARMS, or BEST.
+        arm: An arm or an alias of rows.py.
+        baseline: Another one.
         sizes: Images per user, None for all; only seeds that were measured at all these sizes count.
         family: None averages over all families; only seeds that were measured with all of them count.
         condition: Condition of the rows to compare; None for rows of the whole data.
@@ -141,18 +156,34 @@ def _test_images(rows: Sequence[Row]) -> int | None:
 def _with_best(
     rows: Sequence[Row], sizes: Sequence[int | None], family: str | None, condition: str | None
 ) -> list[Row]:
-    """The selected rows, plus copies of the rows of the best classical arm of each family and size, named BEST."""
+    """The selected rows, plus copies of the rows that BEST, RIVAL and RECOMMENDED stand for in each family and size."""
     chosen = rows_of(rows, sizes, family, condition)
-    found = list(chosen)
+    found: list[Row] = []
     for size in sizes:
         for name in sorted({row["family"] for row in chosen if row["n"] == size}):
             cell = rows_of(chosen, [size], name, condition)
             if any(row["arm"] in CLASSICAL for row in cell):
-                best = best_classical(cell, size, name, condition)
-                for row in cell:
-                    if row["arm"] == best:
-                        found.append({**row, "arm": BEST})
+                cell += _named(cell, best_classical(cell, size, name, condition), BEST)
+                cell += _named(cell, _better(cell, BEST, LONGER), RIVAL)
+                cell += _named(cell, _better(cell, RIVAL, BOTH), RECOMMENDED)
+            found += cell
     return found
+
+
+def _named(cell: Iterable[Row], arm: str, alias: str) -> list[Row]:
+    """Copies of the rows of an arm, under another name."""
+    return [{**row, "arm": alias} for row in cell if row["arm"] == arm]
+
+
+def _better(cell: Sequence[Row], first: str, second: str) -> str:
+    """Which of two arms of one family and size is better on validation images, over the seeds that both have.
+
+    The first one if they are equal, or the second was not measured.
+    """
+    values = [{row["seed"]: row["validation"] for row in cell if row["arm"] == arm} for arm in (first, second)]
+    common = sorted(values[0].keys() & values[1].keys())
+    means = [sum(each[seed] for seed in common) for each in values]
+    return second if means[1] > means[0] else first
 
 
 def _values_per_unit(

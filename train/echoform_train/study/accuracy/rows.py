@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import TypedDict
 
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
 
+LONGER = "best classical, longer"
+"""Arm: the best classical augmentation, trained on as many images as the arm with generated ones sees in all."""
 GENERATED = "real + generated"
 """Arm: generated images are added, without classical augmentation."""
 BOTH = "best classical + generated"
-"""Arm: generated images are added, with the best classical augmentation."""
+"""Arm: generated images are added, with the best classical augmentation, in the share and weight that did best."""
+ARMS = (REAL, *CLASSICAL, LONGER, GENERATED, BOTH)
+"""Arms that classifiers are trained for, beside those of `tried_arm`."""
+
 BEST = "best classical"
 """Alias, not an arm: stands for the arm that `best_classical` names, for each family and size."""
-ARMS = (REAL, *CLASSICAL, GENERATED, BOTH)
-"""All arms that classifiers are trained for."""
+RIVAL = "best without generated images"
+"""Alias: BEST or LONGER, whichever is better on validation images."""
+RECOMMENDED = "recommended"
+"""Alias: BOTH where it is better than RIVAL on validation images, else RIVAL."""
+
+_TRIED = "best classical + "
+
+
+def tried_arm(share: float, weight: float) -> str:
+    """Name of the arm that tries a share of generated images, such as "best classical + 1/4 generated, weight 1/2"."""
+    words = [str(Fraction(number).limit_denominator(1000)) for number in (share, weight)]
+    return f"{_TRIED}{words[0]} generated, weight {words[1]}"
+
+
+def is_tried(arm: str) -> bool:
+    """Whether the arm is one of `tried_arm`."""
+    return arm.startswith(_TRIED) and arm != BOTH
 
 
 class Row(TypedDict):
@@ -23,7 +44,7 @@ class Row(TypedDict):
     n: int | None
     """Requested number of real images per user; None for all."""
     arm: str
-    """One of ARMS."""
+    """One of ARMS, or `tried_arm`."""
     family: str
     seed: int
     """Seed of the training."""
@@ -35,6 +56,12 @@ class Row(TypedDict):
     """The classical augmentation; "real" for none."""
     images: int
     """Number of real training images, of all users together."""
+    seen: int
+    """Real images seen in training, counting an image each time that it is seen."""
+    share: float
+    """Share of generated images among all images seen; 0 without any."""
+    weight: float
+    """Weight of the loss of generated images."""
     note: str | None
     """Remark on how the row was measured, such as that it was copied; None if there is none."""
     validation: float

@@ -8,8 +8,23 @@ from typing import TypedDict
 import numpy as np
 
 from echoform_train.scoring.intervals import Interval
-from echoform_train.study.accuracy.comparisons import accuracy_interval, best_classical, paired_interval
-from echoform_train.study.accuracy.rows import ARMS, BEST, BOTH, GENERATED, Row, name_of_size, rows_of
+from echoform_train.study.accuracy.comparisons import (
+    accuracy_interval,
+    best_classical,
+    paired_interval,
+    recommends_generated,
+)
+from echoform_train.study.accuracy.rows import (
+    ARMS,
+    BOTH,
+    GENERATED,
+    RIVAL,
+    Row,
+    is_tried,
+    name_of_size,
+    rows_of,
+    tried_arm,
+)
 from echoform_train.study.classifiers.augmentations import REAL
 
 
@@ -33,10 +48,14 @@ class SizeAccuracies(TypedDict):
     """Key: family of classifiers. Value: its best classical augmentation."""
     real: Points | None
     classical: Points | None
+    """The best classical augmentation; trained longer, where that is better on validation images."""
     generated: Points | None
     both: Points | None
     difference: Points | None
     """`both` minus `classical`."""
+    recommended: dict[str, str]
+    """Key: family of classifiers. Value: the share of generated images that is recommended, such as "1/4 generated,
+    weight 1", or "none"."""
 
 
 class ConditionAccuracies(TypedDict):
@@ -58,8 +77,8 @@ def size_accuracies(rows: Sequence[Row], per_user: int | None) -> SizeAccuracies
     """
     ours = [row for row in rows if row["n"] == per_user and row["condition"] is None]
     families = list(dict.fromkeys(row["family"] for row in ours))
-    # BEST selects rows of the classical arms, which are always measured.
-    measured = {row["arm"] for row in ours} | {BEST}
+    # RIVAL selects rows of the classical arms, which are always measured.
+    measured = {row["arm"] for row in ours} | {RIVAL}
 
     def points(arm: str) -> Points | None:
         if arm not in measured:
@@ -69,15 +88,24 @@ def size_accuracies(rows: Sequence[Row], per_user: int | None) -> SizeAccuracies
     return {
         "best_classical": {family: best_classical(ours, per_user, family) for family in families},
         "real": points(REAL),
-        "classical": points(BEST),
+        "classical": points(RIVAL),
         "generated": points(GENERATED),
         "both": points(BOTH),
         "difference": (
-            _points(families, lambda family: paired_interval(ours, BOTH, BEST, per_user, family))
+            _points(families, lambda family: paired_interval(ours, BOTH, RIVAL, per_user, family))
             if BOTH in measured
             else None
         ),
+        "recommended": {family: _recommended(ours, per_user, family) for family in families},
     }
+
+
+def _recommended(rows: Sequence[Row], per_user: int | None, family: str) -> str:
+    """The recommended share and weight of generated images for a family, in words."""
+    if not recommends_generated(rows, per_user, family):
+        return "none"
+    row = next(row for row in rows if row["arm"] == BOTH and row["family"] == family)
+    return tried_arm(row["share"], row["weight"]).partition(" + ")[2]
 
 
 def arm_accuracies(rows: Sequence[Row], sizes: Sequence[int | None]) -> dict[str, dict[str, Point]]:
@@ -86,13 +114,15 @@ def arm_accuracies(rows: Sequence[Row], sizes: Sequence[int | None]) -> dict[str
     No interval is given, because classical arms that were not the best have fewer seeds than the others.
     """
     found: dict[str, dict[str, Point]] = {}
-    for arm in ARMS:
+    measured = rows_of(rows, sizes)
+    tried = sorted({row["arm"] for row in measured if is_tried(row["arm"])})
+    for arm in (*ARMS, *tried):
         found[arm] = {}
         for size in sizes:
-            values = [row["accuracy"] for row in rows_of(rows, [size]) if row["arm"] == arm]
+            values = [row["accuracy"] for row in rows_of(measured, [size]) if row["arm"] == arm]
             if values:
                 found[arm][name_of_size(size)] = {"mean": float(np.mean(values)), "low": None, "high": None}
-    return found
+    return {arm: points for arm, points in found.items() if points}
 
 
 def condition_accuracies(rows: Sequence[Row]) -> list[ConditionAccuracies]:
@@ -103,7 +133,7 @@ def condition_accuracies(rows: Sequence[Row]) -> list[ConditionAccuracies]:
 
 def _of_condition(rows: Sequence[Row], condition: str) -> ConditionAccuracies:
     ours = [row for row in rows if row["condition"] == condition]
-    measured = {row["arm"] for row in ours} | {BEST}
+    measured = {row["arm"] for row in ours} | {RIVAL}
 
     def point(arm: str) -> Point | None:
         return _point(accuracy_interval(ours, arm, None, None, condition)) if arm in measured else None
@@ -111,7 +141,7 @@ def _of_condition(rows: Sequence[Row], condition: str) -> ConditionAccuracies:
     return {
         "condition": condition,
         "real": point(REAL),
-        "classical": point(BEST),
+        "classical": point(RIVAL),
         "generated": point(GENERATED),
         "both": point(BOTH),
     }

@@ -7,17 +7,20 @@ from typing import Literal
 
 from echoform_train.engine.errors import UserError
 from echoform_train.scoring.chance import nothing_learned
-from echoform_train.study.accuracy.comparisons import Difference, paired
-from echoform_train.study.accuracy.rows import BEST, BOTH, Row, name_of_size
+from echoform_train.study.accuracy.comparisons import Difference, paired, recommends_generated
+from echoform_train.study.accuracy.rows import BOTH, RECOMMENDED, RIVAL, Row, name_of_size
 from echoform_train.study.accuracy.tables import Point
 
-Word = Literal["helps", "no measurable effect", "hurts", "nothing learned"]
-"""The last one stands for no verdict, where classifiers are no better than guessing."""
+Word = Literal["helps", "no measurable effect", "hurts", "not recommended", "undecided", "nothing learned"]
+"""The last two stand for no verdict: where only one choice of the real images was measured, and where classifiers are
+no better than guessing."""
 
 _OPENINGS: dict[Word, str] = {
     "helps": "Generated spectrograms help",
     "no measurable effect": "Generated spectrograms have no measurable effect",
     "hurts": "Generated spectrograms hurt",
+    "not recommended": "Generated spectrograms are not recommended",
+    "undecided": "Whether generated spectrograms help is not decided",
     "nothing learned": "The classifiers have learned nothing",
 }
 
@@ -30,7 +33,7 @@ class SizeDifference(Difference):
 
 
 class Verdict(Difference):
-    """What generated images add to the best classical augmentation, averaged over all sizes."""
+    """What the recommended use of generated images adds to the best rival without them, averaged over all sizes."""
 
     word: Word
     sentence: str
@@ -41,10 +44,18 @@ class Verdict(Difference):
 def verdict(rows: Sequence[Row]) -> Verdict:
     """Decide whether generated images help a classifier that already has the best classical augmentation.
 
-    The verdict depends on one difference: the accuracy with "best classical + generated" minus that with "best
-    classical", averaged over all sizes and both families. It is "helps" if the 95 % interval of this difference lies
-    above 0, "hurts" if it lies below 0, and "no measurable effect" otherwise. Single sizes do not change the verdict;
-    its sentence names each size whose own interval lies below 0. See `paired` for what the intervals cover.
+    The verdict depends on one difference: the accuracy of "recommended" minus that of "best without generated images"
+    (see rows.py), averaged over all sizes and both families. Validation images decide what is recommended at each size;
+    without generated images the difference is 0 there. It is
+
+    - "not recommended" if generated images are recommended at no size; the difference is then that of "best classical
+      + generated", to tell what using them anyway would have done;
+    - "undecided" if all classifiers had the same real images, because the interval then does not cover another choice;
+    - "helps" if the 95 % interval of the difference lies above 0, "hurts" if it lies below 0, and "no measurable
+      effect" otherwise.
+
+    Single sizes do not change the verdict; its sentence names each size whose own interval lies below 0. See `paired`
+    for what the intervals cover.
 
     Args:
         rows: All rows of a study; rows with a condition do not count.
@@ -56,10 +67,21 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     sizes = sorted(measured, key=lambda size: float("inf") if size is None else size)
     if not sizes:
         raise UserError(f"a verdict needs rows of the arm {BOTH!r}, there are none")
-    pooled = paired(rows, BOTH, BEST, sizes)
-    by_size: list[SizeDifference] = [{**paired(rows, BOTH, BEST, [size]), "images_a_user": size} for size in sizes]
-    word: Word = "helps" if pooled["low"] > 0 else "hurts" if pooled["high"] < 0 else "no measurable effect"
-    return {**pooled, "word": word, "sentence": _sentence(word, pooled, by_size), "sizes": by_size}
+    families = sorted({row["family"] for row in rows if row["arm"] == BOTH and row["condition"] is None})
+    used = [size for size in sizes if any(recommends_generated(rows, size, family) for family in families)]
+    arm = RECOMMENDED if used else BOTH
+    pooled = paired(rows, arm, RIVAL, sizes)
+    by_size: list[SizeDifference] = [{**paired(rows, arm, RIVAL, [size]), "images_a_user": size} for size in sizes]
+    word = _word(pooled, bool(used))
+    return {**pooled, "word": word, "sentence": _sentence(word, pooled, by_size, used), "sizes": by_size}
+
+
+def _word(pooled: Difference, recommended: bool) -> Word:
+    if not recommended:
+        return "not recommended"
+    if pooled["over"] == "seeds":
+        return "undecided"
+    return "helps" if pooled["low"] > 0 else "hurts" if pooled["high"] < 0 else "no measurable effect"
 
 
 def unless_guessing(decided: Verdict, accuracies: Sequence[Point], users: int) -> Verdict:
@@ -79,22 +101,35 @@ def unless_guessing(decided: Verdict, accuracies: Sequence[Point], users: int) -
     return {**decided, "word": "nothing learned", "sentence": sentence}
 
 
-def _sentence(word: Word, pooled: Difference, by_size: Sequence[SizeDifference]) -> str:
+def _sentence(word: Word, pooled: Difference, by_size: Sequence[SizeDifference], used: Sequence[int | None]) -> str:
     names = _join([name_of_size(size["images_a_user"]) for size in by_size])
     where = f"{'mean over ' if len(by_size) > 1 else 'at '}{names} real images per user"
     change = f"{abs(100 * pooled['difference']):.1f} points {'more' if pooled['difference'] >= 0 else 'fewer'}"
     interval = f"95 % interval {100 * pooled['low']:+.1f} to {100 * pooled['high']:+.1f}"
     covered = "each with images of its own" if pooled["over"] == "draws" else "all on the same images"
-    sentence = (
-        f"{_OPENINGS[word]}: added to the best classical augmentation they let classifiers name {change} of held-out "
-        f"spectrograms right ({interval}; {pooled['n']} {pooled['over']}, {covered}; {where})."
+    found = (
+        f"they let classifiers name {change} of held-out spectrograms right ({interval}; {pooled['n']} "
+        f"{pooled['over']}, {covered}; {where})."
     )
+    if word == "not recommended":
+        return (
+            f"{_OPENINGS[word]}: on validation images no share of them beats the best classical augmentation, so use "
+            f"that alone. Added anyway, {found}"
+        )
+    recommended = "" if len(used) == len(by_size) else f" where validation images recommend them ({_names(used)})"
+    sentence = f"{_OPENINGS[word]}: added to the best classical augmentation{recommended} {found}"
+    if word == "undecided":
+        sentence += " Only one choice of the real images was measured; another one may give another result."
     # Sizes that get worse are named even if the mean gets better.
     worse = [size for size in by_size if size["high"] < 0]
     if worse and len(by_size) > 1:
         listed = [f"{name_of_size(size['images_a_user'])} ({100 * size['difference']:+.1f} points)" for size in worse]
         sentence += f" With so many real images per user they make it worse: {_join(listed)}."
     return sentence
+
+
+def _names(sizes: Sequence[int | None]) -> str:
+    return f"at {_join([name_of_size(size) for size in sizes])}"
 
 
 def _join(words: Sequence[str]) -> str:

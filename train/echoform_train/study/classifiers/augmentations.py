@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from echoform_train.engine.errors import UserError
 from echoform_train.scoring.augmentations import AUGMENTATIONS, Augmentation, chain
+from echoform_train.scoring.walk_augmentations import bursts_and_floor, new_speckle, other_speed
+from echoform_train.study.classifiers.mixing import Mixing, cutmix_in_time, mixup
 from echoform_train.study.classifiers.recropping import Strips
 
 REAL = "real"
@@ -13,11 +15,20 @@ REAL = "real"
 RECROPPING = "re-cropping"
 ALL = "all classical"
 
+SECOND: dict[str, Augmentation] = {
+    "other speed": other_speed,
+    "new speckle": new_speckle,
+    "bursts and floor": bursts_and_floor,
+}
+"""Augmentations by name that are tried after a time roll only, because alone they add less than it does."""
+MIXINGS: dict[str, Mixing] = {"mixup": mixup, "CutMix in time": cutmix_in_time}
+"""Mixings of two images by name, tried after a time roll only, too."""
 
 COMBINATIONS: dict[str, tuple[str, ...]] = {
     "time roll and re-cropping": ("time roll", RECROPPING),
     "time roll, gain and noise": ("time roll", "gain", "noise floor"),
     ALL: (*AUGMENTATIONS, RECROPPING),
+    **{f"time roll and {name}": ("time roll", name) for name in (*SECOND, *MIXINGS)},
 }
 """Combinations by name: augmentations that are applied in this order."""
 
@@ -33,6 +44,8 @@ class Recipe:
     """Applied to every batch; None for no change."""
     strips: Strips | None = None
     """Strips of the real images, from which a new window is cut for each image; None for no re-cropping."""
+    mixing: Mixing | None = None
+    """Applied to every batch and its users after `augmentation`; None for no mixing."""
 
 
 def recipe(name: str, strips: Strips) -> Recipe:
@@ -48,9 +61,10 @@ def recipe(name: str, strips: Strips) -> Recipe:
     if name not in (REAL, *CLASSICAL):
         raise UserError(f"an augmentation must be one of {', '.join((REAL, *CLASSICAL))}, got {name}")
     parts = COMBINATIONS.get(name, (name,))
-    on_batches = [AUGMENTATIONS[part] for part in parts if part in AUGMENTATIONS]
+    on_batches = [(AUGMENTATIONS | SECOND)[part] for part in parts if part in AUGMENTATIONS | SECOND]
+    mixing = next((MIXINGS[part] for part in parts if part in MIXINGS), None)
     can_crop = RECROPPING in parts and strips.why_none is None
-    return Recipe(chain(on_batches) if on_batches else None, strips if can_crop else None)
+    return Recipe(chain(on_batches) if on_batches else None, strips if can_crop else None, mixing)
 
 
 def without_recropping(name: str) -> str | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from echoform_train.data.spectrograms import to_model
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.seeds import mix_seed
-from echoform_train.scoring.augmentations import Augmentation
 from echoform_train.scoring.classifier_training import (
+    Batch,
     MixedPrecision,
     check_labelled_images,
     fit_classifier,
@@ -28,6 +29,8 @@ from echoform_train.study.classifiers.recropping import Strips
 BATCH_SIZE = 16
 """Images per optimizer step, chosen on validation images; numbers in benchmarks/EXPERIMENTS.md."""
 
+_ROUNDING = 1e-9
+"""Added before rounding down, because shares such as 1/3 are not exact."""
 _ORDER, _CROPS, _AUGMENTATION, _GENERATED = 0, 1, 2, 3  # mixed into the seed, one per use of random numbers
 
 
@@ -40,6 +43,7 @@ def train_classifier(
     recipe: Recipe | None = None,
     generated: Sample | None = None,
     generated_share: float = 0.5,
+    generated_weight: float = 1.0,
     initial: nn.Module | None = None,
     train_images: int = 8_000,
     batch_size: int = BATCH_SIZE,
@@ -48,9 +52,10 @@ def train_classifier(
 ) -> nn.Module:
     """Train a classifier of one family.
 
-    Every classifier sees `train_images` images, real and generated together. The same seed gives the same initial
-    weights and the same order of the real images, with or without generated images. The same arguments give the same
-    classifier on the same machine.
+    Every classifier sees `train_images` real images, and generated ones in addition to them. They come in batches of
+    their own, so that their statistics do not mix with those of the real ones. The same seed gives the same initial
+    weights, and the same real images with the same augmentation in the same order, with or without generated images.
+    The same arguments give the same classifier on the same machine.
 
     Args:
         family: One of FAMILIES.
@@ -59,10 +64,12 @@ def train_classifier(
         seed: Seed of weights, order and augmentation.
         recipe: Augmentation of real and generated images, and re-cropping of real ones; None for neither.
         generated: Generated images of the same size, and their users.
-        generated_share: Share of generated images in each batch, 0..1, rounded to whole images.
+        generated_share: Share of generated images among all images seen, 0..0.5: with 0.25, a batch of them follows
+            every third batch of real ones.
+        generated_weight: Weight of the loss of a generated batch; that of a real one is 1.
         initial: Classifier of the same family whose weights to start from, all but those of its head, for example one
             that was trained on simulated people. Default: random weights.
-        train_images: Images seen in training, counting an image each time that it is seen.
+        train_images: Real images seen in training, counting an image each time that it is seen.
         batch_size: Images per optimizer step.
         device: Where to train.
         mixed_precision: See `MixedPrecision`.
@@ -88,10 +95,18 @@ def train_classifier(
     # The GRU has separate weights per row, so it is built for the size of the shrunk images.
     kind = FAMILIES[family]
     channels, height = real[0].shape[1], shrink(to_model(real[0][:1])).shape[2]
-    pools = _pools(real, recipe, generated, round(generated_share * batch_size), batch_size, seed)
+    batches = _batches(_ImagePool(real, seed, recipe.strips), recipe, num_users, batch_size, seed)
+    more = None
+    if generated is not None:
+        # Random numbers of its own, so that the real images do not depend on the generated ones.
+        own_seed = mix_seed(seed, _GENERATED)
+        others = _batches(_ImagePool(generated, own_seed), recipe, num_users, batch_size, own_seed)
+        more = _now_and_then(others, generated_share)
     return fit_classifier(
         lambda: _started_from(kind.build(channels, height, num_users), initial),
-        _batches(pools, recipe.augmentation, torch.Generator().manual_seed(mix_seed(seed, _AUGMENTATION))),
+        batches,
+        more=more,
+        more_weight=generated_weight,
         steps=train_images // batch_size,
         seed=seed,
         peak_rate=kind.peak_rate,
@@ -117,21 +132,6 @@ def hits(classifier: nn.Module, pixels: Tensor, users: Tensor) -> Tensor:
     return logits_of(classifier, pixels).argmax(1) == users
 
 
-def _pools(
-    real: Sample, recipe: Recipe, generated: Sample | None, generated_count: int, batch_size: int, seed: int
-) -> list[tuple[_ImagePool, int]]:
-    """Pools of real and generated images, and the number of images of each in a batch.
-
-    Each pool has its own random numbers, so that the order of the real images does not depend on the generated ones.
-    """
-    if generated is None:
-        return [(_ImagePool(real, seed, recipe.strips), batch_size)]
-    return [
-        (_ImagePool(real, seed, recipe.strips), batch_size - generated_count),
-        (_ImagePool(generated, mix_seed(seed, _GENERATED)), generated_count),
-    ]
-
-
 class _ImagePool:
     """An endless shuffled sequence of images, in model range and at the size that classifiers see."""
 
@@ -149,19 +149,29 @@ class _ImagePool:
         return shrink(to_model(self._pixels[indices])), self._users[indices]
 
 
-def _batches(
-    pools: list[tuple[_ImagePool, int]], augmentation: Augmentation | None, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches, each with the given number of images from each pool."""
+def _batches(pool: _ImagePool, recipe: Recipe, num_users: int, batch_size: int, seed: int) -> Iterator[Batch]:
+    """Endless batches of images of the pool, augmented and mixed as the recipe says."""
+    generator = torch.Generator().manual_seed(mix_seed(seed, _AUGMENTATION))
     while True:
-        parts = [pool.take(count) for pool, count in pools]
-        image, users = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        yield image if augmentation is None else augmentation(image, generator), users
+        image, users = pool.take(batch_size)
+        if recipe.augmentation is not None:
+            image = recipe.augmentation(image, generator)
+        if recipe.mixing is None:
+            yield image, users
+        else:
+            yield recipe.mixing(image, F.one_hot(users, num_users).float(), generator)
+
+
+def _now_and_then(batches: Iterator[Batch], share: float) -> Iterator[Batch | None]:
+    """A batch or None per step, so evenly that batches are this share of all, real ones included."""
+    per_step = share / (1 - share)
+    for step in count():
+        yield next(batches) if int((step + 1) * per_step + _ROUNDING) > int(step * per_step + _ROUNDING) else None
 
 
 def _check_generated(generated: Sample, share: float, real: Sample, num_users: int) -> None:
-    if not 0 <= share <= 1:
-        raise UserError(f"generated_share must be in 0..1, got {share}")
+    if not 0 <= share <= 0.5:
+        raise UserError(f"generated_share must be in 0..0.5, got {share}")
     check_labelled_images(*generated, num_users, "generated")
     if generated[0].shape[1:] != real[0].shape[1:]:
         raise UserError(

@@ -11,6 +11,7 @@ from echoform_train.engine.json_files import read_json, write_json
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.accuracy.measurement import Draw, MeasurementSettings, measure
 from echoform_train.study.accuracy.rows import Row
+from echoform_train.study.classifiers.augmentations import CLASSICAL
 from echoform_train.study.content_hashes import split_hashes
 from echoform_train.study.plan import RealSubset
 from echoform_train.study.stage_cache import FinishedStage, StageFacts
@@ -37,12 +38,13 @@ class ClassicalAccuracies:
     def inputs(self) -> dict[str, Any]:
         """The real images and the settings, without those of generated images."""
         settings = asdict(self.settings)
-        del settings["generated_share"]
+        del settings["shares"], settings["weights"]
         return {
             "real images": split_hashes(self.subsets[0].data),
             "chosen images": [subset.indices.tolist() for subset in self.subsets],
             "settings": settings,
             "condition": self.subsets[0].condition,
+            "augmentations": list(CLASSICAL),
         }
 
     def make(self, folder: Path) -> StageFacts:
@@ -67,11 +69,13 @@ class AllAccuracies(ClassicalAccuracies):
         return f"gain-{self.subsets[0].name}"
 
     def inputs(self) -> dict[str, Any]:
-        """The inputs of ClassicalAccuracies, the generated images and their share."""
+        """The inputs of ClassicalAccuracies, the generated images, and the shares and weights to choose from."""
         return super().inputs() | {
             "classifiers of real images": self.classical.key,
             "generated images": list(self.generated_keys),
-            "extra_share": self.settings.generated_share,
+            "shares": list(self.settings.shares),
+            "loss weights": list(self.settings.weights),
+            "training": "generated images in addition to the real ones",
         }
 
     def make(self, folder: Path) -> StageFacts:

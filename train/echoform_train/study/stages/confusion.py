@@ -50,8 +50,9 @@ class Confusion:
     """The best classical augmentation of this family."""
     window_s: float | None
     train_images: int
-    """Images that each classifier sees."""
+    """Real images that each classifier sees."""
     generated_share: float
+    generated_weight: float
     device: str
     name: str = "confusion"
 
@@ -63,6 +64,7 @@ class Confusion:
             "generated images": self.generated_key,
             "settings": [
                 self.family, SEED, self.augmentation, self.window_s, self.train_images, self.generated_share,
+                self.generated_weight,
             ],
         }  # fmt: skip
 
@@ -87,6 +89,7 @@ class Confusion:
             recipe=recipe(self.augmentation, Strips(images, self.window_s)),
             generated=generated,
             generated_share=self.generated_share,
+            generated_weight=self.generated_weight,
             train_images=self.train_images,
             device=self.device,
         )
