@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -119,6 +120,11 @@ class AugmentResult(ShownAsTable):
     url: str | None
     """Commit on the Hub, if the data set was pushed."""
 
+    def shown(self) -> Iterator[tuple[str, str]]:
+        """Rows of the table that it prints: the verdict, and the paths."""
+        yield "verdict", self.verdict["sentence"]
+        yield from super().shown()
+
     @property
     def verdict(self) -> Verdict:
         """Whether generated images help a classifier that has the best classical augmentation."""
@@ -142,7 +148,14 @@ def main(config: Config) -> AugmentResult:
     planning = _planning(config)
     runs = StageRuns(plan=planning, output_dir=out, stages=out / STAGES, dataset=out / DATASET)
     report = ReportFiles(plan=planning, runs=runs, output_dir=out)
-    export = GeneratorExport(plan=planning, runs=runs, report=report, folder=out / PIPELINE, people=config.people)
+    export = GeneratorExport(
+        plan=planning,
+        runs=runs,
+        report=report,
+        folder=out / PIPELINE,
+        people=config.people,
+        license=config.license,
+    )
     upload = DatasetUpload(
         dataset=out / DATASET,
         repo=config.push_to_hub,
@@ -153,7 +166,10 @@ def main(config: Config) -> AugmentResult:
     )
     # Each step first makes those that it continues: the plan, which checks all inputs, stages, report, and this export.
     pipeline = export.result
-    print(f"\n{report.result['verdict']['sentence']}\nData set: {out / DATASET}\nPage: {out / REPORT_PAGE}")
+    told = [note for note in report.result["notes"] if "learned nothing" in note]
+    chance = f"Guessing at random would be right for {100 * report.result['chance']:.1f} %."
+    print("\n".join(["", *told, report.result["verdict"]["sentence"], chance]))
+    print(f"Data set: {out / DATASET}\nPage: {out / REPORT_PAGE}")
     return AugmentResult(
         report=report.result,
         page=out / REPORT_PAGE,

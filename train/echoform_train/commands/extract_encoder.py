@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import tyro
 
+from echoform_train.engine.licences import check_licence
 from echoform_train.engine.output_folders import new_folder, require_empty
 
 if TYPE_CHECKING:
@@ -25,12 +26,21 @@ class Config:
     """Folder for the encoder; must be new or empty."""
     format: Literal["diffusers", "transformers"] = "diffusers"
     """Library whose AutoModel loads the encoder; transformers also gets an image processor and a pipeline."""
+    license: str | None = None
+    """Licence in the card of the model, by its identifier on the Hub, such as cc-by-4.0. Default: that of
+    the source, if its card names one."""
+    people: Literal["simulated", "recorded"] | None = None
+    """Whether the people in the data are simulated or recorded, for the card. Default: what the card of
+    the source says."""
     verify: bool = True
     """Load the saved encoder and check that its embeddings equal those of the source bit by bit."""
     revision: str | None = None
     """Branch, tag or commit of a repository."""
     token: str | None = None
     """Token of the Hub. Default: HF_TOKEN, or the token of `hf auth login`."""
+
+    def __post_init__(self) -> None:
+        check_licence(self.license)
 
 
 def main(config: Config) -> DepthEncoder:
@@ -42,12 +52,15 @@ def main(config: Config) -> DepthEncoder:
         RuntimeError: If the embeddings of the saved encoder differ from those of the source.
     """
     from echoform_train.depth.encoder_export import check_saved_encoder, find_encoder, save_encoder
+    from echoform_train.publishing.cards.common import CardFacts, hub_id_of_source
 
     require_empty(config.output_dir, "--output-dir")
     encoder, facts = find_encoder(config.source, revision=config.revision, token=config.token)
+    given = {"license": config.license, "people": config.people, **hub_id_of_source(config.source)}
+    said = cast(CardFacts, {name: value for name, value in given.items() if value is not None})
     # The folder appears only after the check.
     with new_folder(config.output_dir, "--output-dir") as partial:
-        save_encoder(encoder, facts, partial, config.format)
+        save_encoder(encoder, facts, partial, config.format, said)
         if config.verify:
             check_saved_encoder(encoder, partial, config.format)
     parameters = sum(p.numel() for p in encoder.parameters())

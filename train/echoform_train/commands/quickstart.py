@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from echoform_train.data.config import DataConfig, load_data
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.config import RunConfig
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS, PIPELINE, REPORT_PAGE, SCORES, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
+from echoform_train.engine.licences import check_licence
 from echoform_train.engine.resolution import (
     PRESET_HALVING,
     Resolution,
     shown_size,
     sides_of,
 )
+from echoform_train.engine.seeds import check_different
 from echoform_train.engine.shown import ShownAsTable
 from echoform_train.engine.training_log import read_log
 from echoform_train.radar.simulation_config import SimulationConfig
@@ -80,6 +83,18 @@ class Config:
     """Images seen by each judge."""
     seed: int = 0
     """Seed of the simulated people and of both trainings."""
+    license: str | None = None
+    """Licence in the card of the pipeline, by its identifier on the Hub, such as cc-by-4.0. Default: the card says that
+    none is named."""
+    people: Literal["simulated", "recorded"] | None = None
+    """Whether the people in your data are simulated or recorded, for the card. Default: recorded; simulated without
+    --data."""
+
+    def __post_init__(self) -> None:
+        check_different("--sampling-seeds", self.sampling_seeds)
+        check_licence(self.license)
+        if self.people == "recorded" and self.data is None:
+            raise UserError("--people recorded must go with --data: without it, the people are simulated")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -146,7 +161,8 @@ def main(config: Config) -> QuickstartResult:
         pipeline,
         scores["scores"],
         {"num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale},
-        people="recorded" if config.data else "simulated",
+        people=config.people or ("recorded" if config.data else "simulated"),
+        license=config.license,
         scores_of=generated.facts["model"],
     )
     cache.record_files(next(stage for stage in cache.done if stage.folder == pipeline.parent))

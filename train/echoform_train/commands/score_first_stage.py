@@ -13,6 +13,7 @@ from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.files import FIRST_STAGE, SCORES, SPLIT
 from echoform_train.engine.json_files import write_json
+from echoform_train.engine.seeds import check_different
 from echoform_train.latent_diffusion.quality_scores import FirstStageScores, score_table
 from echoform_train.latent_diffusion.verdict import verdict
 
@@ -50,6 +51,9 @@ class Config:
     reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
     device: str = "auto"
     """Device to compute on; auto: the GPU, if there is one."""
+
+    def __post_init__(self) -> None:
+        check_different("--judge-seeds", self.judge_seeds)
 
 
 @dataclass(frozen=True, repr=False)

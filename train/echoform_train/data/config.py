@@ -11,6 +11,7 @@ import tyro
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.licences import check_licence
 from echoform_train.engine.resolution import Halving, OptionalResolution, resolution_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class PublishConfig:
         for name in ("private", "revision", "license"):
             if getattr(self, name) is not None and self.push_to_hub is None:
                 raise UserError(f"--{name} is for the Hub: it must go with --push-to-hub")
+        check_licence(self.license)
 
 
 def load_data(config: DataConfig, seed: int, *, halving: Halving | None = None) -> SpectrogramData:
@@ -111,6 +113,9 @@ def data_facts(data: SpectrogramData) -> SpectrogramFacts:
         "reading": data.reading,
         "users": [data.id2label[index] for index in sorted(data.id2label)],
         "conditions": {name: list(labels.values()) for name, labels in data.condition_labels.items()},
+        "images_per_user": {
+            name: int((data.train.users == user).sum()) for user, name in sorted(data.id2label.items())
+        },
         "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         "split": data.split.method,
         "split_sha256": data.split.sha256,

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
 import torch
+from huggingface_hub import ModelCardData
 from torch import Tensor
 
 from echoform.depth_autoencoder import DepthEncoder
@@ -21,7 +22,7 @@ from echoform_train.engine.files import AUTOENCODER, CHECKPOINTS, FACTS, MODEL_C
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.sources import HubId, resolve_source
 from echoform_train.publishing.card import write_card
-from echoform_train.publishing.cards.common import Training
+from echoform_train.publishing.cards.common import CardFacts, Training
 from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import load_installed
 from echoform_train.publishing.model_folder import LOADING_ERRORS, check_model
@@ -94,8 +95,19 @@ def find_encoder(
         return load_encoder(place), cast(dict[str, Any] | None, facts)
 
 
-def save_encoder(encoder: DepthEncoder, facts: dict[str, Any] | None, folder: Path, format: Format) -> None:
-    """Write an encoder and its README.md to a folder; for diffusers the facts of the training too, if known."""
+def save_encoder(
+    encoder: DepthEncoder, facts: dict[str, Any] | None, folder: Path, format: Format, said: CardFacts | None = None
+) -> None:
+    """Write an encoder and its README.md to a folder; for diffusers the facts of the training too, if known.
+
+    Args:
+        encoder: The encoder.
+        facts: Facts of the training.
+        folder: Created if it does not exist.
+        format: Library whose AutoModel loads it.
+        said: What the card says beyond what the training knows.
+    """
+    said = {} if said is None else said
     folder.mkdir(parents=True, exist_ok=True)
     if format == "transformers":
         from echoform.transformers_depth_encoder import save_for_transformers  # transformers is slow to import
@@ -104,11 +116,12 @@ def save_encoder(encoder: DepthEncoder, facts: dict[str, Any] | None, folder: Pa
     else:
         encoder.save_pretrained(folder)
     if facts is None or format == "transformers":
-        write_text(folder / CARD, _readme(encoder, format))
+        known: Any = {} if facts is None else facts.get("card", {})
+        write_text(folder / CARD, _readme(encoder, format, known | said))
     else:
         # Scores of a pipeline are not those of its encoder alone.
         card = {name: value for name, value in facts.get("card", {}).items() if name not in ("scores", "scores_of")}
-        write_json(folder / FACTS, facts | {"card": card})
+        write_json(folder / FACTS, facts | {"card": card | said})
         write_card(folder)
 
 
@@ -128,7 +141,7 @@ def check_saved_encoder(encoder: DepthEncoder, folder: Path, format: Format) -> 
         )
 
 
-def _readme(encoder: DepthEncoder, format: Format) -> str:
+def _readme(encoder: DepthEncoder, format: Format, said: CardFacts) -> str:
     """What the folder holds and how it is loaded, where no card is made from the facts of a training."""
     config = encoder.config
     size, channels = config["sample_size"], config["input_channels"]
@@ -140,11 +153,20 @@ def _readme(encoder: DepthEncoder, format: Format) -> str:
         else "Its folder does not say which sensor it was trained for. "
     )
     use = _USE[format].format(size=size, channels=channels)
+    metadata = ModelCardData(
+        library_name=format,
+        pipeline_tag="image-feature-extraction",
+        tags=["depth"],
+        license=said.get("license"),
+        base_model=said.get("base_model"),
+    )
+    people = {
+        "recorded": "The training data show real people: use it only within what they agreed to.\n\n",
+        "simulated": "The training data show no real person.\n\n",
+        None: "",
+    }[said.get("people")]
     return f"""---
-library_name: {format}
-pipeline_tag: image-feature-extraction
-tags:
-- depth
+{metadata}
 ---
 
 # Depth encoder
@@ -157,7 +179,7 @@ It is the encoder of a depth autoencoder of echoform, saved on its own; the deco
 {use}
 ```
 
-`trust_remote_code` runs the code in this folder; read it first.
+{people}`trust_remote_code` runs the code in this folder; read it first.
 """
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from echoform_train.engine.errors import UserError
-from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentile_ends
+from echoform_train.scoring.intervals import Interval, bootstrap_sums, percentile_ends, share_interval
 
 EDGE_RATIO = 1.05
 """Two neighbouring pixels form a depth edge if the ratio of their depths is at least this."""
@@ -208,6 +208,8 @@ def accuracy_interval(
 ) -> Interval:
     """Share of correct images with its 95 % percentile bootstrap interval.
 
+    It is at least as wide as that of as many independent images, which has a width also where all are correct.
+
     Args:
         correct: bool or 0/1 [N].
         groups: As in `metric_interval`.
@@ -216,7 +218,9 @@ def accuracy_interval(
     """
     columns = np.stack([correct.astype(np.float64), np.ones(len(correct))], axis=1)
     drawn = bootstrap_sums(columns, groups, seed, resamples)
-    return Interval(float(correct.mean()), *percentile_ends(drawn[:, 0] / drawn[:, 1]))
+    low, high = percentile_ends(drawn[:, 0] / drawn[:, 1])
+    mean, least, most = share_interval([float(correct.mean())], len(correct))
+    return Interval(mean, min(low, least), max(high, most))
 
 
 def known_columns(sums: ImageSums) -> dict[str, np.ndarray]:

@@ -56,9 +56,11 @@ class ScoreSettings(TypedDict):
     images: dict[str, int]
     """Number of images for train, validation and test."""
     interval_over: str
-    """Groups that the bootstrap resamples: "recordings" or "blocks of 10 images"."""
+    """Groups that the bootstrap resamples: "recordings", "blocks of 10 images" or "images"."""
     groups: int
     """Number of bootstrap groups in the test images."""
+    classes: int
+    """Number of classes that the accuracies tell apart; 0 or 1 without accuracies."""
     peak_mm: float
     """Peak of PSNR: the length of the pipeline's depth range."""
     numbers: int
@@ -157,6 +159,7 @@ def score_pipeline(pipeline: DepthAutoencoderPipeline, data: DepthData) -> tuple
         "images": {part: len(getattr(data, part)) for part in SPLITS},
         "interval_over": interval_over,
         "groups": len(np.unique(groups)),
+        "classes": len(data.id2label),
         "peak_mm": data.scale.peak_mm,
         "numbers": latent_dim,
         "pca_components": len(pca.components),
@@ -170,7 +173,8 @@ def score_pipeline(pipeline: DepthAutoencoderPipeline, data: DepthData) -> tuple
 def bootstrap_groups(images: DepthImages) -> tuple[np.ndarray, str]:
     """Group of each image, int64 [N], and the name of such a group; the bootstrap resamples whole groups.
 
-    Groups are whole recordings if there are at least 20, else blocks of 10 consecutive images of a recording.
+    Groups are whole recordings if there are at least 20, else blocks of 10 consecutive images of a recording. Where
+    that is one block, each image is a group, because one group does not tell how much groups differ.
     """
     recordings = np.unique([str(recording) for recording in images.recordings], return_inverse=True)[1]
     if None not in images.recordings and recordings.max() + 1 >= MANY_RECORDINGS:
@@ -179,7 +183,10 @@ def bootstrap_groups(images: DepthImages) -> tuple[np.ndarray, str]:
     for recording in np.unique(recordings):
         in_recording = recordings == recording
         block[in_recording] = np.arange(in_recording.sum()) // BLOCK_SIZE
-    return recordings * (len(recordings) + 1) + block, f"blocks of {BLOCK_SIZE} images"
+    groups = recordings * (len(recordings) + 1) + block
+    if len(np.unique(groups)) == 1:
+        return np.arange(len(recordings)), "images"
+    return groups, f"blocks of {BLOCK_SIZE} images"
 
 
 def _reconstruct_by_transforms(found: Reconstruction, transforms: dict[str, PCA | DCT]) -> dict[str, Tensor]:

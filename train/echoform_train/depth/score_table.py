@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from echoform_cards.facts import Score
 from echoform_train.depth.quality import DepthScores
+from echoform_train.scoring.chance import chance_sentence, nothing_learned
 
 METRIC_TITLES = {
     "psnr_db": "PSNR, dB",
@@ -50,6 +51,10 @@ def table_lines(scores: DepthScores) -> Iterator[str]:
         f"numbers per image, {settings['pca_components']} for PCA from {settings['images']['train']} training images; "
         "PCA and DCT predict no validity"
     )
+    probe = scores.methods["model"].get("linear_probe")
+    if probe is not None:
+        told = nothing_learned(probe._asdict(), settings["classes"], who="linear probe", images="held-out images")
+        yield told or chance_sentence(settings["classes"], "classes")
 
 
 def card_scores(scores: DepthScores) -> dict[str, Score]:

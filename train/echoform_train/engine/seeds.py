@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from echoform_train.engine.errors import UserError
+
 _MASK = (1 << 64) - 1
 
 
@@ -26,3 +30,13 @@ def mix_seed(*numbers: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
         state ^= state >> 31
     return state >> 32
+
+
+def check_different(flag: str, seeds: Sequence[int]) -> None:
+    """Refuse a seed that is given twice: it gives the same numbers again, which would pass for a second measurement.
+
+    Raises:
+        UserError: If one is.
+    """
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"{flag} must be different seeds, got {' '.join(map(str, seeds))}")

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from echoform.hub import CARD, check_access, push_folder, retry_command
+from echoform_cards.facts import People
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS, FIRST_STAGE
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.run import Run
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.copy_model import copy_model
-from echoform_train.publishing.exported import find_model
+from echoform_train.publishing.exported import class_name, find_model
 from echoform_train.publishing.fingerprint import write_fingerprint
-from echoform_train.publishing.model_folder import check_model
+from echoform_train.publishing.model_folder import ADDED_USER, check_model
+from echoform_train.publishing.verify import read_fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaidOfModel:
+    """What its card says of a model beyond what its training knows; see `write_card`."""
+
+    license: str | None = None
+    people: People | None = None
+    base_model: str | None = None
 
 
 def push(
@@ -28,6 +41,7 @@ def push(
     token: str | None = None,
     commit_message: str | None = None,
     create_pr: bool = False,
+    said: SaidOfModel = SaidOfModel(),
 ) -> str:
     """Push a model with a card that names the repository and with a new fingerprint; the folder stays as it is.
 
@@ -40,6 +54,7 @@ def push(
         token: Token of the Hub; None is HF_TOKEN or the one that `hf auth login` stored.
         commit_message: Title of the commit.
         create_pr: Open a pull request instead of committing.
+        said: What the card says beyond what the training knows.
 
     Returns:
         URL of the commit or pull request, or of the latest commit if nothing had to change.
@@ -53,6 +68,11 @@ def push(
     # What is not whole is refused before anything is made on the Hub.
     check_model(model)
     make_private = True if private else None  # None: the default of the namespace
+    places = (model, model.parent) if model.name == FIRST_STAGE else (model,)
+    if said != SaidOfModel() and not any((place / FACTS).is_file() for place in places):
+        raise UserError(
+            f"--license, --people and --base-model are for a card; {folder} holds no {FACTS} to write one from"
+        )
     # The card's code snippet needs the full id.
     if "/" not in repo_id:
         repo_id = check_access(repo_id, private=make_private, token=token)
@@ -60,7 +80,7 @@ def push(
     command = retry_command(folder, repo_id, private=private, revision=revision, create_pr=create_pr)
     with TemporaryDirectory(prefix="echoform-push-") as temporary:
         staged = Path(temporary) / model.name
-        copy_for_push(model, staged, repo_id)
+        copy_for_push(model, staged, repo_id, said)
         return push_folder(
             staged,
             repo_id,
@@ -73,7 +93,7 @@ def push(
         )
 
 
-def copy_for_push(model: Path, staged: Path, repo_id: str) -> None:
+def copy_for_push(model: Path, staged: Path, repo_id: str, said: SaidOfModel = SaidOfModel()) -> None:
     """Copy the files of a model that are pushed to `staged`, and write card and fingerprint there."""
     copy_model(model, staged)
     if model.name == FIRST_STAGE and not (staged / FACTS).exists():
@@ -81,10 +101,13 @@ def copy_for_push(model: Path, staged: Path, repo_id: str) -> None:
     if (staged / FACTS).is_file():
         facts = read_json_object(staged / FACTS)
         write_json(staged / FACTS, _without_folders(facts))
-        write_card(staged, repo=repo_id)
+        write_card(staged, repo=repo_id, license=said.license, people=said.people, base_model=said.base_model)
     elif not (staged / CARD).is_file():
         print(f"{model} holds no {FACTS}: no card is written, because nothing is known of its training")
-    write_fingerprint(staged)
+    if class_name(staged) == ADDED_USER:
+        read_fingerprint(staged)  # made with the pipeline when the user was learned
+    else:
+        write_fingerprint(staged)
 
 
 def check_before_training(run: Run) -> None:
@@ -113,6 +136,7 @@ def push_after_training(run: Run, result: TrainingResult) -> None:
             private=config.private,
             revision=config.revision,
             token=config.token,
+            said=SaidOfModel(license=config.license, people=config.people),
         )
         print(f"pushed: {url}")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from echoform_train.data.config import DataConfig
+from echoform_train.engine.licences import check_licence
 from echoform_train.engine.limits import Length, LimitedSettings, Limits, Seed
 
 Augmentations = Literal["auto", "time roll", "time roll, gain and noise", "time roll and SpecAugment"]
@@ -37,5 +38,15 @@ class Config(LimitedSettings):
     """--no-nobody trains a classifier that always names a user."""
     onnx: bool = False
     """Also write model.onnx, one file for onnxruntime on a server or in a browser."""
+    license: str | None = None
+    """Licence in the card of the model, by its identifier on the Hub, such as cc-by-4.0. Default: the card
+    says that none is named."""
+    people: Literal["simulated", "recorded"] | None = None
+    """Whether the people in the data are simulated or recorded, for the card. Default: the card carries the
+    same warning as for recorded people."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto: the GPU, if there is one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_licence(self.license)

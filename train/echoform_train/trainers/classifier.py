@@ -28,6 +28,7 @@ from echoform_train.publishing.card import write_card
 from echoform_train.publishing.classifier_export import check_pictures, make_classifier, make_processor, write_onnx
 from echoform_train.scoring.augmentations import AUGMENTATIONS, Augmentation, chain
 from echoform_train.scoring.calibration import calibration_error, fit_temperature
+from echoform_train.scoring.chance import chance_sentence, nothing_learned
 from echoform_train.scoring.classifier_config import Config as Config
 from echoform_train.scoring.classifier_training import (
     fit_classifier,
@@ -36,7 +37,7 @@ from echoform_train.scoring.classifier_training import (
     shrink,
     shuffled_indices,
 )
-from echoform_train.scoring.intervals import bootstrap_interval
+from echoform_train.scoring.intervals import share_interval
 from echoform_train.scoring.strangers import (
     Fold,
     Scale,
@@ -95,7 +96,7 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
         temperature=temperature,
         nobody=None if nobody is None else (nobody.threshold, nobody.slope, *nobody.features),
     )
-    scores = _scores(logits["test"], data.test.users, temperature, nobody, config.seed)
+    scores = _scores(logits["test"], data.test.users, temperature, nobody)
     facts = {
         "kind": "classifier",
         "seed": config.seed,
@@ -119,7 +120,7 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
             write_onnx(model, folder / ONNX, processor.height, processor.width)
         facts["seconds"] = time.monotonic() - started
         write_json(folder / FACTS, facts)
-        write_card(folder, scores=scores)
+        write_card(folder, scores=scores, license=config.license, people=config.people)
     result = TrainingResult(
         output_dir=config.output_dir,
         exported=config.output_dir,
@@ -129,7 +130,7 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
         seconds=facts["seconds"],
         facts=facts,
     )
-    _print(scores, nobody, augmentation, result)
+    _print(scores, nobody, augmentation, result, len(users))
     return result
 
 
@@ -302,12 +303,10 @@ def _accuracy(logits: Tensor, users: Tensor) -> float:
     return float((logits.argmax(1) == users).double().mean())
 
 
-def _scores(
-    logits: Tensor, users: Tensor, temperature: float, nobody: _Nobody | None, seed: int
-) -> dict[str, dict[str, Any]]:
+def _scores(logits: Tensor, users: Tensor, temperature: float, nobody: _Nobody | None) -> dict[str, dict[str, Any]]:
     """Scores of the card, on test images."""
     hits = (logits.argmax(1) == users).double().numpy()
-    interval = bootstrap_interval(hits, seed)
+    interval = share_interval([float(hits.mean())], len(hits))
     scores: dict[str, dict[str, Any]] = {
         "accuracy": {**interval._asdict(), "n": len(hits), "interval_over": "images"},
         "ece": {
@@ -343,7 +342,11 @@ def _tables(logits: Tensor, test: Spectrograms, data: SpectrogramData) -> dict[s
 
 
 def _print(
-    scores: dict[str, dict[str, Any]], nobody: _Nobody | None, augmentation: str, result: TrainingResult
+    scores: dict[str, dict[str, Any]],
+    nobody: _Nobody | None,
+    augmentation: str,
+    result: TrainingResult,
+    num_users: int,
 ) -> None:
     accuracy, ece = scores["accuracy"], scores["ece"]
     print(f"Augmentation: {augmentation}")
@@ -351,6 +354,7 @@ def _print(
         f"Accuracy on {accuracy['n']} test images: {100 * accuracy['mean']:.1f} % "
         f"({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})"
     )
+    print(nothing_learned(accuracy, num_users, who="classifier") or chance_sentence(num_users))
     before = ece["baselines"]["before calibration"]
     print(f"Calibration error: {100 * ece['mean']:.1f} %, {100 * before:.1f} % before")
     if nobody is not None:

@@ -73,6 +73,7 @@ class GeneratorExport(Step[Path]):
     report: ReportFiles
     folder: Path
     people: Literal["simulated", "recorded"] | None
+    license: str | None
 
     def make(self) -> Path:
         """The folder."""
@@ -95,6 +96,7 @@ class GeneratorExport(Step[Path]):
                 "guidance_scale": study.generator.guidance_scale,
             },
             people=self.people,
+            license=self.license,
             augmentation=card_facts(report),
             scores_of=model_identity(source),
         )
