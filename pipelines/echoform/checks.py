@@ -104,6 +104,35 @@ def _check_stages(config: Mapping[str, Any]) -> None:
             raise ValueError(f"4 times each width must be a multiple of the next one, got {wide} and {wider}")
 
 
+def check_doppler_unet(config: Mapping[str, Any]) -> None:
+    """Check that the settings of a `DopplerUNet2DModel`, each of a kind that exists, fit together.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    attention_types, groups, heads = config["attention_types"], config["norm_num_groups"], config["num_attention_heads"]
+    # Widths must suit group norm, and rotary positions in every head of attention.
+    for channels, attention_type in zip(config["block_out_channels"], attention_types, strict=True):
+        if channels % groups:
+            raise ValueError(
+                f"each of block_out_channels must be divisible by norm_num_groups ({groups}), got {channels}"
+            )
+        if attention_type != "none" and channels % (4 * heads):
+            raise ValueError(
+                f"channels of levels that attend must be divisible by 4 * num_attention_heads ({4 * heads}), "
+                f"got {channels}"
+            )
+    if "axial" in attention_types and heads % 2:
+        raise ValueError(
+            f"axial attention gives half of the heads to each axis, so their number must be even, got {heads}"
+        )
+    if config["conditioning"] == "cross-attention":
+        if set(attention_types) == {"none"}:
+            raise ValueError(f"cross-attention needs a level that attends, got attention_types {attention_types}")
+        if config["label_tokens"] < 2:
+            raise ValueError(f"label_tokens must be at least 2, got {config['label_tokens']}")
+
+
 def check_colormap(colormap: Any, image_channels: int) -> None:
     """Check that the colours of a `VQLDMDopplerPipeline` fit its first stage.
 

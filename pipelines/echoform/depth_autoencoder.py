@@ -188,6 +188,8 @@ class SelfContainedModel(ModelMixin, ConfigMixin):
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
         if not settings.pop("safe_serialization", True):
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
+        if loaded := ", ".join(name for name, _ in getattr(self, "_loaded", {}).values()):
+            raise ValueError(f"loaded users are not saved with a pipeline, unload_user must come first for {loaded}")
         push = settings.pop("push_to_hub", False)
         super().save_pretrained(save_directory, **settings)
         if push:
@@ -321,7 +323,7 @@ class DepthEncoder(SelfContainedModel):
             raise ValueError(f"depth must be [B, {channels}, {size}, {size}], got {list(depth.shape)}")
         if valid is None:
             return depth, torch.ones_like(depth[:, :1])
-        if valid.shape != (len(depth), 1, size, size):
+        if valid.shape != (depth.shape[0], 1, size, size):
             raise ValueError(f"valid must be [{len(depth)}, 1, {size}, {size}], got {list(valid.shape)}")
         valid = valid.to(depth.dtype)
         return torch.where(valid > 0, depth, 0), valid

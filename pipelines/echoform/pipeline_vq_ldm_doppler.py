@@ -21,12 +21,16 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, PNDMScheduler, SchedulerMixin, VQModel
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
+from huggingface_hub import hf_hub_download
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt", "db", "latent")
 CPU_DECODED_PIXELS = 65_536
 """Pixels that a CPU decodes at once; feature maps of more pixels do not fit into its caches and slow it down."""
+USER_FILES = ("config.json", "user.safetensors")
+"""What `echoform add-user` writes for one more user."""
 
 Label = str | int
 ImageInput = Image.Image | np.ndarray | Tensor
@@ -97,6 +101,8 @@ class SelfContainedPipeline(DiffusionPipeline):
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
         if not settings.pop("safe_serialization", True):
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
+        if loaded := ", ".join(name for name, _ in getattr(self, "_loaded", {}).values()):
+            raise ValueError(f"loaded users are not saved with a pipeline, unload_user must come first for {loaded}")
         push = settings.pop("push_to_hub", False)
         super().save_pretrained(save_directory, **settings)
         if push:
@@ -163,9 +169,10 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         components = {"vqvae": vqvae, "unet": unet, "scheduler": scheduler}
         if missing := [name for name, component in components.items() if component is None]:
             raise ValueError(f"{missing[0]} must be given, got None")
-        check_weights(vqvae)
-        check_weights(unet)
+        for model in (vqvae, unet):
+            unet.check_weights(model)
         self.register_modules(**components)
+        self._loaded: dict[int, tuple[str, dict[str, Tensor]]] = {}  # by class id: name and tensors of `load_user`
         if "clip_sample" not in self.scheduler.config and self.scheduler.has_compatibles:
             # Standardised latents reach beyond [-1, 1]. DDIM and DDPM clip there by default, so that a scheduler made
             # with `from_config` must find the setting.
@@ -191,7 +198,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         """Generate N = len(users) * num_images_per_user spectrograms.
 
         Args:
-            users: Users to generate: names, or class ids (keys of `id2label`) as int.
+            users: Users to generate, those of `load_user` too: names, or class ids (keys of `id2label`) as int.
             num_images_per_user: Images of each user.
             conditions: By name one label for all users, or one per user. A missing condition gets its null class.
             guidance_scale: Strength of classifier-free guidance; 1 is none and halves the work. Above 3 a user's images
@@ -231,10 +238,11 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         # 1. Labels become class ids and embeddings, and every image gets a generator of its own.
         user_ids = None
         if users is not None:
-            user_ids = [_class_id(user, self.config["id2label"], "users") for user in users]
-            user_embeds = self.unet.embed_users(torch.tensor(user_ids, device=device))
+            user_ids = [_class_id(user, self.id2label, "users") for user in users]
+            user_embeds = self._embed_users(user_ids, device)
         assert user_embeds is not None  # check_inputs raises if both are None
         num_users = len(user_embeds)
+        loaded = [self._loaded[index][1] if index in self._loaded else {} for index in user_ids or [-1] * num_users]
         condition_ids = self._condition_ids(conditions or {}, num_users, device)
         generators = _per_image_generators(generator, num_users * num_images_per_user)
         sources = None if image is None else self.preprocess(image, num_users)
@@ -253,10 +261,11 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
                 noisy = self.prepare_latents(batch_generators, timesteps, start, device)
                 embeds = user_embeds[rows.to(user_embeds.device)]
                 batch_ids = {name: ids[rows.to(device)] for name, ids in condition_ids.items()}
-                latents = self.denoise(
-                    noisy, timesteps, embeds, batch_ids, guidance, batch_generators,
-                    callback_on_step_end, progress_bar, callback_on_step_end_tensor_inputs,
-                )  # fmt: skip
+                with self.unet.adapted([loaded[row] for row in rows.tolist()]) if any(loaded) else nullcontext():
+                    latents = self.denoise(
+                        noisy, timesteps, embeds, batch_ids, guidance, batch_generators,
+                        callback_on_step_end, progress_bar, callback_on_step_end_tensor_inputs,
+                    )  # fmt: skip
                 pixels.append((latents if output_type == "latent" else self.decode(latents)).cpu())
         self.maybe_free_model_hooks()
 
@@ -266,8 +275,74 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             return (images,)
         names = None
         if user_ids is not None:
-            names = [self.config["id2label"][str(i)] for i in user_ids for _ in range(num_images_per_user)]
+            names = [self.id2label[str(i)] for i in user_ids for _ in range(num_images_per_user)]
         return VQLDMDopplerPipelineOutput(images=images, users=names, seeds=[g.initial_seed() for g in generators])
+
+    @property
+    def id2label(self) -> dict[str, str]:
+        """Class id -> name of every user: those of the training, and those of `load_user`."""
+        return {**self.config["id2label"], **{str(index): name for index, (name, _) in self._loaded.items()}}
+
+    def load_user(self, source: str | Path, *, revision: str | None = None, token: str | None = None) -> str:
+        """Add a user that `echoform add-user` learned for this pipeline; images of all others stay as they are.
+
+        Args:
+            source: Folder that it wrote, a file in it, or `user/name` on the Hub; no code is run.
+            revision: Branch, tag or commit on the Hub.
+            token: Token of the Hub; None is HF_TOKEN or the stored one.
+
+        Returns:
+            Name of the user, for calls. More users can be loaded at the same time.
+
+        Raises:
+            ValueError: If the user was learned for another pipeline or for other axes, or the name is taken.
+        """
+        folder = Path(source).parent if Path(source).is_file() else Path(source)
+        paths = [
+            folder / name if folder.is_dir() else hf_hub_download(str(source), name, revision=revision, token=token)
+            for name in USER_FILES
+        ]
+        facts = json.loads(Path(paths[0]).read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or not {"user", "base", "base_model", "axes"} <= facts.keys():
+            raise ValueError(f"{source} must hold a user that `echoform add-user` learned, its config.json has no base")
+        name, own, dtype = facts["user"], self.config["axes"], self.unet.dtype
+        if not isinstance(facts["base"], dict) or facts["base"].get(str(dtype)) != self.base_hash(dtype):
+            raise ValueError(f"{source} was learned for {facts['base_model']!s:.200}, this is another pipeline")
+        if facts["axes"] != own:
+            raise ValueError(f"{source} was learned with axes {facts['axes']!s:.200}, this pipeline has {own}")
+        self.unet.check_user(name, tensors := load_file(paths[1]))
+        if normalize("NFC", name) in {normalize("NFC", known) for known in self.id2label.values()}:
+            raise ValueError(f"users must have different names, this pipeline has a {name} already")
+        self._loaded[max(map(int, self.id2label)) + 1] = name, tensors
+        return name
+
+    def unload_user(self, name: str) -> None:
+        """Remove a user of `load_user`, by name; raises ValueError if there is none of that name."""
+        loaded = {normalize("NFC", user): index for index, (user, _) in self._loaded.items()}
+        if normalize("NFC", name) not in loaded:
+            raise ValueError(f"only loaded users can be unloaded, {', '.join(loaded) or 'none'}, got {name!r}")
+        del self._loaded[loaded[normalize("NFC", name)]]
+
+    def base_hash(self, dtype: torch.dtype) -> str:
+        """Hash of all that a user is learned for: weights, as numbers of a type, and how latents are standardised."""
+        facts = {name: self.config[name] for name in ("latent_mean", "latent_std", "prediction_type")}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        for name, value in (*self.unet.state_dict().items(), *self.vqvae.state_dict().items()):
+            value = value.to(dtype if value.is_floating_point() else value.dtype).cpu().contiguous()
+            digest.update(name.encode() + value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return re.sub('"[0-9a-fA-F]{1536}"', '"256 colours"', super().__repr__())
+
+    def _embed_users(self, user_ids: list[int], device: torch.device) -> Tensor:
+        """Embeddings [U, D] of users of the training and of `load_user`."""
+        known = [self.unet.null_user if index in self._loaded else index for index in user_ids]
+        embeds = self.unet.embed_users(torch.tensor(known, device=device))
+        for row, index in enumerate(user_ids):
+            if index in self._loaded:
+                embeds[row] = self._loaded[index][1]["embedding"].to(embeds)
+        return embeds
 
     @property
     def guidance_scale(self) -> float:
@@ -521,7 +596,7 @@ def _class_id(label: Label, id2label: Mapping[str, str], what: str) -> int:
     if isinstance(label, int) and label in ids.values():
         return label
     known = ", ".join(sorted(ids, key=ids.__getitem__))
-    raise ValueError(f"{what} must be among {known} (or their ids 0..{len(ids) - 1}), got {label!r}")
+    raise ValueError(f"{what} must be among {known} (or their ids 0..{max(ids.values())}), got {label!r}")
 
 
 def _check_guidance(scale: Any) -> None:
@@ -558,18 +633,6 @@ def check_statistics(fact: str, values: Any, channels: int) -> None:
         raise ValueError(f"{fact} must hold one number for each of {channels} channels, got {values!r:.80}")
     if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values.values()):
         raise ValueError(f"{fact} must be finite, got {values!r:.80}")
-
-
-# Copied from echoform.unet_doppler.check_weights
-def check_weights(model: torch.nn.Module) -> None:
-    """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
-    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
-    for name, value in model.state_dict().items():
-        if value.is_meta and not offloaded:
-            raise ValueError(f"weights of {type(model).__name__} must be complete, {name} is missing")
-        # One byte per number has no isfinite.
-        if not value.is_meta and not (value.float() if value.element_size() == 1 else value).isfinite().all():
-            raise ValueError(f"weights of {type(model).__name__} must be finite, {name} holds NaN or inf")
 
 
 def _sides(unet: Any) -> tuple[int, int]:

@@ -147,16 +147,20 @@ class SpectrogramClassifier(PreTrainedModel):
             raise ValueError(
                 f"pixel_values must be [B, {self.config.in_channels}, H, W], got {list(pixel_values.shape)}"
             )
-        features = self.network.features(pixel_values.to(self.dtype))
+        logits = self.logits_of(self.network.features(pixel_values.to(self.dtype)))
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        output = ImageClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
+        return output.to_tuple() if return_dict is False else output
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        """Logits [B, num_labels], as `forward` gives them, of features [B, num_features] of the network."""
         logits = self.network.head(features).float() / self.config.softmax_temperature
         if self.config.nobody_threshold is not None:
             # At the threshold "nobody" is as likely as the best user; probabilities among the users stay the same.
             beyond = self.distance(features) - self.config.nobody_threshold
             nobody = logits.amax(1) + self.config.nobody_slope * beyond
             logits = torch.cat([logits, nobody[:, None]], dim=1)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
-        output = ImageClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
-        return output.to_tuple() if return_dict is False else output
+        return logits
 
     def distance(self, features: Tensor) -> Tensor:
         """Mahalanobis distance float [B] of features [B, num_features] from the nearest user's centre.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from typing import Any, cast
 from unicodedata import normalize
@@ -235,8 +235,7 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         check_limits({**self.config, "sample_size": sides}, LIMITS)
         if len(sides) != 2:
             raise ValueError(f"sample_size must be one side or height and width, got {sides}")
-        self._check_levels()
-        self._check_labels()
+        self._check_kinds()
         self._check_size(*sides)
         self.gradient_checkpointing = False
 
@@ -355,6 +354,60 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         embeds = torch.cat([embeds, self.embed_users(users).to(embeds)])
         return embeds, {name: torch.cat([ids, nulls[name]]) for name, ids in conditions.items()}
 
+    @contextmanager
+    def adapted(self, updates: Sequence[Mapping[str, Tensor]]) -> Iterator[None]:
+        """Inside the block, linear layers have low-rank updates for some samples; all others stay bit for bit.
+
+        Args:
+            updates: For each of the first samples of every batch, tensors that `check_user` allows; {} changes nothing.
+
+        Source: low-rank adaptation, Hu et al. 2021 (arXiv:2106.09685), here per sample.
+        """
+        hooks = []
+        for update in {id(one): one for one in updates}.values():
+            rows = [row for row, one in enumerate(updates) if one is update]
+            for layer in (name.removesuffix(".up") for name in update if name.endswith(".up")):
+
+                def add(  # its own values of what the loop changes
+                    _: Any, inputs: Any, output: Tensor, rows: Any = rows,
+                    down: Any = update[f"{layer}.down"], up: Any = update[f"{layer}.up"],
+                ) -> Tensor:  # fmt: skip
+                    low = F.linear(inputs[0][rows], down.to(output))
+                    output[rows] = output[rows] + F.linear(low, up.to(output))
+                    return output
+
+                hooks.append(self.get_submodule(layer).register_forward_hook(add))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def check_user(self, name: Any, tensors: Mapping[str, Tensor]) -> None:
+        """Raise ValueError unless a name and tensors are those of one more user.
+
+        Args:
+            name: Name of the user.
+            tensors: `embedding` [D], a row for `embed_users`, and for any linear layer `<layer>.down` [R, in] and
+                `<layer>.up` [out, R], whose product is added to its weight.
+        """
+        check_name("a user", name)
+        expected = {"embedding": (self.user_embedding.embedding_dim,)}
+        for layer, module in self.named_modules():
+            if isinstance(module, nn.Linear) and (down := tensors.get(f"{layer}.down")) is not None:
+                rank = down.shape[:1]
+                expected |= {f"{layer}.down": (*rank, module.in_features), f"{layer}.up": (module.out_features, *rank)}
+        shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+        if wrong := sorted(key for key in {*shapes, *expected} if shapes.get(key) != expected.get(key)):
+            raise ValueError(f"the tensors of {name} must fit the network, {wrong[0][:80]} does not")
+        if bad := [key for key, value in tensors.items() if not (value.is_floating_point() and value.isfinite().all())]:
+            raise ValueError(f"the tensors of {name} must be finite numbers, {bad[0]} are not")
+
+    @staticmethod
+    def check_weights(model: nn.Module) -> None:
+        """Raise ValueError if weights of any model are missing, NaN or infinite."""
+        check_weights(model)
+
     def check_class_names(self, id2label: Any, condition_labels: Any) -> None:
         """Raise ValueError unless every user, and every value of each condition, has a name of its own.
 
@@ -458,43 +511,17 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
             return self._gradient_checkpointing_func(block, hidden_states, embedding, tokens)
         return block(hidden_states, embedding, tokens)
 
-    def _check_levels(self) -> None:
+    def _check_kinds(self) -> None:
         config = self.config
-        widths, attention_types = config["block_out_channels"], config["attention_types"]
-        groups, heads = config["norm_num_groups"], config["num_attention_heads"]
-        if not isinstance(attention_types, (list, tuple)) or len(attention_types) != len(widths):
-            raise ValueError(
-                f"attention_types must name one type for each of the {len(widths)} levels, got {attention_types!r:.80}"
-            )
-        # Widths must suit group norm, and rotary positions in every head of attention.
-        for channels, attention_type in zip(widths, attention_types, strict=True):
-            if attention_type not in ATTENTION_TYPES:
-                raise ValueError(f"attention types must be among {ATTENTION_TYPES}, got {attention_type!r:.80}")
-            if channels % groups:
-                raise ValueError(
-                    f"each of block_out_channels must be divisible by norm_num_groups ({groups}), got {channels}"
-                )
-            if attention_type != "none" and channels % (4 * heads):
-                raise ValueError(
-                    f"channels of levels that attend must be divisible by 4 * num_attention_heads ({4 * heads}), "
-                    f"got {channels}"
-                )
-        if "axial" in attention_types and heads % 2:
-            raise ValueError(
-                f"axial attention gives half of the heads to each axis, so their number must be even, got {heads}"
-            )
-
-    def _check_labels(self) -> None:
-        config = self.config
-        if config["conditioning"] not in CONDITIONINGS:
-            raise ValueError(f"conditioning must be among {CONDITIONINGS}, got {config['conditioning']!r:.80}")
-        if config["conditioning"] == "cross-attention":
-            if set(config["attention_types"]) == {"none"}:
-                raise ValueError(
-                    f"cross-attention needs a level that attends, got attention_types {config['attention_types']}"
-                )
-            if config["label_tokens"] < 2:
-                raise ValueError(f"label_tokens must be at least 2, got {config['label_tokens']}")
+        types, levels = config["attention_types"], len(config["block_out_channels"])
+        if not isinstance(types, (list, tuple)) or len(types) != levels:
+            raise ValueError(f"attention_types must name one type for each of the {levels} levels, got {types!r:.80}")
+        for kind, kinds, what in (
+            *((kind, ATTENTION_TYPES, "attention types") for kind in types),
+            (config["conditioning"], CONDITIONINGS, "conditioning"),
+        ):
+            if not isinstance(kind, str) or kind not in kinds:
+                raise ValueError(f"{what} must be among {kinds}, got {kind!r:.80}")
         conditions = {} if config["conditions"] is None else config["conditions"]
         if not isinstance(conditions, dict):
             raise ValueError(f"conditions must be a number of values by name, got {conditions!r:.80}")
@@ -503,6 +530,8 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         numbers = (config["num_users"] + 1) * tokens * 4 * config["block_out_channels"][0]
         if numbers > 2**30:
             raise ValueError(f"the embeddings of users must hold at most 2^30 numbers, got {numbers}")
+        with suppress(ModuleNotFoundError):  # without echoform nobody builds models
+            import_module("echoform.checks").check_doppler_unet(config)
 
     def _check_size(self, height: int, width: int) -> None:
         window = self.config["window_size"]

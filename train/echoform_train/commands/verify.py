@@ -25,6 +25,8 @@ class Config:
     """Branch, tag or commit. Default: main."""
     token: str | None = None
     """Token of the Hub. Default: HF_TOKEN, or the token that `hf auth login` stored."""
+    base_model: str | None = None
+    """Of a user that `echoform add-user` learned: Hub id or folder of its pipeline. Default: the one that it names."""
     time_limit_s: float = VERIFY_TIME_LIMIT_S
     """Seconds that loading and running it may take."""
 
@@ -45,6 +47,7 @@ def main(config: Config) -> Verification:
             revision=config.revision,
             token=config.token,
             time_limit_s=config.time_limit_s,
+            base_model=config.base_model,
         )
     print(f"verified: {verification.summary()}")
     return verification

@@ -11,6 +11,7 @@ from typing import Any
 from echoform_train.data.facts import DataFacts, DepthFacts, ImageFacts, SpectrogramFacts
 from echoform_train.engine.errors import UserError, refused_by
 from echoform_train.publishing import seeded_outputs as outputs
+from echoform_train.publishing.cards.added_user import AddedUserTraining, added_user_card
 from echoform_train.publishing.cards.classifier import ClassifierTraining, classifier_card
 from echoform_train.publishing.cards.common import ExportedModel, Training
 from echoform_train.publishing.cards.conv import ConvTraining, conv_card
@@ -18,7 +19,7 @@ from echoform_train.publishing.cards.depth import depth_card
 from echoform_train.publishing.cards.first_stage import FirstStageTraining, first_stage_card
 from echoform_train.publishing.cards.spectrogram import DenoiserTraining, spectrogram_card
 from echoform_train.publishing.exported import class_name
-from echoform_train.publishing.model_folder import LOADING_ERRORS, check_model
+from echoform_train.publishing.model_folder import ADDED_USER, LOADING_ERRORS, check_model
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ PUBLISHED = {
     "VQLDMDopplerPipeline": PublishedClass(
         "echoform", outputs.spectrogram_pipeline, spectrogram_card, DenoiserTraining, SpectrogramFacts, "doppler"
     ),
+    # Loaded by its pipeline alone.
+    ADDED_USER: PublishedClass("", outputs.loaded_user, added_user_card, AddedUserTraining, SpectrogramFacts),
     "VQModel": _FIRST_STAGE,
     "AutoencoderKL": _FIRST_STAGE,
     "DepthAutoencoderPipeline": PublishedClass(
@@ -58,6 +61,7 @@ PUBLISHED = {
         classifier_card,
         ClassifierTraining,
         SpectrogramFacts,
+        "classifier",
     ),
     "ConvAutoencoderPipeline": PublishedClass("echoform", outputs.conv_pipeline, conv_card, ConvTraining, ImageFacts),
 }

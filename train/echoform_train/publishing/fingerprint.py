@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -41,18 +41,20 @@ Fingerprint = TypedDict(
 """Content of fingerprint.json."""
 
 
-def write_fingerprint(folder: Path) -> None:
+def write_fingerprint(folder: Path, loaded: Any = None) -> None:
     """Write fingerprint.json: seeded outputs of the folder on this machine, and the sha256 of every file behind them.
 
     Args:
-        folder: An exported pipeline or model, or a first stage; it is loaded with the installed class.
+        folder: An exported pipeline or model, or a first stage.
+        loaded: What was loaded from it; None: it is loaded with the installed class.
 
     Raises:
         FileNotFoundError: If the folder holds neither model_index.json nor config.json.
         ValueError: If echoform does not publish its class.
     """
     make_outputs = published_class(folder).outputs
-    loaded = load_installed(folder, dtype=torch.float32, use_safetensors=True)
+    if loaded is None:
+        loaded = load_installed(folder, dtype=torch.float32, use_safetensors=True)
     facts: Fingerprint = {
         "class": class_name(folder),
         "versions": {package: version(package) for package in ("echoform", "torch", "diffusers")},

@@ -18,7 +18,7 @@ from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG, MODEL_INDEX
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.names import check_relative_path
 from echoform_train.publishing.fingerprint import sha256_of
-from echoform_train.publishing.model_folder import check_index
+from echoform_train.publishing.model_folder import ADDED_USER, check_added_user, check_index
 from echoform_train.publishing.released import Releases, release_of
 from echoform_train.publishing.weight_files import check_finite, read_header, weight_files
 
@@ -191,6 +191,9 @@ def _parse(folder: Path, path: str) -> ast.Module:
 def _loader_of_model(folder: Path, has_code: bool) -> str:
     """Class that loads a single model; raises ValueError if there is no code and it is no model of diffusers."""
     config = read_json_object(folder / MODEL_CONFIG)
+    if config.get("_class_name") == ADDED_USER:
+        check_added_user(folder)
+        return "diffusers.DiffusionPipeline"
     if has_code:
         if "model_type" not in config:
             return "diffusers.AutoModel"

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from echoform.code_files import plain_stem
 from echoform_train.data.metadata import check_axes
 from echoform_train.engine.errors import MissingFileError, UserError, refused_by
-from echoform_train.engine.files import METADATA, MODEL_CONFIG, MODEL_INDEX
+from echoform_train.engine.files import METADATA, MODEL_CONFIG, MODEL_INDEX, USER_WEIGHTS
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.limits import MOST_STEPS
 from echoform_train.engine.names import check_names
-from echoform_train.publishing.weight_files import check_tensors, weight_files
+from echoform_train.publishing.weight_files import check_finite, check_tensors, read_header, weight_files
 
 SCHEDULER_CONFIG = "scheduler_config.json"
 """In the folder of a pipeline's scheduler, as diffusers names it."""
@@ -46,6 +46,8 @@ LOADING_ERRORS = (
 )
 """What the constructors of models and the libraries raise about settings and files that they were not made for."""
 
+ADDED_USER = "DopplerUser"
+"""Class in the config of a user that was added to a pipeline."""
 _COLUMNS = {"file_name", "user", "index", "seed", "image_seed"}
 _MODELS = {
     # class: module of the installed class
@@ -58,6 +60,28 @@ _MODELS = {
     "VQModel": "diffusers",
     "AutoencoderKL": "diffusers",
 }
+
+
+def check_added_user(folder: Path) -> None:
+    """Check that a folder holds a user that `echoform add-user` learned; whether it fits, its pipeline finds out.
+
+    Raises:
+        MissingFileError: If its config or its weights are missing.
+        UserError: If a file breaks a rule.
+    """
+    config = read_json_object(folder / MODEL_CONFIG)
+    if (found := config.get("_class_name")) != ADDED_USER:
+        raise UserError(f"{folder} must hold a user that `echoform add-user` learned, it holds a {_short(found)}")
+    check_names([config.get("user")], "user", folder / MODEL_CONFIG)
+    for name, kind in (("base_model", str), ("base", dict)):
+        if not isinstance(config.get(name), kind):
+            raise UserError(f"{name} in {folder / MODEL_CONFIG} must tell the pipeline, got {_short(config.get(name))}")
+    if config.get("axes") is not None:
+        if not isinstance(config["axes"], dict):
+            raise UserError(f"axes in {folder / MODEL_CONFIG} must be a table, got {_short(config['axes'])}")
+        check_axes(config["axes"], f"axes in {folder / MODEL_CONFIG}")
+    read_header(folder / USER_WEIGHTS)
+    check_finite(folder / USER_WEIGHTS)
 
 
 def check_model(folder: Path) -> None:
@@ -158,6 +182,9 @@ def _check_single_model(folder: Path) -> None:
     config = read_json_object(folder / MODEL_CONFIG)
     name = config.get("_class_name") or config.get("architectures")
     name = name[-1] if isinstance(name, list) and name else name
+    if name == ADDED_USER:
+        check_added_user(folder)
+        return
     if not isinstance(name, str) or name not in _MODELS:
         raise UserError(f"the class in {folder / MODEL_CONFIG} must be among {', '.join(_MODELS)}, got {_short(name)}")
     _check_weights(folder, name)

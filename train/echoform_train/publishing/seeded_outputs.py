@@ -2,10 +2,10 @@
 
 This file imports nothing of echoform and also runs as a script, in a fresh process that has diffusers but not echoform:
 
-python seeded_outputs.py LOADER SOURCE REVISION MAKE ARGUMENTS_JSON OUTPUT_JSON
+python seeded_outputs.py LOADER SOURCE REVISION MAKE ARGUMENTS_JSON OUTPUT_JSON [USER]
 
 LOADER is the class that loads SOURCE, a repository or a folder, such as diffusers.AutoModel. MAKE is the name of the
-function below that runs the loaded pipeline or model.
+function below that runs the loaded pipeline or model. USER is the folder of a user that the pipeline loads on top.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def seeded_outputs(loaded: Any, make: MakeOutputs, **sampling: Any) -> dict[str,
     return {name: _thin_out(np.asarray(values)) for name, values in make(loaded, Sampling(**sampling)).items()}
 
 
-def spectrogram_pipeline(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
-    """Denoised latents and image of the first user."""
+def spectrogram_pipeline(pipeline: Any, sampling: Sampling, user: int = 0) -> dict[str, Any]:
+    """Denoised latents and image of the first user, or of the one with another class id."""
     last = {}
 
     def keep_last(_: object, step: int, timestep: object, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -59,7 +59,7 @@ def spectrogram_pipeline(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
 
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(
-        users=[0],
+        users=[user],
         generator=[torch.Generator().manual_seed(sampling.seed)],
         num_inference_steps=sampling.num_inference_steps,
         guidance_scale=sampling.guidance_scale,
@@ -67,6 +67,11 @@ def spectrogram_pipeline(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
         callback_on_step_end=keep_last,
     ).images
     return {"latents": last["latents"], "image": images}
+
+
+def loaded_user(pipeline: Any, sampling: Sampling) -> dict[str, Any]:
+    """Denoised latents and image of the user that a spectrogram pipeline loaded last."""
+    return spectrogram_pipeline(pipeline, sampling, max(map(int, pipeline.id2label)))
 
 
 @torch.no_grad()
@@ -149,7 +154,7 @@ def _thin_out(values: np.ndarray) -> list[float]:
     return [float(f"{value:.6g}") for value in flat[indices]]
 
 
-def _main(loader: str, source: str, revision: str, make: str, arguments: str, output: str) -> None:
+def _main(loader: str, source: str, revision: str, make: str, arguments: str, output: str, user: str = "") -> None:
     run_path(str(Path(__file__).with_name("without_echoform.py")))["hide_our_packages"]()
     library, _, name = loader.partition(".")
     # A stock model has no code, and not every class takes the flag.
@@ -157,6 +162,8 @@ def _main(loader: str, source: str, revision: str, make: str, arguments: str, ou
     loaded = getattr(import_module(library), name).from_pretrained(
         source, revision=revision or None, use_safetensors=True, dtype=torch.float32, **trust
     )
+    if user:
+        loaded.load_user(user)
     Path(output).write_text(json.dumps(seeded_outputs(loaded, globals()[make], **json.loads(arguments))))
     assert not any(name.partition(".")[0].startswith("echoform") for name in sys.modules)
 

@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from echoform_train.engine.errors import MissingFileError, UserError
-from echoform_train.engine.files import FINGERPRINT
+from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.limits import VERIFY_TIME_LIMIT_S
 from echoform_train.engine.shown import ShownAsTable
+from echoform_train.engine.sources import is_hub_id, parse_hub_id
 from echoform_train.publishing import seeded_outputs
+from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import published_class
 from echoform_train.publishing.fingerprint import (
     ARGUMENTS,
@@ -27,6 +29,7 @@ from echoform_train.publishing.fingerprint import (
     sha256_of,
 )
 from echoform_train.publishing.folder_check import Contents, check_folder, check_names
+from echoform_train.publishing.model_folder import ADDED_USER
 from echoform_train.publishing.records import check_record
 from echoform_train.publishing.released import known_releases
 from echoform_train.publishing.snapshot import MOST_FILES, download_all
@@ -70,6 +73,7 @@ def verify(
     revision: str | None = None,
     token: str | None = None,
     time_limit_s: float = VERIFY_TIME_LIMIT_S,
+    base_model: str | None = None,
 ) -> Verification:
     """Download, check and run a repository. Its code runs only if it is the code of a released echoform.
 
@@ -79,6 +83,8 @@ def verify(
         revision: Branch, tag or commit.
         token: Token of the Hub.
         time_limit_s: Seconds that loading and running it may take.
+        base_model: Of a user that was added to a pipeline: id or folder of the pipeline, which is verified as well;
+            None is the one in its config.
 
     Raises:
         FileNotFoundError: If the repository, or something that it must hold, is missing.
@@ -98,11 +104,32 @@ def verify(
         contents = check_folder(folder, names, known_releases())
         fingerprint = read_fingerprint(folder)
         make_outputs = published_class(folder).outputs.__name__
-        arguments = [contents.loader, source, commit or "", make_outputs, json.dumps(fingerprint["arguments"])]
-        differences = _compare(fingerprint, _run_without_echoform(arguments, home, token, time_limit_s))
+        place, user = (source, commit or ""), []
+        if class_name(folder) == ADDED_USER:
+            base = _verify_base(folder, base_model, home, token, time_limit_s)
+            place = base.repo if base.commit else str(Path(base.repo).resolve()), base.commit or ""
+            contents = replace(contents, code=base.contents.code, release=base.contents.release)
+            user = [str(folder.resolve())]
+        elif base_model is not None:
+            raise UserError("--base-model is for a user that was added to a pipeline, this is a model of its own")
+        arguments = [contents.loader, *place, make_outputs, json.dumps(fingerprint["arguments"])]
+        differences = _compare(fingerprint, _run_without_echoform(arguments, home, token, time_limit_s, user))
     except UserError as error:
         raise type(error)(f"{repo}: {error}") from error
     return Verification(repo, commit, len(names), contents, differences)
+
+
+def _verify_base(
+    folder: Path, base_model: str | None, home: Path, token: str | None, time_limit_s: float
+) -> Verification:
+    """Verify the pipeline that a user was added to."""
+    base = str(read_json_object(folder / MODEL_CONFIG)["base_model"]) if base_model is None else base_model
+    if Path(base).is_dir() and base_model is not None:
+        return verify(base, home, time_limit_s=time_limit_s)
+    if not is_hub_id(base):
+        raise MissingFileError(f"--base-model must name the folder or Hub id of its pipeline, there is no {base!r:.80}")
+    hub_id = parse_hub_id(base)
+    return verify(hub_id.repo, home, revision=hub_id.revision, token=token, time_limit_s=time_limit_s)
 
 
 def read_fingerprint(folder: Path) -> Fingerprint:
@@ -176,11 +203,11 @@ def _files_of(folder: Path) -> list[str]:
 
 
 def _run_without_echoform(
-    arguments: list[str], home: Path, token: str | None, time_limit_s: float
+    arguments: list[str], home: Path, token: str | None, time_limit_s: float, user: Sequence[str] = ()
 ) -> dict[str, list[float]]:
     """Run seeded_outputs.py as a script; it loads the checked files, which lie in the cache in `home`."""
     output = home / "made.json"
-    command = [sys.executable, "-I", seeded_outputs.__file__, *arguments, str(output)]
+    command = [sys.executable, "-I", seeded_outputs.__file__, *arguments, str(output), *user]
     caches = {"HF_HUB_CACHE": str(home / "hub"), "HF_MODULES_CACHE": str(home / "modules")}
     environment = os.environ | caches | ({} if token is None else {"HF_TOKEN": token})
     try:

@@ -1,0 +1,110 @@
+"""Spectrograms of one person, from which a pipeline learns one more user: pixels, conditions and latents."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from echoform_train.data.metadata import metadata_file, read_metadata
+from echoform_train.data.reading import ReadingConfig
+from echoform_train.engine.errors import UserError
+from echoform_train.engine.names import composed
+from echoform_train.latent_diffusion.first_stage import encode_pixels
+from echoform_train.latent_diffusion.latents import Latents, latent_statistics
+from echoform_train.latent_diffusion.varied_images import Purpose, VariedImages, read_varied_images
+
+_LEVELS = 4
+"""Folders in which metadata is looked for: that of the images, and those above it."""
+
+
+@dataclass(frozen=True)
+class KnownConditions:
+    """Values of the conditions of a pipeline, of some images."""
+
+    ids: dict[str, Tensor]
+    """Label ids int64 [N] by name of the condition; the null class where an image has no label that is known."""
+    labels: dict[str, list[str]]
+    """Labels that occur, by name of the condition."""
+    notes: tuple[str, ...]
+    """What was found, as lines of text."""
+
+
+def read_user_images(source: Path, pipeline: Any, reading: ReadingConfig) -> tuple[VariedImages, KnownConditions]:
+    """Read the spectrograms of one person as the pipeline's training images were, and their conditions.
+
+    Conditions come from metadata.jsonl (or .csv) of the folder or of one above it, or from folders that are called like
+    a label of the pipeline.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        UserError: See `read_varied_images`; and if the images are those of several people.
+    """
+    if source.exists() and not source.is_dir():
+        raise UserError(f"DATA must be a folder of spectrograms of one person, {source} is a file")
+    images = read_varied_images(source, pipeline, reading, purpose=Purpose("images of a new user", "DATA"))
+    labels = {
+        name: {composed(label): int(key) for key, label in values.items()}
+        for name, values in (pipeline.config["condition_labels"] or {}).items()
+    }
+    rows = _rows(source, images.files)
+    users = sorted({str(row["user"]) for row in rows if row.get("user") is not None})
+    if len(users) > 1:
+        raise UserError(f"DATA must hold images of one person, the metadata of {source} names {', '.join(users[:4])}")
+    folders = _folders(source, images.files, {label for known in labels.values() for label in known}, bool(users))
+    ids, found, notes = {}, {}, []
+    for name, known in labels.items():
+        null = pipeline.unet.null_conditions[name]
+        values = [_label(row.get(name), folder, known) for row, folder in zip(rows, folders, strict=True)]
+        ids[name] = torch.tensor([null if value is None else known[value] for value in values])
+        found[name] = sorted({value for value in values if value is not None})
+        without = sum(value is None for value in values)
+        if without:
+            notes.append(f"{name}: {without} of {len(values)} images have no label that the pipeline knows")
+    return images, KnownConditions(ids, found, tuple(notes))
+
+
+def encode_images(pipeline: Any, images: VariedImages, conditions: dict[str, Tensor]) -> Latents:
+    """Standardised latents of images, as the pipeline was trained on; the class ids are all 0."""
+    mean, std = latent_statistics(pipeline)
+    encoded = encode_pixels(pipeline.vqvae, images.pixels)
+    values = (encoded - mean[:, None, None]) / std[:, None, None]
+    return Latents(values, torch.zeros(len(values), dtype=torch.int64), conditions)
+
+
+def pixel_hash(pixels: Tensor) -> str:
+    """First 16 digits of the sha256 of an image, uint8 [C, H, W], by which it is known again."""
+    return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def _rows(source: Path, files: tuple[str, ...]) -> list[Mapping[str, Any]]:
+    """The row of metadata of each file; {} if there is none."""
+    for folder in (source.resolve(), *source.resolve().parents)[:_LEVELS]:
+        if metadata_file(folder) is not None:
+            rows, _ = read_metadata(folder, {})
+            above = source.resolve().relative_to(folder)
+            return [(rows or {}).get(composed((PurePosixPath(above) / file).as_posix()), {}) for file in files]
+    return [{} for _ in files]
+
+
+def _folders(source: Path, files: tuple[str, ...], labels: set[str], is_named: bool) -> list[list[str]]:
+    """The folders of each file inside the source, which must not look like those of several people."""
+    folders = [[composed(part) for part in PurePosixPath(file).parts[:-1]] for file in files]
+    others = sorted({part for parts in folders for part in parts if part not in labels})
+    if len(others) > 1 and not is_named:
+        raise UserError(
+            f"DATA must hold images of one person, {source} holds the folders {', '.join(others[:4])}: name one of them"
+        )
+    return folders
+
+
+def _label(of_row: Any, folders: list[str], known: Mapping[str, int]) -> str | None:
+    """The label of one image: that of its row of metadata, else of a folder that is called like one."""
+    if of_row is not None:
+        return str(of_row) if str(of_row) in known else None
+    return next((part for part in folders if part in known), None)

@@ -1,0 +1,61 @@
+"""The card of a user that was added to a pipeline."""
+
+from __future__ import annotations
+
+from typing import TypedDict, cast
+
+from echoform_cards.added_user_card import render_added_user_card
+from echoform_train.data.facts import SpectrogramFacts
+from echoform_train.engine.files import MODEL_CONFIG
+from echoform_train.engine.json_files import read_json_object
+from echoform_train.engine.resolution import sides_of
+from echoform_train.engine.sources import is_hub_id
+from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, stage_of
+
+
+class _LearningFacts(TypedDict):
+    rank: int
+    """Rank of the updates of linear layers; 0: there are none."""
+    loss_before: float
+    """Denoising loss on the images with the mean of all known users."""
+    loss: float
+    """The same after the training."""
+
+
+class AddedUserTraining(Training):
+    """Content of facts.json of an added user."""
+
+    added_user: _LearningFacts
+    learned_pixels: list[str]
+    """Hash of each image that the user was learned from."""
+
+
+def added_user_card(model: ExportedModel) -> str:
+    """README.md of a user that was added to a `VQLDMDopplerPipeline`."""
+    training, config = cast(AddedUserTraining, model.training), read_json_object(model.folder / MODEL_CONFIG)
+    data, learning = cast(SpectrogramFacts, training["data"]), training["added_user"]
+    height, width = sides_of(data["resolution"])
+    base = config["base_model"]
+    return render_added_user_card(
+        {
+            "name": f"{config['user']}: one more user for {base}",
+            "user": config["user"],
+            "base_model": base,
+            "base_is_on_the_hub": is_hub_id(base),
+            "repo": model.repo,
+            "license": model.card.get("license"),
+            "image": {
+                "height": height,
+                "width": width,
+                "channels": data["channels"],
+                "colormap": data["colormap"],
+                "reading": data.get("reading") or None,
+            },
+            "data": data_of(model),
+            "rank": learning["rank"],
+            "loss_before": learning["loss_before"],
+            "loss": learning["loss"],
+            "stages": [stage_of("One more user", training)],
+            "scores": model.card.get("scores"),
+        }
+    )
