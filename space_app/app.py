@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from importlib.util import find_spec
@@ -18,14 +19,17 @@ import hardware  # first of these, because its `spaces` must be imported before 
 import depth
 import generate
 import gradio as gr
+import probe
 import report
 import vary
+import who
 from disk import DELETE_CACHE_S, Disk
 from door import Door, log_refusal
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from loading import CannotBeShownError, damage_as_sentence, load, pipeline, source, variable
+from loading import KINDS, CannotBeShownError, damage_as_sentence, load, pipeline, source, variable
 from page import Page, endpoints
+from PIL import Image
 from starlette.middleware import Middleware
 from visitors import MAX_FILE_BYTES
 
@@ -36,13 +40,23 @@ by a diffusion model; and 16-bit depth images, encoded to a few hundred numbers 
 that is generated here is synthetic: no radar recorded it.
 """
 CSS = """
-.image-gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)) }
+.image-gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)) }
 .image-gallery .grid-wrap { height: auto; min-height: 0; max-height: none }
 .image-gallery:has(> label) .grid-wrap { padding-top: 2.5rem }
 .image-gallery .thumbnail-item.thumbnail-lg { display: flex; flex-direction: column; aspect-ratio: auto; height: auto }
 .image-gallery .thumbnail-item.thumbnail-lg img { height: auto; min-height: 8rem }
 .image-gallery .thumbnail-item.thumbnail-lg .caption-label { position: static; max-width: 100%; border: 0 }
-.readable { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: 1rem }
+.image-gallery:has(.preview) .grid-wrap { min-height: min(36rem, 80vh) }
+.image-gallery .preview .media-button { padding-top: 2.5rem; box-sizing: border-box }
+.strip .grid-container { grid-template-columns: none; grid-auto-flow: column; grid-auto-columns: minmax(13rem, 1fr);
+  overflow-x: auto }
+.picture .image-container { padding-top: 2.5rem }
+.dice { flex-wrap: nowrap }
+.dice::before { content: ""; width: 1.1em; height: 1.1em; margin-right: 0.4em; background: currentColor;
+  mask: url('data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24">\
+<rect x="3" y="3" width="18" height="18" rx="4" fill="none" stroke="black" stroke-width="2"/>\
+<circle cx="8" cy="8" r="2"/><circle cx="16" cy="8" r="2"/><circle cx="12" cy="12" r="2"/>\
+<circle cx="8" cy="16" r="2"/><circle cx="16" cy="16" r="2"/></svg>') no-repeat center / contain }
 .report table { display: block; overflow-x: auto; border: 0; margin: 0 }
 .report :is(td, th) { min-width: 5rem; padding: 0.4rem 0.6rem; overflow-wrap: normal; word-break: normal }
 .report td:not(:first-child) { white-space: nowrap }
@@ -62,20 +76,25 @@ def describe(pipe: Any) -> str:
     return f"Model `{origin.repo}`: {time}, {doppler}."
 
 
-def doppler_tabs(pipe: Any) -> None:
-    """The tabs "Generate", "Vary" and "Did it help?"; the first two show the same two examples."""
+def doppler_tabs(pipe: Any) -> list[tuple[Image.Image, dict[str, Any]]]:
+    """The tabs of a spectrogram pipeline; returns the examples that the first two show."""
     origin = source("doppler")
     assert origin is not None  # the pipeline was loaded from it
     with damage_as_sentence(origin.repo):
         report.measured_results("doppler")
+        generate.training_images()
         examples = generate.draw_examples(pipe)
     with gr.Tab("Generate"):
         gr.Markdown(describe(pipe))
         generate.tab(pipe, examples)
     with gr.Tab("Vary"):
-        vary.tab(pipe, [image for image, _ in examples])
-    with gr.Tab("Did it help?"):
+        vary.vary_tab(pipe, examples[0][0])
+    if len(pipe.config["id2label"]) > 1:
+        with gr.Tab("From one to another"):
+            vary.between_tab(pipe)
+    with gr.Tab(report.title("doppler")):
         report.tab()
+    return examples
 
 
 def build(disk: Disk) -> Page:
@@ -87,16 +106,20 @@ def build(disk: Disk) -> Page:
     Raises:
         CannotBeShownError: If no pipeline is configured, or one cannot be loaded or used.
     """
-    doppler_pipe, depth_pipe = load("doppler"), load("depth")
-    if doppler_pipe is None and depth_pipe is None:
-        names = f"{variable('doppler')} or {variable('depth')}"
-        raise CannotBeShownError(f"{names} must name the pipeline to show, a Hub id or a folder")
+    doppler_pipe, depth_pipe, classifier = (load(kind) for kind in KINDS)
+    if doppler_pipe is None and depth_pipe is None and classifier is None:
+        names = f"{variable('doppler')} or {variable('depth')} or {variable('classifier')}"
+        raise CannotBeShownError(f"{names} must name the model to show, a Hub id or a folder")
+    examples = []
     # For a missing pipeline, a tab names the environment variable that sets it.
     with Page(disk, title="echoform", delete_cache=DELETE_CACHE_S) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Tabs():
             if doppler_pipe is not None:
-                doppler_tabs(doppler_pipe)
+                examples = doppler_tabs(doppler_pipe)
+            if classifier is not None:
+                with gr.Tab("Who walks?"):
+                    who.tab(classifier, [(example_name(row), image) for image, row in examples])
             with gr.Tab("Depth"):
                 if depth_pipe is not None:
                     depth.tab(depth_pipe)
@@ -112,13 +135,18 @@ def build(disk: Disk) -> Page:
     return page
 
 
+def example_name(row: dict[str, Any]) -> str:
+    """File name of a generated example, which tells the user that it was asked for; other signs become "_"."""
+    return re.sub(r"[^\w-]", "_", f"{row['user']}_seed_{row['seed']}")[:100] + ".png"
+
+
 def serve(page: Page, disk: Disk) -> None:
     """Serve the page until the process ends."""
     disk.keep_present_files()
     disk.guard()
     page.launch(
         theme=gr.themes.Soft(font=["system-ui", "sans-serif"]),
-        css=CSS,
+        css=CSS + probe.CSS + who.CSS,
         max_file_size=MAX_FILE_BYTES,
         mcp_server=find_spec("mcp") is not None,
         # Sessions hold copies of results, and nothing that is missed if it is forgotten.
@@ -150,7 +178,7 @@ def main() -> None:
     ending.at_end.append(disk.remove)
     try:
         page = build(disk)
-        for kind in ("doppler", "depth"):
+        for kind in KINDS:
             if source(kind) is not None:
                 pipeline(kind)  # moves it to the GPU before the first visitor comes
         serve(page, disk)

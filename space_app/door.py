@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -54,6 +55,10 @@ class Refused(Exception):
         self.status, self.sentence = status, sentence
 
 
+refusals: ContextVar[list[str] | None] = ContextVar("refusals", default=None)
+"""Sentences that the functions of the page told the visitor during the present request."""
+
+
 def log_refusal(what: str, sentence: str) -> None:
     """Write one line to the log; what visitors typed cannot begin a new one."""
     line = f"refused {what}: {sentence}"
@@ -89,6 +94,9 @@ class Door:
         async def noted(message: Message) -> None:
             nonlocal started
             started = True
+            # gradio answers 500, a fault of the server, also where a function refuses what a visitor sent.
+            if message["type"] == "http.response.start" and message["status"] == 500 and told:
+                message = {**message, "status": 422}
             await send(message)
 
         async def body() -> Message:
@@ -98,6 +106,8 @@ class Door:
             return message
 
         what = f"{scope['method']} {scope['path']}"
+        told: list[str] = []
+        refusals.set(told)
         self.open += 1
         try:
             check_address(scope)
@@ -167,6 +177,8 @@ class Door:
         index, session = value.get("fn_index"), value.get("session_hash")
         if index is not None and (type(index) is not int or not 0 <= index < self.num_functions):
             raise Refused(422, f"fn_index must be in 0..{self.num_functions - 1}, got {str(index)[:80]}.")
+        if index is not None and action in ("call", "run", "api"):
+            raise Refused(422, f"The address names the endpoint {name}, so a request to it takes no fn_index.")
         if session is not None and not (isinstance(session, str) and len(session) <= 100):
             raise Refused(422, "session_hash must be a text of at most 100 characters.")
         if value.get("batched"):

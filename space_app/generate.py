@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 import torch
 from hardware import model_queue, on_gpu
-from loading import loading_lines, pipeline, source
+from loading import facts, loading_lines, pipeline, source
 from PIL import Image
 from plots import Axis, Bar, frame
 from visitors import download_path, refusal, shown_to_visitor, stored
@@ -49,22 +49,27 @@ def parse_conditions(chosen: list[str]) -> dict[str, str]:
     return conditions
 
 
-def with_axes(pipe: Any, image: Image.Image) -> Image.Image:
-    """Frame a spectrogram with axes in seconds, hertz, m/s and decibels, where the pipeline's config has them."""
+def with_axes(pipe: Any, image: Image.Image, bar: Bar | None = None) -> Image.Image:
+    """Frame a spectrogram with axes in seconds, hertz, m/s and decibels, where the pipeline's config has them.
+
+    Args:
+        pipe: A spectrogram pipeline.
+        image: RGB, of the pipeline, or with `bar` of another colour scale.
+        bar: The other colour scale.
+    """
     axes, colormap = pipe.config["axes"] or {}, pipe.config["colormap"]
-    x = Axis(0, axes["window_s"], "s") if "window_s" in axes else None
-    y = right = None
+    x = Axis(0, axes["window_s"], "time, s") if "window_s" in axes else Axis(0, 1, "time", has_numbers=False)
+    y, right = Axis(0, 1, "Doppler", has_numbers=False), None
     if {"doppler_min_hz", "doppler_max_hz"} <= axes.keys():
         y = Axis(axes["doppler_min_hz"], axes["doppler_max_hz"], "Doppler, Hz")
         if axes.get("carrier_hz", 0) > 0:
             # A target at v m/s shifts the carrier by 2 v f / c.
             mps_per_hz = SPEED_OF_LIGHT_MPS / (2 * axes["carrier_hz"])
             right = Axis(y.low * mps_per_hz, y.high * mps_per_hz, "m/s")
-    bar = None
-    if colormap is not None:
-        level = (
-            Axis(axes["db_min"], axes["db_max"], "dB") if {"db_min", "db_max"} <= axes.keys() else Axis(0, 1, "level")
-        )
+    if bar is None and colormap is not None:
+        level = Axis(0, 1, "level")
+        if {"db_min", "db_max"} <= axes.keys():
+            level = Axis(axes["db_min"], axes["db_max"], "echo strength, dB")
         bar = Bar(level, np.frombuffer(bytes.fromhex(colormap["rgb_hex"]), np.uint8).reshape(256, 3))
     return frame(image, x, y, bar, right)
 
@@ -112,6 +117,7 @@ def draw(
     """Generate one image per entry of `users`, each with its row of metadata. Image k has the seed `seed` + k."""
     origin = source("doppler")
     assert origin is not None  # the pipeline was loaded from it
+    seen = training_images()
     # One call per image, so that each can be shown as soon as it is finished.
     for number, user in enumerate(users):
 
@@ -139,6 +145,7 @@ def draw(
             "repo": origin.repo,
             "revision": origin.revision,
             "generated": True,
+            "real_images_in_training": seen.get(user),
         }
         yield made.images[0], row
 
@@ -152,7 +159,7 @@ def generate(
     guidance: float,
     seed: int,
     progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by its default
-) -> Iterator[tuple[Shown, str | None, str]]:
+) -> Iterator[tuple[Shown, str | None, str, str]]:
     """Generate spectrograms of chosen users; each image is shown as soon as it is finished.
 
     Args:
@@ -164,7 +171,8 @@ def generate(
         seed: The same seed makes the same images.
 
     Returns:
-        Images with axes, a ZIP with the plain images and their metadata, and Python code that generates them again.
+        Images with axes, a ZIP with the plain images and their metadata, Python code that generates them again, and how
+        many real images of each user the model saw in its training.
     """
     if not users:
         raise refusal("Choose at least one user.")
@@ -174,7 +182,7 @@ def generate(
     # After each image the gallery is sent again; the ZIP comes with the last one.
     with shown_to_visitor():
         values = parse_conditions(conditions)
-        code = snippet(users, values, num_images_per_user, steps, guidance, seed)
+        code, seen = snippet(users, values, num_images_per_user, steps, guidance, seed), seen_in_training(users)
         pipe, shown, images, rows = pipeline("doppler"), [], [], []
         everyone = [user for user in users for _ in range(num_images_per_user)]
 
@@ -185,13 +193,26 @@ def generate(
             images.append(image)
             rows.append(row)
             shown.append((stored(with_axes(pipe, image)), caption(row)))
-            yield shown, None, code
-        yield shown, archive(images, rows, code), code
+            yield shown, None, code, seen
+        yield shown, archive(images, rows, code), code, seen
 
 
 def caption(row: dict[str, Any]) -> str:
     """Caption of an image."""
     return f"{row['user']}, seed {row['seed']}"
+
+
+def training_images() -> dict[str, int]:
+    """Number of real images of each user that the spectrogram model saw in its training, by label; {} if unknown."""
+    recorded = (facts("doppler").get("data") or {}).get("images_per_user") or {}
+    return {name: count for name, count in recorded.items() if type(count) is int and count >= 0}
+
+
+def seen_in_training(users: list[str]) -> str:
+    """Sentence that tells how many real images of each of these users the model saw in its training."""
+    seen = training_images()
+    counts = [f"{user} {seen.get(user, 'unknown')}" for user in dict.fromkeys(users)]
+    return f"Real images that the model saw in its training: {', '.join(counts)}."
 
 
 def random_seed() -> int:
@@ -217,15 +238,21 @@ def sampler_controls(pipe: Any) -> tuple[gr.Slider, gr.Slider, gr.Number]:
     guidance = gr.Slider(1.0, max(3.0, usual_guidance), value=usual_guidance, step=0.1, label="Guidance")
     with gr.Row(equal_height=True):
         seed = gr.Number(value=0, precision=0, minimum=0, maximum=LAST_SEED, label="Seed", min_width=120)
-        roll = gr.Button("🎲 Another seed", min_width=120)
+        roll = gr.Button("Random seed", min_width=120, elem_classes="dice")
     roll.click(random_seed, outputs=seed, api_visibility="private", queue=False, show_progress="hidden")
     return steps, guidance, seed
 
 
-def image_gallery(value: Shown | None, label: str) -> gr.Gallery:
-    """A gallery of images side by side, as many as fit."""
+def image_gallery(value: Shown | None, label: str, *, is_strip: bool = False, visible: bool = True) -> gr.Gallery:
+    """A gallery of images side by side, as many as fit; in a strip, all in one row."""
     return gr.Gallery(
-        value, format="png", object_fit="contain", label=label, show_label=bool(label), elem_classes="image-gallery"
+        value,
+        format="png",
+        object_fit="contain",
+        label=label,
+        elem_classes=["image-gallery", *(["strip"] if is_strip else [])],
+        buttons=["download", "fullscreen"],
+        visible=visible,
     )
 
 
@@ -244,13 +271,15 @@ def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
             steps, guidance, seed = sampler_controls(pipe)
             button = gr.Button("Generate", variant="primary")
         with gr.Column(scale=2, min_width=300):
-            gallery = image_gallery([(stored(with_axes(pipe, image)), caption(row)) for image, row in examples], "")
+            shown = [(stored(with_axes(pipe, image)), caption(row)) for image, row in examples]
+            gallery = image_gallery(shown, "Generated images")
+            seen = gr.Markdown(seen_in_training(people[:2]), label="Real images seen in training")
             pack = gr.DownloadButton("Download images and metadata (ZIP)", value=archive(images, rows, again))
             code = gr.Code(again, language="python", label="The same images in Python", interactive=False)
     button.click(
         generate,
         [users, count, conditions, steps, guidance, seed],
-        [gallery, pack, code],
+        [gallery, pack, code, seen],
         show_progress_on=gallery,
         api_name="generate",
         **model_queue(),

@@ -1,4 +1,4 @@
-"""Which pipelines the Space shows, and their loading from the Hub or a folder, without the echoform package."""
+"""Which models the Space shows, and their loading from the Hub or a folder, without the echoform package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from hardware import device
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
-Kind = Literal["doppler", "depth"]
+Kind = Literal["doppler", "depth", "classifier"]
+KINDS: tuple[Kind, ...] = ("doppler", "depth", "classifier")
 
 PINNED = Path(__file__).with_name("models.json")
 """File that `echoform space --push` writes beside the app: {kind: {"repo": ..., "revision": ...}}."""
@@ -26,6 +27,8 @@ PINNED = Path(__file__).with_name("models.json")
 
 PARTS = {"doppler": ("vqvae", "unet", "scheduler"), "depth": ("autoencoder",)}
 """Components that a pipeline of each kind has."""
+CLASSIFIER_TYPE = "echoform_spectrogram_classifier"
+"""model_type of a SpectrogramClassifier."""
 MAX_JSON_BYTES = 4 * 2**20
 MAX_NUMBER = 1_000_000
 """Largest whole number in the config of a model or scheduler."""
@@ -38,6 +41,19 @@ MAX_PX = 2048
 
 class CannotBeShownError(ValueError):
     """A pipeline is missing or damaged; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A SpectrogramClassifier, and the image processor that prepares pictures for it."""
+
+    model: Any
+    processor: Any
+
+    def to(self, name: str) -> Classifier:
+        """Move the model to a device."""
+        self.model.to(name)
+        return self
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,7 @@ def source(kind: Kind) -> Source | None:
 
 @cache
 def load(kind: Kind) -> Any:
-    """Load a pipeline with the code of its repository, on the CPU, once per process; None if none is configured.
+    """Load a model with the code of its repository, on the CPU, once per process; None if none is configured.
 
     Raises:
         CannotBeShownError: If it is missing, damaged, or of another kind.
@@ -73,7 +89,9 @@ def load(kind: Kind) -> Any:
     origin = source(kind)
     if origin is None:
         return None
-    check_folder(origin.repo)
+    check_folder(kind, origin.repo)
+    if kind == "classifier":
+        return load_classifier(origin)
     with damage_as_sentence(origin.repo):
         pipe = DiffusionPipeline.from_pretrained(
             origin.repo, revision=origin.revision, trust_remote_code=True, use_safetensors=True
@@ -86,8 +104,36 @@ def load(kind: Kind) -> Any:
     return pipe
 
 
+def load_classifier(origin: Source) -> Classifier:
+    """A classifier and its image processor.
+
+    Raises:
+        CannotBeShownError: If one is missing or damaged, or another model lies there.
+    """
+    with damage_as_sentence(origin.repo, "a classifier"):
+        from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+
+        loading: dict[str, Any] = {"revision": origin.revision, "trust_remote_code": True}
+        config = AutoConfig.from_pretrained(origin.repo, **loading)
+        if config.model_type != CLASSIFIER_TYPE:
+            name = str(config.model_type)[:80]
+            raise CannotBeShownError(f"{origin.repo} is no classifier of spectrograms, but a model of type {name}")
+        model = AutoModelForImageClassification.from_pretrained(
+            origin.repo, config=config, use_safetensors=True, **loading
+        )
+        processor = AutoImageProcessor.from_pretrained(origin.repo, **loading)
+    names = (config.id2label or {}).values()
+    if not all(isinstance(name, str) and name for name in names):
+        raise CannotBeShownError(f"users of {origin.repo} must have names, got {str(list(names))[:200]}")
+    if not all(bool(one.isfinite().all()) for one in model.state_dict().values()):
+        raise CannotBeShownError(f"the weights of {origin.repo} must be finite, but some are not")
+    if max(sides := (processor.height, processor.width)) > MAX_PX:
+        raise CannotBeShownError(f"pictures of {origin.repo} must have sides in 1..{MAX_PX}, got {sides}")
+    return Classifier(model.eval(), processor)
+
+
 @contextmanager
-def damage_as_sentence(repo: str) -> Iterator[None]:
+def damage_as_sentence(repo: str, kind: str = "a pipeline") -> Iterator[None]:
     """Turn whatever loading or first using a pipeline raises into one sentence; ECHOFORM_TRACEBACK=1 shows all of it.
 
     The code that runs here is that of the repository and of diffusers, which raise exceptions of any type where
@@ -102,25 +148,28 @@ def damage_as_sentence(repo: str) -> Iterator[None]:
         if os.environ.get("ECHOFORM_TRACEBACK") == "1" or isinstance(error, CannotBeShownError):
             raise
         reason = " ".join(str(error).split())[:300] or "no reason given"
-        raise CannotBeShownError(f"{repo} cannot be used as a pipeline: {type(error).__name__}: {reason}") from error
+        raise CannotBeShownError(f"{repo} cannot be used as {kind}: {type(error).__name__}: {reason}") from error
 
 
-def check_folder(repo: str) -> None:
-    """Check that a local folder looks like a pipeline, before anything is loaded; an id of the Hub passes.
+def check_folder(kind: Kind, repo: str) -> None:
+    """Check that a local folder looks like a model of a kind, before anything is loaded; an id of the Hub passes.
 
     Raises:
-        CannotBeShownError: If it is a file or holds no model_index.json, or if what it holds is no ordinary file, or
+        CannotBeShownError: If it is a file or lacks its index or config, or if what it holds is no ordinary file, or
             no JSON, or too large.
     """
-    folder = Path(repo)
+    folder, is_classifier = Path(repo), kind == "classifier"
+    what = "classifier" if is_classifier else "pipeline"
+    needed = ("config.json", "preprocessor_config.json") if is_classifier else ("model_index.json",)
     if not folder.is_dir():
         if folder.exists():
-            raise CannotBeShownError(f"{repo} is a file; a pipeline is a folder or an id of the Hub")
+            raise CannotBeShownError(f"{repo} is a file; a {what} is a folder or an id of the Hub")
         if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", repo):
             raise CannotBeShownError(f"there is no folder {repo}, and an id of the Hub reads user/name")
         return
-    if not (folder / "model_index.json").is_file():
-        raise CannotBeShownError(f"{repo} holds no model_index.json; is it an exported pipeline?")
+    for name in needed:
+        if not (folder / name).is_file():
+            raise CannotBeShownError(f"{repo} holds no {name}; is it an exported {what}?")
     # Reading from a pipe or a device would wait forever.
     for path in (*folder.glob("*"), *folder.glob("*/*")):
         if not path.is_file() and not path.is_dir():
@@ -134,9 +183,10 @@ def check_folder(repo: str) -> None:
             rule = f"one JSON object without NaN, of at most {MAX_JSON_BYTES >> 20} MB"
             raise CannotBeShownError(f"{path} must hold {rule}")
         # torch would try to make what these say, before it compares with the weights.
-        if path.parent != folder and (largest := largest_number(content)) > MAX_NUMBER:
+        is_config = path.parent != folder or (is_classifier and path.name in needed)
+        if is_config and (largest := largest_number(content)) > MAX_NUMBER:
             raise CannotBeShownError(f"whole numbers in {path} must be at most {MAX_NUMBER:,}, got {str(largest)[:20]}")
-        for key, one in content.items() if path.parent != folder else ():
+        for key, one in content.items() if is_config else ():
             count = len(one) if isinstance(one, list) else largest_number(one)
             if ("layers" in key or key.endswith(("block_types", "block_out_channels"))) and count > MAX_LAYERS:
                 raise CannotBeShownError(f"{path} may have at most {MAX_LAYERS} of {key[:60]}, got {count}")
@@ -208,7 +258,7 @@ def check_facts(repo: str, config: Any) -> None:
 
 
 def pipeline(kind: Kind) -> Any:
-    """The loaded pipeline, on the GPU where there is one."""
+    """The loaded model, on the GPU where there is one."""
     return load(kind).to(device())
 
 
@@ -226,6 +276,26 @@ def repository_file(kind: Kind, name: str) -> str | None:
     if path.is_file() and path.stat().st_size > MAX_JSON_BYTES:
         raise CannotBeShownError(f"{path} may have at most {MAX_JSON_BYTES >> 20} MB, got {path.stat().st_size >> 20}")
     return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+@cache
+def facts(kind: Kind) -> dict[str, Any]:
+    """Content of facts.json in the model's repository, which its training wrote; {} where there is none.
+
+    Raises:
+        CannotBeShownError: If it is no JSON object, or its entries "data" and "card" are none.
+    """
+    text = repository_file(kind, "facts.json")
+    try:
+        content = {} if text is None else json.loads(text)
+        data, card = content.get("data", {}), content.get("card", {})
+    except (ValueError, RecursionError, AttributeError):
+        content = data = card = None
+    if not isinstance(content, dict) or not isinstance(data, dict) or not isinstance(card, dict):
+        origin = source(kind)
+        assert origin is not None  # the file was read there
+        raise CannotBeShownError(f"facts.json of {origin.repo} must hold one JSON object, with objects data and card")
+    return content
 
 
 def loading_lines(kind: Kind) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from addresses import download
 from disk import Disk
-from door import log_refusal
+from door import log_refusal, refusals
 from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_http_url_like
 from pydantic import ValidationError
@@ -41,6 +41,8 @@ class Page(gr.Blocks):
         except gr.Error as error:
             error.print_exception = False
             log_refusal(str(name), error.message)
+            if (told := refusals.get()) is not None:
+                told.append(error.message)
             raise
         except Exception as error:
             raise gr.Error(FAULT) from error

@@ -1,4 +1,8 @@
-"""Drawing of arrays for the page: values in colours, with a colour bar and axes with units."""
+"""Pictures with axes, title and colour bar, in the look of `echoform_train.data.figure`.
+
+That function cannot be used here, because a Space installs neither echoform nor matplotlib; this file draws all
+pictures of the app.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-SHOWN_PX = 288
-"""Approximate longer side of a small image on the page; it is enlarged by a whole number."""
-IMAGE_AT = (56, 24)
-"""Left and top of the image inside its frame, in pixels."""
-_RIGHT, _BOTTOM, _BAR, _SECOND = 14, 30, 84, 44
+SHOWN_PX = 768
+"""Approximate longer side of an image in its frame: its pixels stay sharp where the frame fills a screen."""
+MOST_PX = 1152
+"""Of an image with a longer side, every n-th pixel is kept."""
+NUMBER_PX, LABEL_PX = 36, 40
+"""Heights of text; pages show frames at a third of their size and at their size."""
+_EDGE, _LEFT, _BOTTOM, _SECOND, _BAR, _TITLE = 26, 194, 106, 136, 238, 50
+_STRIP_PX, _GAP, _TICK = 28, 30, 9
 _INK, _NOTHING = (40, 40, 48), (150, 150, 150)
 # Stops of viridis by Smith and van der Walt (public domain), and of a blue-white-red map.
 _DEPTH = (
@@ -28,7 +35,10 @@ class Axis:
 
     low: float
     high: float
-    unit: str
+    label: str
+    """What it shows, with its unit, such as "time, s"."""
+    has_numbers: bool = True
+    """Whether low and high are known."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +51,12 @@ class Bar:
 
 def depth_bar(low_mm: float, high_mm: float) -> Bar:
     """Colour scale of depths in millimetres: near is dark, far is light."""
-    return Bar(Axis(low_mm, high_mm, "mm"), _table(_DEPTH))
+    return Bar(Axis(low_mm, high_mm, "depth, mm"), _table(_DEPTH))
 
 
-def signed_bar(reach: float, unit: str) -> Bar:
+def signed_bar(reach: float, label: str) -> Bar:
     """Colour scale from -reach (blue) over 0 (white) to reach (red)."""
-    return Bar(Axis(-reach, reach, unit), _table(_SIGNED))
+    return Bar(Axis(-reach, reach, label), _table(_SIGNED))
 
 
 def paint(values: np.ndarray, bar: Bar, known: np.ndarray | None = None) -> Image.Image:
@@ -64,33 +74,56 @@ def frame(
     y: Axis | None = None,
     bar: Bar | None = None,
     right: Axis | None = None,
+    *,
+    title: str = "",
+    shown_px: int = SHOWN_PX,
 ) -> Image.Image:
-    """Put an image on a white page at IMAGE_AT, enlarged without smoothing, with axes (y upwards) and colour bar.
+    """Put an image on a white page, enlarged without smoothing, with axes (y upwards) and colour bar.
 
-    `right` is the y axis in another unit, at the right of the image.
+    Args:
+        image: RGB.
+        x: Horizontal axis.
+        y: Vertical axis, at the left.
+        bar: Colour scale.
+        right: The y axis in another unit, at the right of the image.
+        title: Text above the image.
+        shown_px: Approximate longer side of the enlarged image, pixels.
     """
-    factor = max(1, round(SHOWN_PX / max(image.size)))
-    stride = math.ceil(max(image.size) / (2 * SHOWN_PX))  # keeps every n-th pixel of a large image
-    shown = Image.fromarray(np.asarray(image)[::stride, ::stride])
-    shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
-    left, top = IMAGE_AT
-    beside = _SECOND if right else 0
-    width = left + shown.width + beside + (_BAR if bar else _RIGHT)
-    page = Image.new("RGB", (width, top + shown.height + _BOTTOM), "white")
-    page.paste(shown, IMAGE_AT)
+    shown = enlarged(image, shown_px)
+    left, top = image_at(has_y=y is not None, has_title=bool(title))
+    beside = left + shown.width + (_SECOND if right else 0)
+    width = beside + (_BAR if bar else _EDGE)
+    page = Image.new("RGB", (width, top + shown.height + (_BOTTOM if x else _EDGE)), "white")
+    page.paste(shown, (left, top))
     draw = ImageDraw.Draw(page)
+    if title:
+        draw.text((left, 8), title, fill=_INK, font=_font(LABEL_PX, title, width - left - 8), anchor="la")
     if x is not None:
         _draw_x(draw, x, left, top + shown.height, shown.width)
     if y is not None:
-        _draw_y(draw, y, left - 1, top, shown.height, outwards=-1)
+        _draw_y(page, y, left - 1, top, shown.height, outwards=-1, label_at=LABEL_PX // 2 + 8)
     if right is not None:
-        _draw_y(draw, right, left + shown.width, top, shown.height, outwards=1)
+        _draw_y(page, right, left + shown.width, top, shown.height, outwards=1, label_at=beside - LABEL_PX // 2 - 4)
     if bar is not None:
-        at = left + shown.width + beside + 10
-        strip = Image.fromarray(bar.colors[::-1, None].repeat(12, axis=1))
-        page.paste(strip.resize((12, shown.height), Image.Resampling.NEAREST), (at, top))
-        _draw_y(draw, bar.axis, at + 12, top, shown.height, outwards=1)
+        at = beside + _GAP
+        strip = Image.fromarray(bar.colors[::-1, None].repeat(_STRIP_PX, axis=1))
+        page.paste(strip.resize((_STRIP_PX, shown.height), Image.Resampling.NEAREST), (at, top))
+        label_at = width - LABEL_PX // 2 - 8
+        _draw_y(page, bar.axis, at + _STRIP_PX, top, shown.height, outwards=1, label_at=label_at)
     return page
+
+
+def image_at(*, has_y: bool, has_title: bool = False) -> tuple[int, int]:
+    """Left and top of the image inside its frame, pixels."""
+    return (_LEFT if has_y else _EDGE, _EDGE + (_TITLE if has_title else 0))
+
+
+def enlarged(image: Image.Image, shown_px: int = SHOWN_PX) -> Image.Image:
+    """An image whose longer side is near a length in pixels, enlarged by a whole number without smoothing."""
+    factor = max(1, round(shown_px / max(image.size)))
+    stride = math.ceil(max(image.size) / max(MOST_PX, shown_px))
+    shown = Image.fromarray(np.asarray(image)[::stride, ::stride])
+    return shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
 
 
 def ticks(low: float, high: float, at_most: int = 5) -> list[float]:
@@ -102,27 +135,43 @@ def ticks(low: float, high: float, at_most: int = 5) -> list[float]:
 
 
 def _draw_x(draw: ImageDraw.ImageDraw, axis: Axis, left: int, bottom: int, length: int) -> None:
-    for value in ticks(axis.low, axis.high):
+    for value in _marks(axis, length, 100):
         at = left + round((value - axis.low) / (axis.high - axis.low) * (length - 1))
-        draw.line([(at, bottom), (at, bottom + 4)], fill=_INK)
-        unit = f" {axis.unit}" if value == ticks(axis.low, axis.high)[-1] else ""
-        draw.text((at, bottom + 6), f"{value:g}{unit}", fill=_INK, font=_font(), anchor="ma")
+        draw.line([(at, bottom), (at, bottom + _TICK)], fill=_INK, width=2)
+        draw.text((at, bottom + _TICK + 3), f"{value:g}", fill=_INK, font=_font(NUMBER_PX), anchor="ma")
+    below = bottom + (NUMBER_PX + 16 if axis.has_numbers else 6)
+    font = _font(LABEL_PX, axis.label, length)
+    draw.text((left + length // 2, below), axis.label, fill=_INK, font=font, anchor="ma")
 
 
-def _draw_y(draw: ImageDraw.ImageDraw, axis: Axis, at: int, top: int, length: int, outwards: int) -> None:
-    for value in ticks(axis.low, axis.high):
+def _draw_y(page: Image.Image, axis: Axis, at: int, top: int, length: int, *, outwards: int, label_at: int) -> None:
+    draw, anchor = ImageDraw.Draw(page), "lm" if outwards > 0 else "rm"
+    for value in _marks(axis, length, 60):
         row = top + round((axis.high - value) / (axis.high - axis.low) * (length - 1))
-        draw.line([(at, row), (at + 4 * outwards, row)], fill=_INK)
-        draw.text(
-            (at + 7 * outwards, row), f"{value:g}", fill=_INK, font=_font(), anchor="lm" if outwards > 0 else "rm"
-        )
-    # A long unit on the left begins at the edge of the page, above the image.
-    place = (at + 7, 3) if outwards > 0 else (4, 3)
-    draw.text(place, axis.unit, fill=_INK, font=_font(), anchor="la")
+        draw.line([(at, row), (at + _TICK * outwards, row)], fill=_INK, width=2)
+        place = (at + (_TICK + 6) * outwards, row)
+        draw.text(place, f"{value:g}", fill=_INK, font=_font(NUMBER_PX), anchor=anchor)
+    # Written on a strip of its own, which is then turned upwards.
+    font = _font(LABEL_PX, axis.label, page.height)
+    strip = Image.new("L", (math.ceil(font.getlength(axis.label)), LABEL_PX + 8), 0)
+    ImageDraw.Draw(strip).text((0, strip.height // 2), axis.label, fill=255, font=font, anchor="lm")
+    turned = strip.transpose(Image.Transpose.ROTATE_90)
+    above = min(max(0, top + (length - turned.height) // 2), page.height - turned.height)
+    page.paste(_INK, (label_at - turned.width // 2, above), turned)
 
 
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(13)
+def _marks(axis: Axis, length: int, least_px: int) -> list[float]:
+    """Values at which an axis of a length in pixels has a number, so far apart that they do not touch."""
+    return ticks(axis.low, axis.high, min(5, max(1, length // least_px))) if axis.has_numbers else []
+
+
+def _font(size: int, text: str = "", longest_px: int = 0) -> ImageFont.FreeTypeFont:
+    """The font of a height, or of a smaller one in which a text fits into a length."""
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow without FreeType has no sizes
+    if text and font.getlength(text) > longest_px:
+        return _font(max(8, int(size * longest_px / font.getlength(text))))
+    return font
 
 
 def _table(stops: tuple[str, ...]) -> np.ndarray:

@@ -1,16 +1,15 @@
-"""The tab "Did it help?": measured results of the loaded model, from its model card."""
+"""The tab "Did it help?" or "How good is it?": measured results of the loaded model, from its model card."""
 
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import gradio as gr
-from loading import Kind, repository_file, source
+from loading import Kind, facts, repository_file, source
 
 SECTIONS = ("Did it help?", "Numbers", "Memorisation", "Gait is biometric data")
 CURVES = {
@@ -76,14 +75,19 @@ def measured_results(kind: Kind) -> tuple[str, str]:
     """The accuracy curve of a model as SVG and its report as Markdown, both from files in its repository, read once."""
     origin = source(kind)
     assert origin is not None  # the tab exists only for a loaded pipeline
-    facts, card = repository_file(kind, "facts.json"), repository_file(kind, "README.md")
-    found = (json.loads(facts).get("card", {}) if facts else {}).get("augmentation") or {}
+    card, found = repository_file(kind, "README.md"), facts(kind).get("card", {}).get("augmentation") or {}
     words = sections(card) if card else ""
     if not words:
         words = f"The model card of `{origin.repo}` has no measured results."
     elif not found:
         words = f"It was not measured whether images of `{origin.repo}` help to train a classifier.\n\n{words}"
     return augmentation_curve(found.get("rows") or []), words
+
+
+def title(kind: Kind) -> str:
+    """Name of the tab: "Did it help?" where that was studied, else "How good is it?"."""
+    curve, words = measured_results(kind)
+    return "Did it help?" if curve or f"## {SECTIONS[0]}" in words else "How good is it?"
 
 
 def report() -> str:
@@ -99,5 +103,6 @@ def tab() -> None:
     """Build the tab: the curve, then the report; both are made once, because they are the same for every visitor."""
     curve, words = measured_results("doppler")
     gr.HTML(curve, visible=bool(curve), padding=True)
-    gr.Markdown(words, elem_classes="report")
-    gr.api(report, api_name="report", queue=False)
+    shown = gr.Markdown(words, elem_classes="report", label="Report")
+    # Nobody presses it on the page: it gives programs the endpoint.
+    gr.Button(visible=False).click(report, outputs=shown, api_name="report", queue=False)

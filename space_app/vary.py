@@ -1,4 +1,4 @@
-"""The tab "Vary": reconstruction and variations of an uploaded spectrogram, and interpolation between two users."""
+"""The tabs "Vary", for an uploaded spectrogram, and "From one to another", which interpolates between two users."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import gradio as gr
 import torch
-from generate import Shown, image_gallery, labels, sampler_controls, with_axes
+from generate import Shown, image_gallery, labels, sampler_controls, sampling_of, seen_in_training, with_axes
 from hardware import model_queue, on_gpu
-from loading import pipeline
+from loading import load, pipeline
 from PIL import Image
-from plots import frame, paint, signed_bar
+from plots import paint, signed_bar
 from visitors import download_path, open_upload, refusal, shown_to_visitor, stored
 
 FORMATS = ("PNG", "JPEG")
@@ -81,8 +81,8 @@ def rebuild(pipe: Any, pixels: torch.Tensor) -> tuple[Shown, str]:
         for one, name in ((before, "original"), (after, "reconstruction"))
     ]
     reach = max(0.01, float(error.abs().quantile(0.99)))
-    bar = signed_bar(100 * reach, "%")
-    shown.append((stored(frame(paint(100 * error.numpy(), bar), bar=bar)), "error in % of the scale"))
+    bar = signed_bar(100 * reach, "error, % of the scale")
+    shown.append((stored(with_axes(pipe, paint(100 * error.numpy(), bar), bar)), "error in % of the scale"))
     words = f"Root mean square error {100 * rmse:.2f} % of the colour scale"
     axes = pipe.config["axes"] or {}
     if {"db_min", "db_max"} <= axes.keys():
@@ -91,7 +91,9 @@ def rebuild(pipe: Any, pixels: torch.Tensor) -> tuple[Shown, str]:
 
 
 @on_gpu
-def vary(file: str, user: str, num_images: int, strength: float, steps: int, guidance: float, seed: int) -> Shown:
+def vary(
+    file: str, user: str, num_images: int, strength: float, steps: int, guidance: float, seed: int
+) -> tuple[Shown, str]:
     """Generate variations of a spectrogram for a chosen user.
 
     Args:
@@ -104,7 +106,7 @@ def vary(file: str, user: str, num_images: int, strength: float, steps: int, gui
         seed: The same seed makes the same images.
 
     Returns:
-        The variations with axes.
+        The variations with axes, and how many real images of the user the model saw in its training.
     """
     pipe = pipeline("doppler")
     pixels = read_spectrogram(pipe, file)
@@ -119,11 +121,12 @@ def vary(file: str, user: str, num_images: int, strength: float, steps: int, gui
             generator=[torch.Generator().manual_seed(seed + number) for number in range(num_images)],
             batch_size=1,
         )
-    return [(stored(with_axes(pipe, one)), f"{user}, seed {seed + number}") for number, one in enumerate(made.images)]
+    shown = [(stored(with_axes(pipe, one)), f"{user}, seed {seed + number}") for number, one in enumerate(made.images)]
+    return shown, seen_in_training([user])
 
 
 @on_gpu
-def interpolate(user_a: str, user_b: str, num_images: int, steps: int, guidance: float, seed: int) -> Shown:
+def interpolate(user_a: str, user_b: str, num_images: int, steps: int, guidance: float, seed: int) -> tuple[Shown, str]:
     """Interpolate from one user to another in equal steps, from the same noise.
 
     Args:
@@ -135,9 +138,15 @@ def interpolate(user_a: str, user_b: str, num_images: int, steps: int, guidance:
         seed: Seed of the noise.
 
     Returns:
-        The images with axes.
+        The images with axes, and how many real images of both users the model saw in its training.
     """
-    pipe = pipeline("doppler")
+    return between(pipeline("doppler"), user_a, user_b, num_images, steps, guidance, seed)
+
+
+def between(
+    pipe: Any, user_a: str, user_b: str, num_images: int, steps: int, guidance: float, seed: int
+) -> tuple[Shown, str]:
+    """Results of `interpolate` for a pipeline."""
     with shown_to_visitor():
         made = pipe.interpolate(
             user_a,
@@ -148,42 +157,79 @@ def interpolate(user_a: str, user_b: str, num_images: int, steps: int, guidance:
             guidance_scale=guidance,
             batch_size=1,
         )
-    return [
+    shown = [
         (stored(with_axes(pipe, one)), f"{100 * number / (num_images - 1):.0f} % {user_b}")
         for number, one in enumerate(made.images)
     ]
+    return shown, seen_in_training([user_a, user_b])
 
 
-def tab(pipe: Any, examples: list[Image.Image]) -> None:
-    """Build the tab: controls on the left, for a spectrogram and two users; results on the right."""
+def preview(file: str | None) -> str | None:
+    """The chosen spectrogram with axes, before anything is made of it; None where no file is chosen."""
+    if file is None:
+        return None
+    pipe = load("doppler")
+    return stored(with_axes(pipe, pipe.postprocess((read_spectrogram(pipe, file) + 1) / 2, "pil")[0]))
+
+
+def show_result() -> Any:
+    """Make room for results that were not there yet."""
+    return gr.update(visible=True)
+
+
+def vary_tab(pipe: Any, example: Image.Image) -> None:
+    """Build the tab "Vary": a spectrogram and controls on the left, results on the right."""
     people, path = labels(pipe.config["id2label"]), download_path("example.png")
-    examples[0].save(path)
+    example.save(path)
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             file = gr.File(str(path), file_types=SUFFIXES, label="PNG or JPEG without axes", height=120)
-            user = gr.Dropdown(people, value=people[-1], label="User (last one of an interpolation)")
+            shown_file = gr.Image(
+                stored(with_axes(pipe, example)),
+                type="filepath",
+                interactive=False,
+                label="Chosen image",
+                buttons=[],
+                elem_classes="picture",
+            )
+            user = gr.Dropdown(people, value=people[-1], label="User")
             strength = gr.Slider(
                 0.05, 1.0, value=0.6, step=0.05, label="Strength (1: the spectrogram has no influence)"
             )
             count = gr.Slider(1, MAX_VARIATIONS, value=3, step=1, precision=0, label="Images")
             steps, guidance, seed = sampler_controls(pipe)
-            look = gr.Button("Reconstruct")
             make = gr.Button("Make variations", variant="primary")
-            other = gr.Dropdown(people, value=people[0], label="First user of an interpolation")
-            walk = gr.Button("Interpolate between the two users")
+            look = gr.Button("Reconstruct")
         with gr.Column(scale=2, min_width=300):
-            shown, words = rebuild(pipe, pipe.preprocess(examples[0], 1))
+            shown, words = rebuild(pipe, pipe.preprocess(example, 1))
             rebuilt = image_gallery(shown, "Reconstruction from latents")
-            error_text = gr.Markdown(words)
-            made = image_gallery(None, "Variations or interpolation")
+            error_text = gr.Markdown(words, label="Error in words")
+            made = image_gallery(None, "Variations", visible=False)
+            seen = gr.Markdown(visible=False, label="Real images seen in training")
     queue = model_queue()
     look.click(reconstruct, file, [rebuilt, error_text], api_name="reconstruct", **queue)
     file.upload(reconstruct, file, [rebuilt, error_text], api_visibility="private", **queue)
-    make.click(vary, [file, user, count, strength, steps, guidance, seed], made, api_name="vary", **queue)
-    walk.click(
-        interpolate,
-        [other, user, count, steps, guidance, seed],
-        made,
-        api_name="interpolate",
-        **queue,
-    )
+    file.change(preview, file, shown_file, api_visibility="private", show_progress="hidden", **queue)
+    for hidden in (made, seen):
+        make.click(show_result, outputs=hidden, api_visibility="private", queue=False, show_progress="hidden")
+    inputs = [file, user, count, strength, steps, guidance, seed]
+    make.click(vary, inputs, [made, seen], show_progress_on=made, api_name="vary", **queue)
+
+
+def between_tab(pipe: Any) -> None:
+    """Build the tab "From one to another": two users on the left, the images between them on the right."""
+    people = labels(pipe.config["id2label"])
+    first, last = people[0], people[min(1, len(people) - 1)]
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            user_a = gr.Dropdown(people, value=first, label="First user")
+            user_b = gr.Dropdown(people, value=last, label="Last user")
+            count = gr.Slider(2, MAX_VARIATIONS, value=3, step=1, precision=0, label="Images with both ends")
+            steps, guidance, seed = sampler_controls(pipe)
+            walk = gr.Button("Interpolate between the two users", variant="primary")
+        with gr.Column(scale=2, min_width=300):
+            shown, words = between(pipe, first, last, 3, *sampling_of(pipe), 0)
+            made = image_gallery(shown, "From the first user to the last")
+            seen = gr.Markdown(words, label="Real images seen in training")
+    inputs = [user_a, user_b, count, steps, guidance, seed]
+    walk.click(interpolate, inputs, [made, seen], show_progress_on=made, api_name="interpolate", **model_queue())

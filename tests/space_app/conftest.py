@@ -24,6 +24,11 @@ from matplotlib import colormaps
 
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
 from echoform.hub import push_folder
+from echoform.spectrogram_classifier import (
+    SpectrogramClassifier,
+    SpectrogramClassifierConfig,
+    SpectrogramImageProcessor,
+)
 from echoform_cards.model_card import render_model_card
 from echoform_train.commands.space import push_space
 from hub_server import Hub
@@ -115,7 +120,8 @@ def doppler_folder(tmp_path_factory: pytest.TempPathFactory, table: np.ndarray) 
     )
     folder = tmp_path_factory.mktemp("doppler") / "walkers"
     pipe.save_pretrained(folder)
-    (folder / "facts.json").write_text(json.dumps({"card": {"augmentation": AUGMENTATION}}))
+    facts = {"card": {"augmentation": AUGMENTATION}, "data": {"images_per_user": {"ID_1": 61, "ID_2": 7}}}
+    (folder / "facts.json").write_text(json.dumps(facts))
     card = render_model_card({"name": "Walkers", "users": ["ID_1", "ID_2", "ID_10"], "augmentation": AUGMENTATION})
     (folder / "README.md").write_text(card, encoding="utf-8")
     return folder
@@ -127,6 +133,29 @@ def depth_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("depth") / "rooms"
     tiny_depth_pipeline().save_pretrained(folder)
     (folder / "README.md").write_text("---\nlibrary_name: diffusers\n---\n# Rooms\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory, table: np.ndarray) -> Path:
+    """A tiny untrained classifier of three people and nobody, of 16x16 pictures in the colours of the tiny model."""
+    torch.manual_seed(0)
+    labels = {0: "ID_1", 1: "ID_2", 2: "ID_10", 3: "nobody"}
+    config = SpectrogramClassifierConfig(
+        width=4,
+        num_features=8,
+        nobody_threshold=3.0,
+        id2label=labels,
+        label2id={name: id for id, name in labels.items()},
+    )
+    folder = tmp_path_factory.mktemp("classifier") / "who"
+    SpectrogramClassifier(config).eval().save_pretrained(folder)
+    colors = table.tobytes().hex()
+    processor = SpectrogramImageProcessor(height=16, width=16, colormap="jet", colors=colors, native_size=[16, 16])
+    processor.save_pretrained(folder)
+    scores = {"accuracy": {"mean": 0.925, "low": 0.88, "high": 0.96}, "ece": {"mean": 0.031}}
+    (folder / "facts.json").write_text(json.dumps({"card": {"scores": scores}}))
+    (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n# Who walks?\n")
     return folder
 
 
@@ -146,15 +175,19 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def on_the_hub(hub_of_the_session: Hub, doppler_folder: Path, depth_folder: Path) -> dict[str, str]:
-    """Variables that name both pipelines on the tests' Hub, one of them pinned to its commit."""
-    doppler, depth = hub_of_the_session.repo_id("walkers"), hub_of_the_session.repo_id("rooms")
+def on_the_hub(
+    hub_of_the_session: Hub, doppler_folder: Path, depth_folder: Path, classifier_folder: Path
+) -> dict[str, str]:
+    """Variables that name all three models on the tests' Hub, one of them pinned to its commit."""
+    doppler, depth, who = (hub_of_the_session.repo_id(name) for name in ("walkers", "rooms", "who"))
     push_folder(doppler_folder, doppler)
     push_folder(depth_folder, depth)
+    push_folder(classifier_folder, who)
     return {
         "ECHOFORM_DOPPLER_REPO": doppler,
         "ECHOFORM_DOPPLER_REVISION": hub_of_the_session.commits(doppler)[0].sha,
         "ECHOFORM_DEPTH_REPO": depth,
+        "ECHOFORM_CLASSIFIER_REPO": who,
     }
 
 
@@ -207,10 +240,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pulled(on_the_hub: dict[str, str], hub_of_the_session: Hub, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the Hub would run: the Space with both pipelines, pushed to the tests' Hub and pulled from it."""
+    """What the Hub would run: the Space with all three models, pushed to the tests' Hub and pulled from it."""
     models = {
         kind.lower(): (on_the_hub[f"ECHOFORM_{kind}_REPO"], on_the_hub.get(f"ECHOFORM_{kind}_REVISION"))
-        for kind in ("DOPPLER", "DEPTH")
+        for kind in ("DOPPLER", "DEPTH", "CLASSIFIER")
     }
     repo = hub_of_the_session.repo_id("space")
     push_space(models, repo)

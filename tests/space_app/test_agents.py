@@ -16,7 +16,7 @@ pytest.importorskip("mcp", reason="the mcp extra of gradio is not installed: pip
 from mcp import ClientSession  # pyright: ignore[reportMissingImports]
 from mcp.client.streamable_http import streamable_http_client  # pyright: ignore[reportMissingImports]
 
-TOOLS = {"generate", "reconstruct", "vary", "interpolate", "report", "embed", "interpolate_depth"}
+TOOLS = {"generate", "reconstruct", "vary", "interpolate", "report", "embed", "interpolate_depth", "classify"}
 
 
 def ask(address: str, *calls: tuple[str, dict[str, Any]]) -> tuple[list[Any], list[Any]]:
@@ -47,8 +47,9 @@ def test_an_agent_reads_the_report_draws_a_picture_and_embeds_an_image(address: 
         (path,) = httpx.post(f"{address}/gradio_api/upload", files={"files": file}).json()
     mine = {"path": path, "meta": {"_type": "gradio.FileData"}}
     calls = [("report", {}), ("generate", asked), ("generate", asked | {"users": ["Somebody"]})]
-    _, answers = ask(address, *calls, ("embed", {"files": [mine]}))
-    report, drawn, refused, embedded = answers
+    _, answers = ask(address, *calls, ("embed", {"files": [mine]}), ("classify", {"files": [mine]}))
+    report, drawn, refused, embedded, classified = answers
+    assert classified.isError and "mine.png: pictures must be grey or RGB of 8 bits" in classified.content[0].text
     assert not embedded.isError and "mine.png" in embedded.content[0].text, embedded.content
     assert report.content[0].text.startswith("## Did it help?\n\nGenerated images help: +3.0 points.")
     assert not drawn.isError and "ID_2, seed 3" in drawn.content[0].text

@@ -24,10 +24,19 @@ from huggingface_hub.repocard_data import SpaceCardData
 from PIL import Image
 
 SPACE = Path(__file__).parents[2] / "space_app"
-ENDPOINTS = {"/generate", "/reconstruct", "/vary", "/interpolate", "/report", "/embed", "/interpolate_depth"}
+ENDPOINTS = {
+    "/generate",
+    "/reconstruct",
+    "/vary",
+    "/interpolate",
+    "/report",
+    "/embed",
+    "/interpolate_depth",
+    "/classify",
+}
 
 
-def generate(client: Client, **asked: Any) -> tuple[list[dict[str, Any]], str, str]:
+def generate(client: Client, **asked: Any) -> tuple[list[dict[str, Any]], str, str, str]:
     arguments = {
         "users": ["ID_10"],
         "num_images_per_user": 2,
@@ -47,23 +56,25 @@ def unpack(path: str) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
 
 
 def test_a_visitor_gets_pictures_of_the_people_that_they_chose(client: Client, on_the_hub: dict[str, str]):
-    shown, path, _ = generate(client, users=["ID_10", "ID_1"], conditions=["condition=backpack"])
+    shown, path, _, seen = generate(client, users=["ID_10", "ID_1"], conditions=["condition=backpack"])
     pictures, rows = unpack(path)
     assert [one["caption"] for one in shown] == ["ID_10, seed 5", "ID_10, seed 6", "ID_1, seed 7", "ID_1, seed 8"]
     assert [one["user"] for one in rows] == ["ID_10", "ID_10", "ID_1", "ID_1"]
     assert {one["condition"] for one in rows} == {"backpack"}
+    assert seen == "Real images that the model saw in its training: ID_10 unknown, ID_1 61."
+    assert [one["real_images_in_training"] for one in rows] == [None, None, 61, 61]
     assert {one["revision"] for one in rows} == {on_the_hub["ECHOFORM_DOPPLER_REVISION"]}
     assert {one.shape for one in pictures} == {(16, 16, 3)}
 
 
 def test_what_is_shown_is_the_plain_picture_with_axes_around_it(client: Client):
-    shown, path, _ = generate(client)
+    shown, path, *_ = generate(client)
     for one, picture in zip(shown, unpack(path)[0], strict=True):
         with Image.open(one["image"]) as image:
             assert (image.format, image.mode) == ("PNG", "RGB")
             framed = np.asarray(image)
-        large = picture.repeat(18, axis=0).repeat(18, axis=1)  # 288 pixels
-        np.testing.assert_array_equal(framed[24 : 24 + 288, 56 : 56 + 288], large)
+        large = picture.repeat(48, axis=0).repeat(48, axis=1)  # 768 pixels
+        np.testing.assert_array_equal(framed[26 : 26 + 768, 194 : 194 + 768], large)
 
 
 def test_every_colour_of_a_picture_is_one_of_the_models_colour_table(client: Client, table: np.ndarray):
@@ -81,7 +92,7 @@ def test_pictures_appear_one_after_the_other(client: Client):
 def test_the_snippet_makes_the_same_pictures_where_echoform_is_not_installed(
     client: Client, stranger: dict[str, str], tmp_path: Path
 ):
-    _, path, code = generate(client, conditions=["condition=backpack"])
+    _, path, code, _ = generate(client, conditions=["condition=backpack"])
     save = "\nfor number, image in enumerate(images):\n    image.save(f'{number}.png')\n"
     done = subprocess.run([sys.executable, "-c", code + save], cwd=tmp_path, env=stranger, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -123,12 +134,15 @@ def test_every_action_is_an_endpoint_whose_arguments_are_explained(client: Clien
     assert set(endpoints) == ENDPOINTS
     for endpoint in endpoints.values():
         assert all(re.fullmatch("[a-z_]+", one["parameter_name"]) for one in endpoint["parameters"])
+        assert all(re.match("[A-Z][a-z]", one["label"]) for one in endpoint["returns"]), endpoint["returns"]
 
 
 def test_the_first_screen_shows_pictures_before_anything_was_pressed(client: Client):
     galleries = [one["props"] for one in client.config["components"] if one["type"] == "gallery"]
     filled = [len(one["value"]) for one in galleries if one.get("value")]
-    assert filled == [2, 3, 6, 3]  # generated; through the first stage; two depth scenes; nearest to the first
+    # Generated; through the first stage; from one user to another; nearest to the first of two rooms; the two rooms
+    # with scales; from one room to the other.
+    assert filled == [2, 3, 3, 3, 6, 5]
 
 
 def test_the_page_knows_how_large_a_file_may_be(client: Client):
@@ -193,9 +207,9 @@ def test_twenty_visitors_at_once_are_answered_or_told_to_wait(client: Client):
 def test_without_a_model_the_app_says_which_variables_name_one(
     monkeypatch: pytest.MonkeyPatch, module: Any, tmp_path: Path
 ):
-    for kind in ("DOPPLER", "DEPTH"):
+    for kind in ("DOPPLER", "DEPTH", "CLASSIFIER"):
         monkeypatch.delenv(f"ECHOFORM_{kind}_REPO", raising=False)
-    with pytest.raises(ValueError, match="ECHOFORM_DOPPLER_REPO or ECHOFORM_DEPTH_REPO must name the pipeline"):
+    with pytest.raises(ValueError, match="ECHOFORM_DEPTH_REPO or ECHOFORM_CLASSIFIER_REPO must name the model"):
         module("app").build(module("disk").Disk(tmp_path))
 
 

@@ -19,7 +19,8 @@ SPACE = Path(__file__).parents[2] / "space_app"
 
 @pytest.fixture
 def models(on_the_hub: dict[str, str]) -> dict[str, tuple[str, str | None]]:
-    return {"doppler": (on_the_hub["ECHOFORM_DOPPLER_REPO"], None), "depth": (on_the_hub["ECHOFORM_DEPTH_REPO"], None)}
+    kinds = ("doppler", "depth", "classifier")
+    return {kind: (on_the_hub[f"ECHOFORM_{kind.upper()}_REPO"], None) for kind in kinds}
 
 
 def test_a_pushed_space_holds_the_app_and_its_models_at_the_commits_of_that_day(
@@ -69,7 +70,7 @@ def test_what_cannot_be_shown_is_one_sentence(
 ):
     for name in space._model_variables():
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ValueError, match="name one with --doppler or --depth"):
+    with pytest.raises(ValueError, match="name one with --doppler, --depth or --classifier"):
         space.named_models(space.Config())
     with pytest.raises(ValueError, match=r"got the folder .*; `echoform push` puts it there first"):
         space.push_space({"depth": (str(tmp_path), None)}, hub.repo_id("demo"))
@@ -84,5 +85,6 @@ def test_settings_come_before_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ECHOFORM_DEPTH_REPO", "a/b")
     monkeypatch.setenv("ECHOFORM_DEPTH_REVISION", "v1")
     monkeypatch.delenv("ECHOFORM_DOPPLER_REPO", raising=False)
+    monkeypatch.delenv("ECHOFORM_CLASSIFIER_REPO", raising=False)
     assert space.named_models(space.Config()) == {"depth": ("a/b", "v1")}
     assert space.named_models(space.Config(depth="c/d")) == {"depth": ("c/d", None)}

@@ -127,6 +127,17 @@ def test_a_body_that_is_no_call_gets_a_sentence(address: str, body: bytes, statu
     assert answer.status_code == status and sentence in told(answer)
 
 
+def test_a_mistake_in_a_direct_call_is_the_visitors_and_not_a_fault_of_the_server(address: str):
+    report = f"{address}/gradio_api/run/report"
+    assert httpx.post(report, json={"data": []}).status_code == 200
+    for data in ([1], [None], [[]], ["x"] * 3):
+        answer = httpx.post(report, json={"data": data})
+        assert answer.status_code == 422 and answer.json()["error"].startswith("report takes no values, got ")
+    # The seed of the page is no endpoint, and the address alone names what is called.
+    answer = httpx.post(report, json={"data": [], "fn_index": 0})
+    assert answer.status_code == 422 and "takes no fn_index" in told(answer)
+
+
 def test_only_json_is_read_as_json(address: str):
     for kind in ("text/plain", "application/xml", "multipart/form-data"):
         answer = httpx.post(
@@ -216,6 +227,7 @@ def test_an_upload_that_is_no_usable_image_gets_a_sentence(address: str, content
     assert sentence in call(address, "embed", [[file_at(path)]])
     assert sentence in call(address, "interpolate_depth", [file_at(path), file_at(path), 2])
     assert sentence in call(address, "reconstruct", [file_at(path)])
+    assert sentence in call(address, "classify", [[file_at(path)]])
 
 
 def test_an_upload_stays_in_the_folder_for_uploads(address: str, stranger: dict[str, str]):

@@ -22,14 +22,14 @@ SAMPLER = {"steps": 2, "guidance": 1.5, "seed": 3}
 @pytest.fixture(scope="module")
 def spectrogram(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plain picture that the app made."""
-    _, path, _ = client.predict(["ID_1"], 1, [], 2, 1.5, 0, api_name="/generate")
+    _, path, *_ = client.predict(["ID_1"], 1, [], 2, 1.5, 0, api_name="/generate")
     with zipfile.ZipFile(path) as pack:
         return Path(pack.extract("00.png", tmp_path_factory.mktemp("spectrogram")))
 
 
 def plain(shown: dict[str, Any]) -> np.ndarray:
     """The picture inside its axes, one pixel a pixel of the model."""
-    return np.asarray(Image.open(shown["image"]))[24 : 24 + 288 : 18, 56 : 56 + 288 : 18]
+    return np.asarray(Image.open(shown["image"]))[26 : 26 + 768 : 48, 194 : 194 + 768 : 48]
 
 
 def test_a_reconstruction_is_that_of_the_first_stage_and_its_error_is_measured(
@@ -48,7 +48,7 @@ def test_a_reconstruction_is_that_of_the_first_stage_and_its_error_is_measured(
 
 
 def test_variations_are_those_of_the_pipeline_for_that_person(client: Client, spectrogram: Path, doppler_folder: Path):
-    made = client.predict(
+    made, seen = client.predict(
         file=handle_file(str(spectrogram)), user="ID_2", num_images=2, strength=0.5, **SAMPLER, api_name="/vary"
     )
     pipe = VQLDMDopplerPipeline.from_pretrained(doppler_folder)
@@ -63,20 +63,22 @@ def test_variations_are_those_of_the_pipeline_for_that_person(client: Client, sp
         batch_size=1,
     ).images
     assert [one["caption"] for one in made] == ["ID_2, seed 3", "ID_2, seed 4"]
+    assert seen == "Real images that the model saw in its training: ID_2 7."
     for one, image in zip(made, images, strict=True):
         np.testing.assert_array_equal(plain(one), np.asarray(image))
 
 
 def test_a_walk_between_two_people_is_that_of_the_pipeline(client: Client, doppler_folder: Path):
-    walk = client.predict(user_a="ID_1", user_b="ID_10", num_images=3, **SAMPLER, api_name="/interpolate")
+    walk, seen = client.predict(user_a="ID_1", user_b="ID_10", num_images=3, **SAMPLER, api_name="/interpolate")
     pipe = VQLDMDopplerPipeline.from_pretrained(doppler_folder)
     images = pipe.interpolate(
         "ID_1", "ID_10", 3, torch.Generator().manual_seed(3), num_inference_steps=2, guidance_scale=1.5, batch_size=1
     ).images
     assert [one["caption"] for one in walk] == ["0 % ID_10", "50 % ID_10", "100 % ID_10"]
+    assert seen == "Real images that the model saw in its training: ID_1 61, ID_10 unknown."
     for one, image in zip(walk, images, strict=True):
         np.testing.assert_array_equal(plain(one), np.asarray(image))
-    with pytest.raises(AppError, match="num_images must be at least 2"):
+    with pytest.raises(AppError, match="num_images must be in 2 to 8, got 1"):
         client.predict(user_a="ID_1", user_b="ID_10", num_images=1, **SAMPLER, api_name="/interpolate")
 
 

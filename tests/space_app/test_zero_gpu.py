@@ -26,6 +26,7 @@ LENT = {
     "vary.interpolate",
     "depth.embed",
     "depth.interpolate_depth",
+    "who.classify",
 }
 
 
@@ -35,7 +36,9 @@ def across(value: Any) -> Any:
 
 
 @pytest.fixture
-def lent(monkeypatch: pytest.MonkeyPatch, doppler_folder: Path, depth_folder: Path) -> dict[str, Callable[..., Any]]:
+def lent(
+    monkeypatch: pytest.MonkeyPatch, doppler_folder: Path, depth_folder: Path, classifier_folder: Path
+) -> dict[str, Callable[..., Any]]:
     """What the app gives to a stand-in for `spaces`, by name; its arguments and results are pickled on the way."""
     functions: dict[str, Callable[..., Any]] = {}
 
@@ -59,6 +62,7 @@ def lent(monkeypatch: pytest.MonkeyPatch, doppler_folder: Path, depth_folder: Pa
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setenv("ECHOFORM_DOPPLER_REPO", str(doppler_folder))
     monkeypatch.setenv("ECHOFORM_DEPTH_REPO", str(depth_folder))
+    monkeypatch.setenv("ECHOFORM_CLASSIFIER_REPO", str(classifier_folder))
     return functions
 
 
@@ -76,12 +80,12 @@ def test_what_the_functions_take_and_give_arrives_in_another_process(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     room, drawn = str(tmp_path / "room.png"), str(tmp_path / "drawn.png")
     Image.fromarray(np.full((32, 32), 1000, np.uint16)).save(room)
-    *_, (shown, _, _) = module("generate").generate(["ID_1"], 1, [], 2, 1.5, 0)
+    *_, (shown, *_) = module("generate").generate(["ID_1"], 1, [], 2, 1.5, 0)
     assert [caption for _, caption in shown] == ["ID_1, seed 0"]
     Image.new("RGB", (16, 16), (0, 0, 128)).save(drawn)
     assert module("vary").reconstruct(drawn)[1].startswith("Root mean square error")
-    assert len(module("vary").vary(drawn, "ID_2", 1, 0.5, 2, 1.5, 0)) == 1
-    assert len(module("vary").interpolate("ID_1", "ID_2", 2, 2, 1.5, 0)) == 2
+    assert len(module("vary").vary(drawn, "ID_2", 1, 0.5, 2, 1.5, 0)[0]) == 1
+    assert len(module("vary").interpolate("ID_1", "ID_2", 2, 2, 1.5, 0)[0]) == 2
     assert module("depth").embed([room])[1][0][0] == "room.png"
     assert len(module("depth").interpolate_depth(room, room, 2)[0]) == 2
     with pytest.raises(AppError, match="Drop in at least one file"):

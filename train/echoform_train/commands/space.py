@@ -1,4 +1,4 @@
-"""`echoform space`: show pipelines in a browser, served by this machine or by a Space of the Hub."""
+"""`echoform space`: show models in a browser, served by this machine or by a Space of the Hub."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 PINNED = "models.json"
 """File beside the app: {kind: {"repo": Hub id, "revision": commit}}; used if the environment names no model."""
-KINDS = ("doppler", "depth")
-"""Kinds of pipelines that a Space shows; each has two flags and two environment variables."""
+KINDS = ("doppler", "depth", "classifier")
+"""Kinds of models that a Space shows; each has two flags and two environment variables."""
 APP_FOLDERS = (Path(__file__).parents[3] / "space_app", Path(__file__).parents[1] / "space_app")
 """Where the app may lie: in the source of echoform, or inside an installed wheel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Show pipelines in a browser: served by this machine, or with --push by a Space of the Hub."""
+    """Show models in a browser: served by this machine, or with --push by a Space of the Hub."""
 
     doppler: str | None = None
     """Spectrogram pipeline: Hub id or exported folder. Default: the variable ECHOFORM_DOPPLER_REPO, if it is set."""
@@ -40,6 +40,11 @@ class Config:
     """Depth pipeline: Hub id or exported folder. Default: the variable ECHOFORM_DEPTH_REPO, if it is set."""
     depth_revision: str | None = None
     """Commit, branch or tag of --depth. Default: main."""
+    classifier: str | None = None
+    """Classifier of the users of spectrograms: Hub id, or output folder of `echoform train classifier`. Default: the
+    variable ECHOFORM_CLASSIFIER_REPO, if it is set."""
+    classifier_revision: str | None = None
+    """Commit, branch or tag of --classifier. Default: main."""
     port: int = 7860
     """Port on this machine."""
     push: str | None = None
@@ -84,7 +89,7 @@ def named_models(config: Config) -> dict[str, tuple[str, str | None]]:
         if repo:
             named[kind] = (repo, revision or None)
     if not named:
-        raise UserError("a Space needs a pipeline: name one with --doppler or --depth, a Hub id or a folder")
+        raise UserError("a Space needs a model: name one with --doppler, --depth or --classifier, a Hub id or a folder")
     return named
 
 
@@ -130,7 +135,7 @@ def check_port(port: int) -> None:
 
 
 def space_files() -> list[Path]:
-    """Files of a Space: the app, its modules, requirements and README.
+    """Files of a Space: the app, its modules, its example images, requirements and README.
 
     Raises:
         FileNotFoundError: If echoform was installed without them.
@@ -138,7 +143,7 @@ def space_files() -> list[Path]:
     folder = next((folder for folder in APP_FOLDERS if (folder / "app.py").is_file()), None)
     if folder is None:
         raise MissingFileError(f"neither {APP_FOLDERS[0]} nor {APP_FOLDERS[1]} holds app.py; install echoform again")
-    return sorted(path for path in folder.iterdir() if path.suffix in (".py", ".txt", ".md"))
+    return sorted(path for path in folder.iterdir() if path.suffix in (".py", ".txt", ".md", ".png"))
 
 
 def push_space(
@@ -198,16 +203,17 @@ def push_space(
 
 
 def _check_folder(kind: str, repo: str) -> None:
-    """Check that a source is a Hub id, or the folder of a pipeline of its kind that can be loaded."""
+    """Check that a source is a Hub id, or the folder of a model of its kind that can be loaded."""
     from echoform_train.publishing.exported import class_name
     from echoform_train.publishing.families import PUBLISHED
     from echoform_train.publishing.model_folder import check_model
 
     location = resolve_source(repo)
     if isinstance(location, Path):
+        what = "classifier of spectrograms" if kind == "classifier" else "pipeline of that kind"
         name = class_name(location)
         if name not in PUBLISHED or PUBLISHED[name].space_name != kind:
-            raise UserError(f"--{kind} must be a pipeline of that kind, {repo} holds a {name:.80}")
+            raise UserError(f"--{kind} must be a {what}, {repo} holds a {name:.80}")
         check_model(location)
 
 

@@ -43,6 +43,8 @@ class SpectrogramFacts(ImageFacts):
     """Labels of the users in the order of their class ids."""
     conditions: dict[str, list[str]]
     """Labels of each condition in the order of their ids."""
+    images_per_user: dict[str, int]
+    """Number of training images of each user, by label."""
 
 
 class DepthFacts(DataFacts):

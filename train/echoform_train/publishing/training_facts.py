@@ -16,7 +16,7 @@ from echoform_train.publishing.records import check_record
 Training = TypeVar("Training")
 LARGEST_SIDE = 4096
 """Largest side of the images of a model, pixels."""
-_NEWER = frozenset({"split_sha256", "images_sha256", "reading"})
+_NEWER = frozenset({"split_sha256", "images_sha256", "reading", "images_per_user"})
 """Entries that echoform 0.1.0 did not write yet."""
 _OF_THE_CARD = frozenset({"source", "images", "split"})
 """Entries of the data of a depth model that its card needs; the others are in its config too."""
