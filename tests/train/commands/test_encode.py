@@ -1,3 +1,4 @@
+import io
 import re
 import shutil
 from dataclasses import replace
@@ -12,6 +13,8 @@ from scipy.spatial.distance import cdist
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train import cli
 from echoform_train.commands.encode import Config, main
+from echoform_train.depth.rooms.config import RoomsConfig
+from echoform_train.depth.rooms.rendering import render_rooms
 from echoform_train.depth.search import Neighbour
 
 
@@ -119,10 +122,15 @@ def test_a_bad_file_is_named_or_skipped(shapes, depth_ae, tmp_path, capsys):
         (["images", "--query", "x.png"], "both are"),
         (["images"], "--pipeline is required to embed images"),
         (["--query", "x.png"], "--query needs --index, the folder to search"),
-        (["--query", "x.png", "--index", "nowhere"], r"nowhere holds no index\.faiss"),
+        (["--query", "x.png", "--index", "images"], r"images holds no index\.faiss"),
+        (["--query", "x.png", "--index", "nowhere"], "there is no folder nowhere"),
+        (["--query", "y.png", "--index", "images"], r"there is no file y\.png"),
     ],
 )
-def test_what_is_missing_is_said_in_one_sentence(arguments, message, capsys):
+def test_what_is_missing_is_said_in_one_sentence(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "x.png").write_bytes(b"")
     with pytest.raises(SystemExit) as exit_status:
         cli.main(["encode", *arguments])
     assert exit_status.value.code == 1
@@ -148,3 +156,17 @@ def test_a_folder_that_holds_something_is_not_written_into(shapes, depth_ae, tmp
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"--output-dir must be a new or an empty folder, .* holds note\.txt"):
         encode(Config(source=str(shapes), pipeline=str(depth_ae / "pipeline"), output_dir=tmp_path))
+
+
+def test_rooms_are_embedded_as_those_that_a_training_makes(pipeline, depth_ae, tmp_path):
+    size = pipeline.autoencoder.config["sample_size"]
+    config = Config(source="rooms", pipeline=str(depth_ae / "pipeline"), output_dir=tmp_path / "rooms", seed=3)
+    dataset = encode(replace(config, rooms=2, cameras_per_room=1, images_per_camera=2))
+    made = render_rooms(RoomsConfig(rooms=2, cameras_per_room=1, images_per_camera=2, resolution=size), 3)
+    assert dataset["file"][:] == [image.file for image in made]
+    for place, image in enumerate(made):
+        row, units = dataset[place], np.array(Image.open(io.BytesIO(image.read())))
+        assert np.array_equal(np.array(row["image"]), units)
+        assert row["embedding"] == pytest.approx(pipeline.encode(units)[0].tolist(), abs=1e-5)
+    with pytest.raises(ValueError, match="--rooms need the data rooms, got somewhere"):
+        main(replace(config, source="somewhere", output_dir=tmp_path / "none", rooms=2))

@@ -10,6 +10,7 @@ import torch
 from echoform_train import cli
 from echoform_train.data.split import Split
 from echoform_train.depth.dataset import load_depth
+from echoform_train.depth.rooms.config import RoomsConfig
 from hub_server import Hub
 
 
@@ -35,3 +36,27 @@ def test_what_is_for_the_hub_goes_with_it(shapes: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         cli.main(["prepare-depth", str(shapes), "--license", "mit"])
     assert "--license is for the Hub: it must go with --push-to-hub" in capsys.readouterr().err
+
+
+def test_rooms_that_are_written_are_read_as_the_rooms_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    sizes = ["--rooms", "5", "--cameras-per-room", "2", "--images-per-camera", "2", "--resolution", "32"]
+    cli.main(["prepare-depth", "rooms", str(tmp_path / "out"), *sizes, "--seed", "4"])
+    assert f"wrote 20 images of 5 rooms to {tmp_path / 'out'}" in capsys.readouterr().out
+    made = load_depth("rooms", resolution=32, seed=4, rooms=RoomsConfig(rooms=5, cameras_per_room=2,
+                      images_per_camera=2, resolution=32))  # fmt: skip
+    there = load_depth(tmp_path / "out", resolution=32, seed=4, depth_range_mm=made.depth_range_mm)
+    for side in ("train", "validation", "test"):
+        assert torch.equal(getattr(there, side).units.to(torch.int32), getattr(made, side).units.to(torch.int32))
+    assert len(there.train) and len(there.test)
+    rooms = [{file[:9] for file in getattr(there.split, side)} for side in ("train", "validation", "test")]
+    assert sum(map(len, rooms)) == len(set.union(*rooms)) == 5  # no room is on two sides
+
+
+def test_only_rooms_are_written_and_only_into_a_new_folder(shapes: Path, tmp_path: Path):
+    with pytest.raises(SystemExit):
+        cli.main(["prepare-depth", str(shapes), str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        cli.main(["prepare-depth", "rooms", str(tmp_path), "--rooms", "3"])
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -25,7 +25,7 @@ class Config:
     (`echoform encode --query x.png --index DIR`)."""
 
     source: tyro.conf.Positional[str | None] = None
-    """Folder of depth images to embed, or the id of a data set on the Hub."""
+    """Folder of depth images to embed, the id of a data set on the Hub, or "rooms" for synthetic rooms."""
     pipeline: str | None = None
     """Exported depth pipeline: a folder, or user/model on the Hub. Default for a query: the pipeline of the index."""
     output_dir: Path = Path("embeddings")
@@ -42,6 +42,14 @@ class Config:
     """List and skip files that cannot be used instead of stopping."""
     batch_size: int = 32
     """Images per forward pass."""
+    rooms: int | None = None
+    """Number of synthetic rooms to embed, with the data "rooms"."""
+    cameras_per_room: int | None = None
+    """Camera paths through each synthetic room."""
+    images_per_camera: int | None = None
+    """Images along each camera path."""
+    seed: int = 0
+    """Seed of the synthetic rooms; those of a training have its seed."""
 
     query: tuple[Path, ...] = ()
     """Images to search for: the most similar images of the index are found."""
@@ -73,6 +81,7 @@ def main(config: Config) -> Dataset | list[list[Neighbour]]:
 def encode(source: str, config: Config) -> Dataset:
     """Embed a source, and write the data set with its index to `config.output_dir`."""
     from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+    from echoform_train.depth.config import rooms_of
     from echoform_train.depth.search import COLUMN, INDEX, embed_source, save_index
     from echoform_train.publishing.exported import find_pipeline
     from echoform_train.publishing.identity import model_identity
@@ -80,14 +89,18 @@ def encode(source: str, config: Config) -> Dataset:
     if config.pipeline is None:
         raise UserError(f"--pipeline is required to embed {source}")
     require_empty(config.output_dir, "--output-dir")
+    rooms_of(config, source, 1)  # refuses flags of rooms with other data before a model is loaded
     folder = find_pipeline(config.pipeline, DepthAutoencoderPipeline)
+    pipeline = _load_pipeline(folder)
     dataset, bad_files = embed_source(
         source,
-        _load_pipeline(folder),
+        pipeline,
         folders=config.folders,
         batch_size=config.batch_size,
         skip_bad_files=config.skip_bad_files,
         files=_file_flags(config),
+        rooms=rooms_of(config, source, pipeline.autoencoder.config["sample_size"]),
+        seed=config.seed,
     )
     for bad in bad_files:
         print(f"skipped {bad}")

@@ -12,7 +12,10 @@ import tyro
 
 from echoform_train.data.config import PublishConfig
 from echoform_train.data.layout import SIDES
-from echoform_train.depth.config import DepthDataConfig, load_depth_data
+from echoform_train.depth.config import DepthDataConfig, load_depth_data, rooms_of
+from echoform_train.depth.rooms.config import ROOMS
+from echoform_train.engine.errors import UserError
+from echoform_train.engine.output_folders import new_folder, require_empty
 
 if TYPE_CHECKING:
     from echoform_train.depth.dataset import DepthData
@@ -31,10 +34,13 @@ class PreparedData(DepthDataConfig):
 class Config(PublishConfig):
     """Show what a folder of depth images holds: unit, range, share of readings, classes, skipped files and the split.
 
-    With --push-to-hub the images are pushed to the Hub as a data set.
+    With --push-to-hub the images are pushed to the Hub as a data set. `echoform prepare-depth rooms OUT` writes
+    synthetic rooms as files.
     """
 
     data: tyro.conf.OmitArgPrefixes[PreparedData]
+    output_dir: tyro.conf.Positional[Path | None] = None
+    """Folder to write synthetic rooms to, one 16-bit PNG per image; new or empty. Only with the data "rooms"."""
     save_split: Path | None = None
     """File to write the split to, for --split-file of later commands; a file with another split is not overwritten."""
     seed: int = 0
@@ -52,9 +58,20 @@ def main(config: Config) -> DepthData:
     from echoform_train.data.split_files import print_split
     from echoform_train.depth.publish import publish_depth
 
+    if config.output_dir is not None and config.data.data != ROOMS:
+        raise UserError(f"OUT is for {ROOMS}, which are made; {config.data.data} is not copied to {config.output_dir}")
+    if config.push_to_hub is not None and config.data.data == ROOMS:
+        raise UserError(
+            f"{ROOMS} are pushed from files: `echoform prepare-depth {ROOMS} OUT` writes them, and "
+            f"`echoform prepare-depth OUT --push-to-hub {config.push_to_hub}` pushes them"
+        )
+    if config.output_dir is not None:
+        require_empty(config.output_dir, "OUT")
     data = load_depth_data(config.data, config.data.split_file, config.seed)
     print("\n".join(describe(data)))
     print_split(data.split, config.data.split_file, config.save_split)
+    if config.output_dir is not None:
+        _write_rooms(config, config.output_dir)
     if config.push_to_hub is not None:
         url = publish_depth(
             data,
@@ -66,6 +83,21 @@ def main(config: Config) -> DepthData:
         )
         print(f"Pushed to {url}")
     return data
+
+
+def _write_rooms(config: Config, output_dir: Path) -> None:
+    """Write the rooms as files, and tell which flags read them as `rooms` does."""
+    from echoform_train.depth.rooms.rendering import write_rooms
+
+    rooms = rooms_of(config.data, config.data.data, config.data.resolution)
+    assert rooms is not None
+    with new_folder(output_dir, "OUT") as partial:
+        count = write_rooms(rooms, config.seed, partial)
+    low_mm, high_mm = rooms.depth_range_mm["min"], rooms.depth_range_mm["max"]
+    print(
+        f"wrote {count} images of {rooms.rooms} rooms to {output_dir}, 16-bit PNG in millimetres; the range of the "
+        f"sensor: --depth-min-mm {low_mm:g} --depth-max-mm {high_mm:g}"
+    )
 
 
 def describe(data: DepthData) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import tyro
 
@@ -149,15 +149,6 @@ def load_depth_source(
     """
     from echoform_train.depth.dataset import load_depth  # imports torch, which takes seconds
 
-    # Flags of the rooms that are not given take the defaults of RoomsConfig.
-    rooms_settings = {
-        name: value
-        for name in ("rooms", "cameras_per_room", "images_per_camera")
-        if (value := getattr(config, name)) is not None
-    }
-    if rooms_settings and config.data != ROOMS:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in rooms_settings)
-        raise UserError(f"{flags} need --data {ROOMS}, got --data {config.data}")
     return load_depth(
         config.data,
         split_file=split_file,
@@ -174,10 +165,51 @@ def load_depth_source(
         validation_share=config.validation_share,
         test_share=config.test_share,
         gap_images=config.gap_images,
-        rooms=RoomsConfig(resolution=resolution, **rooms_settings) if config.data == ROOMS else None,
+        rooms=rooms_of(config, config.data, resolution),
         skip_bad_files=config.skip_bad_files,
         seed=seed,
     )
+
+
+class RoomsFlags(Protocol):
+    """Settings of a command that can make synthetic rooms."""
+
+    @property
+    def rooms(self) -> int | None:
+        """Number of rooms."""
+        ...
+
+    @property
+    def cameras_per_room(self) -> int | None:
+        """Camera paths through each room."""
+        ...
+
+    @property
+    def images_per_camera(self) -> int | None:
+        """Images along each camera path."""
+        ...
+
+
+def rooms_of(flags: RoomsFlags, source: str, resolution: int) -> RoomsConfig | None:
+    """Settings of the synthetic rooms; flags that are not given take the defaults of `RoomsConfig`.
+
+    Args:
+        flags: The flags of the rooms.
+        source: What the command reads.
+        resolution: Height and width of an image, pixels.
+
+    Returns:
+        None if the source is not "rooms".
+
+    Raises:
+        UserError: If flags of rooms are given with another source.
+    """
+    names = ("rooms", "cameras_per_room", "images_per_camera")
+    given = {name: value for name in names if (value := getattr(flags, name)) is not None}
+    if given and source != ROOMS:
+        shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{shown} need the data {ROOMS}, got {source}")
+    return RoomsConfig(resolution=resolution, **given) if source == ROOMS else None
 
 
 def depth_facts(data: DepthData) -> DepthFacts:

@@ -21,8 +21,10 @@ from echoform_train.data.layout import natural_key
 from echoform_train.data.loading import read_files
 from echoform_train.depth.figures import Panel, save_panels
 from echoform_train.depth.image_files import decode_depth, read_depth, without_invalid
+from echoform_train.depth.rooms.config import ROOMS, RoomsConfig
+from echoform_train.depth.rooms.rendering import render_rooms
 from echoform_train.depth.sensors import FloatUnit, Reading
-from echoform_train.depth.sources import DepthFile, find_depth_source
+from echoform_train.depth.sources import DepthFile, DepthSource, find_depth_source
 from echoform_train.depth.statistics import DepthStatistics
 from echoform_train.depth.stored_files import IMAGE_SUFFIXES, encode_tiff_or_png
 from echoform_train.engine.errors import MissingFileError, UserError, refused_by
@@ -70,16 +72,20 @@ def embed_source(
     batch_size: int = 32,
     skip_bad_files: bool = False,
     files: FileFlags | None = None,
+    rooms: RoomsConfig | None = None,
+    seed: int = 0,
 ) -> tuple[Dataset, list[BadFile]]:
     """Embed all images of a source, decoding one batch of images at a time.
 
     Args:
-        source: Folder or data set on the Hub, see `find_depth_source`.
+        source: Folder or data set on the Hub, see `find_depth_source`; or "rooms" for synthetic rooms.
         pipeline: Embeds the images.
         folders: Whether the upper folders are "classes" or "recordings".
         batch_size: Images per forward pass.
         skip_bad_files: Skip files that cannot be used instead of stopping.
         files: Which numbers of the files to read; None: as the pipeline was trained.
+        rooms: Settings of the synthetic rooms; None: the defaults, at the size of the pipeline.
+        seed: Seed of the synthetic rooms.
 
     Returns:
         The data set and the skipped files. Columns of the data set: `file`; `image`, the unchanged bytes of a PNG or
@@ -93,8 +99,12 @@ def embed_source(
     """
     _import_faiss()  # raises at once if the package is missing
     files = files or FileFlags()
-    found = find_depth_source(source, folders=folders, image_column=files.image_column)
     reader = UsableReader(pipeline, files)
+    found = (
+        DepthSource(_render_rooms(pipeline, reader.reading, rooms, seed), [])
+        if source == ROOMS
+        else find_depth_source(source, folders=folders, image_column=files.image_column)
+    )
     embeddings: list[np.ndarray] = []
     used: list[DepthFile] = []
     images: list[bytes] = []
@@ -114,6 +124,18 @@ def embed_source(
     for line in reader.statistics.describe(reader.reading):
         print(line)
     return _build_dataset(used, images, np.concatenate(embeddings)), bad_files
+
+
+def _render_rooms(
+    pipeline: DepthAutoencoderPipeline, reading: Reading, rooms: RoomsConfig | None, seed: int
+) -> list[DepthFile]:
+    """Synthetic rooms for a pipeline, which must see millimetres."""
+    if reading.units_per_mm != 1 or reading.encoding != "linear":
+        raise UserError(
+            f"rooms are made in millimetres, the pipeline was trained on {reading.units_per_mm:g} units per millimetre"
+            + ("" if reading.encoding == "linear" else f", encoded as {reading.encoding}")
+        )
+    return render_rooms(rooms or RoomsConfig(resolution=pipeline.autoencoder.config["sample_size"]), seed)
 
 
 @dataclass(frozen=True)

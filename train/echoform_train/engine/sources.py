@@ -12,8 +12,13 @@ from typing import Any, NamedTuple
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.names import LONGEST_PATH
 
-SOURCES = ("data", "pipeline", "first_stage", "initial_pipeline", "folder", "generated_dir", "simulated")
+SOURCES = (
+    "data", "source", "pipeline", "first_stage", "initial_pipeline", "folder", "generated_dir", "simulated", "index",
+    "doppler", "depth", "repo", "model", "image", "query",
+)  # fmt: skip
 """Settings of commands that name what is read: a folder, or as text also a repository on the Hub."""
+FILES = ("image", "query")
+"""Those that may be, or are, files."""
 MADE = ("rooms",)
 """Sources that are neither: data that are made."""
 _HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -119,13 +124,13 @@ def check_sources(config: Any) -> None:
             check_sources(value)
         elif field.name in SOURCES:
             for source in value if isinstance(value, tuple) else (value,):
-                _check_is_there(source)
+                _check_is_there(source, "file" if field.name in FILES else "folder")
 
 
-def _check_is_there(source: Any) -> None:
+def _check_is_there(source: Any, kind: str) -> None:
     if isinstance(source, DatasetInMemory):
         return
     if not isinstance(source, str | Path) or len(str(source)) > LONGEST_PATH or Path(source).exists():
         return
     if isinstance(source, Path) or not (source in MADE or is_hub_id(source)):
-        raise MissingFileError(f"there is no folder {source}")
+        raise MissingFileError(f"there is no {kind} {source}")
