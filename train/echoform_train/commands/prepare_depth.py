@@ -28,6 +28,8 @@ class PreparedData(DepthDataConfig):
     data: tyro.conf.Positional[str]
     """Folder of depth images (16-bit PNG or TIFF, floating-point TIFF, .npy, .mat, .pgm or .exr), id of a data set on
     the Hub, or "rooms" for synthetic rooms."""
+    output_dir: tyro.conf.Positional[Path | None] = None
+    """Folder to write synthetic rooms to, one 16-bit PNG per image; new or empty. Only with the data "rooms"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,6 @@ class Config(PublishConfig):
     """
 
     data: tyro.conf.OmitArgPrefixes[PreparedData]
-    output_dir: tyro.conf.Positional[Path | None] = None
-    """Folder to write synthetic rooms to, one 16-bit PNG per image; new or empty. Only with the data "rooms"."""
     save_split: Path | None = None
     """File to write the split to, for --split-file of later commands; a file with another split is not overwritten."""
     seed: int = 0
@@ -58,20 +58,22 @@ def main(config: Config) -> DepthData:
     from echoform_train.data.split_files import print_split
     from echoform_train.depth.publish import publish_depth
 
-    if config.output_dir is not None and config.data.data != ROOMS:
-        raise UserError(f"OUT is for {ROOMS}, which are made; {config.data.data} is not copied to {config.output_dir}")
+    if config.data.output_dir is not None and config.data.data != ROOMS:
+        raise UserError(
+            f"OUT is for {ROOMS}, which are made; {config.data.data} is not copied to {config.data.output_dir}"
+        )
     if config.push_to_hub is not None and config.data.data == ROOMS:
         raise UserError(
             f"{ROOMS} are pushed from files: `echoform prepare-depth {ROOMS} OUT` writes them, and "
             f"`echoform prepare-depth OUT --push-to-hub {config.push_to_hub}` pushes them"
         )
-    if config.output_dir is not None:
-        require_empty(config.output_dir, "OUT")
+    if config.data.output_dir is not None:
+        require_empty(config.data.output_dir, "OUT")
     data = load_depth_data(config.data, config.data.split_file, config.seed)
     print("\n".join(describe(data)))
     print_split(data.split, config.data.split_file, config.save_split)
-    if config.output_dir is not None:
-        _write_rooms(config, config.output_dir)
+    if config.data.output_dir is not None:
+        _write_rooms(config, config.data.output_dir)
     if config.push_to_hub is not None:
         url = publish_depth(
             data,
