@@ -56,7 +56,8 @@ class DepthEncoderModel(PreTrainedModel):
     Example:
         >>> processor = AutoImageProcessor.from_pretrained("user/model", trust_remote_code=True)
         >>> model = AutoModel.from_pretrained("user/model", trust_remote_code=True)
-        >>> embeddings = model(**processor(["a.png", "b.png"])).pooler_output
+        >>> inputs = processor(["a.png", "b.png"])
+        >>> embeddings = model(**inputs).pooler_output  # or model(pixel_values=inputs.pixel_values)
     """
 
     config_class = DepthEncoderConfig
@@ -84,14 +85,22 @@ class DepthEncoderModel(PreTrainedModel):
         return loaded if with_info else model
 
     def forward(
-        self, depth: Tensor, valid: Tensor | None = None, return_dict: bool | None = None, **kwargs: Any
+        self,
+        depth: Tensor | None = None,
+        valid: Tensor | None = None,
+        return_dict: bool | None = None,
+        pixel_values: Tensor | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPooling | tuple[Tensor, Tensor]:
-        """Embed depth images.
+        """Embed depth images: `depth` and `valid`, or `pixel_values` in their place, of the size of the model.
 
         Args:
             depth: Depth from the image processor: float [B, C, H, W] in [-1, 1].
             valid: [B, 1, H, W], 1 or True where there is a reading; None if there is one everywhere.
             return_dict: False gives a tuple; None is True.
+            pixel_values: [B, C, H, W]. Whole numbers (uint16, int32 ...) are units of the sensor in the config: 0, what
+                lies outside the range and `invalid_values` are no reading. Floating point is depth in [-1, 1] from the
+                image processor, and NaN is no reading; other values are refused. Given with `depth`, it must be equal.
             **kwargs: Ignored; transformers passes some arguments to every model.
 
         Returns:
@@ -99,8 +108,15 @@ class DepthEncoderModel(PreTrainedModel):
             computed from, float [B, positions, width], row by row (with the cosine bottleneck, the prepared image).
 
         Raises:
-            ValueError: If dtype or shapes do not fit the model.
+            ValueError: If dtype, shapes or values do not fit the model.
         """
+        if pixel_values is not None:
+            given = self._from_pixel_values(pixel_values)
+            if depth is not None and not torch.equal(_as_pixel_values(depth, valid), _as_pixel_values(*given)):
+                raise ValueError("pixel_values must be equal to depth and valid where all are given")
+            depth, valid = given
+        if depth is None:
+            raise ValueError("depth or pixel_values must be given, got neither")
         depth = depth.to(self.dtype) if depth.is_floating_point() else depth
         grid = self.encoder.features(depth, valid)
         embedding = self.encoder.embed(grid)
@@ -109,8 +125,31 @@ class DepthEncoderModel(PreTrainedModel):
             return tokens, embedding
         return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=embedding)
 
+    def _from_pixel_values(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth and validity of `pixel_values`."""
+        if not values.is_floating_point():
+            if values.dtype in (torch.bool, torch.uint8, torch.int8) or values.ndim != 4:
+                raise ValueError(
+                    f"units must be whole numbers of 16 bits or more [B, C, H, W], got {values.dtype}, "
+                    f"{list(values.shape)}"
+                )
+            return self.encoder.readings(values)
+        valid = ~values.isnan().any(dim=1, keepdim=True) if values.ndim == 4 else ~values.isnan()
+        depth = torch.where(valid, values, 0)
+        if bool((depth.abs() > 1).any()):
+            raise ValueError(
+                "pixel_values in floating point must lie in [-1, 1], as the image processor makes them; units of the "
+                f"sensor must be whole numbers, such as uint16; got up to {depth.abs().max():g}"
+            )
+        return depth, valid
+
     def _init_weights(self, module: torch.nn.Module) -> None:
         pass  # DepthEncoder initialises its own weights
+
+
+def _as_pixel_values(depth: Tensor, valid: Tensor | None) -> Tensor:
+    """Depth with 2 where there is no reading, which is no depth."""
+    return depth if valid is None else torch.where(valid.to(torch.bool), depth, 2)
 
 
 class DepthImageSettings(TypedDict, total=False):
@@ -142,7 +181,7 @@ class DepthImageProcessor(BaseImageProcessor):
         ValueError: If the range is not valid, see `range_in_units`.
     """
 
-    model_input_names: Sequence[str] = ("depth", "valid")
+    model_input_names: Sequence[str] = ("depth", "valid", "pixel_values")
     valid_kwargs = DepthImageSettings
     _auto_class = "AutoImageProcessor"
 
@@ -178,8 +217,8 @@ class DepthImageProcessor(BaseImageProcessor):
             **kwargs: Ignored; transformers passes some arguments to every processor.
 
         Returns:
-            `depth`, float32 [B, 1, size, size] in [-1, 1], 0 where there is no reading; and `valid`, bool of the same
-            shape.
+            `depth`, float32 [B, 1, size, size] in [-1, 1], 0 where there is no reading; `valid`, bool of the same
+            shape; and `pixel_values`, both in one: depth, and NaN where there is no reading.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -193,7 +232,8 @@ class DepthImageProcessor(BaseImageProcessor):
             units = np.where(np.isin(units, [int(value) for value in self.invalid_values]), 0, units)
             resized.append(resized_units(units_in_range(units, facts), (self.size, self.size), facts))
         depth, valid = encode_units(torch.cat(resized), self.depth_range_mm, self.units_per_mm)
-        return BatchFeature({"depth": depth, "valid": valid}, tensor_type=return_tensors)
+        pixel_values = torch.where(valid, depth, torch.nan)
+        return BatchFeature({"depth": depth, "valid": valid, "pixel_values": pixel_values}, tensor_type=return_tensors)
 
 
 class DepthFeatureExtractionPipeline(Pipeline):

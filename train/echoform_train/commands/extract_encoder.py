@@ -24,8 +24,9 @@ class Config:
     depth-ae`, .safetensors file, or older .pth file of tensors with the default architecture."""
     output_dir: Path
     """Folder for the encoder; must be new or empty."""
-    format: Literal["diffusers", "transformers"] = "diffusers"
-    """Library whose AutoModel loads the encoder; transformers also gets an image processor and a pipeline."""
+    format: Literal["diffusers", "transformers", "onnx"] = "diffusers"
+    """Library that runs the encoder; transformers also gets an image processor and a pipeline. onnx: one file for
+    onnxruntime, from whole sensor units to embeddings."""
     license: str | None = None
     """Licence in the card of the model, by its identifier on the Hub, such as cc-by-4.0. Default: that of
     the source, if its card names one."""
@@ -33,7 +34,8 @@ class Config:
     """Whether the people in the data are simulated or recorded, for the card. Default: what the card of
     the source says."""
     verify: bool = True
-    """Load the saved encoder and check that its embeddings equal those of the source bit by bit."""
+    """Load the saved encoder and check that its embeddings equal those of the source bit by bit; onnx is always
+    checked, within 1e-4."""
     revision: str | None = None
     """Branch, tag or commit of a repository."""
     token: str | None = None
@@ -61,12 +63,13 @@ def main(config: Config) -> DepthEncoder:
     # The folder appears only after the check.
     with new_folder(config.output_dir, "--output-dir") as partial:
         save_encoder(encoder, facts, partial, config.format, said)
-        if config.verify:
+        if config.verify and config.format != "onnx":
             check_saved_encoder(encoder, partial, config.format)
     parameters = sum(p.numel() for p in encoder.parameters())
+    exactly = "; its embeddings are bit-equal to those of the source" if config.verify else ""
+    agreement = "; onnxruntime gives the embeddings of torch within 1e-4" if config.format == "onnx" else exactly
     print(
         f"{config.output_dir} holds an encoder of {parameters / 1e6:.1f} M parameters: "
-        f"{encoder.config['sample_size']} pixels square -> {encoder.config['latent_dim']} numbers"
-        + ("; its embeddings are bit-equal to those of the source" if config.verify else "")
+        f"{encoder.config['sample_size']} pixels square -> {encoder.config['latent_dim']} numbers" + agreement
     )
     return encoder

@@ -47,11 +47,35 @@ from PIL import Image
 from transformers import pipeline
 
 encode = pipeline("depth-feature-extraction", model=".", trust_remote_code=True)
-embedding = encode(Image.fromarray(np.full(({size}, {size}), 1500, np.uint16)))  # sensor units""",
+embedding = encode(Image.fromarray(np.full(({size}, {size}), {middle}, np.uint16)))  # sensor units""",
+    "onnx": """import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+units = np.full((1, {channels}, {size}, {size}), {middle}, np.uint16)  # whole sensor units, 0 is no reading
+embedding, valid_share = session.run(["embedding", "valid_share"], {{"units": units}})
+assert valid_share.min() > 0, "an image without a reading in range has no meaning\"""",
+}
+_AFTER_USE = {
+    "diffusers": "`trust_remote_code` runs the code in this folder; read it first.\n",
+    "transformers": """`AutoModel` and `AutoImageProcessor` load it as well: `model(**processor(image)).pooler_output`.
+`pixel_values` may be the units as whole numbers (uint16), or what the image processor makes of them.
+`trust_remote_code` runs the code in this folder; read it first.
+""",
+    "onnx": """`model.onnx` takes batches of any length of images of this size and runs no code of ours. Range, values that
+are no reading and the sensor's units stand in its metadata and in `config.json`. Images of another size have to be
+resized as in the training, by the rule `{resize_rule}`, which mixes no readings with holes: `echoform encode` and the
+image processor of `--format transformers` do so.{encoding}
+""",
+}
+_ENCODINGS = {
+    "linear": "",
+    "rotated": " Files of this sensor hold units whose 16 bits are rotated left by 3; `units` are those rotated back.",
+    "disparity": " Files of this sensor hold disparities of a Kinect; `units` are the depths that they mean.",
 }
 
-Format = Literal["diffusers", "transformers"]
-"""The library whose AutoModel loads the saved encoder."""
+Format = Literal["diffusers", "transformers", "onnx"]
+"""The library that runs the saved encoder."""
 
 
 def find_encoder(
@@ -112,10 +136,15 @@ def save_encoder(
     if format == "transformers":
         from echoform.transformers_depth_encoder import save_for_transformers  # transformers is slow to import
 
-        save_for_transformers(encoder, folder)
+        with refused_by("--format transformers"):
+            save_for_transformers(encoder, folder)
+    elif format == "onnx":
+        from echoform_train.publishing.onnx_encoder import write_onnx_encoder  # torch.onnx is slow to import
+
+        write_onnx_encoder(encoder, folder)
     else:
         encoder.save_pretrained(folder)
-    if facts is None or format == "transformers":
+    if facts is None or format != "diffusers":
         known: Any = {} if facts is None else facts.get("card", {})
         write_text(folder / CARD, _readme(encoder, format, known | said))
     else:
@@ -127,7 +156,7 @@ def save_encoder(
 
 @torch.no_grad()
 def check_saved_encoder(encoder: DepthEncoder, folder: Path, format: Format) -> None:
-    """Load a saved encoder and compare its embeddings of random images with those of the original.
+    """Load a saved encoder of torch and compare its embeddings of random images with those of the original.
 
     Raises:
         RuntimeError: If they are not equal bit for bit.
@@ -152,7 +181,10 @@ def _readme(encoder: DepthEncoder, format: Format, said: CardFacts) -> str:
         if known
         else "Its folder does not say which sensor it was trained for. "
     )
-    use = _USE[format].format(size=size, channels=channels)
+    middle = round(sum(config["depth_range_mm"].values()) / 2 * config["units_per_mm"]) if known else 1500
+    use = _USE[format].format(size=size, channels=channels, middle=middle)
+    encoding = _ENCODINGS[config["encoding"]]
+    after = _AFTER_USE[format].format(resize_rule=config["resize_rule"], encoding=encoding)
     metadata = ModelCardData(
         library_name=format,
         pipeline_tag="image-feature-extraction",
@@ -179,8 +211,7 @@ It is the encoder of a depth autoencoder of echoform, saved on its own; the deco
 {use}
 ```
 
-{people}`trust_remote_code` runs the code in this folder; read it first.
-"""
+{people}{after}"""
 
 
 def _from_file(path: Path) -> DepthEncoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,10 +23,7 @@ from echoform_train.data.figure_frame import parse_crop
 from echoform_train.data.number_files import ARRAY_SUFFIXES
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.extras import needs_extra
-
-ONNX_OPSET = 18
-ONNX_TOLERANCE = 1e-4
+from echoform_train.publishing.onnx_files import TOLERANCE, export_onnx, open_onnx
 
 
 def make_classifier(
@@ -125,33 +123,30 @@ def write_onnx(model: SpectrogramClassifier, path: Path, height: int, width: int
 
     Raises:
         MissingPackageError: If the packages of the extra onnx are missing.
-        RuntimeError: If the difference is larger than ONNX_TOLERANCE.
+        RuntimeError: If the difference is larger than TOLERANCE.
     """
-    with needs_extra("onnx", "--onnx"):
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-
     generator = torch.Generator().manual_seed(0)
-    probe = 2 * torch.rand(8, model.config.in_channels, height, width, generator=generator) - 1
-    torch.onnx.export(
+    channels = model.config.in_channels
+    probe = 2 * torch.rand(8, channels, height, width, generator=generator) - 1
+    labels = [model.config.id2label[index] for index in sorted(model.config.id2label)]  # pyright: ignore
+    metadata = {
+        "labels": json.dumps(labels),
+        "input": f"pixel_values: float32 [batch, {channels}, {height}, {width}] in [-1, 1]",
+        "outputs": f"logits: float32 [batch, {len(labels)}], of the labels in their order",
+    }
+    export_onnx(
         _Logits(model).eval(),
-        (probe[:2],),
+        probe[:2],
         path,
-        input_names=["pixel_values"],
+        input_name="pixel_values",
         output_names=["logits"],
-        opset_version=ONNX_OPSET,
-        dynamo=True,
-        external_data=False,
-        dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}},
-        verbose=False,
+        metadata=metadata,
+        flag="--onnx",
     )
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = open_onnx(path)
     found = torch.from_numpy(session.run(["logits"], {"pixel_values": probe.numpy()})[0])
     expected = model(probe).logits
     difference = float((found.softmax(1) - expected.softmax(1)).abs().max())
-    if not difference <= ONNX_TOLERANCE:
-        raise RuntimeError(
-            f"{path} must give the scores of torch within {ONNX_TOLERANCE:g}, they differ by {difference:g}"
-        )
+    if not difference <= TOLERANCE:
+        raise RuntimeError(f"{path} must give the scores of torch within {TOLERANCE:g}, they differ by {difference:g}")
     return difference

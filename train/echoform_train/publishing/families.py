@@ -19,7 +19,7 @@ from echoform_train.publishing.cards.depth import depth_card
 from echoform_train.publishing.cards.first_stage import FirstStageTraining, first_stage_card
 from echoform_train.publishing.cards.spectrogram import DenoiserTraining, spectrogram_card
 from echoform_train.publishing.exported import class_name
-from echoform_train.publishing.model_folder import ADDED_USER, LOADING_ERRORS, check_model
+from echoform_train.publishing.model_folder import ADDED_USER, LOADING_ERRORS, ONNX_ENCODER, check_model
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ PUBLISHED = {
     "DepthAutoencoder": PublishedClass("echoform", outputs.depth_model, None, Training, DepthFacts),
     "DepthEncoder": PublishedClass("echoform", outputs.depth_model, depth_card, Training, DepthFacts),
     "DepthEncoderModel": PublishedClass("echoform.transformers_depth_encoder", outputs.transformers_depth_encoder),
+    ONNX_ENCODER: PublishedClass("echoform_train.publishing.onnx_encoder", outputs.onnx_depth_encoder),
     "SpectrogramClassifier": PublishedClass(
         "echoform.spectrogram_classifier",
         outputs.spectrogram_classifier,

@@ -90,7 +90,7 @@ def loaded_files(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix in (".py", ".safetensors")
+        if path.suffix in (".py", ".safetensors", ".onnx")
         or path.name in _CONFIGS
         or path.name.endswith(".safetensors.index.json")
     )

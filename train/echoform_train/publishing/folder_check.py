@@ -14,11 +14,12 @@ import diffusers
 import transformers
 
 from echoform_train.engine.errors import MissingFileError, UserError
-from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG, MODEL_INDEX
+from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG, MODEL_INDEX, ONNX
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.names import check_relative_path
 from echoform_train.publishing.fingerprint import sha256_of
-from echoform_train.publishing.model_folder import ADDED_USER, check_added_user, check_index
+from echoform_train.publishing.model_folder import ADDED_USER, ONNX_ENCODER, check_added_user, check_index
+from echoform_train.publishing.onnx_files import check_onnx, check_onnx_encoder
 from echoform_train.publishing.released import Releases, release_of
 from echoform_train.publishing.weight_files import check_finite, read_header, weight_files
 
@@ -30,6 +31,7 @@ _LIBRARIES = {
     "transformers": (transformers, ("PreTrainedModel",)),
 }
 _CLASSIFIER_LOADER = "AutoModelForImageClassification"
+ONNX_LOADER = "onnxruntime.InferenceSession"
 _SHARD_INDEX = ".safetensors.index.json"
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -80,10 +82,13 @@ def check_folder(folder: Path, names: Iterable[str], releases: Releases) -> Cont
     check_names(names)
     parts = _named_parts(folder, names)
     code = _with_imports(folder, names, list(_named_code(folder, names, parts)))
+    for name in names:
+        if name.lower().endswith(".onnx"):
+            check_onnx(folder / name)
     loader = "diffusers.DiffusionPipeline" if parts else _loader_of_model(folder, bool(code))
     if extra := [name for name in names if name.lower().endswith(".py") and name not in code]:
         raise UserError(f"{extra[0]} is code that nothing in the repository names")
-    weights = _check_weights(folder, names, parts)
+    weights = (ONNX,) if loader == ONNX_LOADER else _check_weights(folder, names, parts)
     release = release_of({path: sha256_of(folder / path) for path in code}, releases) if code else None
     if FINGERPRINT not in names:
         raise MissingFileError(
@@ -194,6 +199,9 @@ def _loader_of_model(folder: Path, has_code: bool) -> str:
     if config.get("_class_name") == ADDED_USER:
         check_added_user(folder)
         return "diffusers.DiffusionPipeline"
+    if config.get("_class_name") == ONNX_ENCODER and not has_code:
+        check_onnx_encoder(folder)
+        return ONNX_LOADER
     if has_code:
         if "model_type" not in config:
             return "diffusers.AutoModel"

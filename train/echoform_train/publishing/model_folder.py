@@ -19,6 +19,7 @@ from echoform_train.engine.files import METADATA, MODEL_CONFIG, MODEL_INDEX, USE
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.limits import MOST_STEPS
 from echoform_train.engine.names import check_names
+from echoform_train.publishing.onnx_files import check_onnx_encoder
 from echoform_train.publishing.weight_files import check_finite, check_tensors, read_header, weight_files
 
 SCHEDULER_CONFIG = "scheduler_config.json"
@@ -48,6 +49,8 @@ LOADING_ERRORS = (
 
 ADDED_USER = "DopplerUser"
 """Class in the config of a user that was added to a pipeline."""
+ONNX_ENCODER = "OnnxDepthEncoder"
+"""Class in the config of a depth encoder for onnxruntime."""
 _COLUMNS = {"file_name", "user", "index", "seed", "image_seed"}
 _MODELS = {
     # class: module of the installed class
@@ -184,6 +187,9 @@ def _check_single_model(folder: Path) -> None:
     name = name[-1] if isinstance(name, list) and name else name
     if name == ADDED_USER:
         check_added_user(folder)
+        return
+    if name == ONNX_ENCODER:
+        check_onnx_encoder(folder)
         return
     if not isinstance(name, str) or name not in _MODELS:
         raise UserError(f"the class in {folder / MODEL_CONFIG} must be among {', '.join(_MODELS)}, got {_short(name)}")

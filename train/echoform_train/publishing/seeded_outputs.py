@@ -16,6 +16,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from runpy import run_path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,6 +111,14 @@ def transformers_depth_encoder(model: Any, _: Sampling) -> dict[str, Any]:
     return {"embedding": model.eval()(depth=pixels, valid=valid).pooler_output}
 
 
+def onnx_depth_encoder(model: Any, _: Sampling) -> dict[str, Any]:
+    """Embedding of a synthetic depth image by onnxruntime."""
+    config = model.config
+    depth = synthetic_depth(config["depth_range_mm"], config["units_per_mm"], config["sample_size"])
+    units = np.broadcast_to(depth, (1, config["input_channels"], *depth.shape))
+    return {"embedding": model.session.run(["embedding"], {"units": np.ascontiguousarray(units)})[0]}
+
+
 @torch.no_grad()
 def spectrogram_classifier(model: Any, _: Sampling) -> dict[str, Any]:
     """Logits of four synthetic spectrograms."""
@@ -154,8 +163,22 @@ def _thin_out(values: np.ndarray) -> list[float]:
     return [float(f"{value:.6g}") for value in flat[indices]]
 
 
+def _open_onnx(source: str, revision: str) -> Any:
+    """The session and the config of an encoder for onnxruntime."""
+    import onnxruntime
+    from huggingface_hub import snapshot_download
+
+    folder = Path(source if Path(source).is_dir() else snapshot_download(source, revision=revision or None))
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    return SimpleNamespace(config=json.loads((folder / "config.json").read_text()), session=session)
+
+
 def _main(loader: str, source: str, revision: str, make: str, arguments: str, output: str, user: str = "") -> None:
     run_path(str(Path(__file__).with_name("without_echoform.py")))["hide_our_packages"]()
+    if loader == "onnxruntime.InferenceSession":
+        loaded = _open_onnx(source, revision)
+        Path(output).write_text(json.dumps(seeded_outputs(loaded, globals()[make], **json.loads(arguments))))
+        return
     library, _, name = loader.partition(".")
     # A stock model has no code, and not every class takes the flag.
     trust = {"trust_remote_code": True} if name in _LOADERS_OF_CODE else {}

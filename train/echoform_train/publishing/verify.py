@@ -28,7 +28,7 @@ from echoform_train.publishing.fingerprint import (
     loaded_files,
     sha256_of,
 )
-from echoform_train.publishing.folder_check import Contents, check_folder, check_names
+from echoform_train.publishing.folder_check import ONNX_LOADER, Contents, check_folder, check_names
 from echoform_train.publishing.model_folder import ADDED_USER
 from echoform_train.publishing.records import check_record
 from echoform_train.publishing.released import known_releases
@@ -58,9 +58,10 @@ class Verification(ShownAsTable):
     def summary(self) -> str:
         """One line for the terminal."""
         contents = self.contents
+        kind = "ONNX" if contents.loader == ONNX_LOADER else "safetensors"
         code = f"code of echoform {contents.release} ({', '.join(contents.code)})" if contents.code else "no code"
         return (
-            f"{_with_revision(self.repo, self.commit)}, {self.files} files, weights in safetensors "
+            f"{_with_revision(self.repo, self.commit)}, {self.files} files, weights in {kind} "
             f"({len(contents.weights)}), {code}, same output as when it was pushed "
             f"(difference {max(self.differences.values()):.1g})"
         )
