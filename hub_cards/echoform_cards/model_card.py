@@ -139,10 +139,11 @@ def render_model_card(facts: ModelFacts) -> str:
     augmentation, first_stage = values["augmentation"], values["first_stage"]
     axes, other_axes = with_all_axes(values["axes"] or {})
     judge = (values["scores"] or {}).get("real_to_real")
+    # A judge whose interval covers guessing has learned nothing, so that the Hub gets none of its scores.
+    lowest = None if judge is None else judge["mean"] if judge["low"] is None else judge["low"]
+    judge_guesses = lowest is not None and lowest <= 1 / len(values["users"])
     shown = {
-        # A judge whose interval covers guessing has learned nothing.
-        "judge_guesses": judge is not None
-        and (judge["mean"] if judge["low"] is None else judge["low"]) <= 1 / len(values["users"]),
+        "judge_guesses": judge_guesses,
         "prompt_of": prompt_of,
         "conditions": values["conditions"] or {},
         "axes": axes,
@@ -152,5 +153,6 @@ def render_model_card(facts: ModelFacts) -> str:
     }
     tags = TAGS + ([first_stage.lower()] if first_stage else [])
     widget = [{"text": prompt_of(image), "output": {"url": image["file"]}} for image in values["gallery"]]
-    metadata = pipeline_metadata(values, METRICS, task=TASK, tags=tags, widget=widget or None)
+    published = values | {"scores": {}} if judge_guesses else values
+    metadata = pipeline_metadata(published, METRICS, task=TASK, tags=tags, widget=widget or None)
     return render("model_card.md.j2", metadata, values | shown)

@@ -10,15 +10,8 @@ from matplotlib.figure import Figure
 
 from echoform.conv_autoencoder import ConvAutoencoder
 from echoform_train.conv.quality import Measurements
-from echoform_train.conv.reconstruction import (
-    decode_latents_alone,
-    num_pooling_indices,
-    reconstruct_batches,
-    to_uint8,
-)
+from echoform_train.conv.validation import rows_of_sheet, save_rows
 from echoform_train.data.images import Images
-from echoform_train.data.painting import save_sheet
-from echoform_train.engine.evaluation import evaluation_mode
 
 SHOWN_IMAGES = 12
 
@@ -35,13 +28,7 @@ def save_reconstructions(model: ConvAutoencoder, images: Images, measured: Measu
     worst_first = measured.squared_error.argsort(descending=True)
     chosen = worst_first[torch.linspace(0, len(worst_first) - 1, min(SHOWN_IMAGES, len(worst_first))).long()]
     pixels = images.pixels[chosen]
-    rows = [pixels]
-    with evaluation_mode(model):
-        for batch in reconstruct_batches(model, pixels, batch_size=len(pixels)):
-            rows.append(to_uint8(model.to_unit(batch.reconstructed)))
-            if num_pooling_indices(model):
-                rows.append(to_uint8(decode_latents_alone(model, batch.latents)))
-    save_sheet(torch.cat(rows), len(pixels), None, path)
+    save_rows(rows_of_sheet(model, pixels), path)
 
 
 def save_brightness_and_detail(measured: Measurements, path: Path) -> None:

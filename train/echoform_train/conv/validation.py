@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,9 +16,9 @@ from echoform.conv_autoencoder import ConvAutoencoder
 from echoform_train.conv.conv_ae_config import ErrorKind
 from echoform_train.conv.objective import training_losses
 from echoform_train.conv.reconstruction import decode_latents_alone, reconstruct_batches, to_uint8
-from echoform_train.data.painting import save_sheet
 from echoform_train.engine.evaluation import evaluation_mode
 from echoform_train.engine.processes import summed
+from echoform_train.scoring.image_quality import psnr_each
 
 SHEET_IMAGES = 12
 RANDOM_ROWS = 4
@@ -58,7 +59,7 @@ def validate(
 
 
 def save_reconstruction_sheet(autoencoder: ConvAutoencoder, pixels: Tensor, path: Path) -> None:
-    """Write up to 12 images as PNG, with their reconstructions in the row below them.
+    """Draw up to 12 images, and in the row below their reconstructions with the PSNR of each.
 
     If the decoder unpools, a third row shows its output without the pooling indices of the encoder.
 
@@ -68,13 +69,38 @@ def save_reconstruction_sheet(autoencoder: ConvAutoencoder, pixels: Tensor, path
         path: PNG file.
     """
     shown = pixels[torch.linspace(0, len(pixels) - 1, min(SHEET_IMAGES, len(pixels))).long()]
-    rows = [shown]
+    save_rows(rows_of_sheet(autoencoder, shown), path)
+
+
+def rows_of_sheet(autoencoder: ConvAutoencoder, pixels: Tensor) -> dict[str, Tensor]:
+    """Images uint8 [N, C, H, W] and what the autoencoder makes of them, by the name of the row of a sheet."""
+    rows = {"image": pixels}
     with evaluation_mode(autoencoder):
-        for batch in reconstruct_batches(autoencoder, shown, batch_size=len(shown)):
-            rows.append(to_uint8(autoencoder.to_unit(batch.reconstructed)))
+        for batch in reconstruct_batches(autoencoder, pixels, batch_size=len(pixels)):
+            rows["reconstruction"] = to_uint8(autoencoder.to_unit(batch.reconstructed))
             if autoencoder.config["upsampling"] == "unpool":
-                rows.append(to_uint8(decode_latents_alone(autoencoder, batch.latents)))
-    save_sheet(torch.cat(rows), len(shown), None, path)
+                rows["latents alone"] = to_uint8(decode_latents_alone(autoencoder, batch.latents))
+    return rows
+
+
+def save_rows(rows: Mapping[str, Tensor], path: Path) -> None:
+    """Draw rows of images uint8 [N, C, H, W]; the first row holds originals, and the others have the PSNR of each."""
+    from echoform_train.data.figure import figure, save_figure  # matplotlib takes a moment to import
+
+    original, *others = rows.values()
+    names = [""] * len(original)
+    for images in others:
+        names += [f"PSNR {value:.1f} dB" for value in psnr_each(images / 255, original / 255).tolist()]
+    drawn = figure(
+        torch.cat([original, *others]),
+        None,
+        names,
+        columns=len(original),
+        rows=list(rows),
+        colormap=None,
+        labels=None,
+    )
+    save_figure(drawn, path)
 
 
 def save_random_sheet(autoencoder: ConvAutoencoder, seed: int, path: Path) -> None:
@@ -85,4 +111,7 @@ def save_random_sheet(autoencoder: ConvAutoencoder, seed: int, path: Path) -> No
     with evaluation_mode(autoencoder):
         device = next(autoencoder.parameters()).device
         images = to_uint8(decode_latents_alone(autoencoder, noise.to(device)))
-    save_sheet(images, SHEET_IMAGES, None, path)
+    from echoform_train.data.figure import figure, save_figure  # matplotlib takes a moment to import
+
+    title = f"Decoded from random latents, seed {seed}"
+    save_figure(figure(images, columns=SHEET_IMAGES, colormap=None, labels=None, title=title), path)

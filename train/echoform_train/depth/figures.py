@@ -16,7 +16,6 @@ from torch import Tensor
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.latents import LatentStatistics, map_to_plane
-from echoform_train.depth.painting import paint_depth, save_sheet
 from echoform_train.depth.quality import DepthScores, ReconstructedTestImages
 from echoform_train.depth.score_table import METHOD_TITLES
 
@@ -97,16 +96,21 @@ def save_reconstructions(
 
 
 def save_interpolations(paths_mm: Tensor, depth_range_mm: Mapping[str, float], path: Path) -> None:
-    """Draw images along paths between embeddings, one path per row.
+    """Draw images along paths between embeddings, one path per row, with the share of the way and bars in mm.
 
     Args:
         paths_mm: float [paths, steps, H, W], millimetres; 0 means no reading.
         depth_range_mm: Range of the colours.
         path: PNG file.
     """
-    near, far = depth_range_mm["min"], depth_range_mm["max"]
-    depth = 2 * (paths_mm - near) / (far - near) - 1
-    save_sheet([paint_depth(row[:, None], mm[:, None] > 0) for row, mm in zip(depth, paths_mm, strict=True)], path)
+    number, steps = paths_mm.shape[:2]
+    shares = [f"{100 * step / max(1, steps - 1):.0f} %" for step in range(steps)]
+    scale = ("viridis", depth_range_mm["min"], depth_range_mm["max"])
+    figure = Figure(figsize=(1.2 * steps + 1.6, 1.45 * number), layout="constrained")
+    for index, axes in enumerate(figure.subplots(number, steps, squeeze=False)):
+        images = paths_mm[index][:, None]
+        _Row(f"path {index + 1}", images, images > 0, *scale, titles=shares).draw(figure, axes)
+    _save(figure, path)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -16,8 +17,10 @@ from echoform_train.report.embedding import png_uri
 
 GALLERY_IMAGES = 4
 """Number of real and of generated images per user."""
-_TEXT = 1.6
-"""Size of the text in a figure that is as wide as the page."""
+NARROW_IMAGES = 2
+"""The same on a narrow screen."""
+_TEXT, _NARROW_TEXT = 1.6, 2.0
+"""Size of the text in a figure that is as wide as the page, and as wide as a narrow screen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,8 @@ class ShownRow:
     user: str
     src: str
     """The figure, as PNG in a data URI."""
+    narrow_src: str
+    """The same for a narrow screen: the first images of each kind, with larger text."""
     alt: str
     """What it shows, for screen readers."""
 
@@ -94,8 +99,26 @@ def shown_rows(
         if not any(image is not None for image in images):
             continue
         drawn = figure(images, axes, names, columns=len(images), groups=groups, colormap=colormap, text=_TEXT)
+        narrow = _narrow(row, [kind for kind, _ in groups], axes, colormap)
         counts = f"{len(row.real)} real and {len(row.generated)} generated spectrograms of {row.user}"
-        yield ShownRow(user=row.user, src=png_uri(png_bytes(drawn)), alt=counts)
+        yield ShownRow(user=row.user, src=png_uri(png_bytes(drawn)), narrow_src=png_uri(png_bytes(narrow)), alt=counts)
+
+
+def _narrow(row: GalleryRow, kinds: Sequence[str], axes: Mapping[str, float] | None, colormap: str | None) -> Figure:
+    """A column per kind, with at most NARROW_IMAGES images."""
+    columns = [list(getattr(row, kind))[:NARROW_IMAGES] for kind in kinds]
+    rows = max(map(len, columns))
+    padded = [[*column, *[None] * (rows - len(column))] for column in columns]
+    names = [[*getattr(row, f"{kind}_names"), *[""] * rows][:rows] for kind in kinds]
+    return figure(
+        [column[index] for index in range(rows) for column in padded],
+        axes,
+        [column[index] for index in range(rows) for column in names],
+        columns=len(kinds),
+        groups=[(kind, 1) for kind in kinds],
+        colormap=colormap,
+        text=_NARROW_TEXT,
+    )
 
 
 def trio_uri(images: Sequence[Image.Image], axes: Mapping[str, float] | None, names: Sequence[str]) -> str:
