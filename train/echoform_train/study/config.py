@@ -20,7 +20,7 @@ LEAST_IMAGES = 2
 class StudyConfig:
     """Settings of the measurements of a study."""
 
-    sizes: tuple[str, ...] = ("5", "10", "20", "50", ALL)
+    sizes: tuple[str, ...] = ("5", "20", ALL)
     """Numbers of real images per user to measure at; all means all training images."""
     seeds: int = 5
     """Classifiers per family, arm and size, from which the 95 % intervals are computed."""
