@@ -8,7 +8,7 @@ from typing import Any, TypedDict, cast
 
 from huggingface_hub import SpaceCard, SpaceCardData
 
-from echoform_cards.facts import complete
+from echoform_cards.facts import People, complete
 from echoform_cards.rendering import front_matter
 
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
@@ -99,20 +99,42 @@ def render_space_readme(facts: SpaceFacts, body: str) -> str:
     return f"{front_matter(metadata, ORDER)}\n{body}"
 
 
-def update_space_readme(readme: str, *, models: Sequence[str], datasets: Sequence[str] = ()) -> str:
-    """Name models and data sets in the front matter of a Space's README; everything else stays as it is.
+_PEOPLE: dict[People, str] = {
+    "simulated": "The people whom its models know are simulated: no real person's gait is in them.",
+    "recorded": "Its models know real people, whose gait identifies them: use it only within what they agreed to.",
+}
+_PEOPLE_TITLE = "## People"
+
+
+def update_space_readme(
+    readme: str,
+    *,
+    models: Sequence[str],
+    datasets: Sequence[str] = (),
+    license: str | None = None,
+    people: People | None = None,
+) -> str:
+    """Name models, data sets and licence in the front matter of a Space's README, and say whose gait the models know.
 
     Args:
         readme: Markdown with a YAML block.
         models: Hub ids of the models that the Space shows; the entry is removed if there are none.
         datasets: Hub ids of their data sets; the entry is removed if there are none.
+        license: Licence identifier of the Hub; None keeps the one that is there.
+        people: Whether the people whom the models know are simulated or recorded; None says nothing of them.
 
     Raises:
         ValueError: See `render_space_readme`.
     """
     card = SpaceCard(readme)
     facts = card.data.to_dict() | {"models": list(models) or None, "datasets": list(datasets) or None}
-    return render_space_readme(cast(SpaceFacts, facts), card.text.lstrip("\n"))
+    if license is not None:
+        facts["license"] = license
+    text = card.text.lstrip("\n")
+    if people is not None:
+        # An earlier push may have said something else.
+        text = f"{text.partition(_PEOPLE_TITLE)[0].rstrip()}\n\n{_PEOPLE_TITLE}\n\n{_PEOPLE[people]}\n"
+    return render_space_readme(cast(SpaceFacts, facts), text)
 
 
 def _check(name: str, value: Any, holds: Any, rule: str) -> None:

@@ -243,3 +243,12 @@ def test_the_verb_scores_folders_and_writes_what_it_prints(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main([*arguments, "--split-file", str(tmp_path / "other.json"), *settings])
     assert "other.json does not exist; it must name a split" in capsys.readouterr().err
+
+
+def test_equal_seeds_have_no_interval_of_zero_width(data):
+    # One sample for two judges: what does not depend on the judge is measured twice and is the same.
+    scores = scored(data, draw(60, 4), seeds=(0, 1))["scores"]
+    for name in ("real_to_real", "gan_test", "gan_train", "gan_test_ratio", "memorised", "two_sample_auc"):
+        assert scores[name]["high"] - scores[name]["low"] > 0.01, name
+    assert scores["memorised"]["mean"] == 0 == scores["memorised"]["low"]
+    assert scores["diversity_pixels"]["low"] is None and scores["diversity_pixels"]["interval_over"] is None

@@ -10,6 +10,7 @@ import tyro
 
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.licences import check_licence
 from echoform_train.engine.names import check_name
 from echoform_train.engine.sources import is_hub_id, resolve_source
 
@@ -49,6 +50,12 @@ class Config:
     base_model: str | None = None
     """Id on the Hub of the pipeline, if it was loaded from a folder; the card names it and `echoform verify` loads it.
     Default: the id that it was loaded from."""
+    license: str | None = None
+    """Licence in the card, by its identifier on the Hub, such as cc-by-4.0. Default: the card says that none is named;
+    of a classifier, that of the classifier."""
+    people: Literal["simulated", "recorded"] | None = None
+    """Whether this person is simulated or recorded, for the card. Default: the card carries the same warning as for
+    recorded people."""
     push_to_hub: str | None = None
     """Repository on the Hub, user/name, to push what was learned to."""
     private: bool = False
@@ -92,9 +99,15 @@ def main(config: Config) -> AddedUser:
 
         check_access(config.push_to_hub, private=config.private or None, token=config.token)
     if class_name(folder) == "SpectrogramClassifier":
+        from echoform_train.engine.files import FACTS
+        from echoform_train.publishing.card import write_card
+        from echoform_train.publishing.cards.common import hub_id_of_source
         from echoform_train.publishing.classifier_user import add_to_classifier
 
         added = add_to_classifier(folder, config.data, config.output_dir, config.name)
+        base = config.base_model or hub_id_of_source(config.pipeline).get("base_model")
+        if (config.output_dir / FACTS).is_file():
+            write_card(config.output_dir, license=config.license, people=config.people, base_model=base)
         result = AddedUser(config.output_dir, config.name, added.images, added.seconds)
         print(added.summary(config.name))
     else:
@@ -109,6 +122,7 @@ def main(config: Config) -> AddedUser:
 
 def _check(config: Config) -> None:
     check_name(config.name, "user", "--name")
+    check_licence(config.license)
     for flag, value, low, high in (
         ("--rank", config.rank, 0, 64),
         ("--train-batch-size", config.train_batch_size, 1, 1024),
@@ -173,7 +187,9 @@ def _add_to_pipeline(config: Config, folder: Path) -> AddedUser:
     )
     pipeline.to("cpu")
     with new_folder(config.output_dir, "--output-dir") as written:
-        facts = _facts(config, images, conditions.labels, learned, seconds)
+        said = {"license": config.license, "people": config.people}
+        card = {name: value for name, value in said.items() if value is not None}
+        facts = _facts(config, images, conditions.labels, learned, seconds) | ({"card": card} if card else {})
         write_added_user(written, pipeline, name, learned.tensors, facts, base)
     print(
         f"{name}: {len(images.files)} images, {learned.parameters:,} numbers, loss {learned.loss_before:.4f} with the "

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.extras import missing_package
+from echoform_train.engine.licences import check_licence
 from echoform_train.engine.sources import HubId, resolve_source
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class Config:
     """Port on this machine."""
     push: str | None = None
     """Create or update this Space, user/space, instead of serving here. The models must be on the Hub."""
+    license: str | None = None
+    """Licence of the Space in its README, by its identifier on the Hub. Default: apache-2.0, that of the app."""
+    people: Literal["simulated", "recorded"] | None = None
+    """Whether the people whom the models know are simulated or recorded, for the README of the Space. Default: it
+    says nothing of them."""
     private: bool = False
     """Make the Space private if it is created."""
     token: str | None = None
@@ -66,10 +72,15 @@ def main(config: Config) -> str | None:
         PushError: If the Hub refuses the push.
     """
     models = named_models(config)
+    check_licence(config.license)
+    if config.push is None and (config.license or config.people):
+        raise UserError("--license and --people are for the README of a Space: they must go with --push")
     if config.push is None:
         serve(models, config.port)
         return None
-    url = push_space(models, config.push, private=config.private, token=config.token)
+    url = push_space(
+        models, config.push, private=config.private, token=config.token, license=config.license, people=config.people
+    )
     print(url)
     return url
 
@@ -147,7 +158,13 @@ def space_files() -> list[Path]:
 
 
 def push_space(
-    models: dict[str, tuple[str, str | None]], repo_id: str, *, private: bool = False, token: str | None = None
+    models: dict[str, tuple[str, str | None]],
+    repo_id: str,
+    *,
+    private: bool = False,
+    token: str | None = None,
+    license: str | None = None,
+    people: Literal["simulated", "recorded"] | None = None,
 ) -> str:
     """Create or update a Space in one commit; pushing the same content again makes no commit.
 
@@ -159,6 +176,8 @@ def push_space(
         repo_id: "user/space"; created if it does not exist.
         private: Whether a new Space is private; otherwise the default of the namespace holds.
         token: Token of the Hub; None is HF_TOKEN or the one that `hf auth login` stored.
+        license: Licence identifier of the Hub; None is that of the app.
+        people: Whether the people whom the models know are simulated or recorded.
 
     Returns:
         The URL of the Space.
@@ -189,7 +208,8 @@ def push_space(
                 shutil.copyfile(path, staged / path.name)
             (staged / PINNED).write_text(json.dumps(pinned, indent=1) + "\n")
             readme = (staged / CARD).read_text(encoding="utf-8")
-            card = update_space_readme(readme, models=[info.id for info in found.values()], datasets=datasets)
+            names = [info.id for info in found.values()]
+            card = update_space_readme(readme, models=names, datasets=datasets, license=license, people=people)
             (staged / CARD).write_text(merge_card(card, _existing_readme(api, space_id)), encoding="utf-8")
             api.upload_folder(
                 repo_id=space_id, repo_type="space", folder_path=staged, commit_message="Update the Space with echoform"

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from echoform_train.study.accuracy.rows import BOTH, LONGER, Row
-from echoform_train.study.accuracy.verdict import Verdict, verdict
+from echoform_train.study.accuracy.tables import Point
+from echoform_train.study.accuracy.verdict import Verdict, unless_guessing, verdict
 from echoform_train.study.classifiers.augmentations import CLASSICAL, REAL
 from study_rows import make_row
 
@@ -115,3 +117,24 @@ def test_conditions_have_no_say_in_the_verdict():
     others = [make_row(one["arm"], 0.0, one["seed"], n=one["n"], condition="normal -> bag") for one in rows]
     found: Verdict = verdict(rows + others)
     assert found["word"] == "helps"
+
+
+def test_classifiers_that_only_guess_give_no_verdict():
+    decided = verdict(rows_with({5: [0.02, 0.03, 0.04]}))
+    guessing: Point = {"mean": 0.13, "low": 0.09, "high": 0.18}
+    found = unless_guessing(decided, [guessing, guessing], 8)
+    assert found["word"] == "nothing learned"
+    assert found["sentence"].startswith("The classifiers have learned nothing: train longer. They name 13.0 %")
+    # With generated images they have learned something: that is a result.
+    assert unless_guessing(decided, [guessing, {"mean": 0.3, "low": 0.2, "high": 0.4}], 8) == decided
+
+
+def test_equal_differences_have_the_interval_of_their_test_images():
+    rows = rows_with({5: [0.1, 0.1, 0.1]})
+    for row in rows:
+        row["accuracy"] = 0.6 if row["arm"] == BOTH else 0.5
+        row["hits"] = [round(100 * row["accuracy"])]
+    found = verdict(rows)
+    wilson = stats.binomtest(10, 100).proportion_ci(method="wilson")
+    assert found["difference"] == pytest.approx(0.1)
+    assert (found["low"], found["high"]) == pytest.approx((wilson.low, wilson.high))
