@@ -1,10 +1,12 @@
-"""Seconds until `echoform generate` has made one image in a fresh process, and how many of them are imports.
+"""Seconds until the program answers in a fresh process, until `echoform generate` has made one image, and its imports.
 
     python benchmarks/start_up.py [--output JSON] [--pipeline FOLDER] [--repeats 5]
 
-In turns with it run processes that only import torch, or only what any pipeline of diffusers needs. Without
---pipeline, a pipeline with random weights and the preset `cpu`, 64x64, is used. One more process with `python -X
-importtime` measures the seconds in the modules of each package.
+In turns with it run processes that only import torch, or only what any pipeline of diffusers needs, and command lines
+that are answered without them: help, a typo, a missing folder. Each process computes with one thread. CPU seconds are
+those of the user's code, which other processes of the machine change least. Without --pipeline, a pipeline with random
+weights and the preset `cpu`, 64x64, is used. One more process with `python -X importtime` measures the seconds in the
+modules of each package.
 """
 
 from __future__ import annotations
@@ -33,6 +35,18 @@ BARE = {
     "import of diffusers' classes": "from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, VQModel",
     "import echoform_train.commands.generate": "import echoform_train.commands.generate",
 }
+ANSWERS = {
+    # command line: exit status
+    "echoform --version": 0,
+    "echoform --help": 0,
+    "echoform generatr": 2,
+    "echoform generate --pipelin x": 2,
+    "echoform prepare missing": 1,
+    "echoform generate --pipeline missing --output-dir out": 1,
+    "echoform generate --help": 0,
+    "echoform train ldm --help": 0,
+}
+"""Command lines that are answered before torch is needed."""
 SHOWN = 12
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)")
 
@@ -58,21 +72,22 @@ def main(config: Config) -> None:
             torch.manual_seed(0)
             untrained_pipeline("cpu", noise_data(64, 8, 16)).save_pretrained(pipeline)
         commands = {name: ["-c", code] for name, code in BARE.items()}
-        commands["echoform generate --help"] = ["-m", "echoform_train.cli", "generate", "--help"]
+        commands |= {line: ["-m", "echoform_train.cli", *line.split()[1:]] for line in ANSWERS}
         # Turn 0 warms up the disk cache and is not counted.
         seconds: dict[str, list[tuple[float, float]]] = {}
         for turn in range(config.repeats + 1):
             commands["echoform generate, one image"] = generate(pipeline, folder / str(turn))
             for kind, command in commands.items():
-                measured = run([], command)[0]
+                measured = run([], command, ANSWERS.get(kind, 0), folder)[0]
                 if turn > 0:
                     seconds.setdefault(kind, []).append(measured)
-        errors = run(["-X", "importtime"], generate(pipeline, folder / "named"))[1]
+        errors = run(["-X", "importtime"], generate(pipeline, folder / "named"), 0, folder)[1]
     processes = {
         kind: {
             "wall_s": statistics.median(wall_s for wall_s, _ in each),
-            "cpu_s": statistics.median(cpu_s for _, cpu_s in each),
+            "user_cpu_s": statistics.median(cpu_s for _, cpu_s in each),
             "wall_s_each": [wall_s for wall_s, _ in each],
+            "user_cpu_s_each": [cpu_s for _, cpu_s in each],
         }
         for kind, each in seconds.items()
     }
@@ -88,13 +103,16 @@ def generate(pipeline: Path, output_dir: Path) -> list[str]:
     return ["-m", "echoform_train.cli", "generate", *arguments]
 
 
-def run(options: list[str], arguments: list[str]) -> tuple[tuple[float, float], str]:
-    """Run a fresh Python process; returns its wall-clock and processor seconds, and what it wrote to stderr."""
+def run(options: list[str], arguments: list[str], status: int, folder: Path) -> tuple[tuple[float, float], str]:
+    """Run a fresh Python process in a folder; returns its seconds by the clock and of user CPU, and its stderr."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *options, *arguments]
     wall_s, before = time.perf_counter(), os.times()
-    done = subprocess.run([sys.executable, *options, *arguments], capture_output=True, text=True, check=True)
-    after = os.times()
-    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
-    return (time.perf_counter() - wall_s, cpu_s), done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    wall_s, after = time.perf_counter() - wall_s, os.times()
+    if done.returncode != status:
+        raise RuntimeError(f"{' '.join(arguments)} must end with {status}, got {done.returncode}: {done.stderr}")
+    return (wall_s, after.children_user - before.children_user), done.stderr
 
 
 def imports(errors: str) -> dict[str, Any]:
@@ -117,7 +135,7 @@ def describe(facts: dict[str, Any]) -> dict[str, Table]:
     """Both tables: seconds of each process, and of the imports of each package."""
     named = facts["imports"]
     processes = [
-        [f"`{kind}`", cell("{:.1f}", result["wall_s"]), cell("{:.1f}", result["cpu_s"])]
+        [f"`{kind}`", cell("{:.2f}", result["wall_s"]), cell("{:.2f}", result["user_cpu_s"])]
         for kind, result in facts["processes"].items()
     ]
     packages = [["all", cell("{:.2f}", named["seconds"]), cell("{:,}", named["modules"])]]
@@ -125,7 +143,7 @@ def describe(facts: dict[str, Any]) -> dict[str, Table]:
         [name, cell("{:.2f}", one["seconds"]), cell("{:,}", one["modules"])] for name, one in named["packages"].items()
     ]
     return {
-        "processes": {"columns": ["", "seconds by the clock", "CPU s"], "rows": processes},
+        "processes": {"columns": ["", "seconds by the clock", "user CPU s"], "rows": processes},
         "imports": {"columns": ["imports of `generate`", "seconds", "modules"], "rows": packages},
     }
 

@@ -129,7 +129,7 @@ def test_the_tracker_is_tensorboard_if_it_is_installed_and_a_named_one_must_be(m
 
     monkeypatch.setattr("echoform_train.engine.trackers.get_available_trackers", lambda: [LoggerType.TENSORBOARD])
     assert [tracker(name) for name in ("auto", "tensorboard", "none")] == ["tensorboard", "tensorboard", None]
-    with pytest.raises(MissingPackageError, match=r"--report-to wandb needs .* pip install wandb$"):
+    with pytest.raises(MissingPackageError, match=r'--report-to wandb needs .* pip install "echoform\[wandb\]"$'):
         tracker("wandb")
     monkeypatch.setattr("echoform_train.engine.trackers.get_available_trackers", lambda: [])
     assert tracker("auto") is None

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from echoform_train.data.config import DataConfig
+from echoform_train.engine.errors import UserError
 from echoform_train.engine.licences import check_licence
 from echoform_train.engine.limits import Length, LimitedSettings, Limits, Seed
 
@@ -46,7 +47,18 @@ class Config(LimitedSettings):
     same warning as for recorded people."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto: the GPU, if there is one."""
+    push_to_hub: str | None = None
+    """Hub repository, user/name, to push the classifier to when the training is over; checked before it begins."""
+    private: bool = False
+    """Make that repository private if it is created."""
+    revision: str | None = None
+    """Branch to push to. Default: main."""
+    token: str | None = None
+    """Hub token. Default: HF_TOKEN, or the token of `hf auth login`, which other users of the machine cannot see."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("private", "revision", "token"):
+            if getattr(self, name) and self.push_to_hub is None:
+                raise UserError(f"--{name} is for the Hub: it must go with --push-to-hub")
         check_licence(self.license)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from echoform.hub import check_access
 from echoform.spectrogram_resnet import SpectrogramResNet
 from echoform_train.data.config import data_facts, load_data
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
@@ -26,6 +27,7 @@ from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.classifier_export import check_pictures, make_classifier, make_processor, write_onnx
+from echoform_train.publishing.push import SaidOfModel, push
 from echoform_train.scoring.augmentations import AUGMENTATIONS, Augmentation, chain
 from echoform_train.scoring.calibration import calibration_error, fit_temperature
 from echoform_train.scoring.chance import chance_sentence, nothing_learned
@@ -70,9 +72,23 @@ def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     Raises:
         UserError: If the data have no validation or test images, or fewer than two users, or cannot be read by a
             classifier.
+        PushError: If the Hub refuses the push.
     """
     require_empty(config.output_dir, "--output-dir")
-    return train(config, load_data(config.data, config.seed), callbacks)
+    if config.push_to_hub is not None:
+        check_access(config.push_to_hub, private=config.private or None, token=config.token)
+    result = train(config, load_data(config.data, config.seed), callbacks)
+    if config.push_to_hub is not None:
+        url = push(
+            result.exported,
+            config.push_to_hub,
+            private=config.private,
+            revision=config.revision,
+            token=config.token,
+            said=SaidOfModel(license=config.license, people=config.people),
+        )
+        print(f"pushed: {url}")
+    return result
 
 
 def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
