@@ -28,8 +28,6 @@ ROOMS = Path(__file__).with_name("rooms.png")
 ROOMS_MM = (300, 5000)
 """Range of the simulated sensor."""
 NUM_EXAMPLES = 2
-MOVING_PX = 384
-"""Approximate longer side of an interpolated image on the page."""
 BETWEEN = 4
 """Frames of the animation per image of the strip."""
 FRAME_MS = 100
@@ -176,9 +174,9 @@ def similar(pipe: Any, first_mm: np.ndarray, others: list[tuple[str, Image.Image
     ]
 
 
-def show_mm(depth_mm: np.ndarray, bar: Bar, shown_px: int = SHOWN_PX) -> Image.Image:
+def show_mm(depth_mm: np.ndarray, bar: Bar) -> Image.Image:
     """Show depth [H, W] in mm (0 is no reading) in a given colour scale, with its bar."""
-    return frame(paint(depth_mm, bar, depth_mm > 0), bar=bar, shown_px=shown_px)
+    return frame(paint(depth_mm, bar, depth_mm > 0), bar=bar)
 
 
 def pack(names: list[str], depth: list[np.ndarray]) -> str:
@@ -219,13 +217,13 @@ def interpolate_depth(first: str, last: str, steps: int) -> tuple[Shown, str]:
 
 def walk_between(pipe: Any, first: Image.Image, last: Image.Image, steps: int) -> tuple[Shown, str]:
     """Results of `interpolate_depth` for two images of one size."""
-    stride = math.ceil(max(first.size) / (2 * MOVING_PX))  # no larger than it is shown on the page
+    stride = math.ceil(max(first.size) / SHOWN_PX)  # no larger than it is shown on the page
     with shown_to_visitor():
         size = first.height // stride, first.width // stride
         walk = pipe.interpolate(first, last, steps=BETWEEN * (steps - 1) + 1, size=size).depth
     depth_mm = [one / pipe.config["units_per_mm"] for one in walk]
     bar = depth_scale(*depth_mm)
-    frames = [show_mm(one, bar, MOVING_PX) for one in depth_mm]
+    frames = [show_mm(one, bar) for one in depth_mm]
     strip = [
         (stored(one), f"{100 * number / (steps - 1):.0f} % of the way") for number, one in enumerate(frames[::BETWEEN])
     ]

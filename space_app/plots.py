@@ -76,7 +76,6 @@ def frame(
     right: Axis | None = None,
     *,
     title: str = "",
-    shown_px: int = SHOWN_PX,
 ) -> Image.Image:
     """Put an image on a white page, enlarged without smoothing, with axes (y upwards) and colour bar.
 
@@ -87,9 +86,8 @@ def frame(
         bar: Colour scale.
         right: The y axis in another unit, at the right of the image.
         title: Text above the image.
-        shown_px: Approximate longer side of the enlarged image, pixels.
     """
-    shown = enlarged(image, shown_px)
+    shown = enlarged(image)
     left, top = image_at(has_y=y is not None, has_title=bool(title))
     beside = left + shown.width + (_SECOND if right else 0)
     width = beside + (_BAR if bar else _EDGE)
@@ -118,10 +116,10 @@ def image_at(*, has_y: bool, has_title: bool = False) -> tuple[int, int]:
     return (_LEFT if has_y else _EDGE, _EDGE + (_TITLE if has_title else 0))
 
 
-def enlarged(image: Image.Image, shown_px: int = SHOWN_PX) -> Image.Image:
-    """An image whose longer side is near a length in pixels, enlarged by a whole number without smoothing."""
-    factor = max(1, round(shown_px / max(image.size)))
-    stride = math.ceil(max(image.size) / max(MOST_PX, shown_px))
+def enlarged(image: Image.Image) -> Image.Image:
+    """An image whose longer side is near SHOWN_PX, enlarged by a whole number without smoothing."""
+    factor = max(1, round(SHOWN_PX / max(image.size)))
+    stride = math.ceil(max(image.size) / MOST_PX)
     shown = Image.fromarray(np.asarray(image)[::stride, ::stride])
     return shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
 

@@ -172,9 +172,9 @@ def preview(file: str | None) -> str | None:
     return stored(with_axes(pipe, pipe.postprocess((read_spectrogram(pipe, file) + 1) / 2, "pil")[0]))
 
 
-def show_result() -> Any:
+def show_results() -> tuple[Any, Any]:
     """Make room for results that were not there yet."""
-    return gr.update(visible=True)
+    return gr.update(visible=True), gr.update(visible=True)
 
 
 def vary_tab(pipe: Any, example: Image.Image) -> None:
@@ -210,8 +210,7 @@ def vary_tab(pipe: Any, example: Image.Image) -> None:
     look.click(reconstruct, file, [rebuilt, error_text], api_name="reconstruct", **queue)
     file.upload(reconstruct, file, [rebuilt, error_text], api_visibility="private", **queue)
     file.change(preview, file, shown_file, api_visibility="private", show_progress="hidden", **queue)
-    for hidden in (made, seen):
-        make.click(show_result, outputs=hidden, api_visibility="private", queue=False, show_progress="hidden")
+    make.click(show_results, outputs=[made, seen], api_visibility="private", queue=False, show_progress="hidden")
     inputs = [file, user, count, strength, steps, guidance, seed]
     make.click(vary, inputs, [made, seen], show_progress_on=made, api_name="vary", **queue)
 

@@ -35,7 +35,8 @@ CSS = """
 .who li em { font-style: normal; text-align: right; font-variant-numeric: tabular-nums }
 @media (max-width: 640px) {
   .who { grid-template-columns: 5.5rem minmax(0, 1fr) }
-  .who li { grid-template-columns: minmax(0, 6.5rem) minmax(0, 1fr) 3.75rem }
+  .who li { grid-template-columns: minmax(0, 1fr) 3.75rem; gap: 0 0.5rem }
+  .who li i { grid-area: 2 / 1 / 3 / -1 }
 }
 """
 

@@ -75,6 +75,20 @@ def _truncated(model: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+def _space(change: Callable[[Path], object], flag: str = "--classifier") -> Make:
+    def make(folder: Path) -> list[str]:
+        model = folder / "model"
+        shutil.copytree(_model(), model)
+        change(model)
+        return ["space", flag, str(model)]
+
+    return make
+
+
+def _facts(content: str) -> Callable[[Path], object]:
+    return lambda model: (model / "facts.json").write_text(content)
+
+
 ROWS = [
     Row("rate of nothing", "train classifier", _train("--false-accept-rate", "0"), r"--false-accept-rate must be"),
     Row("rate of NaN", "train classifier", _train("--false-accept-rate", "nan"), r"--false-accept-rate must be"),
@@ -92,4 +106,9 @@ ROWS = [
     Row("weights that are NaN", "classify", _classify(_nan), r"finite"),
     Row("config of a list", "classify", _classify(lambda m: (m / "config.json").write_text("[]")), r"config\.json"),
     Row("another model", "classify", _classify(_config(model_type="bert", architectures=["Bert"])), r"classif|[Bb]ert"),
+    Row("space: NaN", "space", _space(_nan), r"finite"),
+    Row("space: no image processor", "space", _space(lambda m: (m / "preprocessor_config.json").unlink()), r"preproc"),
+    Row("space: a wide model", "space", _space(_config(width=10**9)), r"width must be|at most 1,000,000"),
+    Row("space: facts of a list", "space", _space(_facts("[]")), r"facts.json must"),
+    Row("space: in the place of a pipeline", "space", _space(lambda m: None, "--depth"), r"--depth must be a pipe"),
 ]

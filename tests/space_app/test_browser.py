@@ -130,6 +130,8 @@ def plain(framed: np.ndarray) -> np.ndarray:
 def test_a_visitor_chooses_a_person_and_gets_their_pictures_the_code_and_an_archive(visit: Callable[..., Page]):
     page = visit()
     assert captions(page) == ["ID_1, seed 0", "ID_2, seed 1"]  # before anything was pressed
+    press(page, "Random seed")
+    expect(page.get_by_label("Seed", exact=True).locator("visible=true")).not_to_have_value("0", timeout=WAIT_MS)
     page.locator(".token", has_text="ID_1").locator(".token-remove").click()
     set_number(page, "number input for Images per user", 2)
     set_number(page, "number input for Steps", 2)
@@ -223,7 +225,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for number in range(2):
         depth_mm = 1000 + np.random.default_rng(number).permutation(1024).reshape(32, 32) * 3 + number
         depth_mm[:2, :2] = 0
-        Image.fromarray(depth_mm.astype(np.uint16)).save(folder / f"room_{number}.png")
+        Image.fromarray(depth_mm.astype(np.uint16)).save(folder / f"hall_{number}.png")
     return sorted(folder.iterdir())
 
 
@@ -234,10 +236,10 @@ def test_all_sixteen_bits_of_every_dropped_file_can_be_read_under_the_pointer(
     page = visit()
     open_tab(page, "Depth")
     drop(page, "16-bit", *rooms)
-    expect(page.get_by_role("gridcell", name="room_1.png").first).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_role("gridcell", name="hall_1.png").first).to_be_visible(timeout=WAIT_MS)
     cells = page.get_by_role("gridcell").all_inner_texts()
     numbers = [round(float(one[0]), 3) for one in (expected.rmse_mm, expected.mae_mm, expected.validity_iou)]
-    assert cells[0].strip() == "room_0.png" and [float(cell) for cell in cells[1:4]] == numbers
+    assert cells[0].strip() == "hall_0.png" and [float(cell) for cell in cells[1:4]] == numbers
     for number, path in enumerate(rooms):
         before, after = np.asarray(Image.open(path)).astype(int), expected.depth[number].astype(int)
         for row, column in ((0, 0), (3, 29), (17, 5), (31, 31)):

@@ -7,7 +7,7 @@ import re
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -112,7 +112,7 @@ def tiny_depth(**settings: Any) -> SimpleNamespace:
 
 def test_rooms_are_those_that_the_laboratory_renders(module: Any):
     files = render_rooms(RoomsConfig(rooms=40, cameras_per_room=1, images_per_camera=1), 5)
-    expected = [np.asarray(Image.open(BytesIO(files[n].data))) for n in (5, 38, 1, 11, 36, 21, 33, 20)]
+    expected = [np.asarray(Image.open(BytesIO(cast(bytes, files[n].data)))) for n in (5, 38, 1, 11, 36, 21, 33, 20)]
     with Image.open(module("depth").ROOMS) as strip:
         found = np.split(np.asarray(strip), 8)
     for one, room in zip(found, expected, strict=True):

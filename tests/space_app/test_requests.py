@@ -136,6 +136,11 @@ def test_a_mistake_in_a_direct_call_is_the_visitors_and_not_a_fault_of_the_serve
     # The seed of the page is no endpoint, and the address alone names what is called.
     answer = httpx.post(report, json={"data": [], "fn_index": 0})
     assert answer.status_code == 422 and "takes no fn_index" in told(answer)
+    # By number, as the page does, functions of the queue cannot be called past it.
+    by_number = f"{address}/gradio_api/run/predict"
+    assert {httpx.post(by_number, json={"data": [], "fn_index": n}).status_code for n in range(12)} <= {200, 404, 422}
+    assert httpx.post(by_number, json={"data": []}).status_code == 404
+    assert httpx.post(by_number, json={"data": [], "fn_index": 999}).status_code == 422
 
 
 def test_only_json_is_read_as_json(address: str):

@@ -224,6 +224,8 @@ def push_space(
 
 def _check_folder(kind: str, repo: str) -> None:
     """Check that a source is a Hub id, or the folder of a model of its kind that can be loaded."""
+    from echoform_train.engine.files import FACTS
+    from echoform_train.engine.json_files import read_json_object
     from echoform_train.publishing.exported import class_name
     from echoform_train.publishing.families import PUBLISHED
     from echoform_train.publishing.model_folder import check_model
@@ -235,6 +237,10 @@ def _check_folder(kind: str, repo: str) -> None:
         if name not in PUBLISHED or PUBLISHED[name].space_name != kind:
             raise UserError(f"--{kind} must be a {what}, {repo} holds a {name:.80}")
         check_model(location)
+        if kind == "classifier" and not (location / "preprocessor_config.json").is_file():
+            raise MissingFileError(f"{location} holds no preprocessor_config.json, which tells how pictures are read")
+        if (location / FACTS).exists():
+            read_json_object(location / FACTS)
 
 
 def _model_variables() -> set[str]:
