@@ -134,6 +134,8 @@ def check(source):
     model = AutoModel.from_pretrained(source, trust_remote_code=True)
     with torch.no_grad():
         same(model(**processor("image.png")).pooler_output, expected)
+        inputs = processor(["image.png", "image.png"], return_tensors="pt")
+        same(model(pixel_values=inputs.pixel_values).pooler_output, expected.expand(2, -1))
     extract = pipeline("depth-feature-extraction", source, trust_remote_code=True)
     same(torch.tensor([extract("image.png")]), expected)
     image = Image.open("image.png")
@@ -151,6 +153,14 @@ except ValueError as error:
     assert "8 bits" in str(error)
 else:
     raise AssertionError("8 bits were taken for depth")
+# The stock task turns every image into 8 bits: it must not give numbers.
+stock = pipeline("image-feature-extraction", "folder", trust_remote_code=True)
+try:
+    stock("image.png")
+except ValueError as error:
+    assert "mode RGB" in str(error)
+else:
+    raise AssertionError("the stock task gave numbers of an 8-bit image")
 assert "echoform" not in sys.modules
 """
     run_alone(WITHOUT_ECHOFORM + script, tmp_path)
@@ -188,6 +198,67 @@ def test_features_and_embedding_come_out_of_one_pass(model: DepthAutoencoder, tm
     assert torch.equal(loaded(depth, return_dict=False)[1], output.pooler_output)
     output.pooler_output.sum().backward()
     assert loaded.encoder.stem.weight.grad is not None
+
+
+def test_pixel_values_are_units_or_prepared_depth_and_nothing_else(tmp_path: Path):
+    encoder = tiny_autoencoder().encoder
+    save_for_transformers(encoder, tmp_path, FACTS)
+    processor = transformers_depth_encoder.DepthImageProcessor.from_pretrained(tmp_path)
+    loaded: Any = transformers_depth_encoder.DepthEncoderModel.from_pretrained(tmp_path).eval()
+    units = np.random.default_rng(0).integers(0, 12000, (3, 1, 32, 32)).astype(np.uint16)
+    units[0, 0, :5] = 65535
+    inputs = processor(units)
+    with torch.no_grad():
+        expected = loaded(depth=inputs["depth"], valid=inputs["valid"]).pooler_output
+        for given in (
+            {"pixel_values": torch.from_numpy(units)},
+            {"pixel_values": torch.from_numpy(units.astype(np.int32))},
+            {"pixel_values": inputs["pixel_values"]},
+            dict(inputs),
+        ):
+            assert torch.equal(loaded(**given).pooler_output, expected)
+    assert torch.equal(inputs["pixel_values"].isnan(), ~inputs["valid"])
+    refused = [
+        ({}, "depth or pixel_values must be given"),
+        ({"pixel_values": torch.from_numpy(units.astype(np.float32))}, r"must lie in \[-1, 1\].*whole numbers"),
+        ({"pixel_values": torch.full((1, 1, 32, 32), torch.inf)}, r"must lie in \[-1, 1\]"),
+        ({"pixel_values": torch.zeros(1, 1, 32, 32, dtype=torch.uint8)}, "16 bits or more.* got torch.uint8"),
+        (
+            {"pixel_values": torch.from_numpy(units[0, 0])},
+            r"16 bits or more \[B, C, H, W\], got torch.uint16, \[32, 32\]",
+        ),
+        ({"pixel_values": torch.zeros(1, 1, 64, 64)}, r"depth must be \[B, 1, 32, 32\]"),
+        ({"pixel_values": torch.zeros(1, 3, 32, 32)}, r"depth must be \[B, 1, 32, 32\]"),
+        ({"pixel_values": torch.full((1, 1, 32, 32), 60000, dtype=torch.int32)}, "units must have readings in"),
+        ({**inputs, "depth": -inputs["depth"]}, "pixel_values must be equal to depth and valid"),
+    ]
+    for given, message in refused:
+        with pytest.raises(ValueError, match=message):
+            loaded(**given)
+
+
+@pytest.mark.parametrize(
+    "colour",
+    [
+        np.zeros((48, 64, 3), np.uint16),
+        np.zeros((48, 64, 3), np.float32),
+        np.zeros((48, 64, 4), np.uint8),
+        torch.zeros(48, 64, 3),
+        torch.zeros(3, 48, 64).permute(1, 2, 0),
+        torch.zeros(2, 3, 48, 64),
+        np.zeros((2, 48, 64, 3), np.uint16),
+        [np.zeros((48, 64, 3), np.uint16)],
+        [torch.zeros(3, 48, 64)],
+        [np.zeros((3, 48, 64), np.float32), np.zeros((48, 64), np.float32)],
+        [np.zeros((48, 64, 3), np.uint16).tolist()],
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}-{len(value)}",
+)
+def test_an_image_of_colour_is_no_batch_of_depth_images(colour: Any):
+    pipeline = tiny_depth_pipeline(**FACTS)
+    for call in (pipeline, pipeline.encode):
+        with pytest.raises(ValueError, match=r"is the last axis colour|must be \[H, W\]|H, W|16 bits"):
+            call(colour)
 
 
 def test_what_transformers_cannot_be_told_is_refused(tmp_path: Path):
