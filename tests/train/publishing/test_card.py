@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from huggingface_hub import ModelCard, ModelCardData
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from echoform.depth_autoencoder import DepthAutoencoder
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+from echoform_train.engine.licences import check_licence
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.identity import model_identity
-from echoform_train.publishing.push import push
+from echoform_train.publishing.push import SaidOfModel, push
 from tiny import run_python
 
 SCORES = {
@@ -178,3 +181,55 @@ def test_every_cards_snippet_runs_in_a_fresh_process_against_the_pushed_reposito
     run_python(["-I", str(tmp_path / "snippets.py")])
     with Image.open(tmp_path / "spectrogram.png") as image:
         assert image.size == (32, 32)
+
+
+def test_the_gallery_shows_each_user_with_what_makes_the_image_again(second_stage):
+    folder = second_stage / "pipeline"
+    data = metadata_of(card := card_of(folder))
+    widget = data.to_dict()["widget"]
+    facts = json.loads((folder / "facts.json").read_text())
+    assert [each["text"].split(",")[0] for each in widget] == [f"user {user}" for user in facts["data"]["users"]]
+    pipe = VQLDMDopplerPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    for each in widget:
+        user, seed, steps, guidance = re.fullmatch(
+            r"user (\S+), seed (\d+), (\d+) steps, guidance (\S+)", each["text"]
+        ).groups()  # type: ignore[union-attr]
+        again = pipe(
+            [user],
+            generator=torch.Generator().manual_seed(int(seed)),
+            num_inference_steps=int(steps),
+            guidance_scale=float(guidance),
+        ).images[0]
+        with Image.open(folder / each["output"]["url"]) as shown:
+            assert np.array_equal(np.asarray(shown), np.asarray(again))
+        assert f"](<{each['output']['url']}>)" in card
+
+
+def test_what_a_push_says_of_licence_people_and_base_model_is_in_the_card_there(pipeline, hub):
+    said = SaidOfModel(license="cc-by-4.0", people="simulated", base_model="someone/teacher")
+    push(pipeline, repo := hub.repo_id("student"), said=said)
+    card = hub.files(repo)["README.md"].decode()
+    data = metadata_of(card)
+    assert (data.license, data.base_model) == ("cc-by-4.0", "someone/teacher")
+    assert "no real person's gait is in it" in card
+    assert "Made from [someone/teacher](https://huggingface.co/someone/teacher)." in card
+    assert "gallery-00.png" in hub.files(repo)
+    assert "cc-by-4.0" not in card_of(pipeline)
+
+
+def test_a_judge_that_guesses_gives_the_hub_no_scores(pipeline):
+    guessing = {"real_to_real": {"mean": 0.34, "low": 0.2, "high": 0.5, "n": 60, "interval_over": "images"}}
+    write_card(pipeline, SCORES | guessing)
+    card = card_of(pipeline)
+    assert "has learned nothing: it names the right user of" in " ".join(card.split())
+    assert metadata_of(card).eval_results is None
+
+
+@pytest.mark.parametrize(("license", "fits"), [("cc-by-4.0", True), ("other", True), ("CC BY 4.0", False), ("", False)])
+def test_a_licence_is_an_identifier_of_the_hub(license, fits):
+    if fits:
+        check_licence(license)
+    else:
+        with pytest.raises(ValueError, match="--license must be an identifier of the Hub"):
+            check_licence(license)

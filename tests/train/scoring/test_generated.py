@@ -240,6 +240,12 @@ def test_the_verb_scores_folders_and_writes_what_it_prints(tmp_path, capsys):
     assert "machine" in result
     printed = capsys.readouterr().out
     assert f"{result['scores']['frechet']['mean']:.3f}" in printed
+    assert "Chance: guessing one of 3 users at random is right for 33.3 %." in printed
+    page = (folders[0] / "scores.html").read_text()
+    assert f"{100 * result['scores']['gan_test']['mean']:.1f}" in page and page.count("<img ") == 3
+    with pytest.raises(SystemExit):
+        cli.main([*arguments, "--split-file", str(split_file), "--judge-seeds", "0", "0"])
+    assert "--judge-seeds must be different seeds, got 0 0" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main([*arguments, "--split-file", str(tmp_path / "other.json"), *settings])
     assert "other.json does not exist; it must name a split" in capsys.readouterr().err
