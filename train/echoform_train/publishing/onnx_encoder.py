@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from echoform.depth_autoencoder import DepthEncoder, units_between
-from echoform_train.engine.errors import UserError
+from echoform_train.engine.errors import UserError, refused_by
 from echoform_train.engine.files import MODEL_CONFIG, ONNX
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.publishing.model_folder import ONNX_ENCODER
@@ -49,7 +49,17 @@ class OnnxDepthEncoder:
 
     def __init__(self, folder: Path) -> None:
         self.config = read_json_object(folder / MODEL_CONFIG)
-        self.session = open_onnx(folder / ONNX)
+        self._file, self._session = folder / ONNX, open_onnx(folder / ONNX)
+
+    @property
+    def session(self) -> OnnxDepthEncoder:
+        """Where its `run` is, as in a session."""
+        return self
+
+    def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs by name; raises UserError if onnxruntime does not compute them."""
+        with refused_by(f"{self._file} must run in onnxruntime", (Exception,)):
+            return self._session.run(outputs, inputs)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **_: Any) -> OnnxDepthEncoder:

@@ -85,11 +85,11 @@ def open_onnx(path: Path) -> Any:
         return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def check_onnx(path: Path) -> dict[str, str]:
+def check_onnx(path: Path) -> Any:
     """Check that a file of unknown source is one whole ONNX model: nothing outside it is read when it is opened.
 
     Returns:
-        Its metadata.
+        Its content, an `onnx.ModelProto`.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -121,7 +121,7 @@ def check_onnx(path: Path) -> dict[str, str]:
             values = numpy_helper.to_array(tensor)
         if values.dtype.kind == "f" and not bool(torch.isfinite(torch.from_numpy(values.copy())).all()):
             raise UserError(f"weights must be finite numbers, {tensor.name[:80]} in {path} holds NaN or infinite ones")
-    return {entry.key: entry.value for entry in model.metadata_props}
+    return model
 
 
 def check_onnx_encoder(folder: Path) -> None:
@@ -132,7 +132,8 @@ def check_onnx_encoder(folder: Path) -> None:
         UserError: If a file breaks a rule, or the two do not fit.
     """
     config = read_json_object(folder / MODEL_CONFIG)
-    metadata = check_onnx(folder / ONNX)
+    model = check_onnx(folder / ONNX)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
     for name, value in config.items():
         stored = metadata.get(name)
         if not name.startswith("_") and stored != (value if isinstance(value, str) else json.dumps(value)):
@@ -140,6 +141,14 @@ def check_onnx_encoder(folder: Path) -> None:
     size, channels = config.get("sample_size"), config.get("input_channels")
     if not (isinstance(size, int) and 32 <= size <= 2048 and channels in (1, 3)):
         raise UserError(f"{folder / MODEL_CONFIG} must tell sample_size and input_channels, got {size!r}, {channels!r}")
+    # Weights may stand among the inputs in files of older versions.
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [(one.name, _shape(one)[1:]) for one in model.graph.input if one.name not in stored]
+    if inputs != [("units", [channels, size, size])] or "embedding" not in [one.name for one in model.graph.output]:
+        raise UserError(
+            f"{folder / ONNX} must turn units [batch, {channels}, {size}, {size}] into an embedding, its inputs are "
+            f"{str(inputs)[:80]}"
+        )
     range_mm, per_mm = config.get("depth_range_mm"), config.get("units_per_mm")
     if not (
         isinstance(range_mm, dict)
@@ -149,6 +158,11 @@ def check_onnx_encoder(folder: Path) -> None:
         and 0 <= range_mm["min"] < range_mm["max"] < 1e9
     ):
         raise UserError(f"{folder / MODEL_CONFIG} must tell depth_range_mm and units_per_mm, got {str(range_mm)[:80]}")
+
+
+def _shape(value: Any) -> list[Any]:
+    """Sides of an input or output; the first one is that of the batch."""
+    return [side.dim_value for side in value.type.tensor_type.shape.dim]
 
 
 def _graphs(graph: Any) -> list[Any]:
