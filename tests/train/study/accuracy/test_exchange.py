@@ -34,8 +34,8 @@ def test_beyond_the_end_of_the_curve_only_a_bound_is_known():
     assert [(rate["beyond"], rate["high_beyond"]) for rate in found] == [(False, True), (True, True)]
     assert (found[0]["high"], found[1]["worth"]) == pytest.approx((94, 0))
     sentence = exchange_sentence(found, 100)
-    assert sentence is not None and sentence.startswith("Exchange rate: 100 generated images per user")
-    assert "+2.0 more at 5 (-1.0 to more than +94)" in sentence and "at least +0.0 more at 99" in sentence
+    assert sentence is not None and sentence.startswith("100 generated images per user are worth ")
+    assert "with 5 real ones +2.0 (-1.0 to beyond the largest size), with 99 real ones at least +0.0" in sentence
 
 
 def test_images_that_cost_all_accuracy_are_worth_as_much_as_taking_all_real_ones_away():

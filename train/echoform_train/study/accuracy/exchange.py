@@ -79,13 +79,13 @@ def exchange_sentence(rates: Sequence[Exchange], generated_per_user: int) -> str
     if not rates:
         return None
     listed = [
-        f"{'at least ' if rate['beyond'] else ''}{_number(rate['worth'])} more at {rate['real']:.0f} "
-        f"({_number(rate['low'])} to {'more than ' if rate['high_beyond'] else ''}{_number(rate['high'])})"
+        f"with {rate['real']:.0f} real ones {'at least ' if rate['beyond'] else ''}{_number(rate['worth'])} "
+        f"({_number(rate['low'])} to {'beyond the largest size' if rate['high_beyond'] else _number(rate['high'])})"
         for rate in rates
     ]
     return (
-        f"Exchange rate: {generated_per_user} generated images per user are worth so many real ones per user: "
-        f"{'; '.join(listed)}."
+        f"{generated_per_user} generated images per user are worth this many more real ones per user: "
+        f"{', '.join(listed)}."
     )
 
 
