@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -13,7 +14,7 @@ import echoform
 from echoform_train.data.colormap import FigureColormap
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError, refused_by
-from echoform_train.engine.files import AXES, METADATA, SETTINGS, TRAINED_ON
+from echoform_train.engine.files import ADDED_USERS, AXES, METADATA, SETTINGS, TRAINED_ON
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.names import check_name, check_names, composed
 from echoform_train.engine.output_folders import continue_folder
@@ -49,6 +50,8 @@ class Config:
     """Folder for the images, metadata.jsonl and settings.json; new, empty, or begun with the same settings."""
     users: tuple[str, ...] = ()
     """Names of the users. Default: all."""
+    user_file: tuple[str, ...] = ()
+    """Users that `echoform add-user` learned for this pipeline: folders, or user/name on the Hub."""
     num_images: int | None = None
     """Images per user. Default: 16; with --image FOLDER one per image of it; with --interpolate 8, both ends among
     them."""
@@ -111,6 +114,7 @@ def main(config: Config) -> GenerationResult:
 
     from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
     from echoform_train.latent_diffusion.sampling import load_pipeline
+    from echoform_train.publishing.added_user import learned_pixels, load_added_users
     from echoform_train.publishing.exported import find_pipeline
 
     _check(config)
@@ -120,17 +124,20 @@ def main(config: Config) -> GenerationResult:
     source = find_pipeline(config.pipeline, VQLDMDopplerPipeline)
     pipeline = load_pipeline(str(source), getattr(torch, config.dtype), config.trust_remote_code).to(state.device)
     pipeline.set_progress_bar_config(disable=True)
+    added = load_added_users(pipeline, config.user_file)
     if config.save_db:
         _check_decibels(pipeline, config.pipeline)
     varied = None if config.image is None else _read_image(config, pipeline, source, state.is_main_process)
     config = _with_defaults(config, pipeline, varied)
-    images = plan(pipeline, config, varied)
+    images = plan(pipeline, config, varied, tuple(added))
     folder = GeneratedFolder(config.output_dir, images, save_db=config.save_db)
 
     # The main process checks the folder and merges the rows of an earlier run before the others read it.
     if state.is_main_process:
-        continue_folder(config.output_dir, _shared_settings(config, source, varied), "--output-dir")
+        continue_folder(config.output_dir, _shared_settings(config, source, varied, added), "--output-dir")
         folder.merge_metadata()
+        if added:
+            write_json(config.output_dir / ADDED_USERS, {user: learned_pixels(each) for user, each in added.items()})
         if config.save_db:
             write_json(config.output_dir / AXES, pipeline.config["axes"])
     state.wait_for_everyone()
@@ -152,18 +159,24 @@ def main(config: Config) -> GenerationResult:
     return GenerationResult(config.output_dir, [image.row() for image in images])
 
 
-def plan(pipeline: Any, config: Config, varied: VariedImages | None = None) -> list[PlannedImage]:
+def plan(
+    pipeline: Any, config: Config, varied: VariedImages | None = None, added: Sequence[str] = ()
+) -> list[PlannedImage]:
     """All images of the settings, user by user.
 
     Args:
         pipeline: The pipeline.
         config: The settings, with numbers for all that they leave to the pipeline.
         varied: The images of --image.
+        added: Users that were loaded into the pipeline.
 
     Raises:
         ValueError: If the pipeline does not know a user or condition, or a condition is not written as name=value.
     """
     known = check_names(list(pipeline.config["id2label"].values()), "user", config.pipeline)
+    # The seeds of an added user depend on the name alone, whichever others are loaded.
+    ids = {name: index for index, name in enumerate(known)} | {name: _id_of_name(name) for name in added}
+    known = known if config.interpolate else list(ids)
     users = tuple(dict.fromkeys(map(composed, config.interpolate or config.users))) or tuple(known)
     flag = "--users" if config.interpolate is None else "--interpolate"
     if unknown := [user for user in users if user not in known]:
@@ -177,7 +190,7 @@ def plan(pipeline: Any, config: Config, varied: VariedImages | None = None) -> l
         for index in range(count):
             conditions = {name: labels[index % len(labels)] for name, labels in choices.items()}
             # The seed depends on user and index only, so that an image is the same whatever else is generated.
-            image_seed = mix_seed(config.seed, known.index(user), index)
+            image_seed = mix_seed(config.seed, ids[user], index)
             image = PlannedImage(user, index, config.seed, image_seed, conditions)
             if varied is not None:
                 source = index % len(varied.names)
@@ -288,7 +301,9 @@ def _with_defaults(config: Config, pipeline: Any, varied: VariedImages | None) -
     )
 
 
-def _shared_settings(config: Config, pipeline: Path, varied: VariedImages | None) -> dict[str, Any]:
+def _shared_settings(
+    config: Config, pipeline: Path, varied: VariedImages | None, added: Mapping[str, Path]
+) -> dict[str, Any]:
     """What all images of the output folder share, by flag."""
     from echoform_train.publishing.exported import training_data_of
     from echoform_train.publishing.identity import model_identity
@@ -300,6 +315,7 @@ def _shared_settings(config: Config, pipeline: Path, varied: VariedImages | None
     if config.interpolate is not None:  # another number of steps moves them all
         flags |= {"--interpolate": config.interpolate, "--num-images": config.num_images}
     flags |= {"--save-db": True} if config.save_db else {}
+    flags |= {f"--user-file {user}": model_identity(folder) for user, folder in sorted(added.items())}
     trained_on = training_data_of(pipeline) or {}
     return {
         "--pipeline": model_identity(pipeline),
@@ -309,6 +325,10 @@ def _shared_settings(config: Config, pipeline: Path, varied: VariedImages | None
         TRAINED_ON: {name: trained_on.get(name) for name in ("split_sha256", "images_sha256")}
         | ({"reading": trained_on["reading"]} if trained_on.get("reading") else {}),
     }
+
+
+def _id_of_name(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(composed(name).encode()).digest()[:4], "big")
 
 
 def _parse_condition(text: str) -> tuple[str, list[str]]:

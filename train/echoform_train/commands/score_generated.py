@@ -10,7 +10,7 @@ import tyro
 
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import MODEL_INDEX, PIPELINE, SCORES, SETTINGS
+from echoform_train.engine.files import ADDED_USERS, MODEL_INDEX, PIPELINE, SCORES, SETTINGS
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.resolution import OptionalResolution
 from echoform_train.engine.seeds import check_different
@@ -76,6 +76,7 @@ def main(config: Config) -> Scores:
     from echoform_train.data.split_files import check_reading, check_split_of_model
     from echoform_train.engine.evaluation import choose_device
     from echoform_train.engine.provenance import provenance
+    from echoform_train.latent_diffusion.user_images import check_not_learned
     from echoform_train.publishing.card import write_card
     from echoform_train.scoring.generated import score_generated
     from echoform_train.scoring.generated_images import generator_data, image_resolution, read_generated, read_metadata
@@ -94,6 +95,13 @@ def main(config: Config) -> Scores:
         skip_bad_files=config.skip_bad_files,
     )
     for folder in config.generated_dir:
+        if (folder / ADDED_USERS).is_file():
+            if config.pipeline is not None:
+                raise UserError(f"--pipeline is for its own users, {folder} has users that were added to it")
+            check_not_learned(folder / ADDED_USERS, data)
+            print(f"{folder} has added users: scores go to no card, and the split cannot be that of the pipeline")
+            pipeline = None
+            continue
         trained_on = generator_data(folder)
         check_split_of_model(data, trained_on, f"the pipeline that generated {folder}", folder)
         check_reading(data.reading, trained_on, f"the pipeline that generated {folder}")

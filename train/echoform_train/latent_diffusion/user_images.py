@@ -13,11 +13,14 @@ from torch import Tensor
 
 from echoform_train.data.metadata import metadata_file, read_metadata
 from echoform_train.data.reading import ReadingConfig
+from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.errors import UserError
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.names import composed
 from echoform_train.latent_diffusion.first_stage import encode_pixels
 from echoform_train.latent_diffusion.latents import Latents, latent_statistics
 from echoform_train.latent_diffusion.varied_images import Purpose, VariedImages, read_varied_images
+from echoform_train.publishing.records import check_record
 
 _LEVELS = 4
 """Folders in which metadata is looked for: that of the images, and those above it."""
@@ -80,6 +83,27 @@ def encode_images(pipeline: Any, images: VariedImages, conditions: dict[str, Ten
 def pixel_hash(pixels: Tensor) -> str:
     """First 16 digits of the sha256 of an image, uint8 [C, H, W], by which it is known again."""
     return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def check_not_learned(path: Path, data: SpectrogramData) -> None:
+    """Refuse to score generated images with held-out images that an added user was learned from.
+
+    Args:
+        path: File of the generated folder, with the hashes of the images that each added user was learned from.
+        data: The real images.
+
+    Raises:
+        UserError: If a test image is one of them, or the file holds something else.
+    """
+    learned = read_json_object(path)
+    check_record(learned, dict[str, list[str]], str(path))
+    hashes = {pixel_hash(pixels): file for pixels, file in zip(data.test.pixels, data.test.files, strict=True)}
+    for user, own in learned.items():
+        if seen := sorted(hashes.keys() & set(own)):
+            raise UserError(
+                f"test images must be new to every user, {user} was learned from {len(seen)} of them, such as "
+                f"{hashes[seen[0]]}: learn from the training images of the split alone"
+            )
 
 
 def _rows(source: Path, files: tuple[str, ...]) -> list[Mapping[str, Any]]:

@@ -1,0 +1,207 @@
+"""`echoform add-user`: one more person is learned from a few spectrograms, and everybody else stays the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from echoform import VQLDMDopplerPipeline
+from echoform_train import cli
+from echoform_train.data.reading import ReadingConfig
+from echoform_train.data.spectrograms import load_spectrograms
+from echoform_train.engine.errors import UserError
+from echoform_train.latent_diffusion.added_user import LearningSettings, learn_user
+from echoform_train.latent_diffusion.latents import Latents
+from echoform_train.latent_diffusion.objective import make_objective
+from echoform_train.latent_diffusion.user_images import check_not_learned, pixel_hash, read_user_images
+from echoform_train.publishing.fingerprint import write_fingerprint
+from echoform_train.publishing.push import copy_for_push
+from echoform_train.publishing.verify import verify
+from hub_server import Hub
+from tiny_doppler import JET, tiny_kl, tiny_pipeline, tiny_unet
+
+SHORT = ("--max-train-images", "32", "--train-batch-size", "8", "--rank", "2")
+
+
+def pipeline_for_users(**settings: Any) -> VQLDMDopplerPipeline:
+    return tiny_pipeline(scheduler=make_objective("v-prediction", "cosine", 5.0).sampler(), **settings)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "walkers"
+    pipeline_for_users().save_pretrained(folder)
+    write_fingerprint(folder)
+    return folder
+
+
+def write_images(folder: Path, count: int = 6, seed: int = 0) -> Path:
+    """Painted noise, 16x16."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        Image.fromarray(JET[rng.integers(0, 256, (16, 16))]).save(folder / f"w_{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images") / "ID_32")
+
+
+@pytest.fixture(scope="module")
+def learned(base: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("learned") / "ID_32"
+    cli.main(["add-user", str(base), str(images), str(folder), "--name", "ID_32", *SHORT])
+    return folder
+
+
+def test_a_user_is_learned_again_to_the_same_bytes_and_loads(base: Path, images: Path, learned: Path, tmp_path: Path):
+    cli.main(["add-user", str(base), str(images), str(tmp_path / "b"), "--name", "ID_32", *SHORT])
+    assert (tmp_path / "b/user.safetensors").read_bytes() == (learned / "user.safetensors").read_bytes()
+    assert (learned / "user.safetensors").stat().st_size < 50_000
+    pipeline = VQLDMDopplerPipeline.from_pretrained(base)
+    assert pipeline.load_user(learned) == "ID_32"
+    facts = json.loads((learned / "facts.json").read_text())
+    assert facts["images_seen"] == 32 and facts["data"]["images"] == {"train": 6} and len(facts["learned_pixels"]) == 6
+
+
+def test_the_card_names_base_and_loss(learned: Path):
+    card = (learned / "README.md").read_text()
+    facts = json.loads((learned / "facts.json").read_text())["added_user"]
+    assert f"{facts['loss']:.4f}" in card and "learned from 6 spectrograms" in card
+    assert 'pipe.load_user(".")' in card and "base_model" not in card  # a folder has no id on the Hub
+
+
+def latents_of(count: int) -> Latents:
+    generator = torch.Generator().manual_seed(3)
+    # All images are alike, so that a few numbers can tell them from others.
+    values = torch.randn(1, 4, 8, 8, generator=generator).expand(count, -1, -1, -1).contiguous()
+    none = {"condition": torch.full((count,), 3), "direction": torch.full((count,), 2)}
+    return Latents(values, torch.zeros(count, dtype=torch.int64), none)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"vqvae": tiny_kl}, {"unet": lambda: tiny_unet(conditioning="cross-attention")}],
+    ids=["vq", "kl", "cross"],
+)
+def test_the_loss_falls_and_updates_help_and_the_network_stays(settings: dict[str, Callable[[], Any]]):
+    pipeline = pipeline_for_users(**{name: make() for name, make in settings.items()})
+    before = {name: value.clone() for name, value in pipeline.unet.state_dict().items()}
+    losses = {}
+    for rank in (4,) if settings else (0, 4):
+        how = LearningSettings(rank, 64, 4, 0.05, 0.02, 0.1, seed=0)
+        found = learn_user(pipeline, latents_of(4), how)
+        assert found.loss < found.loss_before
+        losses[rank] = found.loss
+        pipeline.unet.check_user("ID_32", found.tensors)
+    assert losses[4] <= min(losses.values())
+    assert all(value.equal(before[name]) for name, value in pipeline.unet.state_dict().items())
+
+
+def test_conditions_come_from_metadata_above_and_from_folders(tmp_path: Path):
+    pipeline = pipeline_for_users()
+    write_images(tmp_path / "data/ID_9", 2)
+    rows = [
+        {"file_name": f"ID_9/w_{index}.png", "user": "ID_9", "direction": label}
+        for index, label in enumerate(("towards", "up"))
+    ]
+    (tmp_path / "data/metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    _, of_rows = read_user_images(tmp_path / "data/ID_9", pipeline, ReadingConfig())
+    assert of_rows.ids["direction"].tolist() == [1, 2] and of_rows.ids["condition"].tolist() == [3, 3]
+    for label in ("bag", "normal"):
+        write_images(tmp_path / "own" / label, 1, seed=len(label))
+    _, of_folders = read_user_images(tmp_path / "own", pipeline, ReadingConfig())
+    assert of_folders.ids["condition"].tolist() == [2, 0] and of_folders.labels["condition"] == ["bag", "normal"]
+
+
+def test_generate_takes_added_users_and_scores_refuse_what_they_learned_from(
+    base: Path, images: Path, learned: Path, tmp_path: Path
+):
+    out = tmp_path / "generated"
+    flags = ["--num-images", "2", "--num-inference-steps", "2", "--output-dir", str(out), "--pipeline", str(base)]
+    cli.main(["generate", *flags, "--users", "ID_1", "--user-file", str(learned)])
+    first = {path.name: path.read_bytes() for path in (out / "ID_1").iterdir()}
+    cli.main(["generate", *flags, "--users", "ID_32", "--user-file", str(learned)])
+    assert len(list((out / "ID_32").glob("*.png"))) == 2
+    # Known users are generated as without the added one.
+    flags[flags.index(str(out))] = str(tmp_path / "plain")
+    cli.main(["generate", *flags, "--users", "ID_1"])
+    assert {path.name: path.read_bytes() for path in (tmp_path / "plain/ID_1").iterdir()} == first
+    data = tmp_path / "data"
+    for seed, user in enumerate(("ID_1", "ID_32"), start=1):
+        write_images(data / user, 10, seed)
+    for path in images.iterdir():  # the last ones are for testing
+        (data / "ID_32" / f"z{path.name}").write_bytes(path.read_bytes())
+    real = load_spectrograms(data)
+    learned_from = json.loads((out / "added_users.json").read_text())["ID_32"]
+    assert pixel_hash(real.test.pixels[-1]) in learned_from
+    with pytest.raises(UserError, match="test images must be new to every user, ID_32 was learned from"):
+        check_not_learned(out / "added_users.json", real)
+
+
+@pytest.mark.parametrize(
+    ("make", "flags", "message"),
+    [
+        (lambda data: write_images(data), ["--name", "ID_2"], "--name must be that of a new user, .* knows ID_2"),
+        (lambda data: write_images(data), ["--name", "../x"], "must not hold /"),
+        (lambda data: write_images(data), ["--name", "a", "--rank", "65"], "--rank must be in 0..64, got 65"),
+        (lambda data: write_images(data), ["--name", "a", "--private"], "must go with --push-to-hub"),
+        (lambda data: [write_images(data / user) for user in "ab"], ["--name", "c"], "the folders a, b: name one"),
+        (lambda data: data.mkdir(), ["--name", "c"], "DATA must be a folder of .*png"),
+        (
+            lambda data: (write_images(data), (data / "axes.json").write_text('{"db_min": -40, "db_max": 0}')),
+            ["--name", "c"],
+            "must have the axes of the pipeline, db_min -50; .* has -40",
+        ),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(
+    base: Path, tmp_path: Path, make: Callable[[Path], Any], flags: list[str], message: str,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    make(tmp_path / "data")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["add-user", str(base), str(tmp_path / "data"), str(tmp_path / "out"), *flags, *SHORT[:4]])
+    assert ended.value.code == 1 and re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipeline_for_another_objective_is_refused():
+    how = LearningSettings(0, 8, 8, 0.05, 0.01, 0.1, seed=0)
+    with pytest.raises(UserError, match="v-prediction with zero terminal SNR or flow matching; this one is for"):
+        learn_user(tiny_pipeline(), latents_of(2), how)
+
+
+@pytest.mark.slow
+def test_a_pushed_user_is_verified_with_its_pipeline(base: Path, images: Path, hub: Hub, tmp_path: Path):
+    def upload(folder: Path, name: str) -> str:
+        repo = hub.repo_id(name)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                hub.write(repo, path.relative_to(folder).as_posix(), path.read_bytes())
+        return repo
+
+    repo = upload(base, "walkers")
+    pushed = hub.repo_id("one-more")
+    words = [repo, str(images), str(tmp_path / "out"), "--name", "ID_32", *SHORT, "--push-to-hub", pushed]
+    cli.main(["add-user", *words])
+    (tmp_path / "home").mkdir()
+    verification = verify(pushed, tmp_path / "home")
+    assert max(verification.differences.values()) < 1e-3 and verification.contents.code
+    assert f"base_model: {repo}" in hub.files(pushed)["README.md"].decode()
+    copy_for_push(tmp_path / "out", tmp_path / "staged", pushed)
+    (tmp_path / "home2").mkdir()
+    assert verify(str(tmp_path / "staged"), tmp_path / "home2", base_model=str(base)).commit is None
+    tensors = load_file(tmp_path / "staged/user.safetensors")
+    assert "embedding" in tensors
