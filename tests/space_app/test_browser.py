@@ -171,7 +171,7 @@ def test_a_dropped_spectrogram_is_measured_varied_and_refused_where_it_is_none(
     press(page, "Make variations")
     expect(page.get_by_text("ID_10, seed 1", exact=True)).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_text("saw in its training: ID_10 unknown.")).to_be_visible()
-    preview = page.get_by_test_id("image").locator("visible=true").locator("img")
+    preview = page.locator(".picture img").locator("visible=true")
     np.testing.assert_array_equal(plain(shown_pixels(preview)), np.asarray(Image.open(mine)))
     Image.new("RGB", (20, 16)).save(tmp_path / "large.png")
     drop(page, "PNG or JPEG", tmp_path / "large.png")
