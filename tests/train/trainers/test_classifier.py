@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from echoform.spectrogram_classifier import SpectrogramClassifier, SpectrogramImageProcessor
 from echoform_train import cli
@@ -20,6 +21,7 @@ from echoform_train.publishing.fingerprint import write_fingerprint
 from echoform_train.publishing.push import copy_for_push
 from echoform_train.publishing.verify import verify
 from echoform_train.trainers import classifier
+from hub_server import Hub
 from without_echoform import UNINSTALLED, run_alone
 
 
@@ -170,3 +172,86 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(walkers, trained, tmp
         classifier.main(replace(config, output_dir=trained))
     with pytest.raises(ValueError, match="--max-train-images must be at least --train-batch-size"):
         classifier.main(replace(config, max_train_images=2))
+
+
+class Interrupted(BaseException):
+    """As a signal ends the process."""
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights_and_scores(walkers, tmp_path, monkeypatch):
+    whole = classifier.Config(
+        data=DataConfig(data=str(walkers)), output_dir=tmp_path / "whole", max_train_images=96, augmentation="auto"
+    )
+    classifier.main(whole)
+    assert not (tmp_path / "whole" / "checkpoints").exists()
+    cut = replace(whole, output_dir=tmp_path / "cut")
+    fit, calls = classifier.fit_classifier, []
+
+    def stop_at_fifth(*arguments, **settings):
+        calls.append(1)
+        if len(calls) == 5:  # three short trainings, the classifier, and the first one without a user
+            raise Interrupted
+        return fit(*arguments, **settings)
+
+    monkeypatch.setattr(classifier, "fit_classifier", stop_at_fifth)
+    with pytest.raises(Interrupted):
+        classifier.main(cut)
+    with pytest.raises(ValueError, match="interrupted; continue it with --resume-from-checkpoint latest"):
+        classifier.main(cut)
+    resumed = replace(cut, resume_from_checkpoint="latest")
+    with pytest.raises(ValueError, match="--seed was 0, is now 1"):
+        classifier.main(replace(resumed, seed=1))
+    # A damaged checkpoint is trained again.
+    newest = sorted((tmp_path / "cut" / "checkpoints").iterdir())[-1]
+    (newest / "network.safetensors").write_bytes(b"damaged")
+    classifier.main(resumed)
+    assert len(calls) == 5 + 4  # four of seven trainings were left
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], two[name]) for name in one.keys() | two.keys())
+    same = [json.loads((tmp_path / name / "facts.json").read_text()) for name in ("whole", "cut")]
+    assert same[0]["classifier"] == same[1]["classifier"] and same[0]["images_seen"] == same[1]["images_seen"]
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == {
+        path.name for path in (tmp_path / "whole").iterdir()
+    }
+
+
+@pytest.mark.slow
+def test_a_training_pushes_its_classifier_and_verify_accepts_it(walkers, hub: Hub, tmp_path, capsys):
+    repo = hub.repo_id("who")
+    config = classifier.Config(
+        data=DataConfig(data=str(walkers)), output_dir=tmp_path / "who", max_train_images=64, augmentation="time roll"
+    )
+    classifier.main(replace(config, nobody=False, license="cc-by-4.0", push_to_hub=repo))
+    assert f"pushed: {hub.url}/{repo}" in capsys.readouterr().out
+    files = hub.files(repo)
+    assert b"license: cc-by-4.0" in files["README.md"] and "fingerprint.json" in files
+    cli.main(["verify", repo])
+    assert "verified" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--private is for the Hub: it must go with --push-to-hub"):
+        replace(config, private=True)
+
+
+def test_one_more_user_is_added_in_closed_form_and_the_others_keep_their_logits(
+    walkers: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    # The walkers of one user, as another person would bring them: at half of the speeds.
+    other = tmp_path / "anna"
+    other.mkdir()
+    for path in sorted((walkers / "ID_1").rglob("*.png"))[:8]:
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        Image.fromarray(np.ascontiguousarray(pixels[::-1])).save(other / path.name)
+    cli.main(["add-user", str(trained), str(other), str(tmp_path / "wider"), "--name", "anna"])
+    assert "anna: 8 images; learned from a half" in capsys.readouterr().out
+    before, after = (SpectrogramClassifier.from_pretrained(folder).eval() for folder in (trained, tmp_path / "wider"))
+    known = list(before.config.id2label.values())[:-1]
+    assert list(after.config.id2label.values()) == [*known, "anna", "nobody"]
+    processor = SpectrogramImageProcessor.from_pretrained(tmp_path / "wider")
+    own, others = (processor(sorted(folder.rglob("*.png"))[:8])["pixel_values"] for folder in (other, walkers / "ID_2"))
+    with torch.no_grad():
+        assert torch.allclose(after(others).logits[:, : len(known)], before(others).logits[:, : len(known)], atol=1e-5)
+        assert (after(own).logits.argmax(1) == len(known)).float().mean() > 0.5
+    # The rows of the others are theirs to the bit.
+    assert torch.equal(after.network.head.weight[:-1], before.network.head.weight)
+    with pytest.raises(SystemExit):
+        cli.main(["add-user", str(trained), str(other), str(tmp_path / "again"), "--name", known[0]])
+    assert "--name must be that of a new user" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,21 +70,21 @@ def continue_folder(folder: Path, settings: Mapping[str, Any], flag: str) -> Non
     write_json(folder / SETTINGS, now)
 
 
-def require_empty(folder: Path, flag: str) -> None:
-    """Refuse an output folder that is a file, or holds anything.
+def require_empty(folder: Path, flag: str, but: Collection[str] = ()) -> None:
+    """Refuse an output folder that is a file, or holds anything but files and folders of some names.
 
     Raises:
         UserError: If it does.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{flag} must be a folder, {folder} is a file")
-    found = [path.name for path in folder.iterdir() if path.name != _PARTIAL] if folder.is_dir() else []
+    found = [path.name for path in folder.iterdir() if path.name not in (_PARTIAL, *but)] if folder.is_dir() else []
     if found:
         raise UserError(f"{flag} must be a new or an empty folder, {folder} holds {min(found)}")
 
 
 @contextmanager
-def new_folder(folder: Path, flag: str) -> Iterator[Path]:
+def new_folder(folder: Path, flag: str, but: Collection[str] = ()) -> Iterator[Path]:
     """Give an empty temporary folder, to be filled inside the block; at the end its content becomes `folder`.
 
     If the block fails, `folder` stays as it was. Only a machine that stops while the files get their final names can
@@ -93,11 +93,12 @@ def new_folder(folder: Path, flag: str) -> Iterator[Path]:
     Args:
         folder: The output folder, which must be missing or empty.
         flag: Name of the flag of the folder, for messages.
+        but: Names of files and folders that may be there, and stay.
 
     Raises:
         UserError: If the folder is not empty.
     """
-    require_empty(folder, flag)
+    require_empty(folder, flag, but)
     folder = folder.resolve()
     # An existing folder may be a mount or a current directory, which cannot be replaced; it is filled from inside.
     existed = folder.is_dir()

@@ -22,7 +22,7 @@ class Config(LimitedSettings):
 
     data: tyro.conf.OmitArgPrefixes[DataConfig]
     output_dir: Path
-    """Folder for the classifier, its card and its facts; must be new or empty."""
+    """Folder for the classifier, its card and its facts; must be new or empty, or hold an interrupted training."""
     seed: Seed = 0
     """Seed of weights, order, augmentation, and of the people who are left out."""
     max_train_images: Length = 16_000
@@ -45,6 +45,9 @@ class Config(LimitedSettings):
     people: Literal["simulated", "recorded"] | None = None
     """Whether the people in the data are simulated or recorded, for the card. Default: the card carries the
     same warning as for recorded people."""
+    resume_from_checkpoint: Literal["latest"] | None = None
+    """Go on with an interrupted training: those of its networks that are done are kept. Default: train from the
+    start."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto: the GPU, if there is one."""
     push_to_hub: str | None = None

@@ -19,10 +19,11 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_m
 from echoform_train.data.split_files import write_split
 from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import FACTS, ONNX, SPLIT
+from echoform_train.engine.files import CHECKPOINTS, FACTS, ONNX, SPLIT
 from echoform_train.engine.json_files import write_json
-from echoform_train.engine.output_folders import new_folder, require_empty
+from echoform_train.engine.output_folders import new_folder
 from echoform_train.engine.provenance import provenance
+from echoform_train.engine.resume import data_content, resume_settings
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
@@ -39,6 +40,7 @@ from echoform_train.scoring.classifier_training import (
     shrink,
     shuffled_indices,
 )
+from echoform_train.scoring.finished_networks import FinishedNetworks, require_room
 from echoform_train.scoring.intervals import share_interval
 from echoform_train.scoring.strangers import (
     Fold,
@@ -74,7 +76,7 @@ def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
             classifier.
         PushError: If the Hub refuses the push.
     """
-    require_empty(config.output_dir, "--output-dir")
+    require_room(config.output_dir, config.resume_from_checkpoint)
     if config.push_to_hub is not None:
         check_access(config.push_to_hub, private=config.private or None, token=config.token)
     result = train(config, load_data(config.data, config.seed), callbacks)
@@ -96,7 +98,9 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
     started = time.monotonic()
     _check(config, data)
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-    trainer = _Trainer(config, device, len(data.id2label))
+    settings = resume_settings(config, data_content(data), free=("onnx",))
+    finished = FinishedNetworks(config.output_dir, settings, config.resume_from_checkpoint)
+    trainer = _Trainer(config, device, len(data.id2label), finished)
     users = [data.id2label[index] for index in sorted(data.id2label)]
     shape = "x".join(map(str, data.train.pixels.shape[1:]))
     print(f"Classifier of {len(users)} users: {shape}, {len(data.train)} images")
@@ -128,7 +132,7 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
         **provenance(),
     }
     processor = make_processor(data)
-    with new_folder(config.output_dir, "--output-dir") as folder:
+    with new_folder(config.output_dir, "--output-dir", but=(CHECKPOINTS,)) as folder:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         write_split(data.split, folder / SPLIT)
@@ -137,6 +141,7 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
         facts["seconds"] = time.monotonic() - started
         write_json(folder / FACTS, facts)
         write_card(folder, scores=scores, license=config.license, people=config.people)
+    finished.remove()
     result = TrainingResult(
         output_dir=config.output_dir,
         exported=config.output_dir,
@@ -163,8 +168,9 @@ class _Nobody:
 
 
 class _Trainer:
-    def __init__(self, config: Config, device: torch.device, num_users: int) -> None:
+    def __init__(self, config: Config, device: torch.device, num_users: int, finished: FinishedNetworks) -> None:
         self.config = config
+        self.finished = finished
         self.device = device
         self.num_users = num_users
         self.steps = max(1, config.max_train_images // config.train_batch_size)
@@ -184,6 +190,11 @@ class _Trainer:
         config, channels, num_users = self.config, images.pixels.shape[1], int(images.users.max()) + 1
         steps = max(1, self.steps // part)
         self.images_seen += steps * config.train_batch_size
+        if (weights := self.finished.load(self.images_seen)) is not None:
+            with torch.random.fork_rng():
+                network = SpectrogramResNet(channels, num_users)
+            network.load_state_dict(weights)
+            return network.to(self.device).to(memory_format=torch.channels_last).eval()
 
         validations = 0
 
@@ -200,7 +211,7 @@ class _Trainer:
             # The cross-entropy decides between equal accuracies.
             return _accuracy(logits, validation.users) - 1e-6 * float(F.cross_entropy(logits, validation.users))
 
-        return fit_classifier(
+        network = fit_classifier(
             lambda: SpectrogramResNet(channels, num_users),
             _batches(images, _augmentation(augmentation), config.train_batch_size, mix_seed(seed, _ORDER)),
             steps=steps,
@@ -212,6 +223,8 @@ class _Trainer:
             validate=validate,
             validations=VALIDATIONS,
         )
+        self.finished.save(self.images_seen, network.state_dict())
+        return network
 
     def choose_augmentation(self, data: SpectrogramData) -> str:
         """The augmentation that is best on validation images after a third of the training."""
