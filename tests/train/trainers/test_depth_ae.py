@@ -271,3 +271,11 @@ def test_presets_have_the_sizes_that_they_promise(name, least, most, bottleneck)
     with torch.device("meta"):
         model = train_depth_ae.build_model(replace(train_depth_ae.PRESETS[name], bottleneck=bottleneck), 128)
     assert least <= sum(parameter.numel() for parameter in model.parameters()) <= most
+
+
+def test_the_card_shows_a_picture_but_no_image_of_the_data(depth_ae):
+    folder = depth_ae / "pipeline"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "](<samples.png>)" in card and "No image of the training data is shown here" in card
+    with Image.open(folder / "samples.png") as picture:
+        assert picture.width > 600  # images, reconstructions and errors, with their bars in millimetres
