@@ -80,6 +80,13 @@ def test_each_draw_chooses_images_of_its_own(data):
     assert len({tuple(subset.indices.tolist()) for subset in subsets}) == 3
 
 
+def test_there_is_one_choice_of_all_images_and_three_of_fewer_unless_told_otherwise(data):
+    subsets, _ = plan_subsets(data, StudyConfig(sizes=("3", "all")), seed=0)
+    assert [subset.name for subset in subsets] == ["3", "3-draw-1", "3-draw-2", "all"]
+    subsets, _ = plan_subsets(data, StudyConfig(sizes=("3",), seeds=2), seed=0)
+    assert len(subsets) == 2
+
+
 def test_a_subset_across_conditions_sees_one_condition_only(data):
     subsets, _ = plan_subsets(data, StudyConfig(sizes=("all",), across=("direction:away:towards",)), seed=0)
     labels = data.condition_labels["direction"]
