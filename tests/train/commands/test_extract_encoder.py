@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModel
 
@@ -52,8 +53,11 @@ def test_the_encoder_of_a_repository_is_extracted_as_that_of_a_folder(hub, depth
 
     repo = hub.repo_id("depth-ae")
     push_folder(depth_ae / "pipeline", repo)
-    main(Config(source=repo, output_dir=tmp_path / "encoder"))
+    main(Config(source=repo, output_dir=tmp_path / "encoder", license="mit", people="simulated"))
     assert torch.equal(embedding_of(DepthEncoder.from_pretrained(tmp_path / "encoder").eval()), expected)
+    card = ModelCard.load(tmp_path / "encoder" / "README.md")
+    assert (card.data.license, card.data.base_model) == ("mit", repo)
+    assert "The training data show no real person." in card.text
 
 
 def test_a_checkpoint_gives_its_averaged_weights(depth_ae, tmp_path):

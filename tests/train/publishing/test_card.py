@@ -21,6 +21,7 @@ from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform_train.engine.licences import check_licence
 from echoform_train.engine.provenance import provenance
 from echoform_train.publishing.card import write_card
+from echoform_train.publishing.cards.common import hub_id_of_source
 from echoform_train.publishing.identity import model_identity
 from echoform_train.publishing.push import SaidOfModel, push
 from tiny import run_python
@@ -233,3 +234,9 @@ def test_a_licence_is_an_identifier_of_the_hub(license, fits):
     else:
         with pytest.raises(ValueError, match="--license must be an identifier of the Hub"):
             check_licence(license)
+
+
+def test_only_a_source_on_the_hub_has_an_id_that_a_card_can_name(pipeline, monkeypatch):
+    assert hub_id_of_source("someone/teacher@v1") == {"base_model": "someone/teacher"}
+    monkeypatch.chdir(pipeline.parent.parent)
+    assert hub_id_of_source("ldm/pipeline") == {} == hub_id_of_source(pipeline)
