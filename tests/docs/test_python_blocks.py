@@ -68,7 +68,7 @@ def test_examples_of_the_page_on_python_train_generate_and_score(of_page: dict[s
     assert {name: written[name] for name in of_page["scores"]} == of_page["scores"]
     ldm = of_page["ldm"]
     assert ldm.facts == json.loads((ldm.output_dir / "facts.json").read_text())
-    assert repr(ldm).startswith("TrainingResult\n  loss") and "best after    96 of 96 images" in repr(ldm)
+    assert repr(ldm).startswith("TrainingResult\n  loss") and "96 of 96 images seen" in repr(ldm)
     assert ldm.summary().startswith("best after 96 images: loss ")
 
 

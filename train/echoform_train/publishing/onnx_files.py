@@ -99,13 +99,13 @@ def check_onnx(path: Path) -> Any:
     """
     with needs_extra("onnx", "an ONNX file"):
         import onnx
-        from google.protobuf.message import DecodeError
         from onnx import numpy_helper
     if not path.is_file():
         raise MissingFileError(f"there is no file {path}")
     if path.stat().st_size > LARGEST_FILE:
         raise UserError(f"{path} must have at most {LARGEST_FILE:,} bytes, it has {path.stat().st_size:,}")
-    with refused_by(f"{path} must be an ONNX file", (DecodeError, ValueError, RuntimeError)):
+    # Protobuf raises errors of its own.
+    with refused_by(f"{path} must be an ONNX file", (Exception,)):
         model = onnx.load(path, load_external_data=False)
     if not model.graph.node:
         raise UserError(f"{path} must be an ONNX file with a network, it holds none")
