@@ -51,6 +51,7 @@ CSS = """
 .strip .grid-container { grid-template-columns: none; grid-auto-flow: column; grid-auto-columns: minmax(13rem, 1fr);
   overflow-x: auto }
 :is(input, [role="listbox"]):focus-visible { outline: 2px solid var(--color-accent) !important; outline-offset: 2px }
+.moving img { max-width: 34rem }
 .picture .image-container { padding-top: 2.5rem }
 .dice { flex-wrap: nowrap }
 .dice::before { content: ""; width: 1.1em; height: 1.1em; margin-right: 0.4em; background: currentColor;

@@ -325,7 +325,7 @@ def between_tab(paths: list[str], results: tuple[Shown, str]) -> None:
                 interactive=False,
                 label="Interpolation, animated",
                 buttons=["download", "fullscreen"],
-                elem_classes="picture",
+                elem_classes=["picture", "moving"],
             )
     queue = model_queue()
     for end, shown in zip(ends, previews, strict=True):
