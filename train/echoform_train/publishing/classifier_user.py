@@ -115,10 +115,11 @@ def with_user(model: Any, centre: Tensor, user: str) -> SpectrogramClassifier:
     return wider
 
 
+@torch.no_grad()
 def _by_halves(model: Any, features: Tensor, user: str) -> tuple[float, float]:
     """Share of the images that is named right, and taken for nobody, where the row comes from the other half."""
     if len(features) < 2:
-        return float("nan"), float("nan")
+        raise UserError("a classifier learns a user from at least 2 pictures, got 1")
     half = len(features) // 2
     answers = []
     for learned, held_out in ((features[:half], features[half:]), (features[half:], features[:half])):
@@ -128,7 +129,7 @@ def _by_halves(model: Any, features: Tensor, user: str) -> tuple[float, float]:
     return float((answer == count).double().mean()), float((answer == count + 1).double().mean())
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _features(model: Any, pixels: Tensor) -> Tensor:
     return torch.cat([model.network.features(to_model(part).to(model.dtype)).float() for part in pixels.split(64)])
 
