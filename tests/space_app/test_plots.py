@@ -80,6 +80,23 @@ def test_the_parts_of_a_card_that_were_measured_are_found_in_a_fixed_order(modul
     assert module("report").sections("# Only a title\n") == ""
 
 
+@pytest.mark.parametrize(
+    ("curve", "words", "title"),
+    [
+        ("", "It was not measured whether images help.\n\n## Numbers\n\n1", "How good is it?"),
+        ("", "The model card of `x` has no measured results.", "How good is it?"),
+        ("", "## Did it help?\n\nNo.", "Did it help?"),
+        ("<svg/>", "## Numbers", "Did it help?"),
+    ],
+)
+def test_the_tab_asks_whether_it_helped_only_where_that_was_studied(
+    module: Any, monkeypatch: pytest.MonkeyPatch, curve: str, words: str, title: str
+):
+    report = module("report")
+    monkeypatch.setattr(report, "measured_results", lambda kind: (curve, words))
+    assert report.title("doppler") == title
+
+
 def test_a_curve_has_a_line_for_what_was_measured_and_none_for_what_was_not(module: Any):
     rows = [
         {"images_a_user": "5 <b>", "real": 0.25, "both": None},
