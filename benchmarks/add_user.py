@@ -2,8 +2,8 @@
 
     python benchmarks/add_user.py QUICKSTART FOLDER [--output JSON] ...
 
-New people are simulated with the settings of the quickstart and another seed. Each is learned from 5 to 50 images, by an
-embedding alone and with low-rank updates (`echoform add-user`), and by tuning the whole denoiser (`train ldm
+New people are simulated with the settings of the quickstart and another seed. Each is learned from 5 to 50 images, as
+an embedding alone and with low-rank updates (`echoform add-user`), and by tuning the whole denoiser (`train ldm
 --initial-pipeline`) on the images of the known people and the new ones for as many images seen. Judges are trained on
 real images of all people. Beside the new people stand those of the training, and real images that only went through the
 first stage, which is what the denoiser can reach.
