@@ -99,6 +99,7 @@ def check_onnx(path: Path) -> Any:
     """
     with needs_extra("onnx", "an ONNX file"):
         import onnx
+        import onnxruntime  # noqa: F401  (what is checked is run afterwards)
         from onnx import numpy_helper
     if not path.is_file():
         raise MissingFileError(f"there is no file {path}")

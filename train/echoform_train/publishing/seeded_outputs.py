@@ -163,23 +163,22 @@ def _thin_out(values: np.ndarray) -> list[float]:
     return [float(f"{value:.6g}") for value in flat[indices]]
 
 
-def _open_onnx(source: str, revision: str) -> Any:
+def _open_onnx(library: str, source: str, revision: str) -> Any:
     """The session and the config of an encoder for onnxruntime."""
-    import onnxruntime
     from huggingface_hub import snapshot_download
 
     folder = Path(source if Path(source).is_dir() else snapshot_download(source, revision=revision or None))
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = import_module(library).InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     return SimpleNamespace(config=json.loads((folder / "config.json").read_text()), session=session)
 
 
 def _main(loader: str, source: str, revision: str, make: str, arguments: str, output: str, user: str = "") -> None:
     run_path(str(Path(__file__).with_name("without_echoform.py")))["hide_our_packages"]()
-    if loader == "onnxruntime.InferenceSession":
-        loaded = _open_onnx(source, revision)
+    library, _, name = loader.partition(".")
+    if library == "onnxruntime":
+        loaded = _open_onnx(library, source, revision)
         Path(output).write_text(json.dumps(seeded_outputs(loaded, globals()[make], **json.loads(arguments))))
         return
-    library, _, name = loader.partition(".")
     # A stock model has no code, and not every class takes the flag.
     trust = {"trust_remote_code": True} if name in _LOADERS_OF_CODE else {}
     loaded = getattr(import_module(library), name).from_pretrained(
