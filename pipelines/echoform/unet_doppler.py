@@ -425,14 +425,9 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
             _check_names(f"condition_labels[{name!r}]", labels[name], count)
 
     def forward(
-        self,
-        sample: Tensor,
-        timestep: Tensor | float,
-        users: Tensor | None = None,
-        conditions: Mapping[str, Tensor] | None = None,
-        user_embeds: Tensor | None = None,
-        return_dict: bool = True,
-    ) -> UNet2DOutput | tuple[Tensor]:
+        self, sample: Tensor, timestep: Tensor | float, users: Tensor | None = None,
+        conditions: Mapping[str, Tensor] | None = None, user_embeds: Tensor | None = None, return_dict: bool = True,
+    ) -> UNet2DOutput | tuple[Tensor]:  # fmt: skip
         """Predict noise, v or flow, whichever the model was trained for with its scheduler.
 
         Args:
@@ -478,13 +473,9 @@ class DopplerUNet2DModel(ModelMixin, ConfigMixin):
         return UNet2DOutput(sample=prediction) if return_dict else (prediction,)
 
     def _embed(
-        self,
-        sample: Tensor,
-        timestep: Tensor | float,
-        users: Tensor | None,
-        conditions: Mapping[str, Tensor],
+        self, sample: Tensor, timestep: Tensor | float, users: Tensor | None, conditions: Mapping[str, Tensor],
         user_embeds: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """Embedding [B, D] that scales and shifts features, and tokens [B, K, D] to attend to, or None."""
         if users is not None and user_embeds is not None:
             raise ValueError("users and user_embeds exclude each other, got both")
