@@ -36,15 +36,15 @@ BARE = {
     "import echoform_train.commands.generate": "import echoform_train.commands.generate",
 }
 ANSWERS = {
-    # command line: exit status
-    "echoform --version": 0,
-    "echoform --help": 0,
-    "echoform generatr": 2,
-    "echoform generate --pipelin x": 2,
-    "echoform prepare missing": 1,
-    "echoform generate --pipeline missing --output-dir out": 1,
-    "echoform generate --help": 0,
-    "echoform train ldm --help": 0,
+    # command line: exit status, what it is
+    "echoform --version": (0, "the version"),
+    "echoform --help": (0, "help of the program"),
+    "echoform generatr": (2, "a verb with a typo"),
+    "echoform generate --pipelin x": (2, "a flag with a typo"),
+    "echoform prepare missing": (1, "a missing folder of `prepare`"),
+    "echoform generate --pipeline missing --output-dir out": (1, "a missing folder of `generate`"),
+    "echoform generate --help": (0, "help of `generate`"),
+    "echoform train ldm --help": (0, "help of `train ldm`"),
 }
 """Command lines that are answered before torch is needed."""
 SHOWN = 12
@@ -78,7 +78,7 @@ def main(config: Config) -> None:
         for turn in range(config.repeats + 1):
             commands["echoform generate, one image"] = generate(pipeline, folder / str(turn))
             for kind, command in commands.items():
-                measured = run([], command, ANSWERS.get(kind, 0), folder)[0]
+                measured = run([], command, ANSWERS.get(kind, (0, kind))[0], folder)[0]
                 if turn > 0:
                     seconds.setdefault(kind, []).append(measured)
         errors = run(["-X", "importtime"], generate(pipeline, folder / "named"), 0, folder)[1]
@@ -135,7 +135,11 @@ def describe(facts: dict[str, Any]) -> dict[str, Table]:
     """Both tables: seconds of each process, and of the imports of each package."""
     named = facts["imports"]
     processes = [
-        [f"`{kind}`", cell("{:.2f}", result["wall_s"]), cell("{:.2f}", result["user_cpu_s"])]
+        [
+            ANSWERS[kind][1] if kind in ANSWERS else f"`{kind}`",
+            cell("{:.2f}", result["wall_s"]),
+            cell("{:.2f}", result["user_cpu_s"]),
+        ]
         for kind, result in facts["processes"].items()
     ]
     packages = [["all", cell("{:.2f}", named["seconds"]), cell("{:,}", named["modules"])]]
