@@ -47,6 +47,7 @@ ANSWERS = {
     "echoform train ldm --help": (0, "help of `train ldm`"),
 }
 """Command lines that are answered before torch is needed."""
+IMAGE = "echoform generate, one image"
 SHOWN = 12
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)")
 
@@ -76,7 +77,7 @@ def main(config: Config) -> None:
         # Turn 0 warms up the disk cache and is not counted.
         seconds: dict[str, list[tuple[float, float]]] = {}
         for turn in range(config.repeats + 1):
-            commands["echoform generate, one image"] = generate(pipeline, folder / str(turn))
+            commands[IMAGE] = generate(pipeline, folder / str(turn))
             for kind, command in commands.items():
                 measured = run([], command, ANSWERS.get(kind, (0, kind))[0], folder)[0]
                 if turn > 0:
@@ -129,6 +130,11 @@ def imports(errors: str) -> dict[str, Any]:
         "seconds": sum(own_s.values()),
         "packages": {name: {"seconds": own_s[name], "modules": modules[name]} for name in slowest},
     }
+
+
+def _label(kind: str) -> str:
+    """What a table calls a kind of process."""
+    return ANSWERS[kind][1] if kind in ANSWERS else "one image of `generate`" if kind == IMAGE else f"`{kind}`"
 
 
 def describe(facts: dict[str, Any]) -> dict[str, Table]:
