@@ -74,6 +74,10 @@ METRICS = {
 }
 
 
+WITHOUT_JUDGE = ("memorised", "two_sample_auc", *FIRST_STAGE_METRICS)
+"""Scores that no judge has a part in."""
+
+
 class Sampling(TypedDict, total=False):
     """How the images were generated that the scores were measured on."""
 
@@ -139,7 +143,7 @@ def render_model_card(facts: ModelFacts) -> str:
     augmentation, first_stage = values["augmentation"], values["first_stage"]
     axes, other_axes = with_all_axes(values["axes"] or {})
     judge = (values["scores"] or {}).get("real_to_real")
-    # A judge whose interval covers guessing has learned nothing, so that the Hub gets none of its scores.
+    # A judge whose interval covers guessing has learned nothing, so that the Hub gets no score that it measured.
     lowest = None if judge is None else judge["mean"] if judge["low"] is None else judge["low"]
     judge_guesses = lowest is not None and lowest <= 1 / len(values["users"])
     shown = {
@@ -153,6 +157,7 @@ def render_model_card(facts: ModelFacts) -> str:
     }
     tags = TAGS + ([first_stage.lower()] if first_stage else [])
     widget = [{"text": prompt_of(image), "output": {"url": image["file"]}} for image in values["gallery"]]
-    published = values | {"scores": {}} if judge_guesses else values
+    without_judge = {name: score for name, score in (values["scores"] or {}).items() if name in WITHOUT_JUDGE}
+    published = values | {"scores": without_judge} if judge_guesses else values
     metadata = pipeline_metadata(published, METRICS, task=TASK, tags=tags, widget=widget or None)
     return render("model_card.md.j2", metadata, values | shown)

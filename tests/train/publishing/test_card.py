@@ -224,7 +224,8 @@ def test_a_judge_that_guesses_gives_the_hub_no_scores(pipeline):
     write_card(pipeline, SCORES | guessing)
     card = card_of(pipeline)
     assert "has learned nothing: it names the right user of" in " ".join(card.split())
-    assert metadata_of(card).eval_results is None
+    results = metadata_of(card).eval_results
+    assert results is not None and [each.metric_type for each in results] == ["memorised_share"]
 
 
 @pytest.mark.parametrize(("license", "fits"), [("cc-by-4.0", True), ("other", True), ("CC BY 4.0", False), ("", False)])
