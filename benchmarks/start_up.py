@@ -142,7 +142,7 @@ def describe(facts: dict[str, Any]) -> dict[str, Table]:
     named = facts["imports"]
     processes = [
         [
-            ANSWERS[kind][1] if kind in ANSWERS else f"`{kind}`",
+            _label(kind),
             cell("{:.2f}", result["wall_s"]),
             cell("{:.2f}", result["user_cpu_s"]),
         ]
