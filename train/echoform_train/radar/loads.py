@@ -47,14 +47,14 @@ LOADS = {
     # of Biomechanics 36 (2003) 87-95); straps hold the arms back. From the front, the body hides most of the pack. With
     # these amounts, a classifier trained without backpacks names about three quarters of the users with one right.
     "backpack": Load(
-        lean_deg=6.5,
-        speed_factor=0.97,
-        cadence_factor=1.015,
-        right_arm_swing=0.75,
-        left_arm_swing=0.75,
-        torso_sway=0.82,
+        lean_deg=5.7,
+        speed_factor=0.976,
+        cadence_factor=1.012,
+        right_arm_swing=0.79,
+        left_arm_swing=0.79,
+        torso_sway=0.865,
         gain_db=(("torso", 0.5),),
-        back_gain_db=3.0,
+        back_gain_db=2.4,
     ),
     "bag": Load(right_arm_swing=0.1, gain_db=(("right_forearm", 5.0),)),
     "bag_phone": Load(
