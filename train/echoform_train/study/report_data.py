@@ -41,7 +41,7 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
         "subject": _subject(data),
         "notes": [*study.notes, *_notes(results, len(data.id2label))],
         "verdict": decided,
-        "exchange": _exchange(study, results, sizes, 1 / len(data.id2label)),
+        "exchange": _exchange(study, results, sizes, decided),
         "over": _over(decided),
         "chance": 1 / len(data.id2label),
         "sizes": sizes,
@@ -121,7 +121,7 @@ def _of_families(values: Mapping[str, str]) -> str:
     return ", ".join(f"{value} ({family})" for family, value in values.items())
 
 
-def _exchange(study: Study, results: StudyResults, sizes: Sequence[SizeReport], chance: float) -> ExchangeReport:
+def _exchange(study: Study, results: StudyResults, sizes: Sequence[SizeReport], decided: Verdict) -> ExchangeReport:
     """What generated images are worth in real ones, read off the curve without generated images."""
     points: list[ExchangePoint] = []
     for per_user, size in zip(study.sizes, sizes, strict=True):
@@ -134,7 +134,8 @@ def _exchange(study: Study, results: StudyResults, sizes: Sequence[SizeReport], 
                     "gain": _interval(size["difference"]),
                 }
             )
-    rates = exchange_rates(points, chance)
+    # Where classifiers only guess, there is no curve to read anything off.
+    rates = [] if decided["word"] == "nothing learned" else exchange_rates(points, 1 / len(study.data.id2label))
     # Where too few images were kept, classifiers see fewer than were asked for.
     used = [len(first_of_each_user(each.sample[1], study.images_to_measure)) for each in results.images.values()]
     generated = round(mean(used) / len(study.data.id2label))

@@ -48,7 +48,7 @@ class ExchangeReport(TypedDict):
     generated_per_user: int
     """Generated images per user that classifiers see, mean over users and generators."""
     sentence: str | None
-    """None if fewer than two sizes were measured, which make no curve."""
+    """None if fewer than two sizes were measured, which make no curve, or classifiers have learned nothing."""
     rates: list[Exchange]
 
 
