@@ -22,7 +22,7 @@ from tables import RESULTS, Table, mean_cell
 
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.engine.files import AXES
-from echoform_train.radar.likeness import Measured, read_likeness
+from echoform_train.radar.likeness import Measured, known_settings, read_likeness
 from echoform_train.radar.likeness_fit import fit_likeness
 from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
@@ -124,7 +124,7 @@ def _simulation(config: Config, arm: str, data: SpectrogramData, folder: Path) -
         window_s=axes.get("window_s"),
     )
     first, found = read_likeness(measured)
-    fit = fit_likeness(first, found, base)
+    fit = fit_likeness(first, found, base, known=known_settings(measured))
     print(fit.likeness, flush=True)
     like = fit.likeness.applied_to(base)
     return replace(like, recording_s=max(base.recording_s, like.shown_s))

@@ -20,7 +20,7 @@ from tables import RESULTS, Table, cell, mean_cell
 
 from echoform_train.data.dataset import read_source
 from echoform_train.engine.files import AXES
-from echoform_train.radar.likeness import read_likeness
+from echoform_train.radar.likeness import known_settings, read_likeness
 from echoform_train.radar.likeness_fit import fit_likeness
 from echoform_train.radar.likeness_source import measure_source
 from echoform_train.radar.simulation import simulate
@@ -83,7 +83,7 @@ def _simulation(config: Config, kind: str, folder: Path) -> SimulationConfig:
     measured = measure_source(config.data)
     chosen = measured.users < config.fitted_people
     first, statistics = read_likeness(replace(measured, level=measured.level[chosen], users=measured.users[chosen]))
-    fit = fit_likeness(first, statistics, base)
+    fit = fit_likeness(first, statistics, base, known=known_settings(measured))
     print(fit.likeness, flush=True)
     like = fit.likeness.applied_to(base)
     return replace(like, recording_s=max(base.recording_s, like.shown_s))

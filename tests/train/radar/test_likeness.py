@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from echoform_train.radar.image_statistics import STATISTICS, image_statistics
-from echoform_train.radar.likeness import Likeness, Measured, read_likeness
+from echoform_train.radar.likeness import Likeness, Measured, known_settings, read_likeness
 from echoform_train.radar.likeness_fit import Fit, fit_likeness
 from echoform_train.radar.likeness_report import read_likeness_file, write_likeness
 from echoform_train.radar.likeness_source import measure_source
@@ -68,6 +68,45 @@ def test_grid_axis_direction_and_compression_are_read_from_the_pictures(pictures
     # Without axes, speeds are those of people: the scale is right within the differences between them.
     assert first.view.span_mps == pytest.approx(3.5, rel=0.3)
     assert first.window_s == pytest.approx(2.2, rel=0.25)
+
+
+def test_what_the_axes_say_is_taken_as_it_is_said(pictures):
+    hz_per_mps = 2 * 77e9 / 299792458
+    axes = {
+        "window_s": 1.9,
+        "doppler_min_hz": -1.5 * hz_per_mps,
+        "doppler_max_hz": 4.5 * hz_per_mps,
+        "carrier_hz": 77e9,
+        "native_bins": 32,
+        "native_columns": 40,
+    }
+    measured = replace(measure_source(pictures), axes=axes, window_s=1.9)
+    first, _ = read_likeness(measured)
+    assert first.view.span_mps == pytest.approx(3.0, rel=1e-6)
+    assert first.view.centre_mps == pytest.approx(1.5, rel=1e-6)
+    assert (first.view.native_rows, first.view.native_columns, first.window_s) == (32, 40, 1.9)
+    # 61 rows show in the pixels, so 32 rows must have been enlarged smoothly.
+    assert first.receiver.interpolate
+    assert known_settings(measured) == {"span_mps", "centre_mps"}
+    assert not known_settings(replace(measured, axes=None))
+
+
+def test_a_walk_to_and_fro_is_told_from_a_straight_one():
+    rows, columns = np.mgrid[:64, :64]
+    turning = 32 + 12 * np.tanh((columns - 32) / 6) + np.sin(2 * np.pi * columns / 12)
+    for line, route in ((turning, "hall"), (20 + np.sin(2 * np.pi * columns / 12), "straight")):
+        level = np.exp(-((rows - line) ** 2) / 6)[None].repeat(24, axis=0).astype(np.float32)
+        axes = {"window_s": 5.0, "doppler_min_hz": -1500.0, "doppler_max_hz": 1500.0, "carrier_hz": 77e9}
+        measured = Measured(level=level, users=np.zeros(24, np.int64), axes=axes, jpeg_quality=None, window_s=5.0)
+        assert read_likeness(measured)[0].route == route
+
+
+def test_images_whose_length_nothing_tells_are_refused():
+    rows, columns = np.mgrid[:64, :64]
+    level = np.exp(-((rows - 20 - columns / 4) ** 2) / 6)[None].repeat(24, axis=0).astype(np.float32)
+    measured = Measured(level=level, users=np.zeros(24, np.int64), axes=None, jpeg_quality=None, window_s=None)
+    with pytest.raises(ValueError, match=r"--like needs axes\.json with window_s where images show no rhythm"):
+        read_likeness(measured)
 
 
 @pytest.mark.slow

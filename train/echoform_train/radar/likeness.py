@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import speed_of_light
 
-from echoform_train.data.native_grid import FEWEST_CELLS, native_grid
+from echoform_train.data.native_grid import FEWEST_CELLS, NativeGrid, native_grid
 from echoform_train.engine.errors import UserError
-from echoform_train.radar.image_statistics import GRID, LIT, image_statistics
+from echoform_train.radar.image_statistics import FEWEST_STEPS, GRID, LIT, image_statistics
 from echoform_train.radar.population import Population
 from echoform_train.radar.receiver import Receiver
 from echoform_train.radar.scatterers import Surface
@@ -40,6 +40,8 @@ _FEWEST_SLOW = 0.02
 _TURN_RANGE = 1.3
 _FEWEST_TURNS = 0.05
 """People turn if the torso line spans more than _TURN_RANGE walking speeds in this share of the images."""
+_NO_STEPS = 0.05
+"""A rhythm this near to the slowest that is searched for was not found."""
 _STEADY_STEPS = 0.08
 """Images are cut by steps if their number varies by less than this share while their native columns vary."""
 
@@ -127,7 +129,7 @@ def read_likeness(measured: Measured) -> tuple[Likeness, dict[str, Array]]:
                 floor_level=_floor_level(measured.level),
                 range_cell_m=0.3,
                 range_gain=False,
-                interpolate=False,
+                interpolate=_smooth(measured),
                 jpeg_quality=measured.jpeg_quality,
             ),
             surface=Surface(torso_db=6.0),
@@ -136,9 +138,20 @@ def read_likeness(measured: Measured) -> tuple[Likeness, dict[str, Array]]:
     )
 
 
+def known_settings(measured: Measured) -> frozenset[str]:
+    """Which settings the axes of the pictures tell, so that they are not fitted: span_mps and centre_mps, or none."""
+    needed = {"doppler_min_hz", "doppler_max_hz", "carrier_hz"}
+    return frozenset({"span_mps", "centre_mps"} if needed <= set(measured.axes or {}) else ())
+
+
 def _time(measured: Measured, found: Mapping[str, Array]) -> tuple[float | None, float]:
     """Steps to which images are cut, None if they are cut by time; and their length in seconds."""
     steps = float(np.nanmedian(found["steps"]))
+    if measured.window_s is None and not steps > FEWEST_STEPS + _NO_STEPS:
+        raise UserError(
+            "--like needs axes.json with window_s where images show no rhythm of steps that would tell their length: "
+            "echoform prepare --window-s writes it"
+        )
     steady = found["rhythm"] > 0.5
     spread = float(np.subtract(*np.nanquantile(found["steps"][steady], [0.75, 0.25]))) if steady.any() else np.inf
     by_steps = spread < _STEADY_STEPS * steps
@@ -150,7 +163,8 @@ def _time(measured: Measured, found: Mapping[str, Array]) -> tuple[float | None,
 def _view(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bool_], steps: float | None) -> View:
     """Doppler axis and native grid."""
     size = measured.level.shape[1:]
-    grid = native_grid(measured.level[:: max(1, len(measured.level) // 60)])
+    grid = _seen_grid(measured)
+    axes = measured.axes or {}
     columns = [native_grid(image[None]).columns for image in measured.level[:: max(1, len(measured.level) // 40)]]
     # Each image may have its own number of columns; one image alone is misread now and then, the median is not.
     known = [number for number in columns if number is not None and FEWEST_CELLS < number < size[1] / 2]
@@ -164,18 +178,34 @@ def _view(measured: Measured, found: Mapping[str, Array], towards: NDArray[np.bo
     sign = 1 if towards.mean() > 0.5 else -1
     zero_row = (GRID - 1) / 2 if both else torso + sign * speed * per_row
     centre_mps = (zero_row - (GRID - 1) / 2) / per_row
+    if "centre_mps" in known_settings(measured):
+        middle_hz = (axes["doppler_min_hz"] + axes["doppler_max_hz"]) / 2
+        centre_mps = middle_hz * speed_of_light / axes["carrier_hz"] / 2
     limit = max(0.0, 8 - span_mps)
     found_rows = grid.rows if grid.rows is not None and grid.rows > FEWEST_CELLS else min(size[0], _USUAL_ROWS)
-    rows = min(round(found_rows), 512)
+    rows = min(round(axes.get("native_bins", found_rows)), 512)
+    seen_columns = round(float(np.median(known))) if 2 * len(known) > len(columns) else min(size[1], GRID)
     return View(
         doppler_axis="body" if follows else "fixed",
         centre_mps=0.0 if follows else float(np.clip(centre_mps, -limit, limit)),
         span_mps=span_mps,
         native_rows=rows,
-        native_columns=round(float(np.median(known))) if 2 * len(known) > len(columns) else min(size[1], GRID),
+        native_columns=round(axes.get("native_columns", seen_columns)),
         window_steps=steps,
         transform_ms=_longest_transform_ms(rows, span_mps),
     )
+
+
+def _seen_grid(measured: Measured) -> NativeGrid:
+    """Native grid as it shows in the pixels of some images."""
+    return native_grid(measured.level[:: max(1, len(measured.level) // 60)])
+
+
+def _smooth(measured: Measured) -> bool:
+    """Whether images were enlarged smoothly: their axes tell a coarser grid, and the pixels do not show its cells."""
+    bins = (measured.axes or {}).get("native_bins")
+    seen = _seen_grid(measured).rows
+    return bins is not None and bins < measured.level.shape[1] and (seen is None or abs(seen - bins) > 1)
 
 
 def _zero_row(view: View) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,7 +62,13 @@ class Fit:
 
 
 def fit_likeness(
-    first: Likeness, found: Mapping[str, Array], base: SimulationConfig, *, people: int = 6, rounds: int = _ROUNDS
+    first: Likeness,
+    found: Mapping[str, Array],
+    base: SimulationConfig,
+    *,
+    known: Collection[str] = (),
+    people: int = 6,
+    rounds: int = _ROUNDS,
 ) -> Fit:
     """Change settings until statistics of simulated images agree with those of the pictures.
 
@@ -73,14 +79,16 @@ def fit_likeness(
         first: Settings to begin with, see `read_likeness`.
         found: Statistics of the pictures.
         base: Carrier and mode of the simulation.
+        known: Settings that keep their first value, see `known_settings`.
         people: Simulated people, one walk each.
         rounds: Steps of the fit; each simulates once per setting.
 
     Source: McFadden, Econometrica 57 (1989) 995-1026.
     """
     target, spread = _moments(found), _spread(found)
-    # Axes that follow the walker have no centre.
-    names = [name for name in KNOBS if name != "centre_mps" or first.view.doppler_axis == "fixed"]
+    # Axes that follow the walker have no centre; those of people who walk to and fro have it at 0.
+    centred = first.view.doppler_axis == "body" or first.route == "hall"
+    names = [name for name in KNOBS if name not in known and not (name == "centre_mps" and centred)]
     low, high = (np.array([KNOBS[name][end] for name in names]) for end in (1, 2))
     values = np.array([getattr(getattr(first, KNOBS[name][0]), name) for name in names])
     start = np.clip((values - low) / (high - low), 0.02, 0.98)
@@ -131,11 +139,12 @@ class _Simulator:
             # Only the latest are kept: a walk takes some megabytes.
             self._recordings = {key: [record(config, walk) for walk in walks]}
         images = []
+        enlarge = Image.Resampling.BICUBIC if likeness.receiver.interpolate else Image.Resampling.NEAREST
         for recording in self._recordings[key]:
             for _, _, image_db in cut_windows(config, recording):
                 level = shown_levels(image_db, likeness.receiver, (DB_MIN, DB_MAX))[::-1]
-                resized = Image.fromarray(level.astype(np.float32)).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
-                images.append(np.asarray(resized))
+                resized = Image.fromarray(level.astype(np.float32)).resize((_SIDE, _SIDE), enlarge)
+                images.append(np.clip(np.asarray(resized), 0, 1))
         return np.stack(images)
 
 
@@ -150,7 +159,7 @@ def _with(likeness: Likeness, chosen: Mapping[str, float]) -> Likeness:
 
 def _possible(chosen: Mapping[str, float], view: View) -> dict[str, float]:
     """The same values with a transform that the rows can show, and an axis within the speeds that do not fold."""
-    rows, span_mps = view.native_rows or 64, chosen["span_mps"]
+    rows, span_mps = view.native_rows or 64, chosen.get("span_mps", view.span_mps)
     longest_ms = 1000 * rows / (2 * doppler_shift_hz(span_mps, speed_of_light / 77e9))
     possible = {**chosen, "transform_ms": min(chosen["transform_ms"], 0.99 * longest_ms)}
     if "centre_mps" in chosen:

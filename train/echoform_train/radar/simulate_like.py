@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from echoform_train.radar.likeness import read_likeness
+from echoform_train.radar.likeness import known_settings, read_likeness
 from echoform_train.radar.likeness_fit import fit_likeness
 from echoform_train.radar.likeness_report import draw_likeness, likeness_lines, read_likeness_file, write_likeness
 from echoform_train.radar.likeness_source import measure_source
@@ -27,7 +27,7 @@ def simulation_like(config: SimulationConfig, like: str) -> SimulationConfig:
     measured = measure_source(like)
     first, found = read_likeness(measured)
     print(f"Fitting a simulation to {len(measured.level)} spectrograms of {like}", flush=True)
-    fit = fit_likeness(first, found, config)
+    fit = fit_likeness(first, found, config, known=known_settings(measured))
     for line in likeness_lines(fit):
         print(line)
     folder = config.output_dir.resolve()

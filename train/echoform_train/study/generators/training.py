@@ -16,7 +16,7 @@ from echoform_train.engine.files import AXES, PIPELINE
 from echoform_train.engine.resolution import Halving, resolution_of
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_stage
-from echoform_train.radar.likeness import FEWEST_IMAGES, Measured, read_likeness
+from echoform_train.radar.likeness import FEWEST_IMAGES, Measured, known_settings, read_likeness
 from echoform_train.radar.likeness_fit import fit_likeness
 from echoform_train.radar.loads import CONDITIONS
 from echoform_train.radar.simulation import simulate
@@ -182,10 +182,10 @@ def _in_the_manner_of(
         users=like.users.numpy(),
         axes=axes,
         jpeg_quality=None,
-        window_s=(axes or {}).get("window_s"),
+        window_s=config.window_s,
     )
     first, found = read_likeness(measured)
-    fitted = fit_likeness(first, found, config).likeness.applied_to(config)
+    fitted = fit_likeness(first, found, config, known=known_settings(measured)).likeness.applied_to(config)
     return replace(fitted, recording_s=fitted.shown_s + 5)
 
 
