@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from echoform_train.cli import VERBS
+from echoform_train.commands import VERBS
 
 PAGE = Path(__file__).with_name("command-line.md")
 INTRODUCTION = """\

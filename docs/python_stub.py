@@ -15,7 +15,7 @@ from inspect import Parameter, isclass
 from pathlib import Path
 
 import echoform_train
-from echoform_train.cli import CALLS, command_of
+from echoform_train.commands import CALLS, command_of
 from echoform_train.engine.python_calls import Command, parameters
 
 STUB = Path(echoform_train.__file__).with_suffix(".pyi")

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from doc_pages import PAGES, ROOT, blocks, load_script, prose
-from echoform_train import cli
+from echoform_train import cli, commands
 
 COMMAND_LINE = ROOT / "docs" / "command-line.md"
 QUOTING = [page for page in PAGES if page != COMMAND_LINE]
@@ -24,7 +24,7 @@ def script() -> ModuleType:
 
 
 def module_of(verb: str) -> ModuleType:
-    return import_module(f"echoform_train.{cli.VERBS[verb][0]}")
+    return import_module(f"echoform_train.{commands.VERBS[verb][0]}")
 
 
 def quoted_in_blocks(page: Path) -> list[list[str]]:
@@ -42,7 +42,7 @@ def quoted_in_text(page: Path) -> list[list[str]]:
 
 def verb_of(words: list[str]) -> str | None:
     """The verb that a command begins with; its own flags, such as --decoder-only, may stand anywhere."""
-    for verb in cli.VERBS:
+    for verb in commands.VERBS:
         plain = [word for word in verb.split() if not word.startswith("--")]
         flags = [word for word in verb.split() if word.startswith("--")]
         if words[: len(plain)] == plain and all(flag in words for flag in flags):
@@ -77,7 +77,7 @@ def test_the_page_of_flags_is_what_the_flags_say(script: ModuleType):
     assert COMMAND_LINE.read_text(encoding="utf-8") == script.document(), "run `make docs`"
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", commands.VERBS)
 def test_the_page_of_flags_holds_exactly_the_flags_that_the_program_takes(
     verb: str, script: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

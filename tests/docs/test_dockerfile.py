@@ -13,7 +13,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
-from echoform_train import cli
+from echoform_train import commands
 from echoform_train.commands import space
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def test_the_build_context_holds_that_alone():
 def test_it_runs_a_verb_and_by_default_the_space_as_a_user_without_rights():
     (program,), words = json.loads(of("ENTRYPOINT")[0]), json.loads(of("CMD")[0])
     assert PYPROJECT["project"]["scripts"][program] == "echoform_train.cli:main"
-    assert words[0] in cli.VERBS
+    assert words[0] in commands.VERBS
     assert of("EXPOSE") == [str(space.Config().port)]
     names = [name for name, _ in instructions()]
     assert names.index("USER") < names.index("ENTRYPOINT") and "RUN" not in names[names.index("USER") :]

@@ -253,7 +253,7 @@ _VERIFY: dict[str, tuple[Make, str]] = {
     "axes upside down": (verify(edited("model_index.json", axes={"db_min": 0, "db_max": -50})), "db_min below db_max"),
     "no time": (verify(good, "--time-limit-s", "0"), "--time-limit-s must be greater than 0"),
     "a moment": (verify(good, "--time-limit-s", "0.2"), "does not load and run within 0.2 s"),
-    "an id that is none": (at("doppler", good, "verify", "a/b/c"), "neither a folder nor the id"),
+    "an id that is none": (at("doppler", good, "verify", "a/b/c"), "there is no folder a/b/c"),
     "no Hub": (at("doppler", good, "verify", "somebody/model"), LISTENER),
 }
 _ENCODERS: dict[str, tuple[Make, str]] = {

@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from echoform_train import cli
+from echoform_train import cli, commands
 from hostile.corpus import MAX_MIB, MAX_SECONDS, Door, all_rows
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def main() -> None:
     """Import everything, say so, and answer requests until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what imports print is no answer
-    for module, _ in cli.VERBS.values():
+    for module, _ in commands.VERBS.values():
         import_module(f"echoform_train.{module}")
     import_module("echoform.hub")
     import_module("tyro")

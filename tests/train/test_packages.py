@@ -108,8 +108,8 @@ def test_every_command_starts_without_the_optional_packages():
         "import sys\n"
         f"for name in {OPTIONAL_MODULES}: sys.modules[name] = None\n"
         "from importlib import import_module\n"
-        "from echoform_train import cli\n"
-        "for module, _ in cli.VERBS.values(): import_module('echoform_train.' + module)\n"
+        "from echoform_train import commands\n"
+        "for module, _ in commands.VERBS.values(): import_module('echoform_train.' + module)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -16,7 +16,7 @@ from datasets import Dataset, DatasetDict, Image
 
 import echoform_train as door
 from doc_pages import load_script
-from echoform_train import cli
+from echoform_train import cli, commands
 from echoform_train.data.config import DataConfig, load_data
 from echoform_train.engine.callbacks import NO_CALLBACKS, Callbacks
 from echoform_train.engine.files import CHECKPOINTS
@@ -43,8 +43,8 @@ def stub() -> Any:
 
 
 def test_every_command_has_its_function():
-    assert set(cli.CALLS.values()) == set(cli.VERBS)
-    assert all(name.isidentifier() and getattr(door, name).__name__ == name for name in cli.CALLS)
+    assert set(commands.CALLS.values()) == set(commands.VERBS)
+    assert all(name.isidentifier() and getattr(door, name).__name__ == name for name in commands.CALLS)
     assert door.train_ldm is door.train_ldm
     assert pickle.loads(pickle.dumps(door.train_ldm)) is door.train_ldm
     assert set(door.__all__) <= set(dir(door)) and all(getattr(door, name) for name in door.__all__)
@@ -75,7 +75,7 @@ def test_signature_has_the_flags_their_defaults_and_the_callbacks():
 
 
 def test_documentation_explains_every_setting():
-    for name in cli.CALLS:
+    for name in commands.CALLS:
         text = str(getattr(door, name).__doc__)
         for parameter in inspect.signature(getattr(door, name)).parameters:
             assert f"    {parameter}: " in text, (name, parameter)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from echoform_train.cli import CALLS, command_of
+from echoform_train.commands import CALLS, command_of
 
 _OTHERS = {
     "TrainingResult": "engine.training_result",

@@ -3,10 +3,10 @@ from importlib import import_module
 
 import pytest
 
-from echoform_train import cli
+from echoform_train import cli, commands
 from echoform_train.engine.flag_help import parse_flags
 
-MODULES = {verb: cli.SETTINGS.get(module, module) for verb, (module, _) in cli.VERBS.items()}
+MODULES = {verb: commands.SETTINGS.get(module, module) for verb, (module, _) in commands.VERBS.items()}
 
 
 def help_of(verb: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -16,7 +16,7 @@ def help_of(verb: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", commands.VERBS)
 def test_help_shows_words_for_values_and_no_default_that_is_none(verb, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     shown = help_of(verb, capsys)
