@@ -56,7 +56,8 @@ def test_the_encoder_of_a_repository_is_extracted_as_that_of_a_folder(hub, depth
     main(Config(source=repo, output_dir=tmp_path / "encoder", license="mit", people="simulated"))
     assert torch.equal(embedding_of(DepthEncoder.from_pretrained(tmp_path / "encoder").eval()), expected)
     card = ModelCard.load(tmp_path / "encoder" / "README.md")
-    assert (card.data.license, card.data.base_model) == ("mit", repo)
+    facts = card.data.to_dict()
+    assert (facts["license"], facts["base_model"]) == ("mit", repo)
     assert "The training data show no real person." in card.text
 
 

@@ -41,7 +41,8 @@ class Config(PublishConfig):
     output_dir: tyro.conf.Positional[Path]
     """Folder for report.html, report.json, dataset/, pipeline/, and stages/ with everything that was trained."""
     preset: Literal["cpu", "quick"] = "cpu"
-    """Settings to start from; every other flag overrides them. quick: rough results at one size in about a quarter of an hour."""
+    """Settings to start from; every other flag overrides them. quick: rough results at one size in about a quarter of
+    an hour."""
     pipeline: str | None = None
     """Exported pipeline (folder, or id on the Hub) to use instead of training generators. Only the size "all" is
     measured then, because the pipeline was trained on all training images."""

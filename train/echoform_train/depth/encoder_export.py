@@ -62,8 +62,8 @@ _AFTER_USE = {
 `pixel_values` may be the units as whole numbers (uint16), or what the image processor makes of them.
 `trust_remote_code` runs the code in this folder; read it first.
 """,
-    "onnx": """`model.onnx` takes batches of any length of images of this size and runs no code of ours. Range, values that
-are no reading and the sensor's units stand in its metadata and in `config.json`. Images of another size have to be
+    "onnx": """`model.onnx` takes batches of any length of images of this size and runs no code of ours. Range, values
+that are no reading and the sensor's units stand in its metadata and in `config.json`. Images of another size have to be
 resized as in the training, by the rule `{resize_rule}`, which mixes no readings with holes: `echoform encode` and the
 image processor of `--format transformers` do so.{encoding}
 """,
