@@ -124,6 +124,8 @@ def simulate(
     burst_db: float = 15.0,
     second_path_db: float | None = None,
     range_cell_m: float | None = None,
+    clutter_gain_db: float = 0.0,
+    remove_clutter: bool = False,
     noise_db: float = 0.0,
     range_gain: bool = True,
     interpolate: bool = True,

@@ -86,6 +86,23 @@ def test_the_second_path_makes_the_level_fade_with_range():
     assert (fading - direct).std() > 1.5
 
 
+def test_removal_of_clutter_takes_the_line_at_zero_and_leaves_the_walker():
+    walk = Walk(person=Person(), speed_mps=1.3, speed_variation=0.0, clutter_db=-10.0)
+    radar = Radar(noise_figure_db=0.0, phase_noise_rad=0.0)
+
+    def spectrum(receiver: Receiver) -> np.ndarray:
+        iq = record_walk(walk, Measurement(radar=radar, receiver=receiver), 4.0, np.random.default_rng(0)).iq
+        return np.abs(np.fft.fft(iq * np.hanning(len(iq)))) ** 2  # one bin is a quarter of a hertz
+
+    kept, stronger = spectrum(Receiver()), spectrum(Receiver(clutter_gain_db=10.0))
+    removed = spectrum(Receiver(remove_clutter=True))
+    assert 10 * np.log10(stronger[0] / kept[0]) == pytest.approx(10.0, abs=0.5)
+    assert removed[0] < kept[0] / 100
+    # Range compensation moves what stands still by some hertz, so that the walker is compared beyond.
+    walker = slice(200, 4000)
+    assert removed[walker].sum() == pytest.approx(kept[walker].sum(), rel=0.02)
+
+
 def test_without_range_gain_the_walker_fades_with_the_fourth_power():
     walk = Walk(person=Person(), direction="away", speed_mps=1.3, speed_variation=0.0, clutter_db=-90.0)
     measurement = Measurement(radar=Radar(noise_figure_db=0.0), receiver=Receiver(range_gain=False))
@@ -104,6 +121,7 @@ def test_without_range_gain_the_walker_fades_with_the_fourth_power():
         {"shown_db": 1.0},
         {"threshold_db": -1.0},
         {"bursts_per_minute": -1.0},
+        {"clutter_gain_db": 99.0},
         {"burst_db": 100.0},
         {"second_path_db": 3.0},
         {"jpeg_quality": 0},

@@ -47,6 +47,12 @@ class Receiver:
     """Width of range cells whose power is added, m: software of FMCW radars sums the powers of the cells around the
     walker, so that head, torso and legs interfere less. 0.04 to 0.5 are usual. Default: 0.3, the cell of a sweep over
     0.5 GHz; with --body ellipsoids and in the FMCW mode 0: all echoes interfere."""
+    clutter_gain_db: float = 0.0
+    """Stationary echoes (walls, furniture) over those of an open room, decibels; these lie 26 to 36 dB below one square
+    metre at the walker's range and differ from walk to walk."""
+    remove_clutter: bool = False
+    """Remove stationary echoes as the software of many radars does: the mean of the samples of each walk and range cell
+    is subtracted, and the line at 0 Hz disappears."""
     noise_db: float = 0.0
     """Noise over that of the simulated radar, decibels: weaker transmitters, losses, and walls that reflect."""
     range_gain: bool = True
@@ -66,6 +72,8 @@ class Receiver:
             raise UserError(f"--threshold-db must be in 0..60, got {self.threshold_db}")
         if self.range_cell_m and not 0.02 <= self.range_cell_m <= 5:
             raise UserError(f"--range-cell-m must be in 0.02..5, or 0 for none, got {self.range_cell_m}")
+        if not -60 <= self.clutter_gain_db <= 60:
+            raise UserError(f"--clutter-gain-db must be in -60..60, got {self.clutter_gain_db}")
         if not -30 <= self.noise_db <= 60:
             raise UserError(f"--noise-db must be in -30..60, got {self.noise_db}")
         if not 0 <= self.floor_level <= 0.5:

@@ -163,7 +163,7 @@ def record(
     radar, chirp = measurement.radar, measurement.chirp
     range_m, section_m2 = _body_returns(motion, gain_db, measurement, rng, back_gain_db)
     body_m = np.linalg.norm(motion.joints[:, JOINT_INDEX["pelvis"]] - _antenna_m(radar), axis=-1)
-    clutter_m2 = 10 ** (clutter_db / 10)
+    clutter_m2 = 10 ** ((clutter_db + measurement.receiver.clutter_gain_db) / 10)
     if chirp is None:
         cell_m = measurement.receiver.range_cell_m
         share = cell_shares(range_m, body_m, cell_m) if cell_m else None
@@ -175,6 +175,8 @@ def record(
         received, _ = fmcw_returns(radar, chirp, scene_m, scene_m2, rng)
     if measurement.receiver.bursts_per_minute:
         add_bursts(received, radar.pulse_rate_hz, measurement.receiver, rng)
+    if measurement.receiver.remove_clutter:
+        received = received - received.mean(axis=-1, keepdims=True)
     # One square metre at the body's range, or at its mean range, becomes amplitude 1.
     reference_m = body_m if measurement.receiver.range_gain else np.full_like(body_m, body_m.mean())
     unit = 1 / np.sqrt(received_power_w(radar, reference_m, np.ones_like(body_m)))
