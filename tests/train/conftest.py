@@ -16,10 +16,18 @@ from tiny import tiny_depth_ae, tiny_kl_vae, tiny_ldm, tiny_vq_vae, write_depth_
 
 @pytest.fixture(scope="session")
 def walkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three simulated people, four walks of 6 s each, at 32x32 pixels."""
+    """Three simulated people, four walks of 6 s each, at 32x32 pixels: thin lines, which a model learns in a moment."""
     folder = tmp_path_factory.mktemp("walkers") / "data"
     simulate.main(
-        simulate.Config(output_dir=folder, users=3, recordings_per_user=4, recording_s=6.0, resolution=32, workers=1)
+        simulate.Config(
+            output_dir=folder,
+            users=3,
+            recordings_per_user=4,
+            recording_s=6.0,
+            resolution=32,
+            body="ellipsoids",
+            workers=1,
+        )
     )
     return folder
 
