@@ -101,6 +101,21 @@ def test_a_walk_to_and_fro_is_told_from_a_straight_one():
         assert read_likeness(measured)[0].route == route
 
 
+def test_bursts_are_counted_by_the_columns_that_they_raise():
+    rows, columns = np.mgrid[:64, :64]
+    level = np.exp(-((rows - 20 - np.sin(2 * np.pi * columns / 12)) ** 2) / 6)[None].repeat(24, axis=0)
+    for raised, per_minute in ((0, 0.0), (2, 24.0)):  # two of 64 columns in 5 s
+        level[:, :, 10 : 10 + raised] = 0.5
+        measured = Measured(
+            level=level.astype(np.float32),
+            users=np.zeros(24, np.int64),
+            axes={"window_s": 5.0, "doppler_min_hz": -1500.0, "doppler_max_hz": 1500.0, "carrier_hz": 77e9},
+            jpeg_quality=None,
+            window_s=5.0,
+        )
+        assert read_likeness(measured)[0].receiver.bursts_per_minute == pytest.approx(per_minute, abs=0.1)
+
+
 def test_images_whose_length_nothing_tells_are_refused():
     rows, columns = np.mgrid[:64, :64]
     level = np.exp(-((rows - 20 - columns / 4) ** 2) / 6)[None].repeat(24, axis=0).astype(np.float32)

@@ -42,6 +42,8 @@ _FEWEST_TURNS = 0.05
 """People turn if the torso line spans more than _TURN_RANGE walking speeds in this share of the images."""
 _NO_STEPS = 0.05
 """A rhythm this near to the slowest that is searched for was not found."""
+_FEWEST_BURSTS = 0.002
+"""Share of whole columns below which they count as chance."""
 _STEADY_STEPS = 0.08
 """Images are cut by steps if their number varies by less than this share while their native columns vary."""
 
@@ -127,6 +129,7 @@ def read_likeness(measured: Measured) -> tuple[Likeness, dict[str, Array]]:
                 shown_db=40.0,
                 cut_share=round(float(np.quantile(lit, 0.02)), 3) if lit.size else 0.0,
                 floor_level=_floor_level(measured.level),
+                bursts_per_minute=_bursts_per_minute(found, window_s),
                 range_cell_m=0.3,
                 range_gain=False,
                 interpolate=_smooth(measured),
@@ -247,6 +250,12 @@ def _population(measured: Measured, found: Mapping[str, Array], towards: NDArray
         slow = float(np.mean(apart < _SLOW_SHARE * np.nanmedian(apart)))
     usual = Population(start_and_stop=slow > _FEWEST_SLOW)
     return replace(usual, speed_spread_mps=usual.speed_spread_mps if spread is None else min(spread, 0.4), **directions)
+
+
+def _bursts_per_minute(found: Mapping[str, Array], window_s: float) -> float:
+    """Bursts that raise as many whole columns as the pictures show; each raises about one."""
+    share = float(np.mean(found["full_columns"]))
+    return round(min(60 * share * GRID / window_s, 600.0), 1) if share > _FEWEST_BURSTS else 0.0
 
 
 def _route(found: Mapping[str, Array], view: View) -> Route:

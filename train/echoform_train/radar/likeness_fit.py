@@ -29,6 +29,7 @@ _SPREADS = ("lit_share", "torso_row", "torso_wave", "reach_above", "steps")
 """Statistics whose spread over the images is fitted as well as their mean."""
 _LEAST_SPREAD = 0.02
 _ROUNDS = 4
+_LOOKS = (1, 2, 3, 6)
 
 
 KNOBS: dict[str, tuple[str, float, float]] = {
@@ -98,12 +99,18 @@ def fit_likeness(
         chosen = dict(zip(names, (low + np.clip(place, 0, 1) * (high - low)).tolist(), strict=True))
         return _with(first, _possible(chosen, first.view))
 
-    def misfit(place: Array) -> Array:
-        made = _moments(image_statistics(simulator.levels(settings(place))))
+    def apart(likeness: Likeness) -> Array:
+        made = _moments(image_statistics(simulator.levels(likeness)))
         return np.nan_to_num((made - target) / spread, nan=5.0).clip(-8, 8)
 
+    def misfit(place: Array) -> Array:
+        return apart(settings(place))
+
     best = least_squares(misfit, start, bounds=(0, 1), diff_step=0.06, loss="soft_l1", max_nfev=rounds, x_scale=1.0).x
-    likeness = settings(best)
+    # The number of looks is no continuous setting: each is tried with all others as fitted, which costs no new walks.
+    fitted = settings(best)
+    tried = [replace(fitted, receiver=replace(fitted.receiver, looks=looks)) for looks in _LOOKS]
+    likeness = min(tried, key=lambda each: float(np.abs(apart(each)).sum()))
     images = simulator.levels(likeness)
     made = image_statistics(images)
     table = {
