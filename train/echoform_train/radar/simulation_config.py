@@ -56,7 +56,7 @@ class SimulationConfig:
     carrier_ghz: int = 77
     """Carrier frequency: 77, 60 or 24."""
     mode: Literal["cw", "fmcw"] = "cw"
-    """cw: continuous wave. fmcw: chirps; the range bins around the walker are summed (takes 200 ms per image)."""
+    """cw: continuous wave. fmcw: chirps; the range bins around the walker are summed (takes 300 ms per image)."""
     body: Literal["scatterers", "ellipsoids"] = "scatterers"
     """scatterers: some hundred points on the visible side of the segments, whose echoes interfere to speckle, as
     measured walkers show. ellipsoids: sixteen points, one per segment: thin smooth lines, drawn with six looks, no
