@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from echoform_train.data.colormap import detect, far_pixels
+from echoform_train.data.colormap import detect, far_pixels, lookup_table, paint, to_index
 from echoform_train.engine.errors import UserError
 
 Box = tuple[int, int, int, int]
@@ -121,16 +121,17 @@ def find_frame(pictures: Sequence[np.ndarray], colormap: str | None) -> Frame | 
         outside = far | paper if whitish < _WHITE_FLOOR else far
     whole = (0, 0, outside.shape[1], outside.shape[0])
     box, bars = (whole, 0) if outside.all() or not outside.any() else _data_box(~outside, varying, several)
-    changes = several and varying.mean() >= _LEAST_VARYING
+    changes = several and varying.mean() >= _LEAST_VARYING and not _in_its_colours(pictures, colormap)
+    told_by = colormap
     if box == whole and changes and _strokes(low, varying) >= _LEAST_STROKES:
         # Paper of a colour that the map has too: a white figure of a map that begins with white, or a dark one.
         paper = np.median([low[0, 0], low[0, -1], low[-1, 0], low[-1, -1]], axis=0)
         outside = ~varying & (np.abs(low - paper).max(axis=-1) <= _GREYNESS)
         box, bars = _data_box(scipy.ndimage.binary_fill_holes(~outside), varying, several)
-        box = _without_spines(box, low, varying, paper)
+        box, told_by = _without_spines(box, low, varying, paper), None
     if box == whole:
         return None
-    frame = Frame(box, _described(box, outside.shape, colormap, bars), len(pictures))
+    frame = Frame(box, _described(box, outside.shape, told_by, bars), len(pictures))
     if colormap is None and pictures[0].shape[-1] == 3:
         # The map of the data tells their box to the pixel.
         name = _usual_map([cropped(picture, box) for picture in pictures[:_VOTERS]])
@@ -177,6 +178,13 @@ def _mostly_far(pictures: Sequence[np.ndarray], colormap: str | None) -> np.ndar
     for picture in pictures:
         counts += far_pixels(picture, colormap)
     return 2 * counts >= len(pictures)
+
+
+def _in_its_colours(pictures: Sequence[np.ndarray], colormap: str | None) -> bool:
+    """Whether every pixel has exactly a colour of the map, which smooth text on paper never has; False for grey maps."""
+    if colormap is None or pictures[0].shape[-1] == 1 or np.ptp(lookup_table(colormap), axis=-1).max() == 0:
+        return False
+    return all((paint(to_index(picture, colormap), colormap) == picture).all() for picture in pictures)
 
 
 def _strokes(low: np.ndarray, varying: np.ndarray) -> int:
