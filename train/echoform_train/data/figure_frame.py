@@ -181,7 +181,7 @@ def _mostly_far(pictures: Sequence[np.ndarray], colormap: str | None) -> np.ndar
 
 
 def _in_its_colours(pictures: Sequence[np.ndarray], colormap: str | None) -> bool:
-    """Whether every pixel has exactly a colour of the map, which smooth text on paper never has; False for grey maps."""
+    """Whether every pixel has exactly a colour of the map, which text on paper never has; False for grey maps."""
     if colormap is None or pictures[0].shape[-1] == 1 or np.ptp(lookup_table(colormap), axis=-1).max() == 0:
         return False
     return all((paint(to_index(picture, colormap), colormap) == picture).all() for picture in pictures)
