@@ -109,7 +109,7 @@ def main(config: Config) -> None:
     for name in config.variants:
         folder = config.output_dir / name
         model, seconds = trained(config, data, name, folder, split_file)
-        scores = measure_quality(model, data.test, data.id2label, judges, quantize=name != "plain").scores
+        scores = measure_quality(model, data.test, data.train, data.id2label, judges, quantize=name != "plain").scores
         kept = {key: value for key, value in scores.items() if key != "error_spectrum"}
         parameters = sum(p.numel() for p in model.parameters())
         told = {"seconds": seconds, "parameters": parameters, "verdict": verdict(scores, len(data.id2label))}

@@ -522,7 +522,8 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
     @property
     def _downsampling(self) -> int:
         """Pixels per latent pixel, in height and in width."""
-        return 2 ** (len(self.vqvae.config.block_out_channels) - 1)
+        config = self.vqvae.config
+        return config.get("block_size") or 2 ** (len(config.block_out_channels) - 1)
 
     def _per_channel(self, fact: str, like: Tensor) -> Tensor:
         values = self.config[fact]

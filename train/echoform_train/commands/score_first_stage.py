@@ -87,6 +87,7 @@ def main(config: Config) -> FirstStageScoring:
     from echoform_train.publishing.identity import model_identity
     from echoform_train.scoring.judge import train_judges
     from echoform_train.scoring.scored import data_record
+    from echoform_train.scoring.two_sample import TRAIN_IMAGES
 
     stage, identity = load_first_stage(config.folder), model_identity(config.folder / FIRST_STAGE)
     data = _load_data(config, stage)
@@ -97,7 +98,15 @@ def main(config: Config) -> FirstStageScoring:
     # Judges are trained on real images only, and then tested on reconstructions of the first stage.
     judges = train_judges(data, config.judge_seeds, config.judge_train_images, device)
     stage.model.to(device)  # pyright: ignore[reportArgumentType]
-    quality = measure_quality(stage.model, data.test, data.id2label, judges, quantize=stage.quantized)
+    quality = measure_quality(
+        stage.model,
+        data.test,
+        data.train,
+        data.id2label,
+        judges,
+        quantize=stage.quantized,
+        texture_train_images=min(TRAIN_IMAGES, config.judge_train_images),
+    )
     num_users = len(data.id2label)
     counts = {"train": len(data.train), "test": len(data.test), "users": num_users}
     scores = FirstStageScores(verdict=verdict(quality.scores, num_users), **quality.scores, images=counts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.resolution import resolution_of, shown_size, sides_of
-from echoform_train.latent_diffusion.first_stage import FirstStage
+from echoform_train.latent_diffusion.first_stage import FirstStage, downsampling
 
 
 def check_latent_sides(stage: FirstStage, levels: int) -> None:
@@ -20,11 +20,11 @@ def check_latent_sides(stage: FirstStage, levels: int) -> None:
         UserError: If a side of the latents cannot be halved so often; the message proposes a size of the images.
     """
     height, width = sides_of(stage.facts["data"]["resolution"])
-    downsampling, divisor = 2 ** (len(stage.model.config["block_out_channels"]) - 1), 2 ** (levels - 1)
-    sides = height // downsampling, width // downsampling
+    factor, divisor = downsampling(stage.model), 2 ** (levels - 1)
+    sides = height // factor, width // factor
     if all(side and side % divisor == 0 for side in sides):
         return
-    unit = downsampling * divisor
+    unit = factor * divisor
     proposed = resolution_of(*(max(1, round(side / unit)) * unit for side in (height, width)))
     raise UserError(
         f"{levels} levels of the denoiser need latents whose sides are multiples of {divisor}, those of the first "

@@ -116,7 +116,7 @@ def images_to_latents(model: FirstStageModel, images: Tensor) -> Tensor:
     Returns:
         float32 [B, D, h, w].
     """
-    if isinstance(model, VQModel):
+    if not isinstance(model, AutoencoderKL):
         return cast(VQEncoderOutput, model.encode(images)).latents.float()
     return latent_distribution(model, images).mode().float()
 
@@ -158,6 +158,11 @@ def decode_to_pixels(model: FirstStageModel, latents: Tensor, batch_size: int = 
     device = next(model.parameters()).device
     batches = (batch.to(device) for batch in latents.split(batch_size))
     return torch.cat([to_pixels(latents_to_images(model, batch, quantize)).cpu() for batch in batches])
+
+
+def downsampling(model: FirstStageModel) -> int:
+    """Pixels per latent pixel, in height and in width."""
+    return model.config.get("block_size") or 2 ** (len(model.config["block_out_channels"]) - 1)
 
 
 @torch.no_grad()

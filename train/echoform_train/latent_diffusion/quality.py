@@ -29,13 +29,17 @@ from echoform_train.latent_diffusion.quality_scores import (
     LatentScores,
     MeanScore,
     QualityScores,
+    TextureScore,
     UserScores,
 )
 from echoform_train.scoring.image_quality import psnr, psnr_each, ssim_each
-from echoform_train.scoring.intervals import bootstrap_interval, ratio_interval, share_interval
+from echoform_train.scoring.intervals import bootstrap_interval, ratio_interval, seeds_interval, share_interval
 from echoform_train.scoring.judge import Judge, accuracy_by_user, confusion
 from echoform_train.scoring.metrics import codebook_usage
 from echoform_train.scoring.perceptual import PerceptualLoss, perceptual_available
+from echoform_train.scoring.scores import BOUNDED
+from echoform_train.scoring.texture_scores import texture_scores
+from echoform_train.scoring.two_sample import TRAIN_IMAGES
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,23 @@ class Quality:
 def measure_quality(
     model: FirstStageModel,
     images: Spectrograms,
+    train: Spectrograms,
     id2label: dict[int, str],
     judges: Sequence[Judge],
     *,
     quantize: bool = True,
+    texture_train_images: int = TRAIN_IMAGES,
 ) -> Quality:
     """Compare held-out images with their reconstructions, which are rounded to 8 bits as a pipeline does.
 
     Args:
         model: First stage, on the device to compute on.
         images: Held-out images, none of which the judges were trained on.
+        train: Training images, whose texture is the floor.
         id2label: Class id -> name of each user.
         judges: At least one, trained on real images.
         quantize: Whether a VQModel replaces each latent by its nearest code.
+        texture_train_images: Images that each network of the two-sample test sees.
 
     Raises:
         ValueError: If there are no images or no judges, or a judge names no real image right.
@@ -89,6 +97,9 @@ def measure_quality(
         thumbnail_psnr_db=psnr(thumbnail(target, latents.shape[-2], latents.shape[-1]), target),
         noisy_latents_psnr_db=psnr(_from_noisy_latents(model, latents, quantize), target),
         accuracy=measure_accuracy(tables),
+        texture=_measure_texture(
+            images, reconstructed_pixels, train, len(judges), texture_train_images, next(model.parameters()).device
+        ),
         codebook=measure_codebook(model, latents) if quantize and isinstance(model, VQModel) else None,
         latents=measure_latents(model, images.pixels, latents),
         users=_by_user(images, id2label, each_psnr, each_ssim, tables),
@@ -120,6 +131,33 @@ def measure_accuracy(tables: Sequence[tuple[Tensor, Tensor]]) -> AccuracyScores:
         real=MeanScore(**share_interval(real, images)._asdict()),
         kept=MeanScore(**ratio_interval(kept, made_alone, real_alone)._asdict()),
     )
+
+
+def _measure_texture(
+    images: Spectrograms,
+    reconstructed: Tensor,
+    train: Spectrograms,
+    seeds: int,
+    train_images: int,
+    device: torch.device,
+) -> dict[str, TextureScore]:
+    """Texture of reconstructions against that of their images, one value per seed."""
+    real = (images.pixels, images.users)
+
+    def compare(other: Tensor, users: Tensor, seed: int) -> dict[str, float]:
+        return texture_scores(real, (other, users), seed=seed, train_images=train_images, device=device)
+
+    measured = [compare(reconstructed, images.users, seed) for seed in range(seeds)]
+    floors = compare(train.pixels, train.users, 0)
+    scores = {}
+    for name, floor in floors.items():
+        values = [each[name] for each in measured]
+        interval = seeds_interval(values)
+        low, high = (None, None) if interval is None else (max(0.0, interval.low), interval.high)
+        if high is not None and name in BOUNDED:
+            high = min(1.0, high)
+        scores[name] = TextureScore(mean=float(np.mean(values)), low=low, high=high, floor=floor)
+    return scores
 
 
 def measure_codebook(vqvae: VQModel, latents: Tensor) -> CodebookScores:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TypedDict
 
 from echoform_train.scoring.chance import chance_of
+from echoform_train.scoring.scores import TEXTURE_LABELS
 
 LATENT_NOISE = 0.1
 """Standard deviation of the noise in `noisy_latents_psnr_db`, as a share of the standard deviation of each latent
@@ -56,6 +57,13 @@ class LatentScores(_LatentStatistics, total=False):
     `deviation`. Near 0 it is a plain autoencoder; at 1 and above the channel holds only noise."""
 
 
+class TextureScore(MeanScore):
+    """One score of texture; the interval is over seeds."""
+
+    floor: float
+    """The same score of real training images."""
+
+
 class UserScores(TypedDict):
     """Scores over the images of one user."""
 
@@ -80,6 +88,8 @@ class QualityScores(TypedDict):
     noisy_latents_psnr_db: float
     """PSNR of images that are decoded from latents with noise of LATENT_NOISE."""
     accuracy: AccuracyScores
+    texture: dict[str, TextureScore]
+    """How well reconstructions are told from the real images by their texture, by the names of TEXTURE_LABELS."""
     codebook: CodebookScores | None
     """None for a model without quantisation."""
     latents: LatentScores
@@ -127,12 +137,16 @@ def score_table(scores: FirstStageScores) -> Iterator[str]:
         ("  of guessing at random (chance)", f"{chance_of(scores['images']['users']):.1%}"),
         ("Accuracy kept on reconstructions", _cell(accuracy["kept"], ".1%")),
     ]
+    for name, label in TEXTURE_LABELS.items():
+        score = scores["texture"][name]
+        rows.append((label.format(kind="reconstructed"), f"{_cell(score, '.3f')}, floor {score['floor']:.3f}"))
     if codebook is not None:
         rows += [
             ("Codebook use", f"{codebook['use']:.1%}"),
             ("Codebook perplexity", f"{codebook['perplexity']:.1f} of {codebook['size']}"),
         ]
-    yield from (f"{label:<48}  {value}" for label, value in rows)
+    width = max(len(label) for label, _ in rows)
+    yield from (f"{label:<{width}}  {value}" for label, value in rows)
     yield ""
     yield f"{'user':<16}{'images':>8}{'PSNR, dB':>10}{'SSIM':>8}{'real':>8}{'kept':>8}"
     for user, row in scores["users"].items():

@@ -22,6 +22,7 @@ from echoform_train.data.walk import find_files
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.files import AXES
 from echoform_train.engine.resolution import resolution_of, shown_size
+from echoform_train.latent_diffusion.first_stage import downsampling
 
 _ASPECT = 0.05
 """Relative difference of the ratio of height to width above which an image shows another part of time or Doppler."""
@@ -94,7 +95,7 @@ def read_varied_images(
     _check_colors(paths, source, colormap := _colormap_of(pipeline, purpose), purpose)
     unet, first_stage = pipeline.unet.config.sample_size, pipeline.vqvae.config
     sides = (unet, unet) if isinstance(unet, int) else tuple(unet)
-    height, width = (side * 2 ** (len(first_stage.block_out_channels) - 1) for side in sides)
+    height, width = (side * downsampling(pipeline.vqvae) for side in sides)
     read = read_pixels(
         [ImageFile(file=name, data=path, user="") for name, path in paths.items()],
         colormap=colormap,

@@ -27,8 +27,8 @@ from echoform_train.scoring.judge import (
 from echoform_train.scoring.metrics import memorised_share
 from echoform_train.scoring.scores import BOUNDED, LABELS, ScoreEntry, Scores, UserShares
 from echoform_train.scoring.set_scores import NEIGHBOURS, compare_with_half, compared_images, diversity
-from echoform_train.scoring.texture import fine_energy_share, log_spectral_distance_db
-from echoform_train.scoring.two_sample import TRAIN_IMAGES, halves_in_time, two_sample_auc
+from echoform_train.scoring.texture_scores import tested_images, texture_scores
+from echoform_train.scoring.two_sample import TRAIN_IMAGES
 
 
 def score_generated(
@@ -84,11 +84,13 @@ def score_generated(
             for number, (seed, index) in enumerate(pairs)
         ]
     # The floor of the texture compares held-out real images with real training images, once for all pairs.
-    floors = _texture(data, (data.train.pixels, data.train.users), 0, judge_train_images, device)
+    real, length = (data.test.pixels, data.test.users), min(TRAIN_IMAGES, judge_train_images)
+    floors = texture_scores(real, (data.train.pixels, data.train.users), seed=0, train_images=length, device=device)
     for number, ((_, index), result) in enumerate(zip(pairs, results, strict=True)):
-        result.values.update(_texture(data, generated[index], number, judge_train_images, device))
+        measured = texture_scores(real, generated[index], seed=number, train_images=length, device=device)
+        result.values.update(measured)
         # The variance of an AUC is at most that of a share of as many images as the smaller of both sets has.
-        result.images["two_sample_auc"] = _tested_images(generated[index][1], data.test.users)
+        result.images["two_sample_auc"] = tested_images(generated[index][1], data.test.users)
         result.floors.update(floors)
     return {
         "scores": {name: _entry(name, results) for name in LABELS},
@@ -145,41 +147,6 @@ def _score_pair(
     values |= set_values | _copies_and_diversity(small, train_small, features, users)
     floors |= set_floors | _copies_and_diversity(test_small, train_small, test_features, test.users)
     return _PairResult(images, values, floors)
-
-
-def _texture(
-    data: SpectrogramData, other: Sample, seed: int, train_images: int, device: torch.device | str
-) -> dict[str, float]:
-    """How well other images can be told from held-out real ones by their texture; as many of each user are taken."""
-    rng = np.random.default_rng(seed)
-    test, (pixels, users) = data.test, other
-    chosen = _like_users(users.numpy(), test.users.numpy(), rng)
-    pixels, users = pixels[chosen], users[chosen]
-    # The network learns from one half of each user's images and is tested on the other.
-    halves = zip(halves_in_time(test.users.numpy(), rng), halves_in_time(users.numpy(), rng), strict=True)
-    learn, check = ((test.pixels[real], pixels[index]) for real, index in halves)
-    length = min(TRAIN_IMAGES, train_images)
-    return {
-        "two_sample_auc": two_sample_auc(learn, check, seed=seed, train_images=length, device=device),
-        "fine_energy_ratio": fine_energy_share(pixels.float()) / fine_energy_share(test.pixels.float()),
-        "log_spectral_distance": log_spectral_distance_db(pixels.float(), test.pixels.float()),
-    }
-
-
-def _like_users(users: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Indices of as many images of each user as `wanted` has, or all where there are fewer, in the order of time."""
-    return np.concatenate(
-        [
-            np.sort(rng.permutation(np.flatnonzero(users == user))[: int((wanted == user).sum())])
-            for user in np.unique(wanted)
-        ]
-    )
-
-
-def _tested_images(users: Tensor, test_users: Tensor) -> int:
-    """Number of images of each kind that the network of the two-sample test is tested on, at least 1."""
-    fewest = torch.minimum(*(torch.bincount(each, minlength=int(test_users.max()) + 1) for each in (users, test_users)))
-    return max(1, int(fewest.sum()) // 2)
 
 
 def _copies_and_diversity(small: Tensor, train_small: Tensor, features: np.ndarray, users: Tensor) -> dict[str, float]:

@@ -12,6 +12,13 @@ SHARES = ("real_to_real", "gan_test", "gan_train", "precision", "recall", "cover
 BOUNDED = (*SHARES, "two_sample_auc")
 """Scores that cannot be above 1."""
 
+TEXTURE_LABELS = {
+    "two_sample_auc": "Two-sample AUC: a network tells {kind} from held-out real (0.5: it cannot)",
+    "fine_energy_ratio": "Fine detail, {kind} / held-out real",
+    "log_spectral_distance": "Log-spectral distance to held-out real, dB",
+}
+"""Label of each score of texture, see texture_scores.py; {kind} is what is compared with real images."""
+
 LABELS = {
     "real_to_real": "Real to real: judge trained on real, tested on held-out real",
     "gan_test": "GAN-test: judge trained on real, tested on generated",
@@ -27,9 +34,7 @@ LABELS = {
     "memorised": "Memorised share (nearest training image < 1/3 of the second)",
     "diversity_features": "Diversity inside a user, the judge's features",
     "diversity_pixels": "Diversity inside a user, pixels",
-    "two_sample_auc": "Two-sample AUC: a network tells generated from held-out real (0.5: it cannot)",
-    "fine_energy_ratio": "Fine detail, generated / held-out real",
-    "log_spectral_distance": "Log-spectral distance to held-out real, dB",
+    **{name: label.format(kind="generated") for name, label in TEXTURE_LABELS.items()},
 }
 """Label of each score, in the order of every table."""
 
