@@ -18,7 +18,7 @@ from unicodedata import normalize
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, PNDMScheduler, SchedulerMixin, VQModel
+from diffusers import DiffusionPipeline, ModelMixin, PNDMScheduler, SchedulerMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import hf_hub_download
@@ -128,8 +128,8 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         >>> images = pipe(users=["ID_3", 7], num_images_per_user=4, generator=torch.Generator().manual_seed(0)).images
 
     Args:
-        vqvae: First stage, from [B, C, H, W] in [-1, 1] to latents and back: a `VQModel`, or an `AutoencoderKL`, which
-            has the same argument name as in diffusers' `LDMTextToImagePipeline`.
+        vqvae: First stage, from [B, C, H, W] in [-1, 1] to latents and back: a `VQModel`, an `AutoencoderKL`, or a
+            `BlockDCT`, which makes the U-Net one of pixels. The name is that of diffusers' `LDMTextToImagePipeline`.
         unet: `DopplerUNet2DModel`, or a model with the same `forward` and public methods.
         scheduler: Any scheduler of diffusers whose `step` needs only prediction, time step and sample.
         id2label: Class id -> name of every user, as {"0": "ID_1", ...}; keys are strings because JSON has no others.
@@ -159,7 +159,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
 
     def __init__(
         # diffusers takes arguments without a default for components.
-        self, vqvae: VQModel | AutoencoderKL, unet: ModelMixin, scheduler: SchedulerMixin,
+        self, vqvae: ModelMixin, unet: ModelMixin, scheduler: SchedulerMixin,
         id2label: dict[str, str] | None = None, condition_labels: dict[str, dict[str, str]] | None = None,
         latent_mean: dict[str, float] | None = None, latent_std: dict[str, float] | None = None,
         colormap: dict[str, str] | None = None, axes: dict[str, float] | None = None,

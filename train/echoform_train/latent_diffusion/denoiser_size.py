@@ -27,8 +27,8 @@ def check_latent_sides(stage: FirstStage, levels: int) -> None:
     unit = factor * divisor
     proposed = resolution_of(*(max(1, round(side / unit)) * unit for side in (height, width)))
     raise UserError(
-        f"{levels} levels of the denoiser need latents whose sides are multiples of {divisor}, those of the first "
-        f"stage in {stage.folder} are {shown_size(*sides)}; give --block-out-channels and "
+        f"{levels} levels of the denoiser need latents whose sides are multiples of {divisor}, those of "
+        f"{stage.text} are {shown_size(*sides)}; give --block-out-channels and "
         f"--attention-types fewer levels, or train a first stage with --resolution {proposed}"
     )
 

@@ -13,6 +13,7 @@ from diffusers.models.autoencoders.vq_model import VQEncoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
+from echoform.block_dct import BlockDCT
 from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.spectrograms import to_model, to_pixels
 from echoform_train.data.split_files import SplitImages, check_split_of_model
@@ -24,19 +25,24 @@ from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import load_installed
 from echoform_train.publishing.training_facts import read_training
 
-FirstStageModel = VQModel | AutoencoderKL
+FirstStageModel = VQModel | AutoencoderKL | BlockDCT
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """The output of `echoform train vq-vae` or `echoform train kl-vae`."""
+    """The output of `echoform train vq-vae` or `echoform train kl-vae`, or what stands in its place."""
 
-    folder: Path
-    """Output folder of the training."""
+    folder: Path | None
+    """Output folder of the training; None for a first stage that has nothing to learn."""
     model: FirstStageModel
-    """The trained autoencoder, with frozen weights."""
+    """The autoencoder, with frozen weights."""
     facts: dict[str, Any]
     """Content of facts.json: settings, data and scores of the training."""
+
+    @property
+    def text(self) -> str:
+        """What messages call it."""
+        return "--first-stage none" if self.folder is None else f"the first stage in {self.folder}"
 
     @property
     def quantized(self) -> bool:
@@ -69,7 +75,7 @@ class FirstStage:
         for name in ("resolution", "channels", "colormap", *(["users", "reading"] if same_users else [])):
             if data_facts[name] != trained_on.get(name, ""):
                 raise UserError(
-                    f"the first stage in {self.folder} was trained with {name} {trained_on.get(name) or 'none'}, "
+                    f"{self.text} was trained with {name} {trained_on.get(name) or 'none'}, "
                     f"the data have {data_facts[name] or 'none'}"
                 )
 
@@ -79,7 +85,8 @@ class FirstStage:
         Raises:
             ValueError: If they have not; the message tells in how many images the splits differ.
         """
-        check_split_of_model(data, self.facts["data"], f"the first stage in {self.folder}", self.folder)
+        if self.folder is not None:
+            check_split_of_model(data, self.facts["data"], self.text, self.folder)
 
 
 def load_first_stage(folder: Path) -> FirstStage:

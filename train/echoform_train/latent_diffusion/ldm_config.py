@@ -30,8 +30,11 @@ class Config(LimitedSettings):
 
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
     """Settings to start from; every other flag overrides them."""
-    first_stage: Path = tyro.MISSING
-    """Output folder of `echoform train vq-vae` or `echoform train kl-vae`."""
+    first_stage: Literal["none"] | Path = tyro.MISSING
+    """Output folder of `echoform train vq-vae` or `echoform train kl-vae`; none generates the pixels themselves, as
+    cosine coefficients of blocks of pixels, which keeps their texture."""
+    block_size: Annotated[int, Limits(1, 32)] = 4
+    """Side of a block with --first-stage none, pixels; latents have one pixel per block."""
     initial_pipeline: Path | None = None
     """Exported pipeline of other users, with the same first stage, to start from instead of random weights."""
     data: tyro.conf.OmitArgPrefixes[DataConfig]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import VQModel
+from diffusers import AutoencoderKL, VQModel
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -175,7 +175,7 @@ def measure_latents(model: FirstStageModel, pixels: Tensor, latents: Tensor) -> 
     scores = LatentScores(
         shape=list(latents.shape[1:]), mean=latents.mean(dim=(0, 2, 3)).tolist(), deviation=deviation.tolist()
     )
-    if not isinstance(model, VQModel):
+    if isinstance(model, AutoencoderKL):
         device = next(model.parameters()).device
         batches = (to_model(batch).to(device) for batch in pixels.split(16))
         variances = torch.cat([latent_distribution(model, batch).var.cpu() for batch in batches])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
 from echoform.unet_doppler import DopplerUNet2DModel
+from echoform_train.engine.content import public_config
 from echoform_train.engine.errors import UserError
 from echoform_train.publishing.exported import load_pipeline
 
@@ -26,7 +27,8 @@ def load_initial_pipeline(folder: Path, first_stage: nn.Module) -> VQLDMDopplerP
     """
     source: VQLDMDopplerPipeline = load_pipeline(folder, VQLDMDopplerPipeline)
     theirs, ours = source.vqvae.state_dict(), first_stage.state_dict()
-    if theirs.keys() != ours.keys() or not all(torch.equal(theirs[name], ours[name].cpu()) for name in ours):
+    same_weights = theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name].cpu()) for name in ours)
+    if not same_weights or public_config(source.vqvae) != public_config(first_stage):
         raise UserError(f"--initial-pipeline must hold the first stage of --first-stage, {folder} holds another one")
     return source
 

@@ -29,6 +29,7 @@ from echoform_train.latent_diffusion.first_stage import FirstStage, load_first_s
 from echoform_train.latent_diffusion.latents import LatentData, Latents, PipelineFacts, drop_labels, encode_data
 from echoform_train.latent_diffusion.ldm_config import PRESETS, Config
 from echoform_train.latent_diffusion.objective import FlowMatching, VPrediction, denoising_loss, make_objective
+from echoform_train.latent_diffusion.pixel_stage import NO_FIRST_STAGE, pixel_halving, pixel_stage
 from echoform_train.latent_diffusion.transfer import USERS, initialise_from, load_initial_pipeline
 from echoform_train.publishing.cards.common import hub_id_of_source
 from echoform_train.publishing.export import finish_training, keep_split
@@ -42,23 +43,28 @@ SHEET_USERS = 16
 
 def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train, and export the pipeline to OUTPUT_DIR/pipeline."""
-    stage = load_first_stage(config.first_stage)
+    if config.first_stage == NO_FIRST_STAGE:
+        split_file = split_to_read(config.data.split_file, config.run.output_dir)
+        halving = pixel_halving(config.block_size, len(config.block_out_channels))
+        data = load_data(replace(config.data, split_file=split_file), config.run.seed, halving=halving)
+        return train(config, data, pixel_stage(data, config.block_size, config.initial_pipeline), callbacks)
+    stage = load_first_stage(Path(config.first_stage))
     check_latent_sides(stage, len(config.block_out_channels))
     resolution = stage.facts["data"]["resolution"] if config.data.resolution is None else config.data.resolution
-    data_config = replace(config.data, split_file=_split_file(config, stage), resolution=resolution)
+    data_config = replace(config.data, split_file=_split_file(config), resolution=resolution)
     return train(config, load_data(data_config, config.run.seed), stage, callbacks)
 
 
-def _split_file(config: Config, stage: FirstStage) -> Path | None:
+def _split_file(config: Config) -> Path | None:
     """The split of the first stage; with --initial-pipeline, whose first stage knows other users, a split of one's own.
 
     Raises:
         FileNotFoundError: If the first stage has none.
     """
-    of_stage = config.initial_pipeline is None
-    own = split_to_read(config.data.split_file, stage.folder if of_stage else config.run.output_dir)
+    of_stage, folder = config.initial_pipeline is None, Path(config.first_stage)
+    own = split_to_read(config.data.split_file, folder if of_stage else config.run.output_dir)
     if own is None and of_stage:
-        raise MissingFileError(f"{stage.folder} holds no {SPLIT}; --split-file must name the split of its training")
+        raise MissingFileError(f"{folder} holds no {SPLIT}; --split-file must name the split of its training")
     return own
 
 

@@ -13,7 +13,7 @@ from echoform_train.engine.resolution import sides_of
 from echoform_train.publishing.cards.common import ExportedModel, Training, base_model_of, data_of, sheet_of, stage_of
 from echoform_train.publishing.cards.first_stage import FirstStageTraining, first_stage_scores
 
-_FIRST_STAGES = {"vq-vae": "VQ-VAE", "kl-vae": "KL-VAE"}
+_FIRST_STAGES = {"vq-vae": "VQ-VAE", "kl-vae": "KL-VAE", "none": None}
 
 
 class _Denoiser(Training):
@@ -56,7 +56,7 @@ def spectrogram_card(model: ExportedModel) -> str:
             "axes": read_json_object(model.folder / MODEL_INDEX)["axes"],
             "data": data_of(model),
             "first_stage": name,
-            "stages": [stage_of(name, first_stage), *_denoiser_stages(training)],
+            "stages": [*([stage_of(name, first_stage)] if name else []), *_denoiser_stages(training)],
             "sampling": model.card.get("sampling"),
             "scores": first_stage_scores(first_stage) | model.card.get("scores", {}),
             "augmentation": model.card.get("augmentation"),
