@@ -49,6 +49,9 @@ class BlockDCT(ModelMixin, ConfigMixin):
         floor: Value of pixels without any echo, model range; what lies below becomes the floor as well. None if images
             have no such floor; then the transform is exact for every image.
         floor_gap: How far pixels at the floor are moved down, model range.
+        out_channels: Follows from the others, as `latent_channels` does. Whoever uses a first stage finds both in its
+            config.
+        latent_channels: `in_channels * block_size**2`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -56,8 +59,9 @@ class BlockDCT(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, in_channels: int = 1, block_size: int = 4, floor: float | None = None, floor_gap: float = 0.15
-    ) -> None:
+        self, in_channels: int = 1, block_size: int = 4, floor: float | None = None, floor_gap: float = 0.15,
+        out_channels: int | None = None, latent_channels: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         for name, value, most in (("in_channels", in_channels, 4), ("block_size", block_size, LARGEST_BLOCK)):
             if not isinstance(value, int) or not 1 <= value <= most:
@@ -65,8 +69,11 @@ class BlockDCT(ModelMixin, ConfigMixin):
         for name, value, least in (("floor", -1.0 if floor is None else floor, -1), ("floor_gap", floor_gap, 0)):
             if not isinstance(value, (int, float)) or not least <= value <= 1:
                 raise ValueError(f"{name} must be in {least}..1, got {value!r}")
-        # Facts that users of any first stage read from its config.
-        self.register_to_config(out_channels=in_channels, latent_channels=in_channels * block_size**2)
+        following = {"out_channels": in_channels, "latent_channels": in_channels * block_size**2}
+        for name, value in (("out_channels", out_channels), ("latent_channels", latent_channels)):
+            if value not in (None, following[name]):
+                raise ValueError(f"{name} must be {following[name]}, got {value!r}")
+        self.register_to_config(**following)
         waves = _cosines(block_size)
         basis = torch.einsum("ux,vy->uvxy", waves, waves).flatten(0, 1)[:, None]  # [frequencies, 1, block, block]
         self.basis = nn.Parameter(basis.repeat(in_channels, 1, 1, 1), requires_grad=False)
