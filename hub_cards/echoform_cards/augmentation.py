@@ -41,6 +41,8 @@ class Augmentation(TypedDict, total=False):
     """The verdict in words."""
     exchange: str | None
     """What the generated images are worth in real ones, in words."""
+    classifier: str | None
+    """The classifier that the study handed over, in words."""
     over: str | None
     """What the intervals are computed over, such as "4 draws"."""
     rows: list[AugmentationRow]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from echoform.depth_autoencoder import PATCH
-from echoform.pipeline_depth_autoencoder import ENCODINGS, MAX_UNITS, MM_PER, RESIZE_RULES, range_in_units
+from echoform.depth_units import ENCODINGS, MAX_UNITS, MM_PER, RESIZE_RULES, range_in_units
 from echoform.unet_doppler import check_weights
 
 

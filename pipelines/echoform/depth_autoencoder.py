@@ -183,7 +183,7 @@ class SelfContainedModel(ModelMixin, ConfigMixin):
         check_weights(model)
         return loaded if with_info else model
 
-    # Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline.save_pretrained
+    # Copied from echoform.self_contained.SelfContainedPipeline.save_pretrained
     def save_pretrained(self, save_directory: Any, **settings: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
         if not settings.pop("safe_serialization", True):
@@ -197,7 +197,7 @@ class SelfContainedModel(ModelMixin, ConfigMixin):
 
     vars(save_pretrained)["__wrapped__"] = ModelMixin.save_pretrained  # a pipeline gives settings that this names
 
-    # Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline.push_to_hub
+    # Copied from echoform.self_contained.SelfContainedPipeline.push_to_hub
     def push_to_hub(self, repo_id: str, **settings: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Upload in one commit, by `echoform.hub.push_model` (see its arguments) or, without echoform, by diffusers."""
         try:
@@ -547,7 +547,7 @@ def _zeroed(layer: Any) -> Any:
     return layer
 
 
-# Copied from echoform.pipeline_depth_autoencoder.units_between
+# Copied from echoform.depth_units.units_between
 def units_between(low_mm: float, high_mm: float, units_per_mm: float) -> tuple[int, int]:
     """First and last whole unit of a range, at least 1; the tolerance makes products such as 10 * 0.1 mm whole."""
     return max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
@@ -582,10 +582,10 @@ def check_weights(model: torch.nn.Module) -> None:
 
 
 # Copied from echoform.code_files.copy_code
-def copy_code(code: Path, folder: Path) -> str:
+def copy_code(code: Path, folder: Path, content: bytes | None = None) -> str:
     """Copy a code file to a folder in place of its other versions; returns its new name, which ends in a hash."""
     folder.mkdir(parents=True, exist_ok=True)
-    content, plain = code.read_bytes(), re.sub(r"_[0-9a-f]{8}\Z", "", code.stem)
+    content, plain = content or code.read_bytes(), re.sub(r"_[0-9a-f]{8}\Z", "", code.stem)
     for other in folder.glob(f"{plain}*.py"):
         if re.fullmatch(f"{plain}(_[0-9a-f]{{8}})?", other.stem) and not other.samefile(code):
             other.unlink()

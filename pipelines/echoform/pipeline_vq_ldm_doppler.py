@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, ModelMixin, PNDMScheduler, SchedulerMixin
+from diffusers import ModelMixin, PNDMScheduler, SchedulerMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
-from huggingface_hub import hf_hub_download
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
+
+# Where this file is saved, it holds the text of the file named here instead of the import (code_files.py).
+from echoform.loaded_users import LoadedUsersMixin
+
+# Where this file is saved, it holds the text of the file named here instead of the import (code_files.py).
+from echoform.self_contained import SelfContainedPipeline
 
 OUTPUT_TYPES = ("pil", "np", "pt", "db", "latent")
 CPU_DECODED_PIXELS = 65_536
 """Pixels that a CPU decodes at once; feature maps of more pixels do not fit into its caches and slow it down."""
-USER_FILES = ("config.json", "user.safetensors")
-"""What `echoform add-user` writes for one more user."""
 
 Label = str | int
 ImageInput = Image.Image | np.ndarray | Tensor
@@ -52,72 +50,7 @@ class VQLDMDopplerPipelineOutput(BaseOutput):
     """Seed of each image; a call for this image alone makes it again with `torch.Generator().manual_seed(seed)`."""
 
 
-class SelfContainedPipeline(DiffusionPipeline):
-    """A pipeline whose folder holds its own code, so that it loads where echoform is not installed."""
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load only safetensors, with the classes of the modules beside this one, so that no code has to be trusted."""
-        if not kwargs.setdefault("use_safetensors", True):
-            raise ValueError(f"use_safetensors must not be turned off, got {kwargs['use_safetensors']}")
-        try:
-            checks: Any = import_module("echoform.loading").refusing_damage
-        except ModuleNotFoundError:  # what travels works without echoform
-            checks = nullcontext
-        with checks(args[0] if args else kwargs["pretrained_model_name_or_path"]):
-            return super().from_pretrained(*args, **kwargs)
-
-    @classmethod
-    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
-        # diffusers takes a list [file, class] as a request to run the code in that file.
-        index = super()._dict_from_json_file(json_file)
-        return index | {"_class_name": cls.__name__} if "_class_name" in index else index
-
-    @classmethod
-    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """Read model_index.json; where echoform is installed, check it and point it to the modules beside this one."""
-        loaded = super().load_config(*args, **kwargs)
-        with suppress(ModuleNotFoundError):  # what travels works without echoform
-            import_module("echoform.loading").prepare_index(loaded, args[0], cls.__module__)
-        return loaded
-
-    def save_config(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Write model_index.json together with the code files of our classes that it names."""
-        super().save_config(save_directory, *args, **kwargs)
-        folder = Path(save_directory)
-        files = (folder / self.config_name, *folder.glob("*/config.json"))
-        contents = {path: json.loads(path.read_text(encoding="utf-8")) for path in files}
-        index = contents[folder / self.config_name]
-        index["_class_name"] = [type(self).__module__, type(self).__name__]
-        for name in ("_class_name", *self.components):
-            if index[name][0].partition(".")[0] != "diffusers":
-                code = Path(str(sys.modules[index[name][0]].__file__))
-                index[name][0] = copy_code(code, folder if name == "_class_name" else folder / name)
-        for path, content in contents.items():
-            content.pop("_name_or_path", None)  # a path of this machine
-            path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-    def save_pretrained(self, save_directory: Any, **settings: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
-        if not settings.pop("safe_serialization", True):
-            raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
-        if loaded := ", ".join(name for name, _ in getattr(self, "_loaded", {}).values()):
-            raise ValueError(f"loaded users are not saved with a pipeline, unload_user must come first for {loaded}")
-        push = settings.pop("push_to_hub", False)
-        super().save_pretrained(save_directory, **settings)
-        if push:
-            self.push_to_hub(**({"repo_id": Path(save_directory).resolve().name} | settings))
-
-    def push_to_hub(self, repo_id: str, **settings: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Upload in one commit, by `echoform.hub.push_model` (see its arguments) or, without echoform, by diffusers."""
-        try:
-            hub = import_module("echoform.hub")
-        except ModuleNotFoundError:
-            return super().push_to_hub(repo_id, **settings)
-        return hub.push_model(self, repo_id, **settings)
-
-
-class VQLDMDopplerPipeline(SelfContainedPipeline):
+class VQLDMDopplerPipeline(SelfContainedPipeline, LoadedUsersMixin):
     """Generate spectrograms of the users it was trained on.
 
     A U-Net denoises standardised latents, the first stage decodes them to one scalar channel (or RGB), and the pipeline
@@ -172,7 +105,7 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
         for model in (vqvae, unet):
             unet.check_weights(model)
         self.register_modules(**components)
-        self._loaded: dict[int, tuple[str, dict[str, Tensor]]] = {}  # by class id: name and tensors of `load_user`
+        self._loaded = {}
         if "clip_sample" not in self.scheduler.config and self.scheduler.has_compatibles:
             # Standardised latents reach beyond [-1, 1]. DDIM and DDPM clip there by default, so that a scheduler made
             # with `from_config` must find the setting.
@@ -278,71 +211,8 @@ class VQLDMDopplerPipeline(SelfContainedPipeline):
             names = [self.id2label[str(i)] for i in user_ids for _ in range(num_images_per_user)]
         return VQLDMDopplerPipelineOutput(images=images, users=names, seeds=[g.initial_seed() for g in generators])
 
-    @property
-    def id2label(self) -> dict[str, str]:
-        """Class id -> name of every user: those of the training, and those of `load_user`."""
-        return {**self.config["id2label"], **{str(index): name for index, (name, _) in self._loaded.items()}}
-
-    def load_user(self, source: str | Path, *, revision: str | None = None, token: str | None = None) -> str:
-        """Add a user that `echoform add-user` learned for this pipeline; images of all others stay as they are.
-
-        Args:
-            source: Folder that it wrote, a file in it, or `user/name` on the Hub; no code is run.
-            revision: Branch, tag or commit on the Hub.
-            token: Token of the Hub; None is HF_TOKEN or the stored one.
-
-        Returns:
-            Name of the user, for calls. More users can be loaded at the same time.
-
-        Raises:
-            ValueError: If the user was learned for another pipeline or for other axes, or the name is taken.
-        """
-        folder = Path(source).parent if Path(source).is_file() else Path(source)
-        paths = [
-            folder / name if folder.is_dir() else hf_hub_download(str(source), name, revision=revision, token=token)
-            for name in USER_FILES
-        ]
-        facts = json.loads(Path(paths[0]).read_text(encoding="utf-8"))
-        if not isinstance(facts, dict) or not {"user", "base", "base_model", "axes"} <= facts.keys():
-            raise ValueError(f"{source} must hold a user that `echoform add-user` learned, its config.json has no base")
-        name, own, dtype = facts["user"], self.config["axes"], self.unet.dtype
-        if not isinstance(facts["base"], dict) or facts["base"].get(str(dtype)) != self.base_hash(dtype):
-            raise ValueError(f"{source} was learned for {facts['base_model']!s:.200}, this is another pipeline")
-        if facts["axes"] != own:
-            raise ValueError(f"{source} was learned with axes {facts['axes']!s:.200}, this pipeline has {own}")
-        self.unet.check_user(name, tensors := load_file(paths[1]))
-        if normalize("NFC", name) in {normalize("NFC", known) for known in self.id2label.values()}:
-            raise ValueError(f"users must have different names, this pipeline has a {name} already")
-        self._loaded[max(map(int, self.id2label)) + 1] = name, tensors
-        return name
-
-    def unload_user(self, name: str) -> None:
-        """Remove a user of `load_user`, by name; raises ValueError if there is none of that name."""
-        loaded = {normalize("NFC", user): index for index, (user, _) in self._loaded.items()}
-        if normalize("NFC", name) not in loaded:
-            raise ValueError(f"only loaded users can be unloaded, {', '.join(loaded) or 'none'}, got {name!r}")
-        del self._loaded[loaded[normalize("NFC", name)]]
-
-    def base_hash(self, dtype: torch.dtype) -> str:
-        """Hash of all that a user is learned for: weights, as numbers of a type, and how latents are standardised."""
-        facts = {name: self.config[name] for name in ("latent_mean", "latent_std", "prediction_type")}
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        for name, value in (*self.unet.state_dict().items(), *self.vqvae.state_dict().items()):
-            value = value.to(dtype if value.is_floating_point() else value.dtype).cpu().contiguous()
-            digest.update(name.encode() + value.reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
     def __repr__(self) -> str:
         return re.sub('"[0-9a-fA-F]{1536}"', '"256 colours"', super().__repr__())
-
-    def _embed_users(self, user_ids: list[int], device: torch.device) -> Tensor:
-        """Embeddings [U, D] of users of the training and of `load_user`."""
-        known = [self.unet.null_user if index in self._loaded else index for index in user_ids]
-        embeds = self.unet.embed_users(torch.tensor(known, device=device))
-        for row, index in enumerate(user_ids):
-            if index in self._loaded:
-                embeds[row] = self._loaded[index][1]["embedding"].to(embeds)
-        return embeds
 
     @property
     def guidance_scale(self) -> float:
@@ -649,16 +519,3 @@ def _from_array(pixels: np.ndarray | Tensor) -> Tensor:
         span = f"{pixels.min()}..{pixels.max()}"
         raise ValueError(f"arrays and tensors must be floating point in 0..1, got {pixels.dtype} in {span}")
     return pixels.float().cpu()
-
-
-# Copied from echoform.code_files.copy_code
-def copy_code(code: Path, folder: Path) -> str:
-    """Copy a code file to a folder in place of its other versions; returns its new name, which ends in a hash."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content, plain = code.read_bytes(), re.sub(r"_[0-9a-f]{8}\Z", "", code.stem)
-    for other in folder.glob(f"{plain}*.py"):
-        if re.fullmatch(f"{plain}(_[0-9a-f]{{8}})?", other.stem) and not other.samefile(code):
-            other.unlink()
-    name = f"{plain}_{hashlib.sha256(content).hexdigest()[:8]}"
-    (folder / f"{name}.py").write_bytes(content)
-    return name

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from echoform.depth_autoencoder import DepthEncoder
+from echoform.depth_units import as_list, decoded_units, resized_units, units_in_range
 from echoform.encoder_weights import (
     SENSOR_FACTS,
     encoder_settings,
@@ -18,7 +19,6 @@ from echoform.encoder_weights import (
     load_encoder_of_sizes,
     save_encoder_file,
 )
-from echoform.pipeline_depth_autoencoder import as_list, decoded_units, resized_units, units_in_range
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "stem": ("stem",),

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 # Relative, because transformers copies and downloads the files that relative imports name.
 from .depth_autoencoder import DepthEncoder, check_limits, check_weights
-from .pipeline_depth_autoencoder import as_list, encode_units, range_in_units, resized_units, units_in_range, units_of
+from .depth_units import as_list, encode_units, range_in_units, resized_units, units_in_range, units_of
 
 TASK = "depth-feature-extraction"
 

@@ -1,16 +1,22 @@
-"""Files that travel import no other file of ours: what two of them share is copied, and copies stay equal."""
+"""Files that travel import no other file of ours: what they share is copied, or its text is put into them on saving."""
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
 from diffusers import DiffusionPipeline
 
 from echoform import ConvAutoencoderPipeline, DepthAutoencoderPipeline, VQLDMDopplerPipeline
-from fix_copies import HOME, MARK, copied_text, with_equal_copies
+from echoform.code_files import content_in_one, copy_code
+from echoform.self_contained import SelfContainedPipeline
+from fix_copies import HOME, MARK, copied_text, definitions, with_equal_copies
 
-SHARED = "# Copied from echoform.pipeline_vq_ldm_doppler.SelfContainedPipeline"
+MOST_LINES = 600
+MOST_COPIED = 0.08
+PIPELINES = ("pipeline_vq_ldm_doppler", "pipeline_depth_autoencoder", "pipeline_conv_autoencoder")
 
 
 @pytest.mark.parametrize("file", sorted(HOME.glob("*.py")), ids=lambda file: file.stem)
@@ -31,14 +37,61 @@ def test_no_copy_is_copied_from_a_copy():
 def test_all_pipelines_are_saved_loaded_and_pushed_by_the_same_code():
     for pipeline in (VQLDMDopplerPipeline, DepthAutoencoderPipeline, ConvAutoencoderPipeline):
         shared = pipeline.__mro__[1]
-        assert shared.__name__ == "SelfContainedPipeline" and shared.__mro__[1] is DiffusionPipeline
+        assert shared is SelfContainedPipeline and shared.__mro__[1] is DiffusionPipeline
         assert {"from_pretrained", "load_config", "save_config", "save_pretrained", "push_to_hub"} <= set(vars(shared))
         # No pipeline has a way of its own.
         overridden = {name for name in vars(pipeline) if hasattr(shared, name) and not name.startswith("__")}
         settings = {"_callback_tensor_inputs", "_exclude_from_cpu_offload", "model_cpu_offload_seq"}
         assert overridden - settings == set()
-    for file in ("pipeline_depth_autoencoder.py", "pipeline_conv_autoencoder.py"):
-        assert (HOME / file).read_text(encoding="utf-8").count(f"{SHARED}\n") == 1
+
+
+@pytest.mark.parametrize("file", sorted(HOME.glob("*.py")), ids=lambda file: file.stem)
+def test_a_file_can_be_read_at_one_sitting(file: Path):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= MOST_LINES, "give a part of it a file of its own"
+
+
+def test_few_lines_are_copies():
+    sources = {file: file.read_text(encoding="utf-8") for file in HOME.glob("*.py")}
+    copied = sum(
+        len(copied_text(HOME, mark["module"], mark["name"]))
+        for source in sources.values()
+        for line in source.splitlines()
+        if (mark := MARK.match(line))
+    )
+    assert copied <= MOST_COPIED * sum(len(source.splitlines()) for source in sources.values())
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_saved_pipeline_file_holds_the_text_of_what_it_imports_from_us(name: str):
+    source = (HOME / f"{name}.py").read_text(encoding="utf-8")
+    inside = re.findall(r"^from echoform\.(\w+) import", source, re.MULTILINE)
+    saved = content_in_one(HOME / f"{name}.py").decode()
+    assert inside and "self_contained" in inside
+    for one in (*inside, name):
+        # Every function and class of each file is there as it is written, in the order of the files.
+        original = (HOME / f"{one}.py").read_text(encoding="utf-8").splitlines()
+        for block in definitions("\n".join(original)).values():
+            assert "\n".join(original[block.start : block.stop]) + "\n" in saved
+    meanings: dict[str, set[str]] = {}
+    for node in ast.parse(saved).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+            assert module and module.partition(".")[0] != "echoform"
+            for alias in node.names:
+                meanings.setdefault(alias.asname or alias.name, set()).add(f"{module}.{alias.name}")
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            meanings.setdefault(node.name, set()).add(f"line {node.lineno}")
+        elif isinstance(node, ast.Assign):
+            assert isinstance(node.targets[0], ast.Name)
+            meanings.setdefault(node.targets[0].id, set()).add(f"line {node.lineno}")
+    # No file gives a name of another file a second meaning.
+    assert not {name: found for name, found in meanings.items() if len(found) > 1}
+
+
+def test_a_saved_file_is_saved_again_as_it_is(tmp_path: Path):
+    for name in PIPELINES:
+        stem = copy_code(HOME / f"{name}.py", tmp_path, once := content_in_one(HOME / f"{name}.py"))
+        assert content_in_one(tmp_path / f"{stem}.py") == (tmp_path / f"{stem}.py").read_bytes() == once
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from echoform import DepthAutoencoder, DepthEncoder
 from echoform.depth_autoencoder import AttentionBlock, Downsample, Upsample
 from echoform.depth_sizes import SIZES
-from echoform.pipeline_depth_autoencoder import encode_units
+from echoform.depth_units import encode_units
 from echoform_train.depth.balance import balance
 from tiny_depth import tiny_autoencoder
 

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from code_names import travelling_name, travelling_stem
-from echoform import DepthAutoencoder, depth_autoencoder, pipeline_depth_autoencoder, transformers_depth_encoder
+from echoform import DepthAutoencoder, depth_autoencoder, depth_units, transformers_depth_encoder
 from echoform.transformers_depth_encoder import DepthFeatureExtractionPipeline, save_for_transformers
 from hub_server import Hub
 from tiny_depth import tiny_autoencoder, tiny_depth_pipeline
@@ -164,7 +164,7 @@ else:
 assert "echoform" not in sys.modules
 """
     run_alone(WITHOUT_ECHOFORM + script, tmp_path)
-    for module in (depth_autoencoder, pipeline_depth_autoencoder, transformers_depth_encoder):
+    for module in (depth_autoencoder, depth_units, transformers_depth_encoder):
         code = Path(str(module.__file__))
         assert (tmp_path / "again" / code.name).read_bytes() == code.read_bytes()
     for name in ("config.json", "preprocessor_config.json"):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from echoform import SemanticEncoder
-from echoform.pipeline_depth_autoencoder import as_list, decoded_units, resize_depth
+from echoform.depth_units import as_list, decoded_units, resize_depth
 from echoform.transformers_depth_encoder import DepthImageProcessor
 from tiny_depth import PerfectAutoencoder, tiny_autoencoder, tiny_depth_pipeline
 

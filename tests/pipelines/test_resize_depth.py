@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from echoform.pipeline_depth_autoencoder import decode_units, encode_units, range_in_units, resize_depth
+from echoform.depth_units import decode_units, encode_units, range_in_units, resize_depth
 
 EVERY_VALUE = torch.arange(65536).reshape(1, 1, 256, 256)
 

@@ -98,7 +98,8 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
             f"def {helper}(2.0, ", f"def {helper}(number: float, "
         )
         (root / "newer_echoform" / f"{name}.py").write_text(code.replace(old, new), encoding="utf-8")
-    shutil.copy(HOME / "transformers_depth_encoder.py", root / "newer_echoform")
+    for name in ("transformers_depth_encoder.py", "depth_units.py"):
+        shutil.copy(HOME / name, root / "newer_echoform")
     sys.path.insert(0, str(root))
     yield SimpleNamespace(**{name: importlib.import_module(f"newer_echoform.{name}") for name in NEWER})
     sys.path.remove(str(root))

@@ -701,6 +701,8 @@ def augment(
     keep_share: float = 0.7,
     max_duplicate: float = 0.99,
     only_walks: bool = True,
+    false_accept_rate: float = 0.05,
+    onnx: bool = False,
     judge_seeds: Sequence[int] = (0, 1, 2),
     judge_train_images: int = 12000,
     copies: int = 16,

@@ -11,18 +11,23 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from echoform.spectrogram_classifier import SpectrogramClassifier
 from echoform_train.cli import parse
-from echoform_train.commands import augment
+from echoform_train.commands import augment, classify
 from echoform_train.data.spectrograms import load_spectrograms
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.json_files import write_json
 from echoform_train.engine.provenance import code_name, code_state
+from echoform_train.publishing.push import copy_for_push
+from echoform_train.publishing.verify import verify
 from echoform_train.study import stage_cache
 from echoform_train.study.config import GeneratorConfig, StudyConfig
 from echoform_train.study.images import selection
 from echoform_train.study.make_plan import PER_USER
 from echoform_train.study.stages import accuracies
+from echoform_train.trainers import classifier as trainers_classifier
 
 # A generator that was trained for a moment makes no walks.
 TINY = StudyConfig(
@@ -96,6 +101,61 @@ def test_the_card_of_the_pipeline_says_what_the_report_says(finished):
     assert f"{100 * report['scores']['drawn']['scores']['gan_test']['mean']:.1f} %" in card
 
 
+def test_the_classifier_at_the_end_is_trained_in_the_recommended_way_and_report_and_card_name_it(finished):
+    report, folder = report_of(finished), finished.output_dir / "classifier"
+    facts = json.loads((folder / "facts.json").read_text())["classifier"]
+    size = report["sizes"][-1]
+    # The recommendation of the ResNet, which is what is exported.
+    rows = [row for row in report["rows"] if row["family"] == "ResNet"]
+    share = next(row["share"] for row in rows if row["arm"] == "best classical + generated")
+    used = "ResNet" in size["recommended"] or size["recommended"] != "none"
+    assert facts["augmentation"] == report["classifier"]["way"]
+    assert ("generated images as" in facts["augmentation"]) <= used and 0 < share <= 0.5
+    sentence = report["classifier"]["sentence"]
+    assert f"{100 * report['classifier']['scores']['accuracy']['mean']:.1f} % of held-out spectrograms" in sentence
+    assert 0 <= report["classifier"]["scores"]["ece"]["mean"] <= 1
+    assert facts["nobody"]["asked_rate"] == 0.05
+    assert sentence in (finished.output_dir / "report.html").read_text().replace("&#34;", '"')
+    assert sentence in (finished.output_dir / "pipeline" / "README.md").read_text()
+    assert not (folder / "model.onnx").exists() and not (folder / "checkpoints").exists()
+
+
+def test_the_classifier_at_the_end_is_loaded_pushed_and_used_like_any_other(finished, walkers, tmp_path):
+    folder = finished.output_dir / "classifier"
+    model = SpectrogramClassifier.from_pretrained(folder)
+    assert [model.config.id2label[index] for index in range(4)] == ["ID_1", "ID_2", "ID_3", "nobody"]
+    answers = classify.main(classify.Config(sources=(walkers / "ID_1",), model=str(folder)))
+    assert len(answers) == len([*(walkers / "ID_1").rglob("*.png")])
+    assert {answer.user for answer in answers} <= {"ID_1", "ID_2", "ID_3", "nobody"}
+    copy_for_push(folder, tmp_path / "copy", "someone/who")
+    found = verify(str(tmp_path / "copy"), tmp_path / "home")
+    assert max(found.differences.values()) < 1e-3
+
+
+def test_a_classifier_that_is_interrupted_goes_on_to_the_same_weights(finished, tmp_path, capsys, monkeypatch):
+    config = replace(finished, output_dir=shutil.copytree(finished.output_dir, tmp_path / "out"))
+    config = replace(config, study=replace(config.study, false_accept_rate=0.2))  # changes the threshold alone
+    fit, calls = trainers_classifier.fit_classifier, []
+
+    def stop_at_second(*arguments, **settings):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments, **settings)
+
+    monkeypatch.setattr(trainers_classifier, "fit_classifier", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        augment.main(config)
+    augment.main(config)
+    printed = capsys.readouterr().out
+    assert "] classifier goes on after" in printed and "resumed: 1 trainings are done already" in printed
+    assert len(calls) == 2 + 3  # the classifier, and one without each of three users
+    one, two = (load_file(each.output_dir / "classifier/model.safetensors") for each in (finished, config))
+    assert all(torch.equal(one[name], two[name]) for name in one if name.startswith("network."))
+    facts = json.loads((config.output_dir / "classifier/facts.json").read_text())
+    assert facts["classifier"]["nobody"]["asked_rate"] == 0.2
+
+
 def test_started_again_it_makes_nothing_twice_and_finds_the_same_numbers(finished, capsys):
     out = finished.output_dir
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.parent != out}
@@ -105,7 +165,8 @@ def test_started_again_it_makes_nothing_twice_and_finds_the_same_numbers(finishe
     assert printed.count("(made before in") == len(first["cost"]["stages"])
     assert numbers_of(report_of(finished)) == numbers_of(first)
     assert report_of(finished)["cost"] == first["cost"]
-    kept = [path for path in before if out / "pipeline" not in path.parents]
+    copies = {out / "pipeline", out / "classifier"}
+    kept = [path for path in before if not copies & {*path.parents}]
     assert all(path.stat().st_mtime_ns == before[path] for path in kept)
 
 

@@ -12,7 +12,7 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from PIL import Image
 
-from echoform.pipeline_depth_autoencoder import resize_depth
+from echoform.depth_units import resize_depth
 from echoform_train.depth.dataset import DepthData, DepthImages, load_depth
 from echoform_train.depth.rooms.config import RoomsConfig
 from hub_server import Hub

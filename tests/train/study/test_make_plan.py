@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
-from echoform_train.study.config import StudyConfig, parse_sizes
-from echoform_train.study.make_plan import plan_subsets
-from echoform_train.study.plan import describe_images_per_user
+from echoform_train.study.config import GeneratorConfig, StudyConfig, parse_sizes
+from echoform_train.study.make_plan import plan_study, plan_subsets
+from echoform_train.study.plan import Study, describe_images_per_user
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,8 @@ def test_sizes_that_are_none_are_refused(sizes):
         {"shares": ()},
         {"loss_weights": (0.0,)},
         {"across": ("normal:bag",)},
+        {"false_accept_rate": 0.0},
+        {"false_accept_rate": 1.0},
     ],
 )
 def test_settings_out_of_their_range_are_refused(settings):
@@ -93,3 +95,31 @@ def test_a_subset_across_conditions_sees_one_condition_only(data):
     assert subsets[1].condition == "away -> towards"
     assert {labels[value] for value in subsets[1].images.conditions["direction"].tolist()} == {"away"}
     assert {labels[value] for value in subsets[1].data.test.conditions["direction"].tolist()} == {"towards"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"id2label": {0: "a", 1: "nobody", 2: "c"}}, 'no user of a classifier may be called "nobody"'),
+        ({"reading": "float, decibels"}, "a classifier reads pictures of 8 bits"),
+    ],
+)
+def test_data_that_no_classifier_can_be_handed_over_for_are_studied_all_the_same_and_that_is_said(data, change, reason):
+    def plan(data: SpectrogramData) -> Study:
+        return plan_study(
+            data,
+            StudyConfig(sizes=("all",)),
+            GeneratorConfig(),
+            pipeline=None,
+            per_user=8,
+            balance_to=None,
+            window_s=None,
+            device="cpu",
+            workers=1,
+            seed=0,
+        )
+
+    whole, without = plan(data), plan(replace(data, **change))
+    assert whole.hands_over and not without.hands_over
+    assert without.count_stages() == whole.count_stages() - 1
+    assert [note for note in without.notes if reason in note and "No classifier is handed over" in note]

@@ -145,6 +145,7 @@ def made_up_report() -> Any:
         },
         "scores": {"drawn": made_up_scores(0.0), "kept": made_up_scores(0.03)},
         "axes": {"window_s": 3.0, "doppler_min_hz": -1000.0, "doppler_max_hz": 1000.0},
+        "classifier": {"way": "time roll", "scores": {}, "sentence": "The folder classifier/ holds a classifier."},
         "dataset": "The data set in dataset holds 290 real and 800 generated images for training.",
         "cost": {
             "seconds": 3210.0,
@@ -206,6 +207,7 @@ def page(tmp_path_factory) -> Page:
         "53 min 30 s, summed over all stages, and 1 h 45 min of processor time; up to 2 stages ran at the same time.",
         "generator-104 min 10 s8 min 10 s1.2 M parameters",
         "echoform augment walkers study",
+        "The folder classifier/ holds a classifier.",
         "The data set in dataset holds 290 real and 800 generated images",
         "ID_1: ratio 0.31",
     ],

@@ -12,7 +12,7 @@ import tyro
 from echoform_train.data.config import PublishConfig
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import PIPELINE, REPORT_PAGE
+from echoform_train.engine.files import CLASSIFIER, PIPELINE, REPORT_PAGE
 from echoform_train.engine.resolution import OptionalResolution
 from echoform_train.engine.shown import ShownAsTable
 from echoform_train.study.config import GeneratorConfig, StudyConfig
@@ -32,14 +32,16 @@ class Config(PublishConfig):
     """Train a generator on real spectrograms, add generated ones to them, and measure whether that helps a classifier.
 
     For each number of real images per user, a generator and classifiers are trained on those images only. Measured on
-    held-out recordings is what generated images add to the best classical augmentation. Writes the augmented data set
-    and a report. Started again after an interruption, or with other flags, it makes only what is missing.
+    held-out recordings is what generated images add to the best classical augmentation. Writes a classifier that was
+    trained in the way that did best, the augmented data set and a report. Started again after an interruption, or with
+    other flags, it makes only what is missing.
     """
 
     data: tyro.conf.Positional[str]
     """Folder of real spectrograms, one folder per user, or the id of a data set on the Hub."""
     output_dir: tyro.conf.Positional[Path]
-    """Folder for report.html, report.json, dataset/, pipeline/, and stages/ with everything that was trained."""
+    """Folder for report.html, report.json, classifier/, dataset/, pipeline/, and stages/ with everything that was
+    trained."""
     preset: Literal["cpu", "quick"] = "cpu"
     """Settings to start from; every other flag overrides them. quick: rough results at one size in about a quarter of
     an hour."""
@@ -118,6 +120,8 @@ class AugmentResult(ShownAsTable):
     """Folder of the augmented data set."""
     pipeline: Path
     """Folder of the generator that made the images of the data set."""
+    classifier: Path | None
+    """Folder of the classifier that was trained in the recommended way; None if the images cannot be read by one."""
     url: str | None
     """Commit on the Hub, if the data set was pushed."""
 
@@ -141,7 +145,13 @@ def main(config: Config) -> AugmentResult:
         PushError: If the Hub refuses the data set; raised before training if the token cannot write there.
     """
     from echoform.hub import check_access
-    from echoform_train.study.steps.outputs import DatasetUpload, GeneratorExport, ReportFiles, StageRuns
+    from echoform_train.study.steps.outputs import (
+        ClassifierExport,
+        DatasetUpload,
+        GeneratorExport,
+        ReportFiles,
+        StageRuns,
+    )
 
     if config.push_to_hub is not None:
         check_access(config.push_to_hub, private=config.private, repo_type="dataset")
@@ -157,6 +167,9 @@ def main(config: Config) -> AugmentResult:
         people=config.people,
         license=config.license,
     )
+    classifier = ClassifierExport(
+        plan=planning, runs=runs, folder=out / CLASSIFIER, people=config.people, license=config.license
+    )
     upload = DatasetUpload(
         dataset=out / DATASET,
         repo=config.push_to_hub,
@@ -166,16 +179,20 @@ def main(config: Config) -> AugmentResult:
         license=config.license,
     )
     # Each step first makes those that it continues: the plan, which checks all inputs, stages, report, and this export.
-    pipeline = export.result
+    pipeline, handed_over = export.result, classifier.result
     told = [note for note in report.result["notes"] if "learned nothing" in note]
     chance = f"Guessing at random would be right for {100 * report.result['chance']:.1f} %."
     print("\n".join(["", *told, report.result["verdict"]["sentence"], chance]))
+    found = report.result["classifier"]
+    if found is not None:
+        print(found["sentence"])
     print(f"Data set: {out / DATASET}\nPage: {out / REPORT_PAGE}")
     return AugmentResult(
         report=report.result,
         page=out / REPORT_PAGE,
         dataset=out / DATASET,
         pipeline=pipeline,
+        classifier=handed_over,
         url=upload.result,
     )
 

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from echoform.pipeline_depth_autoencoder import range_in_units
+from echoform.depth_units import range_in_units
 from echoform_train.data.image_check import BadFile, check_resolution
 from echoform_train.data.layout import SIDES, natural_key
 from echoform_train.data.loading import read_files, read_split, refuse_or_skip

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from echoform.pipeline_depth_autoencoder import decoded_units, resize_depth
+from echoform.depth_units import decoded_units, resize_depth
 from echoform_train.data.image_check import BadFile, BadFileError, read_file
 from echoform_train.data.loading import ContentHashes
 from echoform_train.depth.sensors import Reading

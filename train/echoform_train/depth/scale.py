@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from echoform.pipeline_depth_autoencoder import decode_units, encode_units
+from echoform.depth_units import decode_units, encode_units
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from pyarrow import ArrowException
 from tqdm.auto import tqdm
 
-from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline, resized_units, units_in_range
+from echoform.depth_units import resized_units, units_in_range
+from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform_train.data.image_check import BadFile, BadFileError, refuse
 from echoform_train.data.layout import natural_key
 from echoform_train.data.loading import read_files

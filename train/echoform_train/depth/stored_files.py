@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from echoform.pipeline_depth_autoencoder import MAX_PIXELS, units_of_image
+from echoform.depth_units import MAX_PIXELS, units_of_image
 from echoform_train.data.image_check import BadFile, BadFileError, opened_image
 from echoform_train.engine.array_files import read_array
 from echoform_train.engine.errors import UserError

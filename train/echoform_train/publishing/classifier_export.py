@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +45,7 @@ def make_classifier(
         UserError: If a user is called "nobody".
     """
     labels = [*users] if nobody is None else [*users, NOBODY]
-    if NOBODY in users:
-        raise UserError(f'no user of a classifier may be called "{NOBODY}", which is its answer for other people')
+    check_not_nobody(users)
     config = SpectrogramClassifierConfig(
         in_channels=network.body[0].in_channels,  # pyright: ignore[reportArgumentType]
         width=network.body[0].out_channels,  # pyright: ignore[reportArgumentType]
@@ -63,6 +62,16 @@ def make_classifier(
         model.centres.copy_(nobody[2])
         model.whitening.copy_(nobody[3])
     return model.eval()
+
+
+def check_not_nobody(users: Iterable[str]) -> None:
+    """Refuse users whose name is an answer of its own.
+
+    Raises:
+        UserError: If a user is called "nobody".
+    """
+    if NOBODY in users:
+        raise UserError(f'no user of a classifier may be called "{NOBODY}", which is its answer for other people')
 
 
 def check_pictures(data: SpectrogramData) -> None:

@@ -49,10 +49,8 @@ def export_onnx(
     Raises:
         MissingPackageError: If the packages of the extra onnx are missing.
     """
-    with needs_extra("onnx", flag):
-        import onnx
-        import onnxruntime  # noqa: F401  (whoever writes a file also tries it)
-        import onnxscript  # noqa: F401
+    check_onnx_packages(flag)
+    import onnx
 
     torch.onnx.export(
         module,
@@ -69,6 +67,21 @@ def export_onnx(
     model = onnx.load(path)
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.save(model, path)
+
+
+def check_onnx_packages(flag: str) -> None:
+    """Check that ONNX files can be written, and tried.
+
+    Args:
+        flag: Flag that asks for ONNX, for the message.
+
+    Raises:
+        MissingPackageError: If the packages of the extra onnx are missing.
+    """
+    with needs_extra("onnx", flag):
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
 
 
 def open_onnx(path: Path) -> Any:

@@ -1,20 +1,20 @@
 """Find the release of echoform that the code files of a repository come from.
 
 released_code.json holds the code files of earlier releases as {version: {file: sha256}}; the files of the installed
-release are hashed when needed. Before the version is raised for a new release,
-`python -m echoform_train.publishing.released` adds the installed files to it.
+release are hashed when needed, each with the content that it is saved with. Before the version is raised for a new
+release, `python -m echoform_train.publishing.released` adds the installed files to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import echoform
-from echoform.code_files import plain_stem
+from echoform.code_files import content_in_one, plain_stem
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.json_files import read_json_object, write_json
-from echoform_train.publishing.fingerprint import sha256_of
 
 TABLE = Path(__file__).with_name("released_code.json")
 
@@ -60,7 +60,8 @@ def release_of(code: Mapping[str, str], releases: Releases) -> str:
 
 def _installed() -> dict[str, str]:
     package = Path(str(echoform.__file__)).parent
-    return {path.name: sha256_of(path) for path in sorted(package.glob("*.py")) if path.name != "__init__.py"}
+    files = [path for path in sorted(package.glob("*.py")) if path.name != "__init__.py"]
+    return {path.name: sha256(content_in_one(path)).hexdigest() for path in files}
 
 
 def _main() -> None:

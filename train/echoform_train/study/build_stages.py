@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoform_train.scoring.generated_images import Sample
-from echoform_train.study.accuracy.comparisons import best_classical
+from echoform_train.study.accuracy.comparisons import best_classical, recommended_row
 from echoform_train.study.accuracy.measurement import MeasurementSettings
 from echoform_train.study.accuracy.rows import BOTH, Row
 from echoform_train.study.classifiers.networks import FAMILIES
+from echoform_train.study.classifiers.way import StudyWay
 from echoform_train.study.gait.findings import GaitFindings, UnreadableGait
 from echoform_train.study.images.selection import SelectedImages, SelectionSettings
 from echoform_train.study.images.subsets import first_of_each_user
 from echoform_train.study.plan import RealSubset, Study
 from echoform_train.study.stage_cache import FinishedStage, StageFacts
 from echoform_train.study.stages.accuracies import AllAccuracies, ClassicalAccuracies
+from echoform_train.study.stages.classifier import ClassifierTraining
 from echoform_train.study.stages.confusion import Confusion
 from echoform_train.study.stages.dataset import AugmentedDataset
 from echoform_train.study.stages.gait import GaitComparison
@@ -151,6 +153,27 @@ def augmented_dataset(study: Study, largest: Generated, gait: GaitFindings | Unr
     """The stage that writes the augmented data set."""
     return AugmentedDataset(
         data=study.data, images=largest.images, images_key=largest.key, to_add=study.to_add, gait=gait
+    )
+
+
+def classifier_training(study: Study, rows: Sequence[Row], largest: Generated) -> ClassifierTraining:
+    """The stage that trains the classifier that is handed over, as its family did best at the largest size."""
+    best = recommended_row(rows, study.sizes[-1], next(iter(FAMILIES)))
+    return ClassifierTraining(
+        data=study.data,
+        way=StudyWay(
+            augmentation=best["augmentation"],
+            window_s=study.window_s,
+            generated=_images_to_measure(study, largest) if best["share"] else None,
+            generated_key=largest.key if best["share"] else None,
+            share=best["share"],
+            weight=best["weight"],
+        ),
+        train_images=best["seen"],
+        false_accept_rate=study.settings.false_accept_rate,
+        onnx=study.settings.onnx,
+        seed=study.seed,
+        device=study.device,
     )
 
 

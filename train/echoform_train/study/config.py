@@ -45,6 +45,11 @@ class StudyConfig:
     Windows of one recording that overlap by two thirds reach 0.9 to 0.99, windows of two recordings of a user 0.96."""
     only_walks: bool = True
     """Keep only images that can show a walking person, by gait limits learned from the same real images."""
+    false_accept_rate: float = 0.05
+    """Of the classifier that is handed over: share of images of unknown people that may be taken for one of the users.
+    It answers "nobody" beyond a threshold that is measured by leaving each of the users out of one further training."""
+    onnx: bool = False
+    """Write that classifier as model.onnx too, one file for onnxruntime on a server or in a browser."""
     judge_seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the judges that score the generator of the largest size."""
     judge_train_images: int = 12_000
@@ -59,6 +64,8 @@ class StudyConfig:
             raise UserError(f"--across must be written column:trained:tested, got {', '.join(wrong)}")
         if not 0 < self.keep_share <= 1:
             raise UserError(f"--keep-share must be above 0 and at most 1, got {self.keep_share}")
+        if not 0 < self.false_accept_rate < 1:
+            raise UserError(f"--false-accept-rate must be above 0 and below 1, got {self.false_accept_rate}")
         check_shares(self.shares, self.loss_weights)
         parse_sizes(self.sizes)
 

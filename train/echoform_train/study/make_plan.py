@@ -10,12 +10,14 @@ import torch
 from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.seeds import mix_seed
+from echoform_train.publishing.onnx_files import check_onnx_packages
 from echoform_train.study.accuracy.rows import name_of_size
 from echoform_train.study.config import ALL, LEAST_IMAGES, GeneratorConfig, StudyConfig, parse_sizes
 from echoform_train.study.images.augmented_dataset import images_to_add
 from echoform_train.study.images.subsets import across_conditions, choose_per_user
 from echoform_train.study.plan import RealSubset, Study
 from echoform_train.study.plan_checks import check_held_out
+from echoform_train.trainers.classifier import check_data
 
 PER_USER = 100
 """Default number of generated images per user."""
@@ -61,6 +63,7 @@ def plan_study(
     # Users who need few added images still need enough generated ones for the measurements.
     images_per_user = {user: max(count, per_user or PER_USER) for user, count in to_add.items()}
     check_held_out(data, images_per_user)
+    without_classifier = _notes_on_classifier(data, settings)
     return Study(
         data=data,
         subsets=subsets,
@@ -73,8 +76,24 @@ def plan_study(
         device=device,
         workers=workers,
         seed=seed,
-        notes=_notes_on_generator(pipeline, generator) + left_out,
+        hands_over=not without_classifier,
+        notes=_notes_on_generator(pipeline, generator) + left_out + without_classifier,
     )
+
+
+def _notes_on_classifier(data: SpectrogramData, settings: StudyConfig) -> list[str]:
+    """Why no classifier is handed over; [] if one is.
+
+    Raises:
+        MissingPackageError: If it is to be written as ONNX, whose packages are missing.
+    """
+    if settings.onnx:
+        check_onnx_packages("--onnx")
+    try:
+        check_data(data)
+    except UserError as error:
+        return [f"No classifier is handed over: {error}."]
+    return []
 
 
 def _notes_on_generator(pipeline: Path | None, generator: GeneratorConfig) -> list[str]:

@@ -58,6 +58,8 @@ class Study:
     workers: int
     """Number of parallel processes that make stages."""
     seed: int
+    hands_over: bool
+    """Whether a classifier can be trained that reads files as these images were read."""
     notes: list[str]
     """Notes for the report, such as on sizes that are left out."""
 
@@ -98,8 +100,8 @@ class Study:
 
     def count_stages(self) -> int:
         """Number of stages."""
-        per_generator = 1 if self.pipeline else 2
-        return self.is_pretrained + per_generator * len(self.with_generator) + 2 * len(self.groups) + 4
+        of_generators = self.is_pretrained + (1 if self.pipeline else 2) * len(self.with_generator)
+        return of_generators + 2 * len(self.groups) + 4 + self.hands_over
 
 
 def describe_images_per_user(subsets: Sequence[RealSubset]) -> str:

@@ -13,6 +13,7 @@ def card_facts(report: ReportFacts) -> Augmentation:
         "verdict": report["verdict"]["word"],
         "sentence": report["verdict"]["sentence"],
         "exchange": report["exchange"]["sentence"],
+        "classifier": report["classifier"]["sentence"] if report["classifier"] else None,
         "over": report["over"],
         "rows": [_card_row(size) for size in report["sizes"]],
         "notes": report["notes"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean
 
 from echoform_train.data.spectrograms import SpectrogramData
+from echoform_train.engine.files import CLASSIFIER
 from echoform_train.engine.provenance import provenance
 from echoform_train.scoring.chance import nothing_learned
 from echoform_train.scoring.intervals import Interval
@@ -21,7 +22,7 @@ from echoform_train.study.images.nearest_training import copied_share, most_susp
 from echoform_train.study.images.selection import count_reasons
 from echoform_train.study.images.subsets import first_of_each_user
 from echoform_train.study.plan import Study, describe_images_per_user
-from echoform_train.study.report_types import Cost, ExchangeReport, Report, SizeReport
+from echoform_train.study.report_types import ClassifierReport, Cost, ExchangeReport, Report, SizeReport
 from echoform_train.study.run import StudyResults
 from echoform_train.study.stage_cache import codes_of, note_on_codes
 
@@ -57,6 +58,7 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
         "scores": results.scores,
         "axes": data.axes,
         "dataset": _dataset_sentence(study, results),
+        "classifier": _classifier(results),
         "cost": _cost(study, results),
         "rows": results.rows,
         "provenance": provenance(),
@@ -184,6 +186,26 @@ def _dataset_sentence(study: Study, results: StudyResults) -> str:
     if missing == 0:
         return sentence
     return f"{sentence} These are {missing:,} generated images fewer than requested, because too few were kept."
+
+
+def _classifier(results: StudyResults) -> ClassifierReport | None:
+    if results.classifier is None:
+        return None
+    facts = results.classifier.facts
+    scores = facts["scores"]
+    accuracy, strangers = scores["accuracy"], scores.get("false_accept_rate")
+    sentence = (
+        f"The folder {CLASSIFIER}/ holds a classifier that was trained on all {facts['images']:,} training images in "
+        f"the recommended way ({facts['way']}). It names {100 * accuracy['mean']:.1f} % of held-out spectrograms right "
+        f"({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}); calibration error "
+        f"{100 * scores['ece']['mean']:.1f} %."
+    )
+    if strangers is not None:
+        sentence += (
+            f' It answers "nobody" to {100 * (1 - strangers["mean"]):.1f} % of images of people whom it does not know, '
+            f"and to {100 * scores['false_reject_rate']['mean']:.1f} % of those of its users."
+        )
+    return {"way": facts["way"], "scores": scores, "sentence": sentence}
 
 
 def _cost(study: Study, results: StudyResults) -> Cost:

@@ -59,6 +59,16 @@ class ConfusionReport(ConfusionFacts):
     """Actual number of images per user, as in `SizeReport`."""
 
 
+class ClassifierReport(TypedDict):
+    """The classifier that the study hands over."""
+
+    way: str
+    """How it was trained, in words."""
+    scores: dict[str, dict[str, Any]]
+    """Scores of its card, on test images."""
+    sentence: str
+
+
 class CopiedShares(TypedDict):
     """Share of images that count as copies of training images, 0..1; see `copied_share`."""
 
@@ -119,6 +129,8 @@ class ReportFacts(TypedDict):
     """Content of axes.json of the data."""
     dataset: str
     """Sentence on the augmented data set."""
+    classifier: ClassifierReport | None
+    """None if the images cannot be read by a classifier; a note says why."""
     cost: Cost
     provenance: dict[str, Any]
     """Result of `provenance`."""

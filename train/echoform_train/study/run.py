@@ -21,6 +21,7 @@ from echoform_train.study.images.selection import SelectedImages
 from echoform_train.study.plan import RealSubset, Study
 from echoform_train.study.stage_cache import FinishedStage, StageCache, StageFacts
 from echoform_train.study.stages.accuracies import read_rows
+from echoform_train.study.stages.classifier import ClassifierFacts
 from echoform_train.study.stages.confusion import ConfusionFacts
 from echoform_train.study.stages.gait import read_gait
 
@@ -40,6 +41,8 @@ class StudyResults:
     gait: GaitFindings | UnreadableGait
     dataset: dict[str, Counts]
     """Number of images in the augmented data set by split."""
+    classifier: FinishedStage[ClassifierFacts] | None
+    """The classifier that is handed over; None if there is none."""
     stages: list[FinishedStage[Any]]
 
 
@@ -74,6 +77,9 @@ def run_study(study: Study, root: Path, dataset: Path) -> StudyResults:
     scores = score(cache)
     gait = read_gait(cache.run(build_stages.gait_comparison(study, largest)))
     augmented = cache.run(build_stages.augmented_dataset(study, largest, gait), output=dataset)
+    handed_over = None
+    if study.hands_over:
+        handed_over = cache.run(build_stages.classifier_training(study, rows, largest))
     return StudyResults(
         images={name: each.images for name, each in generated.items()},
         pipeline=largest.pipeline,
@@ -82,6 +88,7 @@ def run_study(study: Study, root: Path, dataset: Path) -> StudyResults:
         scores=scores,
         gait=gait,
         dataset=augmented.facts["counts"],
+        classifier=handed_over,
         stages=cache.done,
     )
 

@@ -27,12 +27,19 @@ from echoform_train.engine.resume import data_content, resume_settings
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.engine.training_result import TrainingResult
 from echoform_train.publishing.card import write_card
-from echoform_train.publishing.classifier_export import check_pictures, make_classifier, make_processor, write_onnx
+from echoform_train.publishing.classifier_export import (
+    check_not_nobody,
+    check_pictures,
+    make_classifier,
+    make_processor,
+    write_onnx,
+)
 from echoform_train.publishing.push import SaidOfModel, push
 from echoform_train.scoring.augmentations import AUGMENTATIONS, Augmentation, chain
-from echoform_train.scoring.calibration import calibration_error, fit_temperature
+from echoform_train.scoring.calibration import fit_temperature
 from echoform_train.scoring.chance import chance_sentence, nothing_learned
 from echoform_train.scoring.classifier_config import Config as Config
+from echoform_train.scoring.classifier_facts import accuracy, card_scores, card_tables
 from echoform_train.scoring.classifier_training import (
     fit_classifier,
     inference_batches,
@@ -40,8 +47,8 @@ from echoform_train.scoring.classifier_training import (
     shrink,
     shuffled_indices,
 )
+from echoform_train.scoring.classifier_way import Lessons, Way
 from echoform_train.scoring.finished_networks import FinishedNetworks, require_room
-from echoform_train.scoring.intervals import share_interval
 from echoform_train.scoring.strangers import (
     Fold,
     Scale,
@@ -93,39 +100,49 @@ def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     return result
 
 
-def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
-    """Train on `data`; the exported folder of the result is OUTPUT_DIR."""
+def train(
+    config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLBACKS, *, way: Way | None = None
+) -> TrainingResult:
+    """Train on `data`; the exported folder of the result is OUTPUT_DIR.
+
+    Args:
+        config: The settings; with a `way`, that of the augmentation does nothing.
+        data: The images with their split.
+        callbacks: Called while the classifier itself is trained.
+        way: How the images are shown to the classifiers. Default: as --augmentation says.
+    """
     started = time.monotonic()
     _check(config, data)
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
     settings = resume_settings(config, data_content(data), free=("onnx",))
+    settings |= {} if way is None else {"way": way.settings()}
     finished = FinishedNetworks(config.output_dir, settings, config.resume_from_checkpoint)
     trainer = _Trainer(config, device, len(data.id2label), finished)
     users = [data.id2label[index] for index in sorted(data.id2label)]
     shape = "x".join(map(str, data.train.pixels.shape[1:]))
     print(f"Classifier of {len(users)} users: {shape}, {len(data.train)} images")
 
-    augmentation = trainer.choose_augmentation(data) if config.augmentation == "auto" else config.augmentation
-    network = trainer.fit(data.train, data.validation, augmentation, config.seed, callbacks=callbacks)
+    way = way or trainer.choose_way(data)
+    network = trainer.fit(data.train, data.validation, way, config.seed, callbacks=callbacks)
     logits = {"validation": logits_of(network, data.validation.pixels), "test": logits_of(network, data.test.pixels)}
     temperature = fit_temperature(logits["validation"], data.validation.users)
-    nobody = trainer.find_threshold(data, augmentation, network) if config.nobody else None
+    nobody = trainer.find_threshold(data, way, network) if config.nobody else None
     model = make_classifier(
         network,
         users,
         temperature=temperature,
         nobody=None if nobody is None else (nobody.threshold, nobody.slope, *nobody.features),
     )
-    scores = _scores(logits["test"], data.test.users, temperature, nobody)
+    scores = card_scores(logits["test"], data.test.users, temperature, None if nobody is None else nobody.facts)
     facts = {
         "kind": "classifier",
         "seed": config.seed,
         "data": data_facts(data),
         "classifier": {
-            "augmentation": augmentation,
+            "augmentation": way.name,
             "temperature": temperature,
             "nobody": None if nobody is None else nobody.facts,
-            **_tables(logits["test"], data.test, data),
+            **card_tables(logits["test"], data.test, data),
         },
         "parameters": sum(value.numel() for value in network.parameters()),
         "images_seen": trainer.images_seen,
@@ -145,13 +162,13 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
     result = TrainingResult(
         output_dir=config.output_dir,
         exported=config.output_dir,
-        metrics={"accuracy": _accuracy(logits["validation"], data.validation.users)},
+        metrics={"accuracy": accuracy(logits["validation"], data.validation.users)},
         best_after=trainer.steps * config.train_batch_size,
         images_seen=trainer.images_seen,
         seconds=facts["seconds"],
         facts=facts,
     )
-    _print(scores, nobody, augmentation, result, len(users))
+    _print(scores, nobody, way.name, result, len(users))
     return result
 
 
@@ -180,9 +197,10 @@ class _Trainer:
         self,
         images: Spectrograms,
         validation: Spectrograms,
-        augmentation: str,
+        way: Way,
         seed: int,
         *,
+        left_out: tuple[int, ...] = (),
         part: int = 1,
         callbacks: Callbacks = NO_CALLBACKS,
     ) -> SpectrogramResNet:
@@ -206,14 +224,16 @@ class _Trainer:
                 seen = round(steps * validations / VALIDATIONS) * config.train_batch_size
                 # What the callback draws must not change the training.
                 with torch.random.fork_rng():
-                    accuracy = _accuracy(logits, validation.users)
-                    callbacks.on_validation({"images_seen": seen, "accuracy": accuracy})
+                    callbacks.on_validation({"images_seen": seen, "accuracy": accuracy(logits, validation.users)})
             # The cross-entropy decides between equal accuracies.
-            return _accuracy(logits, validation.users) - 1e-6 * float(F.cross_entropy(logits, validation.users))
+            return accuracy(logits, validation.users) - 1e-6 * float(F.cross_entropy(logits, validation.users))
 
+        lessons = way.lessons(images, left_out, config.train_batch_size, mix_seed(seed, _ORDER))
         network = fit_classifier(
             lambda: SpectrogramResNet(channels, num_users),
-            _batches(images, _augmentation(augmentation), config.train_batch_size, mix_seed(seed, _ORDER)),
+            lessons.batches,
+            more=lessons.more,
+            more_weight=lessons.more_weight,
             steps=steps,
             seed=seed,
             peak_rate=_PEAK_RATE,
@@ -226,24 +246,27 @@ class _Trainer:
         self.finished.save(self.images_seen, network.state_dict())
         return network
 
-    def choose_augmentation(self, data: SpectrogramData) -> str:
-        """The augmentation that is best on validation images after a third of the training."""
+    def choose_way(self, data: SpectrogramData) -> Way:
+        """The augmentation of the settings; auto: the best on validation images after a third of the training."""
+        if self.config.augmentation != "auto":
+            return _Classical(self.config.augmentation)
         found = {}
         for name in CANDIDATES:
-            network = self.fit(data.train, data.validation, name, mix_seed(self.config.seed, _CHOICE), part=3)
+            seed = mix_seed(self.config.seed, _CHOICE)
+            network = self.fit(data.train, data.validation, _Classical(name), seed, part=3)
             logits = logits_of(network, data.validation.pixels)
-            found[name] = _accuracy(logits, data.validation.users)
+            found[name] = accuracy(logits, data.validation.users)
             print(f"  {name}: {100 * found[name]:.1f} % of validation images")
-        return max(found, key=lambda name: found[name])
+        return _Classical(max(found, key=lambda name: found[name]))
 
-    def find_threshold(self, data: SpectrogramData, augmentation: str, network: SpectrogramResNet) -> _Nobody | None:
+    def find_threshold(self, data: SpectrogramData, way: Way, network: SpectrogramResNet) -> _Nobody | None:
         """The threshold for "nobody", from trainings that each leave some users out; None for fewer than 3 users."""
         if self.num_users < 3:
             print('No answer "nobody": it is measured by leaving users out, which needs at least 3 of them')
             return None
         generator = torch.Generator().manual_seed(mix_seed(self.config.seed, _LEFT_OUT))
         groups = folds_of_users(self.num_users, FOLDS, generator)
-        folds = [self._fold(data, augmentation, users) for users in groups]
+        folds = [self._fold(data, way, users) for users in groups]
         rate = self.config.false_accept_rate
         users = UserFeatures.of(_features(network, data.train.pixels), data.train.users)
         own = Scale.of(users.scores(_features(network, data.validation.pixels)))
@@ -260,10 +283,11 @@ class _Trainer:
         }
         return _Nobody(-threshold, slope, (users.centres, users.whitening), facts)
 
-    def _fold(self, data: SpectrogramData, augmentation: str, left_out: tuple[int, ...]) -> Fold:
+    def _fold(self, data: SpectrogramData, way: Way, left_out: tuple[int, ...]) -> Fold:
         """Train without some users, and score their images."""
         train, validation = (_without(images, left_out) for images in (data.train, data.validation))
-        network = self.fit(train, validation, augmentation, mix_seed(self.config.seed, _LEFT_OUT, *left_out))
+        seed = mix_seed(self.config.seed, _LEFT_OUT, *left_out)
+        network = self.fit(train, validation, way, seed, left_out=left_out)
 
         known_users = UserFeatures.of(_features(network, train.pixels), train.users)
         scale = Scale.of(known := known_users.scores(_features(network, validation.pixels)))
@@ -280,13 +304,7 @@ class _Trainer:
 
 
 def _check(config: Config, data: SpectrogramData) -> None:
-    for side, images in {"training": data.train, "validation": data.validation, "test": data.test}.items():
-        if not len(images):
-            raise UserError(f"a classifier needs {side} images, the split of {data.source} has none")
-    if len(data.id2label) < 2:
-        raise UserError(f"a classifier needs at least 2 users, {data.source} has {len(data.id2label)}")
-    if missing := [name for user, name in data.id2label.items() if not bool((data.train.users == user).any())]:
-        raise UserError(f"each user needs training images, the split of {data.source} has none of {missing[0]}")
+    check_data(data)
     if config.max_train_images < config.train_batch_size:
         raise UserError(
             f"--max-train-images must be at least --train-batch-size, {config.train_batch_size}, "
@@ -294,6 +312,23 @@ def _check(config: Config, data: SpectrogramData) -> None:
         )
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda needs a GPU that torch can use, there is none")
+
+
+def check_data(data: SpectrogramData) -> None:
+    """Refuse data that no classifier can be trained on.
+
+    Raises:
+        UserError: If there are no training, validation or test images, or fewer than two users, a user has no training
+            images or is called "nobody", or the image processor could not read the pictures.
+    """
+    for side, images in {"training": data.train, "validation": data.validation, "test": data.test}.items():
+        if not len(images):
+            raise UserError(f"a classifier needs {side} images, the split of {data.source} has none")
+    if len(data.id2label) < 2:
+        raise UserError(f"a classifier needs at least 2 users, {data.source} has {len(data.id2label)}")
+    if missing := [name for user, name in data.id2label.items() if not bool((data.train.users == user).any())]:
+        raise UserError(f"each user needs training images, the split of {data.source} has none of {missing[0]}")
+    check_not_nobody(data.id2label.values())
     check_pictures(data)
 
 
@@ -304,8 +339,21 @@ def _features(network: SpectrogramResNet, pixels: Tensor) -> Tensor:
     return torch.cat(found) if found else torch.empty(0, network.head.in_features)
 
 
-def _augmentation(name: str) -> Augmentation:
-    return chain([AUGMENTATIONS[part] for part in CANDIDATES[name]])
+@dataclass(frozen=True)
+class _Classical:
+    """A `Way` of real images only."""
+
+    name: str
+    """One of CANDIDATES."""
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing: the flags name the augmentation."""
+        return {}
+
+    def lessons(self, images: Spectrograms, left_out: tuple[int, ...], batch_size: int, seed: int) -> Lessons:
+        """Augmented batches."""
+        augmentation = chain([AUGMENTATIONS[part] for part in CANDIDATES[self.name]])
+        return Lessons(batches=_batches(images, augmentation, batch_size, seed))
 
 
 def _batches(
@@ -328,48 +376,6 @@ def _without(images: Spectrograms, left_out: tuple[int, ...]) -> Spectrograms:
     return replace(kept, users=kept.users - shift)
 
 
-def _accuracy(logits: Tensor, users: Tensor) -> float:
-    return float((logits.argmax(1) == users).double().mean())
-
-
-def _scores(logits: Tensor, users: Tensor, temperature: float, nobody: _Nobody | None) -> dict[str, dict[str, Any]]:
-    """Scores of the card, on test images."""
-    hits = (logits.argmax(1) == users).double().numpy()
-    interval = share_interval([float(hits.mean())], len(hits))
-    scores: dict[str, dict[str, Any]] = {
-        "accuracy": {**interval._asdict(), "n": len(hits), "interval_over": "images"},
-        "ece": {
-            "mean": calibration_error((logits / temperature).softmax(1), users),
-            "baselines": {"before calibration": calibration_error(logits.softmax(1), users)},
-        },
-    }
-    if nobody is not None:
-        scores["false_reject_rate"] = {"mean": nobody.facts["false_reject_rate"]}
-        if nobody.facts["false_accept_rate"] is not None:
-            scores["false_accept_rate"] = {"mean": nobody.facts["false_accept_rate"]}
-    return scores
-
-
-def _tables(logits: Tensor, test: Spectrograms, data: SpectrogramData) -> dict[str, Any]:
-    """Accuracy per user and condition, and the confusion, on test images."""
-    predicted, count = logits.argmax(1), len(data.id2label)
-    hits = (predicted == test.users).double()
-    confusion = torch.bincount(test.users * count + predicted, minlength=count**2).view(count, count)
-    by_user = {data.id2label[user]: hits[test.users == user] for user in sorted(data.id2label)}
-    by_condition = {
-        name: {label: hits[test.conditions[name] == value] for value, label in labels.items()}
-        for name, labels in data.condition_labels.items()
-    }
-    return {
-        "accuracy_by_user": {name: float(each.mean()) for name, each in by_user.items() if len(each)},
-        "accuracy_by_condition": {
-            name: {label: float(each.mean()) for label, each in labels.items() if len(each)}
-            for name, labels in by_condition.items()
-        },
-        "confusion": confusion.tolist(),
-    }
-
-
 def _print(
     scores: dict[str, dict[str, Any]],
     nobody: _Nobody | None,
@@ -377,13 +383,13 @@ def _print(
     result: TrainingResult,
     num_users: int,
 ) -> None:
-    accuracy, ece = scores["accuracy"], scores["ece"]
+    found, ece = scores["accuracy"], scores["ece"]
     print(f"Augmentation: {augmentation}")
     print(
-        f"Accuracy on {accuracy['n']} test images: {100 * accuracy['mean']:.1f} % "
-        f"({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})"
+        f"Accuracy on {found['n']} test images: {100 * found['mean']:.1f} % "
+        f"({100 * found['low']:.1f} to {100 * found['high']:.1f})"
     )
-    print(nothing_learned(accuracy, num_users, who="classifier") or chance_sentence(num_users))
+    print(nothing_learned(found, num_users, who="classifier") or chance_sentence(num_users))
     before = ece["baselines"]["before calibration"]
     print(f"Calibration error: {100 * ece['mean']:.1f} %, {100 * before:.1f} % before")
     if nobody is not None:

@@ -69,6 +69,12 @@ def recommends_generated(rows: Iterable[Row], per_user: int | None, family: str,
     return _better(cell, RIVAL, BOTH) == BOTH
 
 
+def recommended_row(rows: Iterable[Row], per_user: int | None, family: str) -> Row:
+    """A row of the arm that RECOMMENDED stands for, which tells how its classifiers were trained."""
+    cell = _with_best(list(rows), [per_user], family, None)
+    return next(row for row in cell if row["arm"] == RECOMMENDED)
+
+
 def accuracy_interval(
     rows: Sequence[Row], arm: str, per_user: int | None, family: str | None = None, condition: str | None = None
 ) -> Interval:

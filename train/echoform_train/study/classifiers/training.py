@@ -21,6 +21,7 @@ from echoform_train.scoring.classifier_training import (
     shrink,
     shuffled_indices,
 )
+from echoform_train.scoring.classifier_way import Lessons
 from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.classifiers.augmentations import Recipe
 from echoform_train.study.classifiers.networks import FAMILIES
@@ -95,18 +96,21 @@ def train_classifier(
     # The GRU has separate weights per row, so it is built for the size of the shrunk images.
     kind = FAMILIES[family]
     channels, height = real[0].shape[1], shrink(to_model(real[0][:1])).shape[2]
-    batches = _batches(_ImagePool(real, seed, recipe.strips), recipe, num_users, batch_size, seed)
-    more = None
-    if generated is not None:
-        # Random numbers of its own, so that the real images do not depend on the generated ones.
-        own_seed = mix_seed(seed, _GENERATED)
-        others = _batches(_ImagePool(generated, own_seed), recipe, num_users, batch_size, own_seed)
-        more = _now_and_then(others, generated_share)
+    shown = lessons(
+        real,
+        num_users,
+        seed=seed,
+        recipe=recipe,
+        generated=generated,
+        generated_share=generated_share,
+        generated_weight=generated_weight,
+        batch_size=batch_size,
+    )
     return fit_classifier(
         lambda: _started_from(kind.build(channels, height, num_users), initial),
-        batches,
-        more=more,
-        more_weight=generated_weight,
+        shown.batches,
+        more=shown.more,
+        more_weight=shown.more_weight,
         steps=train_images // batch_size,
         seed=seed,
         peak_rate=kind.peak_rate,
@@ -115,6 +119,28 @@ def train_classifier(
         device=device,
         mixed_precision=mixed_precision,
     )
+
+
+def lessons(
+    real: Sample,
+    num_users: int,
+    *,
+    seed: int,
+    recipe: Recipe,
+    generated: Sample | None = None,
+    generated_share: float = 0.5,
+    generated_weight: float = 1.0,
+    batch_size: int = BATCH_SIZE,
+) -> Lessons:
+    """The batches that `train_classifier` trains on, see there; the arguments are not checked."""
+    more = None
+    if generated is not None:
+        # Random numbers of its own, so that the real images do not depend on the generated ones.
+        own_seed = mix_seed(seed, _GENERATED)
+        others = _batches(_ImagePool(generated, own_seed), recipe, num_users, batch_size, own_seed)
+        more = _now_and_then(others, generated_share)
+    batches = _batches(_ImagePool(real, seed, recipe.strips), recipe, num_users, batch_size, seed)
+    return Lessons(batches=batches, more=more, more_weight=generated_weight)
 
 
 def _started_from(classifier: nn.Module, initial: nn.Module | None) -> nn.Module:

@@ -11,7 +11,16 @@ from echoform_train.data.config import data_facts
 from echoform_train.data.publish import publish_dataset
 from echoform_train.data.split_files import write_split
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import FACTS, MODEL_INDEX, REPORT_DATA, REPORT_PAGE, SPLIT
+from echoform_train.engine.files import (
+    CLASSIFIER,
+    FACTS,
+    MODEL_CONFIG,
+    MODEL_INDEX,
+    ONNX,
+    REPORT_DATA,
+    REPORT_PAGE,
+    SPLIT,
+)
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.copy_model import copy_model
@@ -100,6 +109,32 @@ class GeneratorExport(Step[Path]):
             augmentation=card_facts(report),
             scores_of=model_identity(source),
         )
+        return self.folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierExport(Step["Path | None"]):
+    """Copy the classifier that was trained in the recommended way, with its card."""
+
+    plan: Planning
+    runs: StageRuns
+    folder: Path
+    people: Literal["simulated", "recorded"] | None
+    license: str | None
+
+    def make(self) -> Path | None:
+        """The folder; None if the images cannot be read by a classifier."""
+        trained = self.runs.result.classifier
+        if trained is None:
+            return None
+        source = trained.folder / CLASSIFIER
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / MODEL_CONFIG).is_file():
+            raise UserError(f"{self.folder} must be empty or hold an exported classifier, it holds something else")
+        copy_model(source, self.folder, keep=(CARD,))
+        if not (source / ONNX).is_file():
+            # That of an earlier classifier would give other answers than this one.
+            (self.folder / ONNX).unlink(missing_ok=True)
+        write_card(self.folder, trained.facts["scores"], people=self.people, license=self.license)
         return self.folder
 
 
