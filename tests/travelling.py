@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from echoform import ConvAutoencoder, ConvAutoencoderPipeline, DepthAutoencoder, DopplerUNet2DModel
+from echoform import BlockDCT, ConvAutoencoder, ConvAutoencoderPipeline, DepthAutoencoder, DopplerUNet2DModel
 from echoform.transformers_depth_encoder import DepthEncoderConfig, DepthEncoderModel
 from tiny_depth import tiny_autoencoder, tiny_depth_pipeline
 from tiny_doppler import tiny_kl, tiny_pipeline, tiny_unet
@@ -131,6 +131,7 @@ COSINE: dict[str, Any] = {"bottleneck": "cosine", "attention": (False, False, Fa
 PIPELINES: dict[str, PipelineCase] = {
     "vq-ldm": _spectrogram_case(tiny_pipeline),
     "kl-ldm": _spectrogram_case(lambda: tiny_pipeline(vqvae=tiny_kl())),
+    "pixel-diffusion": _spectrogram_case(lambda: tiny_pipeline(vqvae=BlockDCT(block_size=2, floor=-0.9))),
     "depth-map": _depth_case(),
     "depth-cosine": _depth_case(**COSINE),
     "conv-unpool": _conv_case(),
@@ -170,7 +171,7 @@ def _unet(**settings: Any) -> DopplerUNet2DModel:
     return tiny_unet(**settings)
 
 
-MODELS: dict[str, ModelCase] = {
+MODELS: dict[str, ModelCase] = {  # BlockDCT has no weights to train, store or cut: test_block_dct.py
     "unet": ModelCase(_unet, _noisy, ("sample", "timestep")),
     "unet-cross": ModelCase(lambda: _unet(conditioning="cross-attention"), _noisy, ("sample", "timestep")),
     "depth-map": ModelCase(tiny_depth_model, _readings, ("depth", "valid")),

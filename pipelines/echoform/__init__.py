@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from echoform.block_dct import BlockDCT
     from echoform.conv_autoencoder import ConvAutoencoder
     from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
     from echoform.pipeline_conv_autoencoder import ConvAutoencoderPipeline
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "BlockDCT",
     "ConvAutoencoder",
     "ConvAutoencoderPipeline",
     "DepthAutoencoder",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "BlockDCT": "echoform.block_dct",
     "ConvAutoencoder": "echoform.conv_autoencoder",
     "ConvAutoencoderPipeline": "echoform.pipeline_conv_autoencoder",
     "DepthAutoencoder": "echoform.depth_autoencoder",

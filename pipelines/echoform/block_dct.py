@@ -109,6 +109,15 @@ class BlockDCT(ModelMixin, ConfigMixin):
         return BlockDCTDecoderOutput(sample=sample) if return_dict else (sample,)
 
 
+    def forward(self, sample: Tensor, return_dict: bool = True) -> Any:
+        """Images float [B, C, H, W] in [-1, 1], encoded and decoded: the same images, with all below the floor at it.
+
+        Returns:
+            `BlockDCTDecoderOutput`, or (sample,) where return_dict is False.
+        """
+        return self.decode(self.encode(sample).latents, return_dict=return_dict)
+
+
 def _cosines(size: int) -> Tensor:
     """The orthonormal DCT-II of `size` values, float32 [frequency, position]."""
     index = torch.arange(size, dtype=torch.float64)

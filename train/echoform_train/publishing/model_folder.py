@@ -54,6 +54,7 @@ ONNX_ENCODER = "OnnxDepthEncoder"
 _COLUMNS = {"file_name", "user", "index", "seed", "image_seed"}
 _MODELS = {
     # class: module of the installed class
+    "BlockDCT": "echoform.block_dct",
     "DopplerUNet2DModel": "echoform.unet_doppler",
     "ConvAutoencoder": "echoform.conv_autoencoder",
     "DepthAutoencoder": "echoform.depth_autoencoder",
