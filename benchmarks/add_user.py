@@ -30,7 +30,7 @@ from echoform_train.latent_diffusion.first_stage import decode_to_pixels, encode
 from echoform_train.latent_diffusion.latents import Latents, latent_statistics
 from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
-from echoform_train.scoring.intervals import mean_interval
+from echoform_train.scoring.intervals import mean_share_interval
 from echoform_train.scoring.judge import Judge, predict, train_judge
 from echoform_train.trainers import ldm
 
@@ -219,7 +219,9 @@ def _table(runs: list[dict[str, Any]]) -> Table:
         row: list[Any] = [arm, "all" if per_user is None else str(per_user)]
         for name in ("gan_test", "gan_train", "known_gan_test", "known_gan_train"):
             values = [run[name] for run in of_row if run.get(name) is not None]
-            row.append(mean_cell(mean_interval(values)._asdict(), "{:.1f}", factor=100) if len(values) > 1 else "")
+            row.append(
+                mean_cell(mean_share_interval(values)._asdict(), "{:.1f}", factor=100) if len(values) > 1 else ""
+            )
         rows.append(row)
     columns = ["learned", "images per new person", "GAN-test, new, %", "GAN-train, new, %", "GAN-test, known, %"]
     return {"columns": [*columns, "GAN-train, known, %"], "rows": rows}

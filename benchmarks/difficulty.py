@@ -23,7 +23,7 @@ from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load
 from echoform_train.engine.files import AXES
 from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
-from echoform_train.scoring.intervals import mean_interval
+from echoform_train.scoring.intervals import mean_share_interval
 from echoform_train.scoring.judge import accuracy, accuracy_by_user, confusion, train_judge
 
 BACKGROUND_LEVEL = 1 / 8
@@ -71,7 +71,7 @@ def main(config: Config) -> None:
         simulate(settings)
     runs = [judge_seed(config, folder, seed) for seed in config.seeds]
     names = [name for name in runs[0] if name not in ("seed", "by_user")]
-    means = {name: mean_interval([run[name] for run in runs])._asdict() for name in names}
+    means = {name: mean_share_interval([run[name] for run in runs])._asdict() for name in names}
     tables = {"accuracy": accuracy_table(config, means)}
     write_results(config, {"runs": runs, "mean": means}, tables)
     print_tables(tables)

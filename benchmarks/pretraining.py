@@ -27,7 +27,7 @@ from echoform_train.radar.likeness_fit import fit_likeness
 from echoform_train.radar.simulation import simulate
 from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.scoring.augmentations import time_roll
-from echoform_train.scoring.intervals import mean_interval
+from echoform_train.scoring.intervals import mean_interval, mean_share_interval
 from echoform_train.study.classifiers.augmentations import Recipe
 from echoform_train.study.classifiers.training import hits, train_classifier
 from echoform_train.study.images.subsets import choose_per_user
@@ -152,11 +152,9 @@ def _table(config: Config, runs: list[dict[str, Any]]) -> Table:
     for per_user in config.per_user:
         of_size = [run for run in runs if run["per_user"] == per_user]
         row: list[Any] = [config.data_name, str(per_user)]
-        for values in (
-            *([run[arm] for run in of_size] for arm in ARMS),
-            [run["like"] - run["without"] for run in of_size],
-        ):
-            row.append(mean_cell(mean_interval(values)._asdict(), "{:.1f}", factor=100))
+        gain = mean_interval([run["like"] - run["without"] for run in of_size])
+        for interval in (*(mean_share_interval([run[arm] for run in of_size]) for arm in ARMS), gain):
+            row.append(mean_cell(interval._asdict(), "{:.1f}", factor=100))
         rows.append(row)
     return {"columns": ["data", "images per user", *ARMS.values(), "gain of the last, points"], "rows": rows}
 

@@ -14,6 +14,7 @@ images, decoding included; rows take turns. Rows that OUTPUT_DIR/values.json alr
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -259,7 +260,7 @@ def interval_scores(
             floors = [floor for entry in entries if (floor := entry[name]["floor"]) is not None]
             result[row.name][name] = {
                 "value": _interval(
-                    [value for value in mine if value is not None], most=1.0 if name in SHARES else None
+                    [value for value in mine if value is not None], most=1.0 if name in SHARES else math.inf
                 ),
                 "ratio_to_most_steps": _interval(ratios) if len(ratios) == len(mine) else None,
                 "floor": statistics.mean(floors) if floors else None,
@@ -267,11 +268,10 @@ def interval_scores(
     return result
 
 
-def _interval(values: list[float], most: float | None = None) -> dict[str, float | None]:
+def _interval(values: list[float], most: float = math.inf) -> dict[str, float | None]:
     if len(values) < 2:
         return {"mean": values[0], "low": None, "high": None}
-    mean, low, high = mean_interval(values)
-    return {"mean": mean, "low": low, "high": high if most is None else min(high, most)}
+    return dict(mean_interval(values, most=most)._asdict())
 
 
 def table(scores: dict[str, Any], seconds: dict[str, dict[str, float]]) -> Table:

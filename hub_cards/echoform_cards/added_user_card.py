@@ -37,6 +37,10 @@ class AddedUserFacts(_Names, total=False):
     """Denoising loss on the images with the mean of all known users."""
     loss: float
     """The same after the training."""
+    psnr_db: float | None
+    """PSNR with which the first stage of the pipeline gives the spectrograms back."""
+    known_psnr_db: float | None
+    """That of held-out spectrograms of the people whom it was trained on."""
     stages: list[Stage]
     scores: dict[str, Score] | None
     image: IndexedImage

@@ -15,7 +15,7 @@ import torch
 
 from echoform.depth_autoencoder import PATCH
 from echoform.depth_units import ENCODINGS, MAX_UNITS, MM_PER, RESIZE_RULES, range_in_units
-from echoform.unet_doppler import check_weights
+from echoform.model_checks import check_weights
 
 
 def check_component(name: str, component: Any) -> None:

@@ -18,6 +18,9 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
+# Where this file is saved, it holds the text of the file named here instead of the import (code_files.py).
+from echoform.model_checks import check_limits, check_weights
+
 BACKBONES: dict[str, dict[str, Any]] = {
     "vgg13": {"block_out_channels": (64, 128, 256, 512, 512), "layers_per_block": (2, 2, 2, 2, 2)},
     "vgg16": {"block_out_channels": (64, 128, 256, 512, 512), "layers_per_block": (2, 2, 3, 3, 3)},
@@ -428,31 +431,3 @@ def _check_shape(config: Mapping[str, Any]) -> None:
     for name in ("batch_norm", "variational"):
         if not isinstance(config[name], bool):
             raise ValueError(f"{name} must be true or false, got {config[name]!r:.80}")
-
-
-# Copied from echoform.unet_doppler.check_limits
-def check_limits(settings: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> None:
-    """Raise ValueError unless every setting that `limits` names is a number from its lowest to its highest value.
-
-    Limits that are whole are for whole numbers, and limits in a list are for lists of 1 to 16 numbers.
-    """
-    for name, (low, high) in limits.items():
-        value, several = settings[name], isinstance(limits[name], list)
-        items: Any = value if several else [value]
-        whole, kind = ("whole ", int) if isinstance(low, int) else ("", (int, float))
-        counted = isinstance(items, (list, tuple)) and 1 <= len(items) <= 16
-        if not counted or not all(isinstance(n, kind) and not isinstance(n, bool) and low <= n <= high for n in items):
-            what = f"1 to 16 {whole}numbers" if several else f"a {whole}number"
-            raise ValueError(f"{name} must be {what} in {low}..{high}, got {value!r:.80}")
-
-
-# Copied from echoform.unet_doppler.check_weights
-def check_weights(model: torch.nn.Module) -> None:
-    """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
-    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
-    for name, value in model.state_dict().items():
-        if value.is_meta and not offloaded:
-            raise ValueError(f"weights of {type(model).__name__} must be complete, {name} is missing")
-        # One byte per number has no isfinite.
-        if not value.is_meta and not (value.float() if value.element_size() == 1 else value).isfinite().all():
-            raise ValueError(f"weights of {type(model).__name__} must be finite, {name} holds NaN or inf")

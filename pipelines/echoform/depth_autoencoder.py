@@ -23,8 +23,7 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
-PATCH = 4
-"""Side of the squares of pixels that the stem folds into channels."""
+PATCH = 4  # side of the squares of pixels that the stem folds into channels
 LIMITS: dict[str, Sequence[float]] = {
     "sample_size": (1, 2048), "latent_dim": (1, 8192), "block_out_channels": [1, 4096], "layers_per_block": [1, 32],
     "num_attention_heads": (1, 256), "norm_num_groups": (1, 1024), "dropout": (0.0, 1.0),
@@ -143,7 +142,7 @@ class UNetDecoder(nn.Module):
 
 
 class SelfContainedModel(ModelMixin, ConfigMixin):
-    """A model whose folder holds its own code, so that it loads where echoform is not installed."""
+    """A model whose folder holds its code, so that diffusers' `AutoModel` loads it where echoform is not installed."""
 
     _supports_gradient_checkpointing = True
     _no_split_modules = _repeated_blocks = ("ResidualBlock", "AttentionBlock")
@@ -188,8 +187,6 @@ class SelfContainedModel(ModelMixin, ConfigMixin):
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
         if not settings.pop("safe_serialization", True):
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
-        if loaded := ", ".join(name for name, _ in getattr(self, "_loaded", {}).values()):
-            raise ValueError(f"loaded users are not saved with a pipeline, unload_user must come first for {loaded}")
         push = settings.pop("push_to_hub", False)
         super().save_pretrained(save_directory, **settings)
         if push:
@@ -213,8 +210,7 @@ class DepthEncoder(SelfContainedModel):
     There are two bottlenecks. With "map" the embedding is a small learned map of 1/16 of the image's resolution, to
     which `layer4` adds features of a coarser map. With "cosine" it is the first coefficients of the image's
     cosine transform; stages and head are a U-Net that prepares the image, whose holes are filled, for the transform. A
-    last linear map, which the decoder inverts, balances the dimensions. Without echoform, a saved encoder loads by
-    `diffusers.AutoModel.from_pretrained(folder, trust_remote_code=True)`. Settings that do not fit raise ValueError.
+    last linear map, which the decoder inverts, balances the dimensions. Settings that do not fit raise ValueError.
 
     Args:
         sample_size: Side of the square images, in pixels; divisible by 32.
@@ -553,7 +549,7 @@ def units_between(low_mm: float, high_mm: float, units_per_mm: float) -> tuple[i
     return max(math.ceil(low_mm * units_per_mm - 1e-6), 1), math.floor(high_mm * units_per_mm + 1e-6)
 
 
-# Copied from echoform.unet_doppler.check_limits
+# Copied from echoform.model_checks.check_limits
 def check_limits(settings: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> None:
     """Raise ValueError unless every setting that `limits` names is a number from its lowest to its highest value.
 
@@ -569,8 +565,8 @@ def check_limits(settings: Mapping[str, Any], limits: Mapping[str, Sequence[floa
             raise ValueError(f"{name} must be {what} in {low}..{high}, got {value!r:.80}")
 
 
-# Copied from echoform.unet_doppler.check_weights
-def check_weights(model: torch.nn.Module) -> None:
+# Copied from echoform.model_checks.check_weights
+def check_weights(model: nn.Module) -> None:
     """Raise ValueError if weights of a model are missing, NaN or infinite; reads each of them once."""
     offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
     for name, value in model.state_dict().items():

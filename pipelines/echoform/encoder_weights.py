@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder, check_weights
+from echoform.depth_autoencoder import DepthAutoencoder, DepthEncoder
 from echoform.loading import refusing_damage
+from echoform.model_checks import check_weights
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
 from echoform.sources import find_file
 

@@ -12,6 +12,7 @@ from typing import Any
 from unicodedata import normalize
 
 import torch
+from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,12 +21,11 @@ USER_FILES = ("config.json", "user.safetensors")
 """What `echoform add-user` writes for one more user."""
 
 
-class LoadedUsersMixin:
+class LoadedUsersMixin(DiffusionPipeline):
     """The part of `VQLDMDopplerPipeline` that loads users which `echoform add-user` learned for it."""
 
     unet: Any
     vqvae: Any
-    config: Any
     _loaded: dict[int, tuple[str, dict[str, Tensor]]]
     """By class id: name and tensors of each loaded user."""
 
@@ -66,6 +66,12 @@ class LoadedUsersMixin:
             raise ValueError(f"users must have different names, this pipeline has a {name} already")
         self._loaded[max(map(int, self.id2label)) + 1] = name, tensors
         return name
+
+    def save_pretrained(self, save_directory: Any, **settings: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """As for every pipeline; raises ValueError while users are loaded, because they are not saved with it."""
+        if loaded := ", ".join(name for name, _ in self._loaded.values()):
+            raise ValueError(f"loaded users are not saved with a pipeline, unload_user must come first for {loaded}")
+        super().save_pretrained(save_directory, **settings)
 
     def unload_user(self, name: str) -> None:
         """Remove a user of `load_user`, by name; raises ValueError if there is none of that name."""

@@ -20,8 +20,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 
 from echoform.code_files import plain_stem
+from echoform.model_checks import check_name
 from echoform.pipeline_vq_ldm_doppler import check_axes
-from echoform.unet_doppler import check_name
 
 MAX_CONFIG_BYTES = 4_000_000
 """Size of the largest JSON file that is read."""

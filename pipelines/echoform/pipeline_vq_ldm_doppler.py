@@ -50,7 +50,7 @@ class VQLDMDopplerPipelineOutput(BaseOutput):
     """Seed of each image; a call for this image alone makes it again with `torch.Generator().manual_seed(seed)`."""
 
 
-class VQLDMDopplerPipeline(SelfContainedPipeline, LoadedUsersMixin):
+class VQLDMDopplerPipeline(LoadedUsersMixin, SelfContainedPipeline):
     """Generate spectrograms of the users it was trained on.
 
     A U-Net denoises standardised latents, the first stage decodes them to one scalar channel (or RGB), and the pipeline

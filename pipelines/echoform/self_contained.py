@@ -69,8 +69,6 @@ class SelfContainedPipeline(DiffusionPipeline):
         """Write a folder that loads without echoform; settings are those of diffusers and of `push_to_hub`."""
         if not settings.pop("safe_serialization", True):
             raise ValueError("weights are written as safetensors alone, got safe_serialization=False")
-        if loaded := ", ".join(name for name, _ in getattr(self, "_loaded", {}).values()):
-            raise ValueError(f"loaded users are not saved with a pipeline, unload_user must come first for {loaded}")
         push = settings.pop("push_to_hub", False)
         super().save_pretrained(save_directory, **settings)
         if push:

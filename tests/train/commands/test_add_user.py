@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from echoform import VQLDMDopplerPipeline
 from echoform_train import cli
@@ -22,7 +23,14 @@ from echoform_train.engine.errors import UserError
 from echoform_train.latent_diffusion.added_user import LearningSettings, learn_user
 from echoform_train.latent_diffusion.latents import Latents
 from echoform_train.latent_diffusion.objective import make_objective
-from echoform_train.latent_diffusion.user_images import check_not_learned, pixel_hash, read_user_images
+from echoform_train.latent_diffusion.user_images import (
+    FirstStageFit,
+    check_not_learned,
+    encode_images,
+    first_stage_fit,
+    pixel_hash,
+    read_user_images,
+)
 from echoform_train.publishing.fingerprint import write_fingerprint
 from echoform_train.publishing.push import copy_for_push
 from echoform_train.publishing.verify import verify
@@ -65,8 +73,13 @@ def learned(base: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
-def test_a_user_is_learned_again_to_the_same_bytes_and_loads(base: Path, images: Path, learned: Path, tmp_path: Path):
+def test_a_user_is_learned_again_to_the_same_bytes_and_loads(
+    base: Path, images: Path, learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     cli.main(["add-user", str(base), str(images), str(tmp_path / "b"), "--name", "ID_32", *SHORT])
+    said = re.search(r"first stage: these images come back with (\S+) dB", capsys.readouterr().out)
+    facts = json.loads((learned / "facts.json").read_text())["added_user"]
+    assert said and said[1] == f"{facts['psnr_db']:.1f}" and facts["known_psnr_db"] is None
     assert (tmp_path / "b/user.safetensors").read_bytes() == (learned / "user.safetensors").read_bytes()
     assert (learned / "user.safetensors").stat().st_size < 50_000
     pipeline = VQLDMDopplerPipeline.from_pretrained(base)
@@ -75,11 +88,37 @@ def test_a_user_is_learned_again_to_the_same_bytes_and_loads(base: Path, images:
     assert facts["images_seen"] == 32 and facts["data"]["images"] == {"train": 6} and len(facts["learned_pixels"]) == 6
 
 
+@pytest.mark.parametrize("first_stage", [{}, {"vqvae": tiny_kl}], ids=["vq", "kl"])
+def test_a_person_whom_the_first_stage_cannot_draw_is_reported(images: Path, first_stage: dict[str, Any]):
+    pipeline = pipeline_for_users(**{name: make() for name, make in first_stage.items()})
+    read, conditions = read_user_images(images, pipeline, ReadingConfig())
+    latents = encode_images(pipeline, read, conditions.ids)
+    with torch.no_grad():  # the way of diffusers alone
+        target = read.pixels.float() / 127.5 - 1
+        model: Any = pipeline.vqvae
+        encoded = model.encode(target)
+        decoded = model.decode(encoded.latent_dist.mode() if first_stage else encoded.latents).sample.clamp(-1, 1)
+    truth = peak_signal_noise_ratio(decoded, target, data_range=2.0).item()
+
+    def fit(known: Any) -> FirstStageFit:
+        return first_stage_fit(pipeline, read, latents, {"first_stage": {"validation": {"psnr": known}}})
+
+    assert fit(truth).psnr_db == pytest.approx(truth, abs=0.05)
+    near, far = fit(truth + 2.5), fit(truth + 3.5)
+    assert not near.is_poor and "WARNING" not in near.summary() and f"{truth + 2.5:.1f} dB" in near.summary()
+    assert far.is_poor and far.summary().startswith("WARNING: the first stage of the pipeline cannot draw this person")
+    for unknown in ("fine", None, float("nan"), True, [1]):
+        assert fit(unknown).known_psnr_db is None and "does not tell" in fit(unknown).summary()
+    assert first_stage_fit(pipeline, read, latents, {"first_stage": 3}).known_psnr_db is None
+
+
 def test_the_card_names_base_and_loss(learned: Path):
     card = (learned / "README.md").read_text()
     facts = json.loads((learned / "facts.json").read_text())["added_user"]
     assert f"{facts['loss']:.4f}" in card and "learned from 6 spectrograms" in card
     assert 'pipe.load_user(".")' in card and "base_model" not in card  # a folder has no id on the Hub
+    assert 'base = "walkers"  # replace it by the path' in card
+    assert f"spectrograms back with {facts['psnr_db']:.1f} dB PSNR. What it" in " ".join(card.split())
 
 
 def latents_of(count: int) -> Latents:

@@ -8,6 +8,7 @@ from echoform_train.scoring.intervals import (
     bootstrap_interval,
     bootstrap_sums,
     mean_interval,
+    mean_share_interval,
     percentile_ends,
     ratio_interval,
     seeds_interval,
@@ -19,6 +20,17 @@ def test_mean_interval_is_scipys_t_interval():
     values = [0.8, 0.85, 0.9, 0.7]
     low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
     assert mean_interval(values) == pytest.approx((np.mean(values), low, high))
+
+
+def test_the_interval_of_a_mean_of_accuracies_stays_on_the_scale():
+    shares = [1.0, 0.98, 0.88]
+    low, high = stats.t.interval(0.95, 2, np.mean(shares), stats.sem(shares))
+    assert high > 1
+    assert mean_share_interval(shares) == pytest.approx((np.mean(shares), low, 1.0))
+    below = mean_share_interval([0.0, 0.02, 0.12])
+    assert below == pytest.approx((1 - np.mean(shares), 0.0, 1 - low))
+    with pytest.raises(ValueError, match=r"shares in 0..1, got \[98.0, 99.0\]"):
+        mean_share_interval([98.0, 99.0])
 
 
 def test_bootstrap_interval_of_hits_is_near_the_exact_binomial_one():

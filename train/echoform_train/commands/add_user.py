@@ -16,6 +16,7 @@ from echoform_train.engine.sources import is_hub_id, resolve_source
 
 if TYPE_CHECKING:
     from echoform_train.latent_diffusion.added_user import LearnedUser
+    from echoform_train.latent_diffusion.user_images import FirstStageFit
     from echoform_train.latent_diffusion.varied_images import VariedImages
 
 FEW, MANY = 5, 1000
@@ -76,6 +77,10 @@ class AddedUser:
     images: int
     """Number of images that were learned from."""
     seconds: float
+    psnr_db: float | None = None
+    """PSNR with which the first stage of the pipeline gives the images back; None for a classifier."""
+    known_psnr_db: float | None = None
+    """That of held-out images of the people whom it was trained on; None for a classifier, or if not known."""
 
 
 def main(config: Config) -> AddedUser:
@@ -145,10 +150,11 @@ def _add_to_pipeline(config: Config, folder: Path) -> AddedUser:
 
     from echoform import VQLDMDopplerPipeline
     from echoform_train.engine.files import FACTS
+    from echoform_train.engine.json_files import read_json_object
     from echoform_train.engine.names import composed
     from echoform_train.engine.output_folders import new_folder
     from echoform_train.latent_diffusion.added_user import LearningSettings, learn_user
-    from echoform_train.latent_diffusion.user_images import encode_images, read_user_images
+    from echoform_train.latent_diffusion.user_images import encode_images, first_stage_fit, read_user_images
     from echoform_train.publishing.added_user import write_added_user
     from echoform_train.publishing.exported import load_pipeline
 
@@ -158,7 +164,8 @@ def _add_to_pipeline(config: Config, folder: Path) -> AddedUser:
     pipeline: Any = load_pipeline(folder, VQLDMDopplerPipeline, dtype=torch.float32)
     if name in {composed(known) for known in pipeline.id2label.values()}:
         raise UserError(f"--name must be that of a new user, the pipeline knows {name} already")
-    if (folder / FACTS).is_file() and _is_distilled(folder / FACTS):
+    pipeline_facts = read_json_object(folder / FACTS) if (folder / FACTS).is_file() else {}
+    if "distilled" in pipeline_facts:
         raise UserError(f"a user cannot be added to a distilled pipeline, {config.pipeline}: add it to its teacher")
     # The images become latents as those of the training did.
     images, conditions = read_user_images(config.data, pipeline, config.reading)
@@ -171,6 +178,8 @@ def _add_to_pipeline(config: Config, folder: Path) -> AddedUser:
     device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     pipeline.to(device)
     latents = encode_images(pipeline, images, conditions.ids)
+    fit = first_stage_fit(pipeline, images, latents, pipeline_facts)
+    print(fit.summary())
     settings = LearningSettings(
         rank=config.rank,
         max_train_images=config.max_train_images,
@@ -189,23 +198,22 @@ def _add_to_pipeline(config: Config, folder: Path) -> AddedUser:
     with new_folder(config.output_dir, "--output-dir") as written:
         said = {"license": config.license, "people": config.people}
         card = {name: value for name, value in said.items() if value is not None}
-        facts = _facts(config, images, conditions.labels, learned, seconds) | ({"card": card} if card else {})
+        facts = _facts(config, images, conditions.labels, learned, fit, seconds) | ({"card": card} if card else {})
         write_added_user(written, pipeline, name, learned.tensors, facts, base)
     print(
         f"{name}: {len(images.files)} images, {learned.parameters:,} numbers, loss {learned.loss_before:.4f} with the "
         f"mean of all users, {learned.loss:.4f} now, {seconds:.0f} s"
     )
-    return AddedUser(config.output_dir, name, len(images.files), seconds)
-
-
-def _is_distilled(facts_file: Path) -> bool:
-    from echoform_train.engine.json_files import read_json_object
-
-    return "distilled" in read_json_object(facts_file)
+    return AddedUser(config.output_dir, name, len(images.files), seconds, fit.psnr_db, fit.known_psnr_db)
 
 
 def _facts(
-    config: Config, images: VariedImages, conditions: dict[str, list[str]], learned: LearnedUser, seconds: float
+    config: Config,
+    images: VariedImages,
+    conditions: dict[str, list[str]],
+    learned: LearnedUser,
+    fit: FirstStageFit,
+    seconds: float,
 ) -> dict[str, Any]:
     from echoform_train.engine.provenance import provenance
     from echoform_train.engine.resolution import resolution_of
@@ -219,6 +227,8 @@ def _facts(
             "loss_before": learned.loss_before,
             "loss": learned.loss,
             "learning_rate": config.learning_rate,
+            "psnr_db": fit.psnr_db,
+            "known_psnr_db": fit.known_psnr_db,
         },
         "learned_pixels": [pixel_hash(pixels) for pixels in images.pixels],
         "data": {

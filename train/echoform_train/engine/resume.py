@@ -42,6 +42,7 @@ FREE = frozenset(
         "skip_bad_files",
         "first_stage",
         "initial_pipeline",
+        "initial_model",
         "pipeline",
     }
 )

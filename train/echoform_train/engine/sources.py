@@ -13,8 +13,8 @@ from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.names import LONGEST_PATH
 
 SOURCES = (
-    "data", "source", "pipeline", "first_stage", "initial_pipeline", "folder", "generated_dir", "simulated", "index",
-    "doppler", "depth", "classifier", "repo", "model", "image", "query",
+    "data", "source", "pipeline", "first_stage", "initial_pipeline", "initial_model", "folder", "generated_dir",
+    "simulated", "index", "doppler", "depth", "classifier", "repo", "model", "image", "query",
 )  # fmt: skip
 """Settings of commands that name what is read: a folder, or as text also a repository on the Hub."""
 FILES = ("image", "query")

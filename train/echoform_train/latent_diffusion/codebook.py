@@ -36,8 +36,9 @@ def look_up(codes: Tensor, codebook: Tensor) -> Tensor:
 class EMACodebook:
     """A codebook in training: every code is the moving average of the latents that chose it.
 
-    The codes start at the centres of k-means clusters of some latents. A code that is hardly used is moved to a random
-    latent of the batch. The codes are the embedding of a stock `VQModel`, so they are saved with it.
+    The codes start at the centres of k-means clusters of some latents, or where a finished training left them. A code
+    that is hardly used is moved to a random latent of the batch. The codes are the embedding of a stock `VQModel`, so
+    they are saved with it.
 
     Sources: van den Oord et al. 2017, appendix A.1 (averages); Dhariwal et al., Jukebox, 2020 (restart).
 
@@ -75,6 +76,15 @@ class EMACodebook:
         used = np.bincount(labels, minlength=size)
         self.weight.copy_(torch.from_numpy(centres))
         self.counts.copy_(torch.from_numpy(used / used.sum()))
+        self.sums.copy_(self.weight * self.counts[:, None])
+        self.started = True
+
+    def start_from_weights(self) -> None:
+        """Go on with the codes of a trained codebook, of which each is given an equal share of the latents.
+
+        So a code that the new latents do not choose lives for some hundred updates before it is moved.
+        """
+        self.counts.fill_(1 / len(self.weight))
         self.sums.copy_(self.weight * self.counts[:, None])
         self.started = True
 

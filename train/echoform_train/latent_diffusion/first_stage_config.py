@@ -26,6 +26,9 @@ class FirstStageConfig(LimitedSettings):
 
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu"
     """Settings to start from; every other flag overrides them."""
+    initial_model: str | None = None
+    """Finished first stage to start from instead of random weights: output folder of such a training, exported
+    pipeline, folder of a first stage, or an id on the Hub. The flags must describe its architecture."""
     data: tyro.conf.OmitArgPrefixes[DataConfig]
     run: tyro.conf.OmitArgPrefixes[RunConfig]
 

@@ -32,6 +32,7 @@ from echoform_train.latent_diffusion.first_stage import (
     latent_shape,
 )
 from echoform_train.latent_diffusion.first_stage_config import FirstStageConfig, image_halving
+from echoform_train.latent_diffusion.initial_model import InitialModel
 from echoform_train.latent_diffusion.losses import PatchDiscriminator, discriminator_loss, share_limit, spectral_loss
 from echoform_train.publishing.export import start_training
 from echoform_train.publishing.push import push_after_training
@@ -48,14 +49,20 @@ def load_training_data(config: FirstStageConfig) -> SpectrogramData:
     return load_data(data_config, config.run.seed, halving=image_halving(config))
 
 
-def start_run(config: FirstStageConfig, data: SpectrogramData, callbacks: Callbacks = NO_CALLBACKS) -> Run:
-    """Begin the training run, with torch seeded for the initial weights.
+def start_run(
+    config: FirstStageConfig,
+    data: SpectrogramData,
+    callbacks: Callbacks = NO_CALLBACKS,
+    initial: InitialModel | None = None,
+) -> Run:
+    """Begin the training run, with torch seeded for the initial weights; `initial` is the model to start from.
 
     Raises:
         UserError: If there are no validation images, or the output folder holds another run.
         PushError: If the result is to be pushed and could not be.
     """
-    return start_training(config, data, callbacks)
+    inputs = {"--initial-model": None if initial is None else initial.content()}
+    return start_training(config, data, callbacks, inputs)
 
 
 def describe(name: str, model: FirstStageModel, data: SpectrogramData) -> str:

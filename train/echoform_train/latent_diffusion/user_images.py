@@ -1,8 +1,10 @@
-"""Spectrograms of one person, from which a pipeline learns one more user: pixels, conditions and latents."""
+"""Spectrograms of one person, from which a pipeline learns one more user: pixels, conditions, latents, and what of
+them the first stage of the pipeline preserves."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,13 +19,15 @@ from echoform_train.data.spectrograms import SpectrogramData
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.json_files import read_json_object
 from echoform_train.engine.names import composed
-from echoform_train.latent_diffusion.first_stage import encode_pixels
+from echoform_train.latent_diffusion.first_stage import decode_to_pixels, encode_pixels
 from echoform_train.latent_diffusion.latents import Latents, latent_statistics
 from echoform_train.latent_diffusion.varied_images import Purpose, VariedImages, read_varied_images
 from echoform_train.publishing.records import check_record
 
 _LEVELS = 4
 """Folders in which metadata is looked for: that of the images, and those above it."""
+_FAR_DB = 3.0
+"""Difference of PSNR from which the first stage draws a person worse than its own: twice the squared error."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,60 @@ class KnownConditions:
     """Labels that occur, by name of the condition."""
     notes: tuple[str, ...]
     """What was found, as lines of text."""
+
+
+@dataclass(frozen=True)
+class FirstStageFit:
+    """How well the first stage of a pipeline gives back the images of a person on whom it was not trained."""
+
+    psnr_db: float
+    """PSNR over all images of the person."""
+    known_psnr_db: float | None
+    """That of held-out images of the people whom the first stage was trained on; None if the pipeline does not tell."""
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether the squared error is at least twice that of the known people."""
+        return self.known_psnr_db is not None and self.psnr_db <= self.known_psnr_db - _FAR_DB
+
+    def summary(self) -> str:
+        """One line for the terminal."""
+        if self.known_psnr_db is None:
+            return (
+                f"first stage: these images come back with {self.psnr_db:.1f} dB PSNR; the pipeline does not tell how "
+                "well those of its own people do"
+            )
+        if not self.is_poor:
+            return (
+                f"first stage: these images come back with {self.psnr_db:.1f} dB PSNR, held-out images of its own "
+                f"people with {self.known_psnr_db:.1f} dB"
+            )
+        return (
+            "WARNING: the first stage of the pipeline cannot draw this person as well as its own people: these images "
+            f"come back with {self.psnr_db:.1f} dB PSNR, held-out images of its own people with "
+            f"{self.known_psnr_db:.1f} dB, and what it loses, no learning of a user brings back; train a first stage "
+            "with images of this person too"
+        )
+
+
+def first_stage_fit(pipeline: Any, images: VariedImages, latents: Latents, facts: Mapping[str, Any]) -> FirstStageFit:
+    """Decode the latents of images again, and compare the error with that of the training of the first stage.
+
+    Args:
+        pipeline: The pipeline.
+        images: The images.
+        latents: What `encode_images` made of them.
+        facts: Content of the pipeline's facts.json, from which the PSNR of the validation images comes; {} if unknown.
+    """
+    mean, std = latent_statistics(pipeline)
+    decoded = decode_to_pixels(pipeline.vqvae, latents.values * std[:, None, None] + mean[:, None, None])
+    # One grey level of one pixel at least, as a logarithm of 0 is no number.
+    squared = max(1.0, float((decoded.double() - images.pixels.double()).square().sum()))
+    known: Any = facts
+    for name in ("first_stage", "validation", "psnr"):
+        known = known.get(name) if isinstance(known, Mapping) else None
+    is_number = isinstance(known, int | float) and not isinstance(known, bool) and math.isfinite(known)
+    return FirstStageFit(10 * math.log10(255**2 * decoded.numel() / squared), float(known) if is_number else None)
 
 
 def read_user_images(source: Path, pipeline: Any, reading: ReadingConfig) -> tuple[VariedImages, KnownConditions]:

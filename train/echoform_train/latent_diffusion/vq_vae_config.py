@@ -21,7 +21,8 @@ class Config(FirstStageConfig):
     quantize: bool = True
     """--no-quantize trains the same network without its codebook, to measure the loss of quality by quantisation."""
     quantize_after: LengthOrZero = 10_000
-    """Images seen before the codebook starts from k-means; until then the network trains without it."""
+    """Images seen before the codebook starts from k-means; until then the network trains without it. The codebook of
+    --initial-model is in use from the first image."""
     codebook_decay: Decay = 0.99
     """Decay of the codebook's moving averages at each optimizer step."""
     commitment_weight: Weight = 0.25

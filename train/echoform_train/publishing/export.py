@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,8 +59,19 @@ class SplitData(Protocol):
         ...
 
 
-def start_training(config: TrainerConfig, data: SplitData, callbacks: Callbacks = NO_CALLBACKS) -> Run:
+def start_training(
+    config: TrainerConfig,
+    data: SplitData,
+    callbacks: Callbacks = NO_CALLBACKS,
+    inputs: Mapping[str, Any] | None = None,
+) -> Run:
     """Begin a run on some data, write its split, and seed torch for the initial weights of the model.
+
+    Args:
+        config: Settings of the trainer.
+        data: The data, with their split.
+        callbacks: What is called during the training.
+        inputs: What the run reads beside the data, see `resume_settings`.
 
     Raises:
         ValueError: If there are no validation images, or the output folder holds another run or another split.
@@ -68,7 +79,7 @@ def start_training(config: TrainerConfig, data: SplitData, callbacks: Callbacks 
     """
     if not len(data.validation):
         raise UserError(f"a training needs validation images, the split of {data.source} has none")
-    run = Run(config.run, len(data.train), resume_settings(config, data_content(data)), callbacks)
+    run = Run(config.run, len(data.train), resume_settings(config, data_content(data) | dict(inputs or {})), callbacks)
     check_before_training(run)
     keep_split(run, data.split)
     torch.manual_seed(config.run.seed)

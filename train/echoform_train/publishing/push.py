@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 from echoform.hub import CARD, check_access, push_folder, retry_command
 from echoform_cards.facts import People
@@ -110,28 +110,59 @@ def copy_for_push(model: Path, staged: Path, repo_id: str, said: SaidOfModel = S
         write_fingerprint(staged)
 
 
-def check_before_training(run: Run) -> None:
+class PushSettings(Protocol):
+    """The settings of a training that say whether and how its result is pushed."""
+
+    @property
+    def push_to_hub(self) -> str | None:
+        """Repository to push to; None: nothing is pushed."""
+        ...
+
+    @property
+    def private(self) -> bool:
+        """Whether a new repository is private."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """Branch; None is main."""
+        ...
+
+    @property
+    def token(self) -> str | None:
+        """Token of the Hub."""
+        ...
+
+    @property
+    def license(self) -> str | None:
+        """Licence in the card."""
+        ...
+
+    @property
+    def people(self) -> People | None:
+        """Whether the people are simulated or recorded, for the card."""
+        ...
+
+
+def check_push_asked_for(config: PushSettings) -> None:
     """Make sure before a training that its result can be pushed, if the settings ask for that.
 
     Raises:
         PushError: If the token is missing, unknown or may not write there.
     """
-    config = run.config
-    if run.is_main and config.push_to_hub is not None:
+    if config.push_to_hub is not None:
         check_access(config.push_to_hub, private=config.private or None, token=config.token)
 
 
-def push_after_training(run: Run, result: TrainingResult) -> None:
-    """Print the summary of a training, and push its exported folder if the settings ask for that.
+def push_if_asked_for(config: PushSettings, exported: Path) -> None:
+    """Push the exported folder of a training, and print where it is, if the settings ask for that.
 
     Raises:
         PushError: If the push failed; the message says which command tries again.
     """
-    run.accelerator.print(result.summary())
-    config = run.config
-    if run.is_main and config.push_to_hub is not None:
+    if config.push_to_hub is not None:
         url = push(
-            result.exported,
+            exported,
             config.push_to_hub,
             private=config.private,
             revision=config.revision,
@@ -139,6 +170,19 @@ def push_after_training(run: Run, result: TrainingResult) -> None:
             said=SaidOfModel(license=config.license, people=config.people),
         )
         print(f"pushed: {url}")
+
+
+def check_before_training(run: Run) -> None:
+    """`check_push_asked_for` on the main process."""
+    if run.is_main:
+        check_push_asked_for(run.config)
+
+
+def push_after_training(run: Run, result: TrainingResult) -> None:
+    """Print the summary of a training, then `push_if_asked_for` on the main process."""
+    run.accelerator.print(result.summary())
+    if run.is_main:
+        push_if_asked_for(run.config, result.exported)
 
 
 def _without_folders(facts: dict[str, Any]) -> dict[str, Any]:

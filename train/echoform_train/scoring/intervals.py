@@ -5,6 +5,8 @@ The rules, in one place:
 - A share of images, such as an accuracy, varies from seed to seed, and would be another one on other images. Its
   interval covers both: Wilson's for the images and Student's t for the seeds, see `share_interval`.
 - A ratio of two shares has both in the same way, see `ratio_interval`.
+- A share of which no number of images is known has Student's t, cut at the ends of the scale, see
+  `mean_share_interval`.
 - Any other score per seed has Student's t, and no interval if all seeds gave the same value, see `seeds_interval`.
 - A mean over images has the bootstrap over images, see `bootstrap_interval` and `bootstrap_sums`.
 
@@ -32,8 +34,14 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
+def mean_interval(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Interval:
     """Mean of independent values, such as one per seed, and its interval by Student's t.
+
+    Args:
+        values: One per seed, draw or the like.
+        least: Lowest value that there can be, 0 for a share. Student's t knows of no end of a scale, so its interval
+            is cut there.
+        most: Highest value that there can be, 1 for a share.
 
     Raises:
         ValueError: If there are fewer than two values.
@@ -42,7 +50,18 @@ def mean_interval(values: Sequence[float]) -> Interval:
         raise UserError(f"an interval needs at least two values, got {len(values)}")
     mean = float(np.mean(values))
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, max(least, mean - half), min(most, mean + half))
+
+
+def mean_share_interval(shares: Sequence[float]) -> Interval:
+    """`mean_interval` of shares, 0..1, where the number of images is not known; see `share_interval` where it is.
+
+    Raises:
+        ValueError: If there are fewer than two values, or one is outside 0..1.
+    """
+    if not all(0 <= share <= 1 for share in shares):
+        raise UserError(f"an interval of shares needs shares in 0..1, got {list(shares)}")
+    return mean_interval(shares, least=0.0, most=1.0)
 
 
 def seeds_interval(values: Sequence[float]) -> Interval | None:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from echoform.hub import check_access
 from echoform.spectrogram_resnet import SpectrogramResNet
 from echoform_train.data.config import data_facts, load_data
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, to_model
@@ -34,7 +33,7 @@ from echoform_train.publishing.classifier_export import (
     make_processor,
     write_onnx,
 )
-from echoform_train.publishing.push import SaidOfModel, push
+from echoform_train.publishing.push import check_push_asked_for, push_if_asked_for
 from echoform_train.scoring.augmentations import AUGMENTATIONS, Augmentation, chain
 from echoform_train.scoring.calibration import fit_temperature
 from echoform_train.scoring.chance import chance_sentence, nothing_learned
@@ -84,19 +83,9 @@ def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
         PushError: If the Hub refuses the push.
     """
     require_room(config.output_dir, config.resume_from_checkpoint)
-    if config.push_to_hub is not None:
-        check_access(config.push_to_hub, private=config.private or None, token=config.token)
+    check_push_asked_for(config)
     result = train(config, load_data(config.data, config.seed), callbacks)
-    if config.push_to_hub is not None:
-        url = push(
-            result.exported,
-            config.push_to_hub,
-            private=config.private,
-            revision=config.revision,
-            token=config.token,
-            said=SaidOfModel(license=config.license, people=config.people),
-        )
-        print(f"pushed: {url}")
+    push_if_asked_for(config, result.exported)
     return result
 
 
@@ -234,6 +223,7 @@ class _Trainer:
             lessons.batches,
             more=lessons.more,
             more_weight=lessons.more_weight,
+            more_smoothing=lessons.more_smoothing,
             steps=steps,
             seed=seed,
             peak_rate=_PEAK_RATE,

@@ -23,6 +23,12 @@ from echoform_train.latent_diffusion.first_stage_training import (
     start_run,
     validate_reconstruction,
 )
+from echoform_train.latent_diffusion.initial_model import (
+    base_model_of,
+    check_initial_model,
+    load_initial_model,
+    start_from,
+)
 from echoform_train.latent_diffusion.kl_vae_config import PRESETS, Config
 
 __all__ = ["PRESETS", "Config", "main"]
@@ -78,16 +84,21 @@ def main(config: Config, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
 
 def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLBACKS) -> TrainingResult:
     """Train a KL-VAE on `data`; OUTPUT_DIR is the exported folder of the result."""
-    run = start_run(config, data, callbacks)
     channels, height, width = data.train.pixels.shape[1:]
+    initial = None if config.initial_model is None else load_initial_model(config.initial_model, AutoencoderKL)
+    if initial is not None:
+        check_initial_model(initial, build_model(config, channels), data)
+    run = start_run(config, data, callbacks, initial)
     vae = build_model(config, channels)
     run.accelerator.print(describe("KL-VAE", vae, data))
+    if initial is not None:
+        run.accelerator.print(start_from(initial, vae, data))
     shape = latent_shape(vae, channels, resolution_of(height, width))
     learner = FirstStageLearner(config, run, "vae", vae, VariationalAutoencoder(vae), config.ema_decay)
     learner.resume()
     run.start_trackers("kl-vae", config.preset)
 
-    facts = {"kind": "kl-vae", "preset": config.preset, "kl_weight": config.kl_weight}
+    facts = {"kind": "kl-vae", "preset": config.preset, "kl_weight": config.kl_weight, **base_model_of(initial)}
     while not run.done:
         # One optimizer step. The noise comes from the draw, so that it does not depend on the number of processes.
         for draw, images in learner.batches(data.train):

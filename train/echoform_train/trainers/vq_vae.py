@@ -25,6 +25,12 @@ from echoform_train.latent_diffusion.first_stage_training import (
     start_run,
     validate_reconstruction,
 )
+from echoform_train.latent_diffusion.initial_model import (
+    base_model_of,
+    check_initial_model,
+    load_initial_model,
+    start_from,
+)
 from echoform_train.latent_diffusion.vq_vae_config import PRESETS, Config
 from echoform_train.scoring.metrics import codebook_usage
 
@@ -79,22 +85,31 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
     Raises:
         ValueError: If the codebook would start only after the end, or another setting is out of range.
     """
-    _check(config)
-    run = start_run(config, data, callbacks)
-    vqvae = build_model(config, channels=data.train.pixels.shape[1])
+    channels = data.train.pixels.shape[1]
+    initial = None if config.initial_model is None else load_initial_model(config.initial_model, VQModel)
+    known_codes = initial is not None and initial.quantized
+    _check(config, known_codes)
+    if initial is not None:
+        check_initial_model(initial, build_model(config, channels), data)
+    run = start_run(config, data, callbacks, initial)
+    vqvae = build_model(config, channels)
     run.accelerator.print(describe("VQ-VAE", vqvae, data))
+    if initial is not None:
+        run.accelerator.print(start_from(initial, vqvae, data))
     # The codebook follows moving averages of the latents instead of gradients.
     vqvae.quantize.embedding.weight.requires_grad_(False)
     learner = FirstStageLearner(config, run, "vqvae", vqvae, QuantizedAutoencoder(vqvae))
     codebook = EMACodebook(vqvae.quantize.embedding.weight, run.accelerator, decay=config.codebook_decay)
     learner.parts["codebook"] = codebook
+    if config.quantize and known_codes:
+        codebook.start_from_weights()
     learner.resume()
     run.start_trackers("vq-vae", config.preset)
 
-    facts = {"kind": "vq-vae", "preset": config.preset, "quantized": config.quantize}
+    facts = {"kind": "vq-vae", "preset": config.preset, "quantized": config.quantize, **base_model_of(initial)}
     while not run.done:
         # Latents that still change a lot would leave most codes unused, so the codebook joins later.
-        quantize = config.quantize and run.seen >= config.quantize_after
+        quantize = config.quantize and (codebook.started or run.seen >= config.quantize_after)
         if quantize and not codebook.started:
             _start_codebook(codebook, vqvae, data.train, run)
         # One optimizer step, of one or more forward passes.
@@ -116,8 +131,8 @@ def train(config: Config, data: SpectrogramData, callbacks: Callbacks = NO_CALLB
     return finish(run)
 
 
-def _check(config: Config) -> None:
-    if config.quantize and config.quantize_after >= config.run.max_train_images:
+def _check(config: Config, known_codes: bool) -> None:
+    if config.quantize and not known_codes and config.quantize_after >= config.run.max_train_images:
         raise UserError(
             f"--quantize-after must lie before the end of training at {config.run.max_train_images} images, "
             f"got {config.quantize_after}"

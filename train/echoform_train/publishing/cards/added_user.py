@@ -13,7 +13,14 @@ from echoform_train.engine.sources import is_hub_id
 from echoform_train.publishing.cards.common import ExportedModel, Training, data_of, stage_of
 
 
-class _LearningFacts(TypedDict):
+class _FirstStageFacts(TypedDict, total=False):
+    psnr_db: float
+    """PSNR with which the first stage gives the images back."""
+    known_psnr_db: float | None
+    """That of held-out images of the people whom it was trained on."""
+
+
+class _LearningFacts(_FirstStageFacts):
     rank: int
     """Rank of the updates of linear layers; 0: there are none."""
     loss_before: float
@@ -55,6 +62,8 @@ def added_user_card(model: ExportedModel) -> str:
             "rank": learning["rank"],
             "loss_before": learning["loss_before"],
             "loss": learning["loss"],
+            "psnr_db": learning.get("psnr_db"),
+            "known_psnr_db": learning.get("known_psnr_db"),
             "stages": [stage_of("One more user", training)],
             "scores": model.card.get("scores"),
         }
