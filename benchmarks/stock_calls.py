@@ -157,7 +157,7 @@ def our_denoiser_step(config: Config, data: SpectrogramData, folder: Path) -> Ca
     unet = train_ldm.build_unet(settings, (dim, height, width), facts).to(run.device, memory_format=run.memory_format)
     learner = Learner(run, "unet", unet)
     ema = make_ema(unet, settings.ema_decay)
-    objective = make_objective(settings.objective, settings.beta_schedule, settings.snr_gamma)
+    objective = make_objective(settings.objective, settings.beta_schedule, settings.min_snr_gamma)
 
     def step() -> None:
         for draw in run.draws():

@@ -56,7 +56,7 @@ def untrained_pipeline(preset: str, data: SpectrogramData) -> VQLDMDopplerPipeli
     vqvae = train_vq_vae.build_model(stage, channels)
     shape = latent_shape(vqvae, channels, resolution)
     unet = untrained_unet(ldm, data, shape)
-    sampler = make_objective(ldm.objective, ldm.beta_schedule, ldm.snr_gamma).sampler()
+    sampler = make_objective(ldm.objective, ldm.beta_schedule, ldm.min_snr_gamma).sampler()
     facts = pipeline_facts(data, torch.zeros(shape[0]), torch.ones(shape[0]))
     pipeline = VQLDMDopplerPipeline(vqvae.eval(), unet.eval(), sampler, **facts)
     pipeline.set_progress_bar_config(disable=True)

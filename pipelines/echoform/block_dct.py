@@ -108,7 +108,6 @@ class BlockDCT(ModelMixin, ConfigMixin):
             sample = sample.clamp(min=floor)
         return BlockDCTDecoderOutput(sample=sample) if return_dict else (sample,)
 
-
     def forward(self, sample: Tensor, return_dict: bool = True) -> Any:
         """Images float [B, C, H, W] in [-1, 1], encoded and decoded: the same images, with all below the floor at it.
 

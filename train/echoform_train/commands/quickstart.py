@@ -44,7 +44,7 @@ TIMED = {"data": "simulating", "generated": "generating, in a process without ec
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Simulate walkers, train both stages, generate with the saved pipeline, score, and write one page.
+    """Simulate walkers, train a generator, generate with the saved pipeline, score, and write one page.
 
     It takes some minutes on two CPU cores. Started again after an interruption, it continues where it stopped; started
     with other settings or data, it makes anew what depends on them.
@@ -75,10 +75,13 @@ class Config:
     """Strength of classifier-free guidance; 1 is none, which is best for images that train classifiers."""
     num_inference_steps: int = 8
     """Denoising steps."""
+    first_stage: Literal["none", "vq-vae"] = "none"
+    """What the diffusion model generates: none is the pixels themselves, which keeps their texture; vq-vae is the
+    latents of a first stage that is trained before."""
     vq_train_images: int = 20_000
-    """Images seen by the first stage."""
-    ldm_train_images: int = 24_000
-    """Images seen by the second stage."""
+    """Images seen by the first stage, with --first-stage vq-vae."""
+    ldm_train_images: int = 32_000
+    """Images seen by the diffusion model."""
     judge_train_images: int = 12_000
     """Images seen by each judge."""
     seed: int = 0
@@ -129,13 +132,14 @@ def main(config: Config) -> QuickstartResult:
 
     PRESET_HALVING.check(*sides_of(config.resolution))
     out = config.output_dir
-    cache = StageCache(out / STAGES, 4 if config.data else 5)
+    steps = 3 + (config.data is None) + (config.first_stage != "none")
+    cache = StageCache(out / STAGES, steps)
     source = config.data or str(cache.run(Simulation(config=_simulation(config)), output=out / "data").folder)
     generated = _train_and_generate(config, source, cache)
     # Scores need the split of the training: judges see its training part, and images are compared with its test part.
     data = load_spectrograms(
         source,
-        split_file=out / "vq-vae" / SPLIT,
+        split_file=out / "ldm" / SPLIT,
         resolution=config.resolution,
         window_s=config.window_s,
         hop_s=config.hop_s,
@@ -175,16 +179,18 @@ def main(config: Config) -> QuickstartResult:
 
 
 def _train_and_generate(config: Config, source: str, cache: StageCache) -> FinishedStage[GenerationFacts]:
-    """Train both stages with their presets for a CPU, or continue an interrupted training, and generate images."""
+    """Train with the presets for a CPU, or continue an interrupted training, and generate images."""
     from echoform.hub import CARD
     from echoform_train.study.quickstart_stages import DenoiserTraining, FirstStageTraining, Generation
 
-    out = config.output_dir
-    vq_vae, ldm = _vq_vae(config, source), _ldm(config, source)
-    data = load_data(vq_vae.data, config.seed)
-    first_stage = cache.run(FirstStageTraining(data=data, config=vq_vae), output=vq_vae.run.output_dir)
+    out, ldm = config.output_dir, _ldm(config, source)
+    data = load_data(replace(_data(config, source), resolution=config.resolution), config.seed)
+    first_stage = None
+    if config.first_stage == "vq-vae":
+        vq_vae = _vq_vae(config, source)
+        first_stage = cache.run(FirstStageTraining(data=data, config=vq_vae), output=vq_vae.run.output_dir).key
     # The card of the pipeline is written again below, and a person may write into it.
-    training = DenoiserTraining(first_stage_key=first_stage.key, config=ldm)
+    training = DenoiserTraining(data=data, first_stage_key=first_stage, config=ldm)
     trained = cache.run(training, output=ldm.run.output_dir, changing=(CARD, FACTS))
     generation = Generation(
         pipeline=trained.folder / PIPELINE,
@@ -238,8 +244,8 @@ def _ldm(config: Config, source: str) -> train_ldm.Config:
     preset = train_ldm.PRESETS["cpu"]
     return replace(
         preset,
-        first_stage=config.output_dir / "vq-vae",
-        data=_data(config, source),
+        first_stage="none" if config.first_stage == "none" else config.output_dir / config.first_stage,
+        data=replace(_data(config, source), resolution=config.resolution),
         run=_run_config(config, preset.run, "ldm", config.ldm_train_images),
         sample_every=config.ldm_train_images,  # one sheet of samples, at the end
     )
@@ -272,14 +278,17 @@ def _facts(
     from echoform_train.study.stage_cache import note_on_codes
 
     kind = "your own" if config.data else "simulated"
-    trainings = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
+    trainings = {"Diffusion of pixels": config.output_dir / "ldm"}
+    if config.first_stage == "vq-vae":
+        trainings = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
+    models = "diffusion model of pixels" if config.first_stage == "none" else "VQ-VAE and a latent diffusion model"
     size = shown_size(*data.train.pixels.shape[-2:])
     pixels, users = read_generated(read_metadata(folders[0]), data)[0]
     seconds = {stage.name: stage.seconds for stage in done}
     return ReportFacts(
         title="echoform quickstart",
         subject=(
-            f"A VQ-VAE and a latent diffusion model, trained on {len(data.train)} {kind} spectrograms of "
+            f"A {models}, trained on {len(data.train)} {kind} spectrograms of "
             f"{len(data.id2label)} users ({size} pixels, split {data.split.method})."
         ),
         note=note_on_codes(done),

@@ -66,7 +66,9 @@ def load_initial_model(source: str, model_class: type[FirstStageModel]) -> Initi
     given = location if isinstance(location, Path) else download_model(location.repo, location.revision)
     folder, facts_files = _find(given, source)
     if (found := class_name(folder)) != model_class.__name__:
-        raise UserError(f"--initial-model must hold {model_class.__name__} weights, {folder} holds {_shown(found)} ones")
+        raise UserError(
+            f"--initial-model must hold {model_class.__name__} weights, {folder} holds {_shown(found)} ones"
+        )
     facts = next((read_json_object(path) for path in facts_files if path.is_file()), {})
     stage = facts["first_stage"] if isinstance(facts.get("first_stage"), dict) else facts
     data = stage.get("data")

@@ -61,9 +61,9 @@ class Config(LimitedSettings):
     """What the network learns to predict."""
     beta_schedule: Literal["linear", "cosine", "squaredcos_cap_v2"] = "cosine"
     """Noise schedule of v-prediction; cosine and squaredcos_cap_v2 are the same (Nichol and Dhariwal, 2021)."""
-    snr_gamma: Annotated[float, Limits(0, 1e6)] = 5.0
+    snr_gamma: Annotated[float | None, Limits(0, 1e6)] = None
     """Signal-to-noise ratio above which v-prediction gives a noise level less weight (min-SNR, Hang et al., 2023); 0
-    weighs all levels alike."""
+    weighs all levels alike. Default: 5, and 0 with --first-stage none."""
     label_dropout: Share = 0.1
     """Share of samples whose user (and, independently, each condition) is replaced by its null class, for guidance."""
     ema_decay: Decay = 0.999
@@ -75,6 +75,13 @@ class Config(LimitedSettings):
     """Guidance scale of the sample sheets."""
     sample_every: Length = 50_000
     """Images seen between two sample sheets."""
+
+    @property
+    def min_snr_gamma(self) -> float:
+        """`snr_gamma`, or its default for the first stage."""
+        if self.snr_gamma is not None:
+            return self.snr_gamma
+        return 0.0 if self.first_stage == "none" else 5.0
 
 
 _GPU_RUN: dict[str, Any] = {"max_train_images": 2_000_000, "learning_rate": 3e-4, "lr_warmup_steps": 500}

@@ -68,14 +68,15 @@ class FirstStageTraining:
 class DenoiserTraining:
     """Train the second stage, or continue its training."""
 
-    first_stage_key: str
-    """Key of the stage of the first stage."""
+    data: SpectrogramData
+    first_stage_key: str | None
+    """Key of the stage of the first stage; None if there is none."""
     config: train_ldm.Config
     name: str = "ldm"
 
     def inputs(self) -> dict[str, Any]:
-        """The first stage, with its images, and the settings of the training."""
-        return {"first stage": self.first_stage_key} | resume_settings(self.config)
+        """The images with their split, the first stage, and the settings of the training."""
+        return _data_inputs(self.data) | {"first stage": self.first_stage_key} | resume_settings(self.config)
 
     def make(self, folder: Path) -> StageFacts:
         """Fill the folder as `echoform train ldm` does."""

@@ -108,7 +108,7 @@ def train(
         run.accelerator.print(f"Attention windows of {fitted}")
     run.start_trackers("ldm", config.preset)
 
-    objective = make_objective(config.objective, config.beta_schedule, config.snr_gamma)
+    objective = make_objective(config.objective, config.beta_schedule, config.min_snr_gamma)
     pipeline = VQLDMDopplerPipeline(stage.model, unet, objective.sampler(), **latents.pipeline_facts)
     shared_facts = {"data": latents.data_facts, "first_stage": stage.facts}
     if config.initial_pipeline is not None:
