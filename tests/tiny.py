@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -64,7 +64,7 @@ def tiny_kl_vae(data: Path, output_dir: Path, **settings: Any) -> train_kl_vae.C
     return replace(config, **settings)
 
 
-def tiny_ldm(data: Path, first_stage: Path, output_dir: Path, **settings: Any) -> train_ldm.Config:
+def tiny_ldm(data: Path, first_stage: Literal["none"] | Path, output_dir: Path, **settings: Any) -> train_ldm.Config:
     """Two levels, window attention above axial."""
     config = train_ldm.Config(
         data=DataConfig(data=str(data)),

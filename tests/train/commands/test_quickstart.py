@@ -18,6 +18,7 @@ def finished(walkers, tmp_path_factory):
         images_per_user=6,
         sampling_seeds=(0, 1),
         num_inference_steps=2,
+        first_stage="vq-vae",
         vq_train_images=160,
         ldm_train_images=160,
         judge_train_images=640,
@@ -94,6 +95,7 @@ def remade(config, capsys):
             "--max-train-images was 160, is now 176",
             marks=pytest.mark.slow,
         ),
+        ({"first_stage": "none"}, ["ldm", "generated", "scores"], "changed inputs: first stage was "),
         ({"seed": 1}, ["vq-vae", "ldm", "generated", "scores"], "--seed was 0, is now 1"),
     ],
 )

@@ -49,6 +49,7 @@ COMPARED = {
     | {"vq_embed_dim", "num_vq_embeddings", "quantize", "quantize_after", "codebook_decay", "commitment_weight"},
     "kl_vae": _FIRST_STAGE | {"kl_weight", "ema_decay"},
     "ldm": {
+        "block_size",
         "colormap",
         "hop_s",
         "name_pattern",
