@@ -38,6 +38,7 @@ TINY = StudyConfig(
     judge_train_images=640,
     keep_share=0.5,
     max_duplicate=1.0,
+    recipes=True,
 )
 SAMPLING = GeneratorConfig(num_inference_steps=2)
 

@@ -52,6 +52,18 @@ def pixels_of(drawn, image: np.ndarray, cell) -> np.ndarray:
     return image[top : top + round(height * rows), round(left * columns) :][:, : round(width * columns)]
 
 
+def test_characters_come_from_any_installed_font_and_else_stand_by_their_number(tmp_path):
+    # Of the fonts that come with matplotlib, STIX has U+1D81 and DejaVu Sans has not; none has U+E9D3.
+    drawn = figure([index_image()], AXES, names=["\u1d81 and \ue9d3 \U0010fffd"], rows=["Zo\u00eb \ue9d3"])
+    (cell,) = cells(drawn)
+    assert cell.get_title() == "\u1d81 and \\ue9d3 \\U0010fffd"
+    assert cell.get_ylabel().startswith("Zo\u00eb \\ue9d3")
+    for ending in ("png", "pdf"):  # matplotlib warns of characters that it cannot draw, and warnings are errors here
+        save_figure(drawn, tmp_path / f"figure.{ending}")
+    plain = figure([index_image()], AXES, names=["Zo\u00eb"])
+    assert cells(plain)[0].title.get_fontfamily() == ["sans-serif"]
+
+
 def test_a_pixel_lies_at_its_time_and_doppler():
     image = index_image()
     image[2, 6] = 255  # of 8 rows from 1500 to -500 Hz, and of 8 columns over 3 s

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from echoform_train.engine import atomic_files, run
-from echoform_train.engine.atomic_files import copy_to_partial, partial_folder, replace_folder
+from echoform_train.engine.atomic_files import copy_to_partial, partial_folder, replace_folder, write_tensors
 from echoform_train.trainers import vq_vae
 from tiny import tiny_run, tiny_vq_vae
 
@@ -30,6 +31,21 @@ def test_a_folder_is_replaced_as_a_whole_and_notes_stay(tmp_path):
         "NOTES.txt": "earlier",
     }
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_weights_are_as_public_as_the_folder_they_lie_in(tmp_path):
+    """Others of a team, and the user of a container, load what somebody trained."""
+    partial = partial_folder(tmp_path / "model")
+    (partial / "unet").mkdir()
+    weights, notes = partial / "unet/model.safetensors", partial / "NOTES.txt"
+    for path in (weights, notes):
+        path.touch(0o600)  # as safetensors makes a file, and a person may make one
+    (partial / "unet").chmod(0o750)
+    replace_folder(tmp_path / "model", partial)
+    modes = [(tmp_path / "model" / name).stat().st_mode & 0o777 for name in ("unet/model.safetensors", "NOTES.txt")]
+    assert modes == [0o640, 0o600]
+    write_tensors(tmp_path / "one.safetensors", {"a": torch.zeros(2)})
+    assert (tmp_path / "one.safetensors").stat().st_mode & 0o666 == tmp_path.stat().st_mode & 0o666 | 0o600
 
 
 def test_what_a_killed_process_left_is_not_used(tmp_path):

@@ -20,6 +20,7 @@ from scipy.constants import speed_of_light
 from torch import Tensor
 
 from echoform_train.data.colormap import lookup_table
+from echoform_train.data.figure_fonts import fonts_for
 from echoform_train.data.figure_images import FigureImage, grey_table, is_grey, painted, table_of
 from echoform_train.data.figure_layout import CHARACTER, LINE, Layout
 from echoform_train.data.metadata import check_axes
@@ -89,41 +90,45 @@ def figure(
     if groups and sum(number for _, number in groups) != columns:
         raise UserError(f"groups must cover {columns} columns, got {list(groups)}")
 
-    axes = {} if axes is None else check_axes(axes, "axes")
-    table = None if colormap is None else table_of(colormap)
-    colored = [None if image is None else painted(image, table, figure_colormap) for image in given]
-    first = next(image for image in colored if image is not None)
-    layout = Layout(
-        columns=columns,
-        rows=number_of_rows,
-        large=columns <= _LARGE_COLUMNS and columns * number_of_rows <= _LARGE_IMAGES,
-        height_of_width=float(np.clip(first.shape[0] / first.shape[1], 0.5, 2)),
-        name_lines=max((name.count("\n") + 1 for name in names if name), default=0) if names else 0,
-        group_ends=tuple(np.cumsum([number for _, number in groups])[:-1].tolist()),
-        has_groups=bool(groups),
-        has_speeds=axes.get("carrier_hz", 0) > 0 and _has_doppler(axes),
-        has_bar={"db_min", "db_max"} <= set(axes) and (table is not None or is_grey(shown)),
-        title=title,
-        text=text,
-    )
-    drawn = Figure(figsize=(layout.width, layout.height))
-    for index, image in enumerate(colored):
-        if image is not None:
-            row, column = divmod(index, columns)
-            cell = drawn.add_axes(layout.cell(row, column), label=f"image {index}")
-            _show(cell, image, axes)
-            _label(cell, layout, axes, row_name=rows[row] if rows else "", at=index, taken=colored, labels=labels)
-            if names and names[index]:
-                lines = [_short(line, layout.width_in_characters) for line in names[index].split("\n")]
-                cell.set_title("\n".join(lines), fontsize=layout.font, pad=3, linespacing=1.15, parse_math=False)
-    _draw_groups(drawn, layout, groups)
-    if layout.has_bar:
-        colors = lookup_table(figure_colormap) if figure_colormap else table if table is not None else grey_table()
-        _draw_bar(drawn, layout, (axes["db_min"], axes["db_max"]), colors, level)
-    if title:
-        top = 1 - layout.edge / layout.height
-        place = (layout.left / layout.width, top)
-        drawn.text(*place, layout.wrapped_title, va="top", fontsize=layout.title_font, parse_math=False)
+    written = (*(names or ()), *(rows or ()), *(text for text, _ in groups), title, level, *(labels or ()))
+    with fonts_for(*written) as legible:
+        names, rows = ([legible(each) for each in texts] if texts else None for texts in (names, rows))
+        groups, title = [(legible(each), number) for each, number in groups], legible(title)
+        axes = {} if axes is None else check_axes(axes, "axes")
+        table = None if colormap is None else table_of(colormap)
+        colored = [None if image is None else painted(image, table, figure_colormap) for image in given]
+        first = next(image for image in colored if image is not None)
+        layout = Layout(
+            columns=columns,
+            rows=number_of_rows,
+            large=columns <= _LARGE_COLUMNS and columns * number_of_rows <= _LARGE_IMAGES,
+            height_of_width=float(np.clip(first.shape[0] / first.shape[1], 0.5, 2)),
+            name_lines=max((name.count("\n") + 1 for name in names if name), default=0) if names else 0,
+            group_ends=tuple(np.cumsum([number for _, number in groups])[:-1].tolist()),
+            has_groups=bool(groups),
+            has_speeds=axes.get("carrier_hz", 0) > 0 and _has_doppler(axes),
+            has_bar={"db_min", "db_max"} <= set(axes) and (table is not None or is_grey(shown)),
+            title=title,
+            text=text,
+        )
+        drawn = Figure(figsize=(layout.width, layout.height))
+        for index, image in enumerate(colored):
+            if image is not None:
+                row, column = divmod(index, columns)
+                cell = drawn.add_axes(layout.cell(row, column), label=f"image {index}")
+                _show(cell, image, axes)
+                _label(cell, layout, axes, row_name=rows[row] if rows else "", at=index, taken=colored, labels=labels)
+                if names and names[index]:
+                    lines = [_short(line, layout.width_in_characters) for line in names[index].split("\n")]
+                    cell.set_title("\n".join(lines), fontsize=layout.font, pad=3, linespacing=1.15, parse_math=False)
+        _draw_groups(drawn, layout, groups)
+        if layout.has_bar:
+            colors = lookup_table(figure_colormap) if figure_colormap else table if table is not None else grey_table()
+            _draw_bar(drawn, layout, (axes["db_min"], axes["db_max"]), colors, level)
+        if title:
+            top = 1 - layout.edge / layout.height
+            place = (layout.left / layout.width, top)
+            drawn.text(*place, layout.wrapped_title, va="top", fontsize=layout.title_font, parse_math=False)
     return drawn
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
+from echoform_train.data.figure_fonts import fonts_for
 from echoform_train.depth.dataset import DepthData
 from echoform_train.depth.latents import LatentStatistics, map_to_plane
 from echoform_train.depth.quality import DepthScores, ReconstructedTestImages
@@ -90,8 +91,9 @@ def save_reconstructions(
         rows.append(_Row(f"{name}: error", errors[name], valid, "inferno", 0.0, max(1.0, largest)))
     columns = len(target_mm)
     figure = Figure(figsize=(1.2 * columns + 1.6, 1.4 * len(rows)), layout="constrained")
-    for axes, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
-        row.draw(figure, axes)
+    with fonts_for(*(names or ())) as legible:
+        for axes, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
+            row.draw(figure, axes, legible)
     _save(figure, path)
 
 
@@ -127,6 +129,7 @@ def save_panels(
 ) -> None:
     """Draw rows of depth images of any sizes with their titles, all with the same colours."""
     columns = max(len(row) for row in rows)
+    titles = [panel.title for row in rows for panel in row]
     figure = Figure(figsize=(1.5 * columns + 1, 1.8 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="black")
@@ -137,7 +140,8 @@ def save_panels(
         for axis, panel in zip(axes_of_row, panels, strict=False):
             mm = np.ma.masked_equal(panel.units, 0) / units_per_mm
             image = axis.imshow(mm, cmap=colours, vmin=depth_range_mm["min"], vmax=depth_range_mm["max"])
-            axis.set_title(panel.title, fontsize=7)
+            with fonts_for(*titles) as legible:
+                axis.set_title(legible(panel.title), fontsize=7, parse_math=False)
     if image is not None:
         figure.colorbar(image, ax=axes.ravel().tolist(), label="mm", fraction=0.03, pad=0.01)
     _save(figure, path)
@@ -168,12 +172,13 @@ def save_map(positions: np.ndarray, labels: np.ndarray | None, id2label: Mapping
         for index in id2label:
             of_class = labels == index
             axis.scatter(*positions[of_class].T, s=4, color=colours[index], label=f"class {index}")
-        legend = axis.legend(
-            ncols=1 + len(id2label) // 25, markerscale=3, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5)
-        )
-        # Set afterwards, as matplotlib leaves out labels that begin with an underscore, and typesets those with $.
-        for text, (index, name) in zip(legend.get_texts(), id2label.items(), strict=True):
-            text.set(text=f"{name} ({int((labels == index).sum())})", parse_math=False)
+        with fonts_for(*id2label.values()) as legible:
+            legend = axis.legend(
+                ncols=1 + len(id2label) // 25, markerscale=3, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5)
+            )
+            # Set afterwards, as matplotlib leaves out labels that begin with an underscore, and typesets those with $.
+            for text, (index, name) in zip(legend.get_texts(), id2label.items(), strict=True):
+                text.set(text=f"{legible(name)} ({int((labels == index).sum())})", parse_math=False)
     axis.set(xticks=[], yticks=[], title="t-SNE of the embeddings of held-out images")
     _save(figure, path)
 
@@ -193,8 +198,8 @@ class _Row:
     titles: Sequence[str] | None = None
     """Text above each image."""
 
-    def draw(self, figure: Figure, axes: np.ndarray) -> None:
-        """Draw the N images on N axes, and a colour bar beside them."""
+    def draw(self, figure: Figure, axes: np.ndarray, legible: Callable[[str], str] = str) -> None:
+        """Draw the N images on N axes, and a colour bar beside them; `legible` is that of `fonts_for`."""
         colours = matplotlib.colormaps[self.colormap].with_extremes(bad="black")
         drawn = None
         for axis, image, mask in zip(axes, self.images, self.mask, strict=True):
@@ -202,6 +207,7 @@ class _Row:
             drawn = axis.imshow(masked, cmap=colours, vmin=self.low, vmax=self.high)
             axis.set(xticks=[], yticks=[])
         for axis, title in zip(axes, self.titles or (), strict=False):
+            title = legible(title)
             axis.set_title(title if len(title) <= 16 else f"{title[:15]}…", fontsize=7, pad=3, parse_math=False)
         axes[0].set_ylabel(self.title, fontsize=8)
         if drawn is not None:

@@ -44,12 +44,25 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def share_weights(folder: Path) -> None:
+    """Let whoever may read and write a folder do so with the weights in it, at any depth: safetensors makes new files
+    private."""
+    for path in folder.rglob("*.safetensors"):
+        if path.is_file() and not path.is_symlink():
+            _share(path)
+
+
+def _share(file: Path) -> None:
+    file.chmod(file.stat().st_mode & 0o777 | file.parent.stat().st_mode & 0o666)
+
+
 def replace_folder(folder: Path, partial: Path) -> None:
     """Put a finished temporary folder in the place of `folder`, which may exist already.
 
     Both lie in the same folder. After a crash, also of the machine, `folder` holds everything of the new one, is what
     it was before, or, between two renames, is missing; it never holds files of both.
     """
+    share_weights(partial)
     for path in [*partial.rglob("*"), partial]:
         sync(path)
     earlier = folder.with_name(f".{folder.name}.earlier")
@@ -90,3 +103,4 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     with atomic_write(path) as partial:
         # clone() separates tensors that share memory, which safetensors refuses to save.
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, partial)
+        _share(partial)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from echoform_train.engine.atomic_files import sync
+from echoform_train.engine.atomic_files import share_weights, sync
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import SETTINGS
 from echoform_train.engine.hashes import json_hash
@@ -107,6 +107,7 @@ def new_folder(folder: Path, flag: str, but: Collection[str] = ()) -> Iterator[P
     partial.mkdir(parents=True)
     try:
         yield partial
+        share_weights(partial)
         if existed:
             for path in sorted(partial.iterdir(), key=Path.is_file):
                 path.rename(folder / path.name)

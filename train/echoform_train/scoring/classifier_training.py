@@ -43,6 +43,7 @@ def fit_classifier(
     validations: int = 10,
     more: Iterator[Batch | None] | None = None,
     more_weight: float = 1.0,
+    more_smoothing: float = LABEL_SMOOTHING,
 ) -> ClassifierT:
     """Build and train a classifier: AdamW, label smoothing, a warm-up over 5 % of the steps, then a cosine to zero.
 
@@ -65,6 +66,7 @@ def fit_classifier(
             pass through the network apart from `batches`, whose images alone decide what it knows of means and
             deviations when the training is over.
         more_weight: Weight of the loss of `more`.
+        more_smoothing: Label smoothing of `more`; 0 for shares that say themselves how sure they are.
 
     Returns:
         The network, in eval mode, on `device`.
@@ -79,10 +81,10 @@ def fit_classifier(
         due = {round(steps * (number + 1) / validations) for number in range(validations)} if validate else set()
         best_score, best = -math.inf, {}
         for step in range(steps):
-            loss = _loss(model, next(batches), device, dtype)
+            loss = _loss(model, next(batches), device, dtype, LABEL_SMOOTHING)
             if more is not None and (others := next(more)) is not None:
                 with _fixed_statistics(model):
-                    loss = loss + more_weight * _loss(model, others, device, dtype)
+                    loss = loss + more_weight * _loss(model, others, device, dtype, more_smoothing)
             # The rate is a function of the step, so the optimizer's own is overwritten each time.
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(
@@ -100,14 +102,16 @@ def fit_classifier(
     return model.eval()
 
 
-def _loss(model: nn.Module, batch: Batch, device: torch.device, dtype: torch.dtype | None) -> Tensor:
-    """Cross-entropy of a batch, with label smoothing."""
+def _loss(
+    model: nn.Module, batch: Batch, device: torch.device, dtype: torch.dtype | None, label_smoothing: float
+) -> Tensor:
+    """Cross-entropy of a batch."""
     image, users = batch
     image = image.to(device, memory_format=torch.channels_last)
     # The loss stays in float32: bf16 has too few digits for the logarithm of a softmax.
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         logits = model(image)
-    return F.cross_entropy(logits.float(), users.to(device), label_smoothing=LABEL_SMOOTHING)
+    return F.cross_entropy(logits.float(), users.to(device), label_smoothing=label_smoothing)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from echoform_train.data.spectrograms import Spectrograms
-from echoform_train.scoring.classifier_training import Batch
+from echoform_train.scoring.classifier_training import LABEL_SMOOTHING, Batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,8 @@ class Lessons:
     """Batches of other images, one or None per step."""
     more_weight: float = 1.0
     """Weight of the loss of `more`."""
+    more_smoothing: float = LABEL_SMOOTHING
+    """Label smoothing of `more`."""
 
 
 class Way(Protocol):

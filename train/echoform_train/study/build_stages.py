@@ -24,6 +24,7 @@ from echoform_train.study.stages.dataset import AugmentedDataset
 from echoform_train.study.stages.gait import GaitComparison
 from echoform_train.study.stages.generator import GeneratorTraining
 from echoform_train.study.stages.pretraining import Pretraining
+from echoform_train.study.stages.recipes import RecipeClassifiers, Teaching
 from echoform_train.study.stages.scores import GeneratorScores
 from echoform_train.study.stages.selection import ImageSelection
 
@@ -154,6 +155,38 @@ def augmented_dataset(study: Study, largest: Generated, gait: GaitFindings | Unr
     return AugmentedDataset(
         data=study.data, images=largest.images, images_key=largest.key, to_add=study.to_add, gait=gait
     )
+
+
+def teaching(study: Study, rows: Sequence[Row], subset: RealSubset, generated: Generated) -> Teaching:
+    """The stage that lets teachers label the generated images of a subset."""
+    return Teaching(
+        subset=subset,
+        generated=_images_to_measure(study, generated),
+        generated_key=generated.key,
+        pipeline=generated.pipeline,
+        sampling=study.generator,
+        augmentations=_best_augmentations(rows, subset.per_user),
+        window_s=study.window_s,
+        train_images=study.settings.classifier_train_images,
+        seed=study.seed,
+        device=study.device,
+    )
+
+
+def recipe_classifiers(
+    study: Study, rows: Sequence[Row], group: Sequence[RealSubset], taught: Mapping[int, FinishedStage[StageFacts]]
+) -> RecipeClassifiers:
+    """The stage that trains the classifiers of the recipes at one size."""
+    return RecipeClassifiers(
+        subsets=group,
+        taught=taught,
+        augmentations=_best_augmentations(rows, group[0].per_user),
+        settings=_measurement_settings(study, group),
+    )
+
+
+def _best_augmentations(rows: Sequence[Row], per_user: int | None) -> dict[str, str]:
+    return {family: best_classical(rows, per_user, family) for family in FAMILIES}
 
 
 def classifier_training(study: Study, rows: Sequence[Row], largest: Generated) -> ClassifierTraining:

@@ -38,6 +38,9 @@ class StudyConfig:
     validation images is taken; if none beats classical augmentation alone, none is recommended."""
     loss_weights: tuple[float, ...] = (1.0, 0.5)
     """Weights of generated images in the loss (real ones: 1); the best at the best share is taken, as it is."""
+    recipes: bool = False
+    """Also measure other uses of generated images, each beside the same idea without them: labelled by classifiers that
+    each miss a part of the real images, and pre-training on them. About as long again as all other classifiers."""
     keep_share: float = 0.7
     """Share of the drawn images to keep: those that a classifier trained on the same real images recognises best."""
     max_duplicate: float = 0.99

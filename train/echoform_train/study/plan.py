@@ -100,8 +100,11 @@ class Study:
 
     def count_stages(self) -> int:
         """Number of stages."""
+        of_sizes = [group for group in self.groups if group[0].condition is None]
+        taught = sum(subset.condition is None for subset in self.with_generator)
+        of_recipes = (taught + len(of_sizes)) * self.settings.recipes
         of_generators = self.is_pretrained + (1 if self.pipeline else 2) * len(self.with_generator)
-        return of_generators + 2 * len(self.groups) + 4 + self.hands_over
+        return of_generators + 2 * len(self.groups) + of_recipes + 4 + self.hands_over
 
 
 def describe_images_per_user(subsets: Sequence[RealSubset]) -> str:

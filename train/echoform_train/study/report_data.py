@@ -22,6 +22,7 @@ from echoform_train.study.images.nearest_training import copied_share, most_susp
 from echoform_train.study.images.selection import count_reasons
 from echoform_train.study.images.subsets import first_of_each_user
 from echoform_train.study.plan import Study, describe_images_per_user
+from echoform_train.study.recipes.table import recipe_accuracies
 from echoform_train.study.report_types import ClassifierReport, Cost, ExchangeReport, Report, SizeReport
 from echoform_train.study.run import StudyResults
 from echoform_train.study.stage_cache import codes_of, note_on_codes
@@ -47,6 +48,7 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
         "chance": 1 / len(data.id2label),
         "sizes": sizes,
         "arms": arm_accuracies(results.rows, study.sizes),
+        "recipes": recipe_accuracies(results.rows, results.recipe_rows, study.sizes),
         "conditions": condition_accuracies(results.rows),
         "confusion": {**results.confusion, "size": confusion_size},
         "suspicious": most_suspicious(nearest, users, data.train, data.id2label) if nearest else [],
@@ -60,7 +62,7 @@ def assemble_report(study: Study, results: StudyResults) -> Report:
         "dataset": _dataset_sentence(study, results),
         "classifier": _classifier(results),
         "cost": _cost(study, results),
-        "rows": results.rows,
+        "rows": [*results.rows, *results.recipe_rows],
         "provenance": provenance(),
     }
 

@@ -69,6 +69,7 @@ def write_page(report: ReportFacts, pictures: ReportPictures, path: Path) -> Non
         family_curves=[_accuracy_curves(sizes, family, f"{family}, % right") for family in families],
         size_names=[size["images_a_user"] for size in sizes],
         arm_rows=_arm_rows(report),
+        recipe_rows=_recipe_rows(report),
         condition_rows=_condition_rows(report),
         gallery=list(shown_rows(gallery[:GALLERY_USERS], report["axes"], pictures.colormap)),
         more_users=max(0, len(gallery) - GALLERY_USERS),
@@ -117,6 +118,22 @@ def _difference_curves(sizes: Sequence[SizeReport]) -> Iterator[Chart]:
 def _arm_rows(report: ReportFacts) -> list[dict[str, str | list[str]]]:
     names = [size["size"] for size in report["sizes"]]
     return [{"arm": arm, "cells": [_cell(found.get(name)) for name in names]} for arm, found in report["arms"].items()]
+
+
+def _recipe_rows(report: ReportFacts) -> list[dict[str, str]]:
+    shown = {size["size"]: size["images_a_user"] for size in report["sizes"]}
+    rows = []
+    for row in report["recipes"]:
+        gain = row["gain"]
+        cells = {name: _cell(row[name]) for name in ("accuracy", "classical", "same_idea", "ensemble")}
+        has_ends = gain["low"] is not None and gain["high"] is not None
+        interval = f"{_points(gain['low'])} to {_points(gain['high'])}" if has_ends else ""  # pyright: ignore
+        rows.append(
+            cells
+            | {"recipe": row["recipe"], "size": shown.get(row["size"], row["size"]), "gain": _points(gain["mean"])}
+            | {"interval": interval}
+        )
+    return rows
 
 
 def _condition_rows(report: ReportFacts) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from echoform_train.study.accuracy.tables import ConditionAccuracies, Point, Poi
 from echoform_train.study.accuracy.verdict import Verdict
 from echoform_train.study.gait.findings import GaitFindings
 from echoform_train.study.images.nearest_training import Suspect
+from echoform_train.study.recipes.table import RecipeAccuracies
 from echoform_train.study.stages.confusion import ConfusionFacts
 
 
@@ -117,6 +118,8 @@ class ReportFacts(TypedDict):
     """In ascending order."""
     arms: dict[str, dict[str, Point]]
     """Accuracy of every arm, by the name of the size."""
+    recipes: list[RecipeAccuracies]
+    """[] if they were not asked for."""
     conditions: list[ConditionAccuracies]
     confusion: ConfusionReport | None
     suspicious: list[Suspect]

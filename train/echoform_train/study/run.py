@@ -35,6 +35,8 @@ class StudyResults:
     pipeline: Path
     """Generator of the largest subset."""
     rows: list[Row]
+    recipe_rows: list[Row]
+    """Classifiers of the recipes; [] if they were not asked for."""
     confusion: ConfusionFacts
     scores: dict[str, Scores]
     """Scores of the generator of the largest subset, by "drawn" and "kept" images."""
@@ -73,6 +75,12 @@ def run_study(study: Study, root: Path, dataset: Path) -> StudyResults:
     measure = [partial(_measure_all, study, group, generated) for group in study.groups]
     _make_ahead(study.workers, root, [score, *measure])
     rows = [row for measure_group in measure for row in measure_group(cache)]
+    recipes: list[Callable[[StageCache], list[Row]]] = []
+    if study.settings.recipes:
+        sizes = [group for group in study.groups if group[0].condition is None]
+        recipes = [partial(_measure_recipes, study, group, generated, rows) for group in sizes]
+        _make_ahead(study.workers, root, recipes)
+    recipe_rows = [row for measure_group in recipes for row in measure_group(cache)]
     confusion = cache.run(build_stages.confusion(study, rows, generated))
     scores = score(cache)
     gait = read_gait(cache.run(build_stages.gait_comparison(study, largest)))
@@ -84,6 +92,7 @@ def run_study(study: Study, root: Path, dataset: Path) -> StudyResults:
         images={name: each.images for name, each in generated.items()},
         pipeline=largest.pipeline,
         rows=rows,
+        recipe_rows=recipe_rows,
         confusion=confusion.facts,
         scores=scores,
         gait=gait,
@@ -133,6 +142,23 @@ def _measure_all(
 ) -> list[Row]:
     classical = _measure_classical(study, group, cache)
     return read_rows(cache.run(build_stages.all_accuracies(study, group, classical, generated)).folder)
+
+
+def _measure_recipes(
+    study: Study,
+    group: Sequence[RealSubset],
+    generated: Mapping[str, Generated],
+    rows: Sequence[Row],
+    cache: StageCache,
+) -> list[Row]:
+    taught = {
+        subset.draw: cache.run(build_stages.teaching(study, rows, subset, generated[subset.name]))
+        for subset in group
+        if has_images(generated, subset)
+    }
+    if not taught:
+        return []
+    return read_rows(cache.run(build_stages.recipe_classifiers(study, rows, group, taught)).folder)
 
 
 def _score(study: Study, largest: Generated, cache: StageCache) -> dict[str, Scores]:

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 import numpy as np
 
 from echoform_train.engine.errors import UserError
-from echoform_train.scoring.intervals import Interval, mean_interval, share_interval
+from echoform_train.scoring.intervals import Interval, mean_interval, mean_share_interval, share_interval
 from echoform_train.study.accuracy.rows import (
     BEST,
     BOTH,
@@ -65,13 +65,13 @@ def best_classical(
 
 def recommends_generated(rows: Iterable[Row], per_user: int | None, family: str, condition: str | None = None) -> bool:
     """Whether generated images made a family better on validation images than its best rival without them."""
-    cell = _with_best(list(rows), [per_user], family, condition)
+    cell = with_aliases(list(rows), [per_user], family, condition)
     return _better(cell, RIVAL, BOTH) == BOTH
 
 
 def recommended_row(rows: Iterable[Row], per_user: int | None, family: str) -> Row:
     """A row of the arm that RECOMMENDED stands for, which tells how its classifiers were trained."""
-    cell = _with_best(list(rows), [per_user], family, None)
+    cell = with_aliases(list(rows), [per_user], family, None)
     return next(row for row in cell if row["arm"] == RECOMMENDED)
 
 
@@ -83,10 +83,10 @@ def accuracy_interval(
     The interval covers other units of `paired` by Student's t and, where rows tell how many test images there were,
     other test images: see `share_interval`.
     """
-    chosen = _with_best(rows, [per_user], family, condition)
+    chosen = with_aliases(rows, [per_user], family, condition)
     values, _ = _values_per_unit(chosen, [per_user], arm, None)
-    interval, images = mean_interval(values), _test_images(chosen)
-    return interval if images is None else share_interval(values, images)
+    images = _test_images(chosen)
+    return mean_share_interval(values) if images is None else share_interval(values, images)
 
 
 def paired(
@@ -121,8 +121,8 @@ def paired(
     Raises:
         ValueError: If there are fewer than two pairs.
     """
-    values, unit = _values_per_unit(_with_best(rows, sizes, family, condition), sizes, arm, baseline)
-    mean, low, high = mean_interval(values)
+    values, unit = _values_per_unit(with_aliases(rows, sizes, family, condition), sizes, arm, baseline)
+    mean, low, high = mean_interval(values, least=-1.0, most=1.0)
     if low == high and (images := _test_images(rows_of(rows, sizes, family, condition))) is not None:
         low, high = _of_equal_units(mean, images)
     return {"difference": mean, "low": low, "high": high, "n": len(values), "over": unit}
@@ -141,6 +141,23 @@ def paired_interval(
     return Interval(found["difference"], found["low"], found["high"])
 
 
+def with_aliases(
+    rows: Sequence[Row], sizes: Sequence[int | None], family: str | None, condition: str | None
+) -> list[Row]:
+    """The selected rows, plus copies of the rows that BEST, RIVAL and RECOMMENDED stand for in each family and size."""
+    chosen = rows_of(rows, sizes, family, condition)
+    found: list[Row] = []
+    for size in sizes:
+        for name in sorted({row["family"] for row in chosen if row["n"] == size}):
+            cell = rows_of(chosen, [size], name, condition)
+            if any(row["arm"] in CLASSICAL for row in cell):
+                cell += _named(cell, best_classical(cell, size, name, condition), BEST)
+                cell += _named(cell, _better(cell, BEST, LONGER), RIVAL)
+                cell += _named(cell, _better(cell, RIVAL, BOTH), RECOMMENDED)
+            found += cell
+    return found
+
+
 def _of_equal_units(difference: float, images: int) -> tuple[float, float]:
     """Ends of the interval of a difference that came out equal each time, on `images` test images.
 
@@ -157,23 +174,6 @@ def _test_images(rows: Sequence[Row]) -> int | None:
     told = [row for row in rows if row["hits"]]
     counts = [round(sum(row["hits"]) / row["accuracy"]) for row in told if row["accuracy"] > 0]
     return max(1, min(counts, default=1)) if told else None
-
-
-def _with_best(
-    rows: Sequence[Row], sizes: Sequence[int | None], family: str | None, condition: str | None
-) -> list[Row]:
-    """The selected rows, plus copies of the rows that BEST, RIVAL and RECOMMENDED stand for in each family and size."""
-    chosen = rows_of(rows, sizes, family, condition)
-    found: list[Row] = []
-    for size in sizes:
-        for name in sorted({row["family"] for row in chosen if row["n"] == size}):
-            cell = rows_of(chosen, [size], name, condition)
-            if any(row["arm"] in CLASSICAL for row in cell):
-                cell += _named(cell, best_classical(cell, size, name, condition), BEST)
-                cell += _named(cell, _better(cell, BEST, LONGER), RIVAL)
-                cell += _named(cell, _better(cell, RIVAL, BOTH), RECOMMENDED)
-            found += cell
-    return found
 
 
 def _named(cell: Iterable[Row], arm: str, alias: str) -> list[Row]:

@@ -13,6 +13,7 @@ from echoform_train.data.spectrograms import to_model
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.seeds import mix_seed
 from echoform_train.scoring.classifier_training import (
+    LABEL_SMOOTHING,
     Batch,
     MixedPrecision,
     check_labelled_images,
@@ -64,7 +65,8 @@ def train_classifier(
         num_users: Number of users to tell apart.
         seed: Seed of weights, order and augmentation.
         recipe: Augmentation of real and generated images, and re-cropping of real ones; None for neither.
-        generated: Generated images of the same size, and their users.
+        generated: Generated images of the same size, and their users: ids, or shares of users float32 [M, num_users]
+            that add up to 1, such as the probabilities of a teacher.
         generated_share: Share of generated images among all images seen, 0..0.5: with 0.25, a batch of them follows
             every third batch of real ones.
         generated_weight: Weight of the loss of a generated batch; that of a real one is 1.
@@ -111,6 +113,7 @@ def train_classifier(
         shown.batches,
         more=shown.more,
         more_weight=shown.more_weight,
+        more_smoothing=shown.more_smoothing,
         steps=train_images // batch_size,
         seed=seed,
         peak_rate=kind.peak_rate,
@@ -133,14 +136,16 @@ def lessons(
     batch_size: int = BATCH_SIZE,
 ) -> Lessons:
     """The batches that `train_classifier` trains on, see there; the arguments are not checked."""
-    more = None
+    more, smoothing = None, LABEL_SMOOTHING
     if generated is not None:
+        # Shares say themselves how sure they are: cross-entropy with them is KL, but for a constant.
+        smoothing = 0.0 if generated[1].is_floating_point() else LABEL_SMOOTHING
         # Random numbers of its own, so that the real images do not depend on the generated ones.
         own_seed = mix_seed(seed, _GENERATED)
         others = _batches(_ImagePool(generated, own_seed), recipe, num_users, batch_size, own_seed)
         more = _now_and_then(others, generated_share)
     batches = _batches(_ImagePool(real, seed, recipe.strips), recipe, num_users, batch_size, seed)
-    return Lessons(batches=batches, more=more, more_weight=generated_weight)
+    return Lessons(batches=batches, more=more, more_weight=generated_weight, more_smoothing=smoothing)
 
 
 def _started_from(classifier: nn.Module, initial: nn.Module | None) -> nn.Module:
@@ -185,7 +190,8 @@ def _batches(pool: _ImagePool, recipe: Recipe, num_users: int, batch_size: int, 
         if recipe.mixing is None:
             yield image, users
         else:
-            yield recipe.mixing(image, F.one_hot(users, num_users).float(), generator)
+            shares = users if users.is_floating_point() else F.one_hot(users, num_users).float()
+            yield recipe.mixing(image, shares, generator)
 
 
 def _now_and_then(batches: Iterator[Batch], share: float) -> Iterator[Batch | None]:
@@ -198,7 +204,16 @@ def _now_and_then(batches: Iterator[Batch], share: float) -> Iterator[Batch | No
 def _check_generated(generated: Sample, share: float, real: Sample, num_users: int) -> None:
     if not 0 <= share <= 0.5:
         raise UserError(f"generated_share must be in 0..0.5, got {share}")
-    check_labelled_images(*generated, num_users, "generated")
+    pixels, users = generated
+    if users.is_floating_point():
+        if users.shape != (len(pixels), num_users) or not torch.allclose(
+            users.sum(1), torch.ones(len(users)), atol=1e-3
+        ):
+            raise UserError(
+                f"shares of users must be float [{len(pixels)}, {num_users}] and add up to 1, got {list(users.shape)}"
+            )
+        users = users.argmax(1)
+    check_labelled_images(pixels, users, num_users, "generated")
     if generated[0].shape[1:] != real[0].shape[1:]:
         raise UserError(
             f"generated images must be of the size of the real ones, {list(real[0].shape[1:])}, "

@@ -17,7 +17,7 @@ from echoform_train.scoring.generated_images import Sample
 from echoform_train.study.config import GeneratorConfig
 
 BATCH_SIZE = 64
-_SAMPLES_SEED = 2  # mixed into the seed; training.py uses 1 and 3
+_SAMPLES_SEED, _BETWEEN_SEED = 2, 4  # mixed into the seed; training.py uses 1 and 3
 
 
 class DrawnImage(TypedDict):
@@ -76,10 +76,55 @@ def draw_sample(
     return (torch.cat(pixels), torch.tensor(users)), rows
 
 
-def _generate(pipeline: VQLDMDopplerPipeline, rows: list[DrawnImage], settings: GeneratorConfig) -> Tensor:
+@torch.inference_mode()
+def draw_between_users(
+    pipeline_folder: Path | str, images: Spectrograms, count: int, settings: GeneratorConfig, *, seed: int
+) -> Tensor:
+    """Generate images of nobody whom the generator knows: in turn of the null user, and of a mix of two users.
+
+    Args:
+        pipeline_folder: Exported pipeline, or its id on the Hub.
+        images: The training images of the generator; their users are mixed, in the conditions of the images.
+        count: Number of images.
+        settings: Guidance scale and number of steps.
+        seed: Seed of the mixes and of all noise.
+
+    Returns:
+        Pixels uint8 [count, C, H, W].
+    """
+    pipeline = load_pipeline(str(pipeline_folder), torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    combinations, users = known_conditions(images), images.users.unique()
+    generator = torch.Generator().manual_seed(mix_seed(seed, _BETWEEN_SEED))
+    seeds = torch.randint(2**31, (count,), generator=generator).tolist()
+    embeds = []
+    for index in range(count):
+        first, last = pipeline.unet.embed_users(users[torch.randperm(len(users), generator=generator)[:2]])
+        share = torch.rand(1, generator=generator)
+        null = pipeline.unet.embed_users(torch.tensor([pipeline.unet.null_user]))
+        embeds.append(pipeline.unet.mix_users(first, last, share) if index % 2 else null)
+    rows: list[DrawnImage] = [
+        {"user": -1, "conditions": combinations[index % len(combinations)], "seed": seeds[index]}
+        for index in range(count)
+    ]
+    pixels = [
+        _generate(pipeline, rows[at : at + BATCH_SIZE], settings, torch.cat(embeds[at : at + BATCH_SIZE]))
+        for at in range(0, count, BATCH_SIZE)
+    ]
+    return torch.cat([images.pixels[:0], *pixels])
+
+
+def _generate(
+    pipeline: VQLDMDopplerPipeline,
+    rows: list[DrawnImage],
+    settings: GeneratorConfig,
+    user_embeds: Tensor | None = None,
+) -> Tensor:
+    """Images of the users of the rows, or of `user_embeds`."""
     names = list(rows[0]["conditions"])
     images = pipeline(
-        [row["user"] for row in rows],
+        [row["user"] for row in rows] if user_embeds is None else None,
+        user_embeds=user_embeds,
         conditions={name: [row["conditions"][name] for row in rows] for name in names},
         guidance_scale=settings.guidance_scale,
         num_inference_steps=settings.num_inference_steps,
