@@ -65,9 +65,9 @@ def test_a_reconstruction_that_is_exact_cannot_be_told_from_its_image(walkers, p
     data = load_spectrograms(str(walkers), split_file=pixel_run / "split.json")
     model = VQLDMDopplerPipeline.from_pretrained(pixel_run / "pipeline").vqvae
     judges = train_judges(data, [0], 64, "cpu")
-    texture = measure_quality(
-        model, data.test, data.train, data.id2label, judges, texture_train_images=64
-    ).scores["texture"]
+    texture = measure_quality(model, data.test, data.train, data.id2label, judges, texture_train_images=64).scores[
+        "texture"
+    ]
     assert texture["fine_energy_ratio"]["mean"] == 1 and texture["log_spectral_distance"]["mean"] == 0
     assert texture["log_spectral_distance"]["floor"] > 0 and 0 <= texture["two_sample_auc"]["mean"] <= 1
 
