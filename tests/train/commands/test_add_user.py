@@ -194,6 +194,11 @@ def test_generate_takes_added_users_and_scores_refuse_what_they_learned_from(
     [
         (lambda data: write_images(data), ["--name", "ID_2"], "--name must be that of a new user, .* knows ID_2"),
         (lambda data: write_images(data), ["--name", "../x"], "must not hold /"),
+        (
+            lambda data: write_images(data),
+            ["--name", "ID_2 "],
+            "--name must not begin or end with a space, got 'ID_2 '",
+        ),
         (lambda data: write_images(data), ["--name", "a", "--rank", "65"], "--rank must be in 0..64, got 65"),
         (lambda data: write_images(data), ["--name", "a", "--private"], "must go with --push-to-hub"),
         (lambda data: [write_images(data / user) for user in "ab"], ["--name", "c"], "the folders a, b: name one"),
