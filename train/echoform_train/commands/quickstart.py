@@ -31,6 +31,7 @@ from echoform_train.scoring.scores import Scores, score_table, verdict
 if TYPE_CHECKING:
     from echoform_train.data.spectrograms import SpectrogramData
     from echoform_train.report.page import ReportFacts
+    from echoform_train.study.quickstart_box import Start
     from echoform_train.study.quickstart_stages import GenerationFacts
     from echoform_train.study.stage_cache import FinishedStage, StageCache
     from echoform_train.trainers import ldm as train_ldm
@@ -81,6 +82,9 @@ class Config:
     """Images seen by the second stage."""
     judge_train_images: int = 12_000
     """Images seen by each judge."""
+    from_scratch: bool = False
+    """Train both stages with random weights. Default: where the weights of other simulated people that are shipped
+    with echoform fit, their first stage is taken as it is, and the second stage starts from theirs."""
     seed: int = 0
     """Seed of the simulated people and of both trainings."""
     license: str | None = None
@@ -124,14 +128,17 @@ def main(config: Config) -> QuickstartResult:
     from echoform_train.publishing.card import write_card
     from echoform_train.report.page import write_report
     from echoform_train.scoring.scored import data_record
+    from echoform_train.study.quickstart_box import choose_start
     from echoform_train.study.quickstart_stages import Scoring, Simulation
     from echoform_train.study.stage_cache import StageCache
 
     PRESET_HALVING.check(*sides_of(config.resolution))
+    start = choose_start(own_data=config.data is not None, from_scratch=config.from_scratch, seed=config.seed)
+    print(start.line, flush=True)
     out = config.output_dir
     cache = StageCache(out / STAGES, 4 if config.data else 5)
     source = config.data or str(cache.run(Simulation(config=_simulation(config)), output=out / "data").folder)
-    generated = _train_and_generate(config, source, cache)
+    generated = _train_and_generate(config, source, cache, start)
     # Scores need the split of the training: judges see its training part, and images are compared with its test part.
     data = load_spectrograms(
         source,
@@ -174,15 +181,24 @@ def main(config: Config) -> QuickstartResult:
     )
 
 
-def _train_and_generate(config: Config, source: str, cache: StageCache) -> FinishedStage[GenerationFacts]:
+def _train_and_generate(config: Config, source: str, cache: StageCache, start: Start) -> FinishedStage[GenerationFacts]:
     """Train both stages with their presets for a CPU, or continue an interrupted training, and generate images."""
     from echoform.hub import CARD
+    from echoform_train.study.quickstart_box import ShippedFirstStage, fitting, like_shipped
     from echoform_train.study.quickstart_stages import DenoiserTraining, FirstStageTraining, Generation
 
     out = config.output_dir
     vq_vae, ldm = _vq_vae(config, source), _ldm(config, source)
     data = load_data(vq_vae.data, config.seed)
-    first_stage = cache.run(FirstStageTraining(data=data, config=vq_vae), output=vq_vae.run.output_dir)
+    usable = fitting(start, data)
+    if usable != start:
+        print(usable.line, flush=True)
+    if usable.pipeline is None:
+        first_stage = cache.run(FirstStageTraining(data=data, config=vq_vae), output=vq_vae.run.output_dir)
+    else:
+        shipped = ShippedFirstStage(data=data, pipeline=usable.pipeline)
+        first_stage = cache.run(shipped, output=vq_vae.run.output_dir)
+        ldm = like_shipped(ldm, usable.pipeline)
     # The card of the pipeline is written again below, and a person may write into it.
     training = DenoiserTraining(first_stage_key=first_stage.key, config=ldm)
     trained = cache.run(training, output=ldm.run.output_dir, changing=(CARD, FACTS))
@@ -276,10 +292,13 @@ def _facts(
     size = shown_size(*data.train.pixels.shape[-2:])
     pixels, users = read_generated(read_metadata(folders[0]), data)[0]
     seconds = {stage.name: stage.seconds for stage in done}
+    logs = {name: read_log(folder) for name, folder in trainings.items()}
+    # A first stage that was taken from the shipped pipeline was not trained here.
+    models = "A VQ-VAE and a latent diffusion model" if logs["VQ-VAE"] else "The shipped latent diffusion model"
     return ReportFacts(
         title="echoform quickstart",
         subject=(
-            f"A VQ-VAE and a latent diffusion model, trained on {len(data.train)} {kind} spectrograms of "
+            f"{models}, trained on {len(data.train)} {kind} spectrograms of "
             f"{len(data.id2label)} users ({size} pixels, split {data.split.method})."
         ),
         note=note_on_codes(done),
@@ -288,7 +307,11 @@ def _facts(
         axes=data.axes,
         colormap=data.colormap,
         stages=[
-            Stage(name=name, facts=read_json_object(folder / FACTS), log=read_log(folder))
+            Stage(
+                name=name if logs[name] else f"{name} (shipped)",
+                facts=read_json_object(folder / FACTS),
+                log=logs[name],
+            )
             for name, folder in trainings.items()
         ],
         seconds={text: seconds[name] for name, text in TIMED.items() if name in seconds},

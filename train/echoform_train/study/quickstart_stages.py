@@ -75,7 +75,9 @@ class DenoiserTraining:
 
     def inputs(self) -> dict[str, Any]:
         """The first stage, with its images, and the settings of the training."""
-        return {"first stage": self.first_stage_key} | resume_settings(self.config)
+        source = self.config.initial_pipeline
+        initial = {} if source is None else {"--initial-pipeline": model_identity(source)}
+        return {"first stage": self.first_stage_key} | resume_settings(self.config) | initial
 
     def make(self, folder: Path) -> StageFacts:
         """Fill the folder as `echoform train ldm` does."""
