@@ -18,6 +18,7 @@ sweep:
 
 fix-copies:
 	python tests/fix_copies.py
+	python tests/fix_weights.py
 
 docs:
 	python docs/command_line.py

@@ -61,7 +61,8 @@ CSS = """
 <circle cx="8" cy="16" r="2"/><circle cx="16" cy="16" r="2"/></svg>') no-repeat center / contain }
 .report table { display: block; overflow-x: auto; border: 0; margin: 0 }
 .report :is(td, th) { min-width: 5rem; padding: 0.4rem 0.6rem; overflow-wrap: normal; word-break: normal }
-.report td:not(:first-child) { white-space: nowrap }
+.report td:not(:first-child):not(:last-child) { white-space: nowrap }
+.report :is(td, th):last-child:nth-child(n + 5) { min-width: 14rem }
 """
 
 

@@ -304,6 +304,6 @@ def loading_lines(kind: Kind) -> str:
     assert origin is not None  # only tabs with a pipeline show code
     revision = f"revision={json.dumps(origin.revision)}, " if origin.revision else ""
     return (
-        "from diffusers import DiffusionPipeline, ModelMixin\n\n"
+        "from diffusers import DiffusionPipeline\n\n"
         f"pipe = DiffusionPipeline.from_pretrained({json.dumps(origin.repo)}, {revision}trust_remote_code=True)\n"
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from echoform.pipeline_depth_autoencoder import DepthAutoencoderPipeline
     from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
     from echoform.semantic_encoder import SemanticEncoder, create_semantic_encoder
+    from echoform.shipped import pretrained
     from echoform.unet_doppler import DopplerUNet2DModel
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "SemanticEncoder",
     "VQLDMDopplerPipeline",
     "create_semantic_encoder",
+    "pretrained",
 ]
 
 _HOME = {
@@ -40,6 +42,7 @@ _HOME = {
     "SemanticEncoder": "echoform.semantic_encoder",
     "VQLDMDopplerPipeline": "echoform.pipeline_vq_ldm_doppler",
     "create_semantic_encoder": "echoform.semantic_encoder",
+    "pretrained": "echoform.shipped",
 }
 
 

@@ -32,7 +32,19 @@ def generate(config: Any, weights: bytes | None = None, embedding: float = 0.0) 
     return make
 
 
+def learn(name: str) -> Callable[[Path], list[str]]:
+    """Learn a user of this name."""
+
+    def make(folder: Path) -> list[str]:
+        (folder / "data").mkdir()
+        return ["add-user", str(copied("doppler", folder)), str(folder / "data"), str(folder / "out"), "--name", name]
+
+    return make
+
+
 ROWS = [
+    Row("user-name-of-no-width", "add-user", learn("\u200b\ufeff"), "--name must not be empty or blank"),
+    Row("user-name-not-of-a-model", "add-user", learn("a\u00a0b"), "printable characters alone .* U.00A0"),
     Row("user-no-json", "generate", generate("{"), "config.json"),
     Row("user-a-pipeline", "generate", generate({"_class_name": "UNet2DModel"}), "must hold a user that `echoform add"),
     Row("user-name-a-path", "generate", generate(GOOD | {"user": "../../up"}), "must not hold /"),

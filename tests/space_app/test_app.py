@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -93,6 +94,9 @@ def test_the_snippet_makes_the_same_pictures_where_echoform_is_not_installed(
     client: Client, stranger: dict[str, str], tmp_path: Path
 ):
     _, path, code, _ = generate(client, conditions=["condition=backpack"])
+    nodes = list(ast.walk(ast.parse(code)))
+    imported = {name.name for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for name in node.names}
+    assert imported <= {node.id for node in nodes if isinstance(node, ast.Name)}  # none in vain
     save = "\nfor number, image in enumerate(images):\n    image.save(f'{number}.png')\n"
     done = subprocess.run([sys.executable, "-c", code + save], cwd=tmp_path, env=stranger, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()

@@ -70,8 +70,14 @@ def test_what_cannot_be_shown_is_one_sentence(
 ):
     for name in space._model_variables():
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ValueError, match="name one with --doppler, --depth or --classifier"):
+    # What is pushed must be on the Hub, and an installation may hold no weights.
+    with pytest.raises(ValueError, match="name one with --doppler, --depth or --classifier, an id on the Hub"):
+        space.named_models(space.Config(push="a/space"))
+    monkeypatch.setattr(space, "shipped", list)
+    with pytest.raises(ValueError, match="name one with --doppler, --depth or --classifier, a Hub id or a folder"):
         space.named_models(space.Config())
+    with pytest.raises(ValueError, match="--depth-revision must go with --depth, got v1"):
+        space.named_models(space.Config(depth_revision="v1"))
     with pytest.raises(ValueError, match=r"got the folder .*; `echoform push` puts it there first"):
         space.push_space({"depth": (str(tmp_path), None)}, hub.repo_id("demo"))
     with pytest.raises(ValueError, match="got nobody/nothing, which is not there"):
@@ -79,6 +85,21 @@ def test_what_cannot_be_shown_is_one_sentence(
     hub.fail("/commit/", times=9, status=403, message="You may not")
     with pytest.raises(PushError, match=r"nothing was pushed .*You may not"):
         space.push_space(models, hub.repo_id("demo"))
+
+
+def test_without_a_name_it_serves_the_weights_that_are_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in space._model_variables():
+        monkeypatch.delenv(name, raising=False)
+    for name, file in (("rooms", "model_index.json"), ("classifier", "config.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}")
+    monkeypatch.setattr("echoform.shipped.WEIGHTS", tmp_path)
+    found = {"depth": (str(tmp_path / "rooms"), None), "classifier": (str(tmp_path / "classifier"), None)}
+    assert space.named_models(space.Config()) == found
+    assert capsys.readouterr().out == "Models that are shipped with echoform: rooms, classifier\n"
+    assert space.named_models(space.Config(doppler="a/b")) == {"doppler": ("a/b", None)}
 
 
 def test_settings_come_before_the_environment(monkeypatch: pytest.MonkeyPatch):

@@ -52,6 +52,7 @@ __all__ = [
     "score_conv_ae",
     "score_simulated",
     "score_depth_ae",
+    "pretrained",
     "space",
     "push",
     "verify",
@@ -78,6 +79,7 @@ def quickstart(
     vq_train_images: int = 20000,
     ldm_train_images: int = 24000,
     judge_train_images: int = 12000,
+    from_scratch: bool = False,
     seed: int = 0,
     license: str | None = None,
     people: Literal["simulated", "recorded"] | None = None,
@@ -243,6 +245,7 @@ def train_vq_vae(
     data: str | Path | Dataset | DatasetDict,
     output_dir: str | Path,
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu",
+    initial_model: str | Path | None = None,
     block_out_channels: Sequence[int] = (16, 32, 64),
     n_layers: int | None = None,
     layers_per_block: int = 1,
@@ -312,6 +315,7 @@ def train_kl_vae(
     data: str | Path | Dataset | DatasetDict,
     output_dir: str | Path,
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu",
+    initial_model: str | Path | None = None,
     block_out_channels: Sequence[int] = (16, 32, 64),
     n_layers: int | None = None,
     layers_per_block: int = 1,
@@ -698,6 +702,7 @@ def augment(
     classifier_train_images: int = 8000,
     shares: Sequence[float] = (0.125, 0.25, 0.5),
     loss_weights: Sequence[float] = (1.0, 0.5),
+    recipes: bool = False,
     keep_share: float = 0.7,
     max_duplicate: float = 0.99,
     only_walks: bool = True,
@@ -940,6 +945,11 @@ def score_depth_ae(
     images_per_camera: int | None = None,
 ) -> DepthScores:
     """Score a depth autoencoder on held-out images: reconstruction, validity and embedding, compared with baselines."""
+
+def pretrained(
+    name: Literal["walkers", "rooms", "classifier"],
+) -> Path:
+    """Print the folder of trained weights that lie inside the package, for the flags of other commands."""
 
 def space(
     *,

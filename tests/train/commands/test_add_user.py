@@ -19,7 +19,7 @@ from echoform import VQLDMDopplerPipeline
 from echoform_train import cli
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import load_spectrograms
-from echoform_train.engine.errors import UserError
+from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.latent_diffusion.added_user import LearningSettings, learn_user
 from echoform_train.latent_diffusion.latents import Latents
 from echoform_train.latent_diffusion.objective import make_objective
@@ -32,6 +32,7 @@ from echoform_train.latent_diffusion.user_images import (
     read_user_images,
 )
 from echoform_train.publishing.fingerprint import write_fingerprint
+from echoform_train.publishing.model_folder import check_added_user
 from echoform_train.publishing.push import copy_for_push
 from echoform_train.publishing.verify import verify
 from hub_server import Hub
@@ -194,6 +195,11 @@ def test_generate_takes_added_users_and_scores_refuse_what_they_learned_from(
     [
         (lambda data: write_images(data), ["--name", "ID_2"], "--name must be that of a new user, .* knows ID_2"),
         (lambda data: write_images(data), ["--name", "../x"], "must not hold /"),
+        (
+            lambda data: write_images(data),
+            ["--name", "ID_2 "],
+            "--name must not begin or end with a space, got 'ID_2 '",
+        ),
         (lambda data: write_images(data), ["--name", "a", "--rank", "65"], "--rank must be in 0..64, got 65"),
         (lambda data: write_images(data), ["--name", "a", "--private"], "must go with --push-to-hub"),
         (lambda data: [write_images(data / user) for user in "ab"], ["--name", "c"], "the folders a, b: name one"),
@@ -214,6 +220,11 @@ def test_what_cannot_be_learned_is_refused(
         cli.main(["add-user", str(base), str(tmp_path / "data"), str(tmp_path / "out"), *flags, *SHORT[:4]])
     assert ended.value.code == 1 and re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pipeline_is_no_added_user(base: Path):
+    with pytest.raises(MissingFileError, match=r"walkers holds no config.json; is it a user that `echoform add-user`"):
+        check_added_user(base)
 
 
 def test_a_pipeline_for_another_objective_is_refused():

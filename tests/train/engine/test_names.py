@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from echoform.model_checks import check_name as in_models
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.names import check_label, check_name, check_names, check_relative_path
+from echoform_train.engine.names import check_label, check_model_name, check_name, check_names, check_relative_path
 
 
 @pytest.mark.parametrize("name", ["ID_1", "user 07", "Jörg", "王芳", "a..b", "-", "0", "نیم‌فاصله", "x" * 100])
@@ -18,6 +19,7 @@ def test_a_name_that_a_person_would_give_passes_unchanged(name: str) -> None:
     [
         ("", "empty or blank"),
         ("  ", "empty or blank"),
+        ("\u200b \ufeff", "empty or blank"),  # of no width
         ("x" * 101, "at most 100 characters, it has 101"),
         ("..", "start with a dot"),
         (".ssh", "start with a dot"),
@@ -39,6 +41,17 @@ def test_a_name_that_a_person_would_give_passes_unchanged(name: str) -> None:
 def test_a_name_that_could_leave_its_folder_or_hide_is_refused(name: object, rule: str) -> None:
     with pytest.raises(UserError, match=rule):
         check_name(name, "user", "metadata.jsonl")
+
+
+@pytest.mark.parametrize("name", ["ID_1", "Jörg", "王芳", "نیم‌فاصله", "a\u00a0b", "王" * 33, "王" * 34, "x" * 100])
+def test_the_rule_for_names_in_a_pipeline_is_that_of_the_pipeline(name: str) -> None:
+    try:
+        in_models("a user", name)
+    except ValueError:
+        with pytest.raises(UserError, match=r"bytes in UTF-8|printable characters alone .* U\+"):
+            check_model_name(name, "user", "--name")
+    else:
+        assert check_model_name(name, "user", "--name") == name
 
 
 def test_names_come_once() -> None:

@@ -63,6 +63,7 @@ VERBS = {
         "commands.score_depth_ae",
         "measure reconstruction and embedding of a depth autoencoder, next to baselines",
     ),
+    "pretrained": ("commands.pretrained", "print the folder of trained weights that are shipped inside the package"),
     "space": ("commands.space", "show pipelines in the browser, on this machine or as a Space on the Hub"),
     "push": ("commands.push", "upload an exported folder to the Hub in one commit"),
     "verify": (

@@ -11,7 +11,7 @@ import tyro
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.licences import check_licence
-from echoform_train.engine.names import check_name
+from echoform_train.engine.names import check_model_name
 from echoform_train.engine.sources import is_hub_id, resolve_source
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ def main(config: Config) -> AddedUser:
 
 
 def _check(config: Config) -> None:
-    check_name(config.name, "user", "--name")
+    check_model_name(config.name, "user", "--name")
+    if config.name != config.name.strip():
+        raise UserError(f"--name must not begin or end with a space, got {config.name!r}")
     check_licence(config.license)
     for flag, value, low, high in (
         ("--rank", config.rank, 0, 64),

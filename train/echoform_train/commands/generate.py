@@ -274,7 +274,8 @@ def _read_image(config: Config, pipeline: Any, source: Path, is_main: bool) -> V
     varied = read_varied_images(config.image, pipeline, config.reading, usual)
     theirs = trained_on.get("reading", "")
     if is_main:
-        print("\n".join([f"{config.image}: {len(varied.names)} images to vary", *varied.notes]))
+        count = f"{len(varied.names)} image{'s' if len(varied.names) > 1 else ''} to vary"
+        print("\n".join([f"{config.image}: {count}", *varied.notes]))
         if theirs != varied.reading:
             print(
                 f"Note: the pipeline was trained on images that were read with {theirs or 'no crop'}, these are read "

@@ -31,6 +31,7 @@ from echoform_train.scoring.scores import Scores, score_table, verdict
 if TYPE_CHECKING:
     from echoform_train.data.spectrograms import SpectrogramData
     from echoform_train.report.page import ReportFacts
+    from echoform_train.study.quickstart_box import Start
     from echoform_train.study.quickstart_stages import GenerationFacts
     from echoform_train.study.stage_cache import FinishedStage, StageCache
     from echoform_train.trainers import ldm as train_ldm
@@ -75,15 +76,18 @@ class Config:
     """Strength of classifier-free guidance; 1 is none, which is best for images that train classifiers."""
     num_inference_steps: int = 8
     """Denoising steps."""
-    first_stage: Literal["none", "vq-vae"] = "none"
+    first_stage: Literal["vq-vae", "none"] = "vq-vae"
     """What the diffusion model generates: none is the pixels themselves, which keeps their texture; vq-vae is the
     latents of a first stage that is trained before."""
     vq_train_images: int = 20_000
     """Images seen by the first stage, with --first-stage vq-vae."""
-    ldm_train_images: int = 32_000
+    ldm_train_images: int = 24_000
     """Images seen by the diffusion model."""
     judge_train_images: int = 12_000
     """Images seen by each judge."""
+    from_scratch: bool = False
+    """Train both stages with random weights. Default: where the weights of other simulated people that are shipped
+    with echoform fit, their first stage is taken as it is, and the second stage starts from theirs."""
     seed: int = 0
     """Seed of the simulated people and of both trainings."""
     license: str | None = None
@@ -127,15 +131,20 @@ def main(config: Config) -> QuickstartResult:
     from echoform_train.publishing.card import write_card
     from echoform_train.report.page import write_report
     from echoform_train.scoring.scored import data_record
+    from echoform_train.study.quickstart_box import Start, choose_start
     from echoform_train.study.quickstart_stages import Scoring, Simulation
     from echoform_train.study.stage_cache import StageCache
 
     PRESET_HALVING.check(*sides_of(config.resolution))
+    start = Start(None, "The diffusion model is trained from scratch")
+    if config.first_stage == "vq-vae":
+        start = choose_start(own_data=config.data is not None, from_scratch=config.from_scratch, seed=config.seed)
+    print(start.line, flush=True)
     out = config.output_dir
     steps = 3 + (config.data is None) + (config.first_stage != "none")
     cache = StageCache(out / STAGES, steps)
     source = config.data or str(cache.run(Simulation(config=_simulation(config)), output=out / "data").folder)
-    generated = _train_and_generate(config, source, cache)
+    generated = _train_and_generate(config, source, cache, start)
     # Scores need the split of the training: judges see its training part, and images are compared with its test part.
     data = load_spectrograms(
         source,
@@ -178,17 +187,25 @@ def main(config: Config) -> QuickstartResult:
     )
 
 
-def _train_and_generate(config: Config, source: str, cache: StageCache) -> FinishedStage[GenerationFacts]:
+def _train_and_generate(config: Config, source: str, cache: StageCache, start: Start) -> FinishedStage[GenerationFacts]:
     """Train with the presets for a CPU, or continue an interrupted training, and generate images."""
     from echoform.hub import CARD
+    from echoform_train.study.quickstart_box import ShippedFirstStage, fitting, like_shipped
     from echoform_train.study.quickstart_stages import DenoiserTraining, FirstStageTraining, Generation
 
     out, ldm = config.output_dir, _ldm(config, source)
     data = load_data(replace(_data(config, source), resolution=config.resolution), config.seed)
     first_stage = None
     if config.first_stage == "vq-vae":
+        usable = fitting(start, data)
+        if usable != start:
+            print(usable.line, flush=True)
         vq_vae = _vq_vae(config, source)
-        first_stage = cache.run(FirstStageTraining(data=data, config=vq_vae), output=vq_vae.run.output_dir).key
+        if usable.pipeline is None:
+            stage: FirstStageTraining | ShippedFirstStage = FirstStageTraining(data=data, config=vq_vae)
+        else:
+            stage, ldm = ShippedFirstStage(data=data, pipeline=usable.pipeline), like_shipped(ldm, usable.pipeline)
+        first_stage = cache.run(stage, output=vq_vae.run.output_dir).key
     # The card of the pipeline is written again below, and a person may write into it.
     training = DenoiserTraining(data=data, first_stage_key=first_stage, config=ldm)
     trained = cache.run(training, output=ldm.run.output_dir, changing=(CARD, FACTS))
@@ -281,14 +298,18 @@ def _facts(
     trainings = {"Diffusion of pixels": config.output_dir / "ldm"}
     if config.first_stage == "vq-vae":
         trainings = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
-    models = "diffusion model of pixels" if config.first_stage == "none" else "VQ-VAE and a latent diffusion model"
     size = shown_size(*data.train.pixels.shape[-2:])
     pixels, users = read_generated(read_metadata(folders[0]), data)[0]
     seconds = {stage.name: stage.seconds for stage in done}
+    logs = {name: read_log(folder) for name, folder in trainings.items()}
+    models = "A diffusion model of pixels"
+    if config.first_stage == "vq-vae":
+        # A first stage that was taken from the shipped pipeline was not trained here.
+        models = "A VQ-VAE and a latent diffusion model" if logs["VQ-VAE"] else "The shipped latent diffusion model"
     return ReportFacts(
         title="echoform quickstart",
         subject=(
-            f"A {models}, trained on {len(data.train)} {kind} spectrograms of "
+            f"{models}, trained on {len(data.train)} {kind} spectrograms of "
             f"{len(data.id2label)} users ({size} pixels, split {data.split.method})."
         ),
         note=note_on_codes(done),
@@ -297,7 +318,11 @@ def _facts(
         axes=data.axes,
         colormap=data.colormap,
         stages=[
-            Stage(name=name, facts=read_json_object(folder / FACTS), log=read_log(folder))
+            Stage(
+                name=name if logs[name] else f"{name} (shipped)",
+                facts=read_json_object(folder / FACTS),
+                log=logs[name],
+            )
             for name, folder in trainings.items()
         ],
         seconds={text: seconds[name] for name, text in TIMED.items() if name in seconds},

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+from echoform.shipped import pretrained, shipped
 from echoform_train.engine.errors import MissingFileError, UserError
 from echoform_train.engine.extras import missing_package
 from echoform_train.engine.licences import check_licence
@@ -25,13 +26,18 @@ PINNED = "models.json"
 """File beside the app: {kind: {"repo": Hub id, "revision": commit}}; used if the environment names no model."""
 KINDS = ("doppler", "depth", "classifier")
 """Kinds of models that a Space shows; each has two flags and two environment variables."""
+SHIPPED = {"doppler": "walkers", "depth": "rooms", "classifier": "classifier"}
+"""Name of the shipped model of each kind."""
 APP_FOLDERS = (Path(__file__).parents[3] / "space_app", Path(__file__).parents[1] / "space_app")
 """Where the app may lie: in the source of echoform, or inside an installed wheel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Show models in a browser: served by this machine, or with --push by a Space of the Hub."""
+    """Show models in a browser: served by this machine, or with --push by a Space of the Hub.
+
+    Where no model is named, it serves those that are shipped inside the package.
+    """
 
     doppler: str | None = None
     """Spectrogram pipeline: Hub id or exported folder. Default: the variable ECHOFORM_DOPPLER_REPO, if it is set."""
@@ -66,7 +72,7 @@ def main(config: Config) -> str | None:
     """Serve until the process ends, or push the Space, print its URL and return it.
 
     Raises:
-        ValueError: If no pipeline is named, or one cannot be shown.
+        ValueError: If no pipeline is named and none is shipped, or one cannot be shown.
         MissingPackageError: If gradio is not installed.
         FileNotFoundError: If echoform was installed without the app.
         PushError: If the Hub refuses the push.
@@ -88,10 +94,13 @@ def main(config: Config) -> str | None:
 def named_models(config: Config) -> dict[str, tuple[str, str | None]]:
     """Repository (or folder) and revision of each kind that the flags or the environment name.
 
+    If they name none, the models that are shipped inside the package are served here; what is pushed must be on the
+    Hub.
+
     Raises:
-        ValueError: If they name none.
+        ValueError: If there are none.
     """
-    named = {}
+    named: dict[str, tuple[str, str | None]] = {}
     for kind in KINDS:
         repo, revision = getattr(config, kind), getattr(config, f"{kind}_revision")
         if repo is None:
@@ -99,8 +108,15 @@ def named_models(config: Config) -> dict[str, tuple[str, str | None]]:
             revision = revision or os.environ.get(f"ECHOFORM_{kind.upper()}_REVISION")
         if repo:
             named[kind] = (repo, revision or None)
+        elif revision:
+            raise UserError(f"--{kind}-revision must go with --{kind}, got {revision}")
+    if not named and config.push is None:
+        named = {kind: (pretrained(name), None) for kind, name in SHIPPED.items() if name in shipped()}
+        if named:
+            print(f"Models that are shipped with echoform: {', '.join(SHIPPED[kind] for kind in named)}")
     if not named:
-        raise UserError("a Space needs a model: name one with --doppler, --depth or --classifier, a Hub id or a folder")
+        what = "an id on the Hub" if config.push else "a Hub id or a folder"
+        raise UserError(f"a Space needs a model: name one with --doppler, --depth or --classifier, {what}")
     return named
 
 

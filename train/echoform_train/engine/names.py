@@ -64,6 +64,28 @@ def check_name(value: object, kind: str, source: object) -> str:
     return composed(text)
 
 
+def check_model_name(value: object, kind: str, source: object) -> str:
+    """`check_name`, for a name that a pipeline of spectrograms will hold, whose own rule is narrower.
+
+    Raises:
+        UserError: As `check_name`, and if the name has more than 100 bytes in UTF-8, or a character without a shape,
+            such as a space of no width or one that does not break.
+    """
+    name = check_name(value, kind, source)
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(
+            f"{kind} {name[:40]!r}... of {source} must have at most {LONGEST_NAME} bytes in UTF-8 to be in a pipeline, "
+            f"it has {len(name.encode())}"
+        )
+    if not name.isprintable():
+        unseen = next(character for character in name if not character.isprintable())
+        raise UserError(
+            f"{kind} {name!r} of {source} must hold printable characters alone to be in a pipeline, it holds "
+            f"U+{ord(unseen):04X}"
+        )
+    return name
+
+
 def check_names(values: Sequence[object], kind: str, source: object) -> list[str]:
     """Check each of several names, which must differ: `check_name`.
 
@@ -116,7 +138,7 @@ def check_relative_path(value: object, kind: str, source: object) -> str:
 def _check_text(value: object, kind: str, source: object, longest: int) -> str:
     if not isinstance(value, str):
         raise UserError(f"{kind} of {source} must be a text, got {repr(value)[:40]} ({type(value).__name__})")
-    if not value.strip():
+    if all(character.isspace() or unicodedata.category(character) == "Cf" for character in value):
         raise UserError(f"{kind} of {source} must not be empty or blank, got {value[:40]!r}")
     if len(value) > longest:
         raise UserError(

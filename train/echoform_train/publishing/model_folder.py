@@ -73,6 +73,8 @@ def check_added_user(folder: Path) -> None:
         MissingFileError: If its config or its weights are missing.
         UserError: If a file breaks a rule.
     """
+    if not (folder / MODEL_CONFIG).is_file():
+        raise MissingFileError(f"{folder} holds no {MODEL_CONFIG}; is it a user that `echoform add-user` learned?")
     config = read_json_object(folder / MODEL_CONFIG)
     if (found := config.get("_class_name")) != ADDED_USER:
         raise UserError(f"{folder} must hold a user that `echoform add-user` learned, it holds a {_short(found)}")

@@ -75,8 +75,10 @@ class DenoiserTraining:
     name: str = "ldm"
 
     def inputs(self) -> dict[str, Any]:
-        """The images with their split, the first stage, and the settings of the training."""
-        return _data_inputs(self.data) | {"first stage": self.first_stage_key} | resume_settings(self.config)
+        """The images with their split, what the training starts from, and its settings."""
+        source = self.config.initial_pipeline
+        initial = {} if source is None else {"--initial-pipeline": model_identity(source)}
+        return _data_inputs(self.data) | {"first stage": self.first_stage_key} | resume_settings(self.config) | initial
 
     def make(self, folder: Path) -> StageFacts:
         """Fill the folder as `echoform train ldm` does."""

@@ -19,6 +19,7 @@ from echoform_train.engine.content import content_hash, pipeline_content
 from echoform_train.engine.errors import MissingFileError
 from echoform_train.engine.files import DENOISER, SAMPLES, SPLIT
 from echoform_train.engine.learner import Learner
+from echoform_train.engine.names import check_model_name
 from echoform_train.engine.processes import summed
 from echoform_train.engine.resume import data_content, resume_settings
 from echoform_train.engine.run import Run
@@ -83,6 +84,11 @@ def train(
         ValueError: If the data are not of the kind that the first stage was trained on, the first stage has no
             codebook, or the pipeline to start from does not fit.
     """
+    for user in data.id2label.values():
+        check_model_name(user, "user", "the data")
+    for condition, labels in data.condition_labels.items():
+        for name in (condition, *labels.values()):
+            check_model_name(name, "condition", "the data")
     stage.check_usable_in_pipeline()
     check_latent_sides(stage, len(config.block_out_channels))
     source = None if config.initial_pipeline is None else load_initial_pipeline(config.initial_pipeline, stage.model)
