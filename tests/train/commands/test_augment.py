@@ -38,7 +38,6 @@ TINY = StudyConfig(
     judge_train_images=640,
     keep_share=0.5,
     max_duplicate=1.0,
-    recipes=True,
 )
 SAMPLING = GeneratorConfig(num_inference_steps=2)
 
@@ -119,6 +118,25 @@ def test_the_classifier_at_the_end_is_trained_in_the_recommended_way_and_report_
     assert sentence in (finished.output_dir / "report.html").read_text().replace("&#34;", '"')
     assert sentence in (finished.output_dir / "pipeline" / "README.md").read_text()
     assert not (folder / "model.onnx").exists() and not (folder / "checkpoints").exists()
+
+
+def test_recipes_are_measured_beside_their_rivals_and_stand_in_one_table(finished, tmp_path, capsys):
+    config = replace(finished, output_dir=shutil.copytree(finished.output_dir, tmp_path / "out"))
+    config = replace(config, study=replace(TINY, recipes=True))
+    augment.main(config)
+    report, made = report_of(config), len(report_of(finished)["cost"]["stages"])
+    assert capsys.readouterr().out.count("(made before in") == made  # nothing else is made again
+    assert [(row["recipe"].split()[0], row["size"]) for row in report["recipes"]] == [
+        ("Generated", "all"),
+        ("Pre-trained", "all"),
+    ]
+    for row in report["recipes"]:
+        assert set(row["rivals"]) == {"ResNet", "GRU over columns"}
+        assert row["gain"]["low"] <= row["gain"]["mean"] <= row["gain"]["high"]
+    measured = [row for row in report["rows"] if row["arm"] in ("teachers label", "pre-trained on generated")]
+    assert {row["seen"] for row in measured} == {64} and len(measured) == 2 * 2 * 2
+    assert "Other uses of generated images" in (config.output_dir / "report.html").read_text()
+    assert report_of(finished)["recipes"] == []
 
 
 def test_the_classifier_at_the_end_is_loaded_pushed_and_used_like_any_other(finished, walkers, tmp_path):

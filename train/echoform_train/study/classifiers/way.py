@@ -35,7 +35,7 @@ class StudyWay:
     @property
     def name(self) -> str:
         """In words, such as "time roll; generated images as 1/4 of all, weight 1"."""
-        classical = "none" if self.augmentation == REAL else self.augmentation
+        classical = "no augmentation" if self.augmentation == REAL else self.augmentation
         if self.generated is None:
             return classical
         share, weight = (str(Fraction(number).limit_denominator(1000)) for number in (self.share, self.weight))
