@@ -76,6 +76,7 @@ def quickstart(
     sampling_seeds: Sequence[int] = (0, 1, 2),
     guidance_scale: float = 1.0,
     num_inference_steps: int = 8,
+    first_stage: Literal["vq-vae", "none"] = "vq-vae",
     vq_train_images: int = 20000,
     ldm_train_images: int = 24000,
     judge_train_images: int = 12000,
@@ -90,7 +91,7 @@ def quickstart(
     first_row: Literal["auto", "highest", "lowest", "zero"] = "auto",
     variable: str | None = None,
 ) -> QuickstartResult:
-    """Simulate walkers, train both stages, generate with the saved pipeline, score, and write one page."""
+    """Simulate walkers, train a generator, generate with the saved pipeline, score, and write one page."""
 
 def simulate(
     output_dir: str | Path,
@@ -378,10 +379,11 @@ def train_kl_vae(
 
 def train_ldm(
     *,
-    first_stage: str | Path,
+    first_stage: Literal["none"] | str | Path,
     data: str | Path | Dataset | DatasetDict,
     output_dir: str | Path,
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu",
+    block_size: int = 4,
     initial_pipeline: str | Path | None = None,
     block_out_channels: Sequence[int] = (64, 128, 128),
     attention_types: Sequence[Literal["none", "window", "axial"]] = ('window', 'axial', 'axial'),
@@ -392,7 +394,7 @@ def train_ldm(
     conditioning: Literal["embedding", "cross-attention"] = "embedding",
     objective: Literal["v-prediction", "flow-matching"] = "v-prediction",
     beta_schedule: Literal["linear", "cosine", "squaredcos_cap_v2"] = "cosine",
-    snr_gamma: float = 5.0,
+    snr_gamma: float | None = None,
     label_dropout: float = 0.1,
     ema_decay: float = 0.999,
     user_rate_factor: float = 1.0,
