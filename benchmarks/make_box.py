@@ -170,9 +170,8 @@ def score_classifier(trained: Path, half: Path, people: Path) -> None:
     network = SpectrogramClassifier.from_pretrained(half).network.eval()
     logits = logits_of(network, data.test.pixels)
     scores = card_scores(logits, data.test.users, facts["classifier"]["temperature"], facts["classifier"]["nobody"])
-    print(
-        f"accuracy {scores['accuracy']['mean']:.4f}, in full precision {facts['card']['scores']['accuracy']['mean']:.4f}"
-    )
+    in_full = facts["card"]["scores"]["accuracy"]["mean"]
+    print(f"accuracy {scores['accuracy']['mean']:.4f}, in full precision {in_full:.4f}")
     card = {name: value for name, value in facts["card"].items() if name not in ("scores", "scores_of")}
     tables = {"classifier": facts["classifier"] | card_tables(logits, data.test, data)}
     write_json(half / FACTS, facts | tables | {"card": card})

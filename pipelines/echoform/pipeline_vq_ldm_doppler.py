@@ -68,7 +68,7 @@ class VQLDMDopplerPipeline(LoadedUsersMixin, SelfContainedPipeline):
         id2label: Class id -> name of every user, as {"0": "ID_1", ...}; keys are strings because JSON has no others.
         condition_labels: The same for each further condition, as {"direction": {"0": "away", "1": "towards"}}.
         latent_mean: Mean of each latent channel over the training set, as {"0": 0.1, ...}.
-        latent_std: Standard deviation of each latent channel, greater than 0.
+        latent_std: What each latent channel is divided by, its standard deviation or near it, greater than 0.
         colormap: How to paint a one-channel image, as {"name": "jet", "rgb_hex": 256 colours of six hex digits};
             None if images are grey or RGB.
         axes: What rows, columns and values stand for, such as `window_s`, `doppler_min_hz`, `doppler_max_hz`, `db_min`

@@ -384,6 +384,7 @@ def train_ldm(
     output_dir: str | Path,
     preset: Literal["cpu", "6gb", "16gb", "256", "paper"] = "cpu",
     block_size: int = 4,
+    whitening: float = 0.5,
     initial_pipeline: str | Path | None = None,
     block_out_channels: Sequence[int] = (64, 128, 128),
     attention_types: Sequence[Literal["none", "window", "axial"]] = ('window', 'axial', 'axial'),

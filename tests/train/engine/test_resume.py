@@ -50,6 +50,7 @@ COMPARED = {
     "kl_vae": _FIRST_STAGE | {"kl_weight", "ema_decay"},
     "ldm": {
         "block_size",
+        "whitening",
         "colormap",
         "hop_s",
         "name_pattern",

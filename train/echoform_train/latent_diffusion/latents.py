@@ -23,7 +23,7 @@ class Latents:
     """Standardised latents with the labels of each."""
 
     values: Tensor
-    """float32 [N, D, h, w]; each channel has mean 0 and standard deviation 1 over the training part."""
+    """float32 [N, D, h, w]; over the training part, each channel has mean 0, and all have a mean square of 1."""
     users: Tensor
     """Class ids, int64 [N]."""
     conditions: dict[str, Tensor]
@@ -45,6 +45,7 @@ class PipelineFacts(TypedDict):
     condition_labels: dict[str, dict[str, str]]
     latent_mean: dict[str, float]
     latent_std: dict[str, float]
+    """What each channel is divided by."""
     colormap: dict[str, str] | None
     axes: dict[str, float] | None
 
@@ -65,7 +66,9 @@ class LatentData:
         return dim, height, width
 
 
-def encode_data(stage: FirstStage, data: SpectrogramData, source: VQLDMDopplerPipeline | None = None) -> LatentData:
+def encode_data(
+    stage: FirstStage, data: SpectrogramData, source: VQLDMDopplerPipeline | None = None, whitening: float = 1.0
+) -> LatentData:
     """Encode the training and the validation images, and standardise their latents per channel.
 
     Args:
@@ -73,6 +76,7 @@ def encode_data(stage: FirstStage, data: SpectrogramData, source: VQLDMDopplerPi
         data: The spectrograms.
         source: Pipeline, of other users, from which the denoiser is initialised. Latents are then standardised by the
             mean and standard deviation of that pipeline instead of those of the training images.
+        whitening: See `divisors`.
 
     Raises:
         ValueError: If the data are not of the kind that the first stage was trained on, or have another split.
@@ -84,7 +88,7 @@ def encode_data(stage: FirstStage, data: SpectrogramData, source: VQLDMDopplerPi
         stage.check_split(data)
     encoded = encode_pixels(stage.model, data.train.pixels)
     if source is None:
-        mean, std = encoded.mean(dim=(0, 2, 3)), encoded.std(dim=(0, 2, 3))
+        mean, std = encoded.mean(dim=(0, 2, 3)), divisors(encoded.std(dim=(0, 2, 3)), whitening)
     else:
         mean, std = latent_statistics(source)
 
@@ -105,7 +109,7 @@ def pipeline_facts(data: SpectrogramData, latent_mean: Tensor, latent_std: Tenso
     Args:
         data: The training data.
         latent_mean: Mean of each latent channel over the training part, float32 [D].
-        latent_std: Standard deviation of each latent channel over the training part, float32 [D].
+        latent_std: What each latent channel is divided by, float32 [D].
     """
     colormap = None
     if data.colormap is not None:
@@ -120,8 +124,21 @@ def pipeline_facts(data: SpectrogramData, latent_mean: Tensor, latent_std: Tenso
     )
 
 
+def divisors(deviation: Tensor, whitening: float) -> Tensor:
+    """What latent channels are divided by, so that together they have a mean square of 1.
+
+    Args:
+        deviation: Standard deviation of each channel, float32 [D].
+        whitening: 1 makes all channels equally strong, 0 leaves the ratios of their strengths as they are, and between
+            them strong channels stay stronger, but less so. A diffusion model gives strong channels more weight, and
+            makes them first.
+    """
+    scale = deviation**whitening
+    return scale * (deviation / scale).square().mean().sqrt()
+
+
 def latent_statistics(pipeline: VQLDMDopplerPipeline) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the latents that a pipeline was trained on, float32 [D] each."""
+    """Mean and divisor of each channel of the latents that a pipeline was trained on, float32 [D] each."""
 
     def by_channel(values: dict[str, float]) -> Tensor:
         return torch.tensor([values[str(channel)] for channel in range(len(values))])

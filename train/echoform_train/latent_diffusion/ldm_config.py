@@ -35,6 +35,9 @@ class Config(LimitedSettings):
     cosine coefficients of blocks of pixels, which keeps their texture."""
     block_size: Annotated[int, Limits(1, 32)] = 4
     """Side of a block with --first-stage none, pixels; latents have one pixel per block."""
+    whitening: Share = 0.5
+    """How far --first-stage none evens out the strengths of coarse and fine coefficients: 1 makes them equal, so that
+    fine texture counts as much as coarse shape; 0 leaves them as they are."""
     initial_pipeline: Path | None = None
     """Exported pipeline of other users, with the same first stage, to start from instead of random weights."""
     data: tyro.conf.OmitArgPrefixes[DataConfig]

@@ -100,7 +100,7 @@ def train(
     run = Run(config.run, len(data.train), resume_settings(config, inputs, free={"guidance_scale"}), callbacks)
     # The first stage does not learn any more, so its latents are computed once and kept in memory.
     stage.model.to(run.device)
-    latents = encode_data(stage, data, source)
+    latents = encode_data(stage, data, source, config.whitening if config.first_stage == NO_FIRST_STAGE else 1.0)
     check_before_training(run)
     keep_split(run, data.split)
 
