@@ -30,7 +30,8 @@ def read_spectrogram(pipe: Any, file: str | None) -> torch.Tensor:
     if file is None:
         raise refusal("Drop in a spectrogram first.")
     image = open_upload(file, FORMATS)
-    factor, side = 2 ** (len(pipe.vqvae.config.block_out_channels) - 1), pipe.unet.config.sample_size
+    config, side = pipe.vqvae.config, pipe.unet.config.sample_size
+    factor = config.get("block_size") or 2 ** (len(config.block_out_channels) - 1)
     rows, columns = (factor * one for one in ([side, side] if isinstance(side, int) else side))
     if image.size != (columns, rows):
         order = "" if columns == rows else " (width x height)"
