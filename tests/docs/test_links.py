@@ -9,7 +9,7 @@ import pytest
 
 from doc_pages import PAGES, ROOT, prose
 
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_LINK = re.compile(r"\]\(<?([^)\s>]+)>?\)")
 
 
 def anchors(page: Path) -> set[str]:
