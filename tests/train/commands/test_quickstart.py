@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from echoform_train import cli
 from echoform_train.commands import quickstart
+from echoform_train.engine.sources import check_sources
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +156,11 @@ def test_an_image_that_was_exchanged_is_generated_again(finished, tmp_path, caps
     folder = again.output_dir / "generated" / "seed-0" / "ID_1"
     shutil.copyfile(folder / "00000.png", folder / "00001.png")
     assert remade(again, capsys)[0] == ["generated"]
+
+
+def test_the_words_for_first_stages_are_no_folders(tmp_path):
+    # As from the command line, which looks for the folders that settings name.
+    for words in ([], ["--first-stage", "none"]):
+        check_sources(
+            cli.parse(quickstart, [*words, "--output-dir", str(tmp_path / "out")], prog="echoform quickstart")
+        )

@@ -19,8 +19,8 @@ SOURCES = (
 """Settings of commands that name what is read: a folder, or as text also a repository on the Hub."""
 FILES = ("image", "query")
 """Those that may be, or are, files."""
-MADE = ("rooms", "none")
-"""Sources that are neither: data that are made, and no first stage."""
+MADE = ("rooms", "none", "vq-vae")
+"""Words that are neither: data that are made, and kinds of first stages."""
 _HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
