@@ -50,7 +50,8 @@ def export_onnx(
         MissingPackageError: If the packages of the extra onnx are missing.
     """
     check_onnx_packages(flag)
-    import onnx
+    with needs_extra("onnx", flag):
+        import onnx
 
     torch.onnx.export(
         module,
