@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import tyro
@@ -169,7 +169,7 @@ def _rivals(classical: list[Row], recipe_rows: list[Row]) -> list[Row]:
         once = [row for row in classical if row["family"] == family]
         twice = [row for row in recipe_rows if row["family"] == family and row["arm"] == TWICE]
         best = max((once, twice), key=lambda rows: sum(row["validation"] for row in rows))
-        found += [{**row, "arm": RIVAL} for row in best]
+        found += [cast(Row, {**row, "arm": RIVAL}) for row in best]
     return found
 
 

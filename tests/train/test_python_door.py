@@ -183,7 +183,7 @@ def test_a_data_set_that_cannot_be_trained_on_is_refused(walkers: Path, tmp_path
     with pytest.raises(door.UserError, match="whose rows are at hand, got a stream"):
         door.prepare(stream)
     wrong: Any = given
-    with pytest.raises(door.UserError, match=r"first_stage must be one of none or a path, as text or pathlib\.Path, got a Data"):
+    with pytest.raises(door.UserError, match=r"first_stage must be one of none or a path, .*, got a Data"):
         door.train_ldm(data=given, first_stage=wrong, output_dir=tmp_path / "ldm")
     with pytest.raises(door.UserError, match="a folder or a repository on the Hub must be given here, not a data"):
         door.extract_encoder(wrong, output_dir=tmp_path / "encoder")
