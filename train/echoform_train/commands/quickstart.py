@@ -294,7 +294,7 @@ def _facts(
     from echoform_train.scoring.generated_images import read_generated, read_metadata
     from echoform_train.study.stage_cache import note_on_codes
 
-    kind = "your own" if config.data else "simulated"
+    kind = "of your own" if config.data else "simulated"
     trainings = {"Diffusion of pixels": config.output_dir / "ldm"}
     if config.first_stage == "vq-vae":
         trainings = {"VQ-VAE": config.output_dir / "vq-vae", "Latent diffusion": config.output_dir / "ldm"}
