@@ -120,12 +120,20 @@ def test_a_codebook_that_would_never_start_is_refused(walkers, tmp_path):
         train_vq_vae.main(tiny_vq_vae(walkers, tmp_path, quantize_after=500))
 
 
-def test_early_stopping_ends_the_run_when_validation_gets_no_better(walkers, tmp_path):
+def test_a_run_whose_last_validation_was_the_best_says_that_a_longer_one_may_end_better(walkers, tmp_path, capsys):
+    run = tiny_run(tmp_path, max_train_images=48, validation_every=16)
+    result = train_vq_vae.main(tiny_vq_vae(walkers, tmp_path, run=run, quantize=False))
+    was_last = result.best_after == result.images_seen
+    assert ("a longer training (--max-train-images) may end better" in capsys.readouterr().out) == was_last
+
+
+def test_early_stopping_ends_the_run_when_validation_gets_no_better(walkers, tmp_path, capsys):
     # A rate of (almost) zero learns nothing, so no validation beats the first.
     run = tiny_run(tmp_path, learning_rate=1e-12, early_stopping_patience=2, validation_every=8)
     facts_path = tmp_path / "facts.json"
     train_vq_vae.main(tiny_vq_vae(walkers, tmp_path, run=run, quantize=False))
     assert json.loads(facts_path.read_text())["images_seen"] < 192
+    assert "may end better" not in capsys.readouterr().out
 
 
 def test_encode_and_decode_are_the_stock_models(first_stage):

@@ -435,6 +435,8 @@ class Run:
         self._stop_request.end()
         facts_file = self.config.output_dir / FACTS
         facts = read_json_object(facts_file) | {"images_seen": self.seen, "seconds": self.elapsed_s}
+        if facts["best_after"] == self.seen and not self.stopped_early:
+            self._tell("The last validation was the best: a longer training (--max-train-images) may end better")
         # Every process has read the file before the main process writes it.
         self.accelerator.wait_for_everyone()
         if self._bar is not None:
