@@ -66,8 +66,8 @@ MODELS = {
         ),
         exported="walkers-ldm/pipeline",
         scoring=(
-            "generate --pipeline {half} --images-per-user 40 --seed 0 --guidance-scale 1 --output-dir walkers-images-0",
-            "generate --pipeline {half} --images-per-user 40 --seed 1 --guidance-scale 1 --output-dir walkers-images-1",
+            "generate --pipeline {half} --num-images 60 --seed 0 --guidance-scale 1 --output-dir walkers-images-0",
+            "generate --pipeline {half} --num-images 60 --seed 1 --guidance-scale 1 --output-dir walkers-images-1",
             "score generated --data people --split-file walkers-ldm/split.json --generated-dir walkers-images-0 "
             "walkers-images-1 --pipeline {half} --output walkers-scores.json",
         ),
