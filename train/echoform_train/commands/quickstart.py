@@ -16,6 +16,7 @@ from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS, PIPELINE, REPORT_PAGE, SCORES, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.licences import check_licence
+from echoform_train.engine.limits import Length, LimitedSettings, Limits, Seed
 from echoform_train.engine.resolution import (
     PRESET_HALVING,
     Resolution,
@@ -25,6 +26,7 @@ from echoform_train.engine.resolution import (
 from echoform_train.engine.seeds import check_different
 from echoform_train.engine.shown import ShownAsTable
 from echoform_train.engine.training_log import read_log
+from echoform_train.latent_diffusion.sampling_limits import check_sampling
 from echoform_train.radar.simulation_config import SimulationConfig
 from echoform_train.scoring.scores import Scores, score_table, verdict
 
@@ -39,12 +41,14 @@ if TYPE_CHECKING:
 
 STAGES = "stages"
 """Folder inside the output folder that records the settings of each step."""
+FEWEST_IMAGES, MOST_IMAGES = 40, 100
+"""Limits of the default of --images-per-user."""
 TIMED = {"data": "simulating", "generated": "generating, in a process without echoform", "scores": "judging"}
 """Steps whose duration the page shows, by the name of their stage; trainings report their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(LimitedSettings):
     """Simulate walkers, train a generator, generate with the saved pipeline, score, and write one page.
 
     It takes some minutes on two CPU cores. Started again after an interruption, it continues where it stopped; started
@@ -64,13 +68,14 @@ class Config:
     """What the names of files tell, such as "{user}_{condition}_{recording}_Doppler{index}"; with {user}, the
     images need no folders of users."""
     reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
-    users: int = 8
+    users: Length = 8
     """Number of simulated people."""
     resolution: Resolution = 64
     """Height and width of the spectrograms, in pixels: 64, or 64x128 for height 64 (Doppler) and width 128 (time)."""
-    images_per_user: int = 40
-    """Spectrograms to generate per user and sampling seed."""
-    sampling_seeds: tuple[int, ...] = (0, 1, 2)
+    images_per_user: Annotated[int | None, Limits(1, 1_000_000)] = None
+    """Spectrograms to generate per user and sampling seed. Default: as many as a user has training images on average,
+    so that a classifier of generated images is trained on as many as one of real ones; at least 40, at most 100."""
+    sampling_seeds: Annotated[tuple[int, ...], Limits(0, 2**63 - 1)] = (0, 1, 2)
     """Each seed gives one set of generated spectrograms, which is scored with its own judges."""
     guidance_scale: float = 1.0
     """Strength of classifier-free guidance; 1 is none, which is best for images that train classifiers."""
@@ -79,16 +84,16 @@ class Config:
     first_stage: Literal["vq-vae", "none"] = "vq-vae"
     """What the diffusion model generates: none is the pixels themselves, which keeps their texture; vq-vae is the
     latents of a first stage that is trained before."""
-    vq_train_images: int = 20_000
+    vq_train_images: Length = 20_000
     """Images seen by the first stage, with --first-stage vq-vae."""
-    ldm_train_images: int = 24_000
+    ldm_train_images: Length = 24_000
     """Images seen by the diffusion model."""
-    judge_train_images: int = 12_000
+    judge_train_images: Length = 12_000
     """Images seen by each judge."""
     from_scratch: bool = False
     """Train both stages with random weights. Default: where the weights of other simulated people that are shipped
     with echoform fit, their first stage is taken as it is, and the second stage starts from theirs."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the simulated people and of both trainings."""
     license: str | None = None
     """Licence in the card of the pipeline, by its identifier on the Hub, such as cc-by-4.0. Default: the card says that
@@ -98,6 +103,8 @@ class Config:
     --data."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sampling(self.num_inference_steps, self.guidance_scale)
         check_different("--sampling-seeds", self.sampling_seeds)
         check_licence(self.license)
         if self.people == "recorded" and self.data is None:
@@ -211,12 +218,17 @@ def _train_and_generate(config: Config, source: str, cache: StageCache, start: S
     trained = cache.run(training, output=ldm.run.output_dir, changing=(CARD, FACTS))
     generation = Generation(
         pipeline=trained.folder / PIPELINE,
-        images_per_user=config.images_per_user,
+        images_per_user=_images_per_user(data) if config.images_per_user is None else config.images_per_user,
         guidance_scale=config.guidance_scale,
         num_inference_steps=config.num_inference_steps,
         sampling_seeds=config.sampling_seeds,
     )
     return cache.run(generation, output=out / "generated")
+
+
+def _images_per_user(data: SpectrogramData) -> int:
+    """See `Config.images_per_user`."""
+    return min(max(round(len(data.train) / len(data.id2label)), FEWEST_IMAGES), MOST_IMAGES)
 
 
 def _simulation(config: Config) -> SimulationConfig:
