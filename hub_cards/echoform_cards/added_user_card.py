@@ -38,9 +38,11 @@ class AddedUserFacts(_Names, total=False):
     loss: float
     """The same after the training."""
     psnr_db: float | None
-    """PSNR with which the first stage of the pipeline gives the spectrograms back."""
+    """PSNR with which the first stage of the pipeline gives the spectrograms back; None where nothing is lost."""
     known_psnr_db: float | None
     """That of held-out spectrograms of the people whom it was trained on."""
+    draws_pixels: bool
+    """Whether the pipeline has no first stage: what is lost then lies below the floor of its images."""
     stages: list[Stage]
     scores: dict[str, Score] | None
     image: IndexedImage

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from echoform import VQLDMDopplerPipeline
+from echoform.block_dct import BlockDCT
 from echoform_train import cli
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import load_spectrograms
@@ -111,6 +112,27 @@ def test_a_person_whom_the_first_stage_cannot_draw_is_reported(images: Path, fir
     for unknown in ("fine", None, float("nan"), True, [1]):
         assert fit(unknown).known_psnr_db is None and "does not tell" in fit(unknown).summary()
     assert first_stage_fit(pipeline, read, latents, {"first_stage": 3}).known_psnr_db is None
+
+
+@pytest.mark.parametrize("floor", [None, 0.2])
+def test_a_pipeline_of_pixels_has_no_first_stage_and_loses_only_what_lies_below_its_floor(
+    images: Path, floor: float | None
+):
+    pipeline = pipeline_for_users(vqvae=BlockDCT(1, 2, floor=floor))
+    read, conditions = read_user_images(images, pipeline, ReadingConfig())
+    latents = encode_images(pipeline, read, conditions.ids)
+    fit = first_stage_fit(pipeline, read, latents, {"first_stage": {"kind": "none", "validation": {}}})
+    assert fit.known_psnr_db is None and fit.draws_pixels
+    if floor is None:
+        assert fit.psnr_db is None and not fit.is_poor
+        assert fit.summary() == (
+            "no first stage: this pipeline draws the pixels themselves, and nothing of these images is lost"
+        )
+        return
+    raised = (read.pixels.double() / 127.5 - 1).clamp(min=floor)
+    truth = peak_signal_noise_ratio(raised, read.pixels.double() / 127.5 - 1, data_range=2.0).item()
+    assert fit.psnr_db == pytest.approx(truth, abs=0.1) and fit.is_poor
+    assert "levels below it, which become the floor" in fit.summary() and "first stage" not in fit.summary()
 
 
 def test_the_card_names_base_and_loss(learned: Path):

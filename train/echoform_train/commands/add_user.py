@@ -78,7 +78,8 @@ class AddedUser:
     """Number of images that were learned from."""
     seconds: float
     psnr_db: float | None = None
-    """PSNR with which the first stage of the pipeline gives the images back; None for a classifier."""
+    """PSNR with which the first stage of the pipeline gives the images back; None for a classifier, and for a pipeline of
+    pixels that loses nothing of them."""
     known_psnr_db: float | None = None
     """That of held-out images of the people whom it was trained on; None for a classifier, or if not known."""
 
@@ -231,6 +232,7 @@ def _facts(
             "learning_rate": config.learning_rate,
             "psnr_db": fit.psnr_db,
             "known_psnr_db": fit.known_psnr_db,
+            "draws_pixels": fit.draws_pixels,
         },
         "learned_pixels": [pixel_hash(pixels) for pixels in images.pixels],
         "data": {

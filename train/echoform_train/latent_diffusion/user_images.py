@@ -28,6 +28,8 @@ _LEVELS = 4
 """Folders in which metadata is looked for: that of the images, and those above it."""
 _FAR_DB = 3.0
 """Difference of PSNR from which the first stage draws a person worse than its own: twice the squared error."""
+_EXACT_DB = 60.0
+"""PSNR of images in which one pixel in fifteen is off by one of 255 levels, as by rounding."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,31 @@ class KnownConditions:
 class FirstStageFit:
     """How well the first stage of a pipeline gives back the images of a person on whom it was not trained."""
 
-    psnr_db: float
-    """PSNR over all images of the person."""
+    psnr_db: float | None
+    """PSNR over all images of the person; None where the pipeline draws pixels and loses nothing of these."""
     known_psnr_db: float | None
-    """That of held-out images of the people whom the first stage was trained on; None if the pipeline does not tell."""
+    """That of held-out images of the people whom the first stage was trained on; None if the pipeline does not tell, or
+    draws pixels."""
+    draws_pixels: bool = False
+    """Whether the pipeline has no first stage (`train ldm --first-stage none`): then only what lies below the floor of
+    its images is lost."""
 
     @property
     def is_poor(self) -> bool:
         """Whether the squared error is at least twice that of the known people."""
-        return self.known_psnr_db is not None and self.psnr_db <= self.known_psnr_db - _FAR_DB
+        known = math.inf if self.draws_pixels else self.known_psnr_db
+        return self.psnr_db is not None and known is not None and self.psnr_db <= known - _FAR_DB
 
     def summary(self) -> str:
         """One line for the terminal."""
+        if self.psnr_db is None:
+            return "no first stage: this pipeline draws the pixels themselves, and nothing of these images is lost"
+        if self.draws_pixels:
+            return (
+                "WARNING: the images that the pipeline was trained on have a floor, a lowest level without echoes, and "
+                f"these have levels below it, which become the floor: they come back with {self.psnr_db:.1f} dB PSNR, "
+                "and what lies below is not learned"
+            )
         if self.known_psnr_db is None:
             return (
                 f"first stage: these images come back with {self.psnr_db:.1f} dB PSNR; the pipeline does not tell how "
@@ -89,11 +104,14 @@ def first_stage_fit(pipeline: Any, images: VariedImages, latents: Latents, facts
     decoded = decode_to_pixels(pipeline.vqvae, latents.values * std[:, None, None] + mean[:, None, None])
     # One grey level of one pixel at least, as a logarithm of 0 is no number.
     squared = max(1.0, float((decoded.double() - images.pixels.double()).square().sum()))
+    psnr_db = 10 * math.log10(255**2 * decoded.numel() / squared)
+    if pipeline.vqvae.config.get("block_size") is not None:
+        return FirstStageFit(psnr_db if psnr_db < _EXACT_DB else None, None, draws_pixels=True)
     known: Any = facts
     for name in ("first_stage", "validation", "psnr"):
         known = known.get(name) if isinstance(known, Mapping) else None
     is_number = isinstance(known, int | float) and not isinstance(known, bool) and math.isfinite(known)
-    return FirstStageFit(10 * math.log10(255**2 * decoded.numel() / squared), float(known) if is_number else None)
+    return FirstStageFit(psnr_db, float(known) if is_number else None)
 
 
 def read_user_images(source: Path, pipeline: Any, reading: ReadingConfig) -> tuple[VariedImages, KnownConditions]:

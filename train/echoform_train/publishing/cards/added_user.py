@@ -14,10 +14,12 @@ from echoform_train.publishing.cards.common import ExportedModel, Training, data
 
 
 class _FirstStageFacts(TypedDict, total=False):
-    psnr_db: float
-    """PSNR with which the first stage gives the images back."""
+    psnr_db: float | None
+    """PSNR with which the first stage gives the images back; None where nothing is lost."""
     known_psnr_db: float | None
     """That of held-out images of the people whom it was trained on."""
+    draws_pixels: bool
+    """Whether there is no first stage: what is lost then lies below the floor of the pipeline's images."""
 
 
 class _LearningFacts(_FirstStageFacts):
@@ -64,6 +66,7 @@ def added_user_card(model: ExportedModel) -> str:
             "loss": learning["loss"],
             "psnr_db": learning.get("psnr_db"),
             "known_psnr_db": learning.get("known_psnr_db"),
+            "draws_pixels": learning.get("draws_pixels", False),
             "stages": [stage_of("One more user", training)],
             "scores": model.card.get("scores"),
         }
