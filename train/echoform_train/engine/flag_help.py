@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -66,12 +68,22 @@ def parse_flags(config_class: type, args: list[str], prog: str, default: Any = N
         if not isinstance(spec, StructConstructorSpec):
             return None
         return replace(
-            spec, fields=tuple(replace(field, type=_explain(field.name, field.type)) for field in spec.fields)
+            spec,
+            fields=tuple(
+                replace(field, type=_explain(field.name, field.type), helptext=partial(_flowing, field.helptext))
+                for field in spec.fields
+            ),
         )
 
     with registry:
         kept = {} if default is None else {"default": default}
         return tyro.cli(config_class, args=args, prog=prog, **kept)
+
+
+def _flowing(help_text: str | Callable[[], str | None] | None) -> str | None:
+    """The help of a setting without the line breaks of its source; it is read when it is shown."""
+    text = help_text() if callable(help_text) else help_text
+    return None if text is None else "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _explain(name: str, kind: Any) -> Any:
