@@ -19,6 +19,7 @@ import hardware  # first of these, because its `spaces` must be imported before 
 import depth
 import generate
 import gradio as gr
+import people
 import probe
 import report
 import vary
@@ -76,7 +77,8 @@ def describe(pipe: Any) -> str:
         doppler += f", {axes['doppler_min_hz']:g} to {axes['doppler_max_hz']:g} Hz"
     origin = source("doppler")
     assert origin is not None  # the pipeline was loaded from it
-    return f"Model `{origin.repo}`: {time}, {doppler}."
+    later = f" Added users: {', '.join(people.added())}." if people.added() else ""
+    return f"Model `{origin.repo}`: {time}, {doppler}.{later}"
 
 
 def doppler_tabs(pipe: Any) -> list[tuple[Image.Image, dict[str, Any]]]:
@@ -85,7 +87,7 @@ def doppler_tabs(pipe: Any) -> list[tuple[Image.Image, dict[str, Any]]]:
     assert origin is not None  # the pipeline was loaded from it
     with damage_as_sentence(origin.repo):
         report.measured_results("doppler")
-        generate.training_images()
+        people.seen_images()
         examples = generate.draw_examples(pipe)
     with gr.Tab("Generate"):
         gr.Markdown(describe(pipe))
@@ -113,6 +115,7 @@ def build(disk: Disk) -> Page:
     if doppler_pipe is None and depth_pipe is None and classifier is None:
         names = f"{variable('doppler')} or {variable('depth')} or {variable('classifier')}"
         raise CannotBeShownError(f"{names} must name the model to show, a Hub id or a folder")
+    people.added()
     examples = []
     # For a missing pipeline, a tab names the environment variable that sets it.
     with Page(disk, title="echoform", delete_cache=DELETE_CACHE_S) as page:

@@ -13,7 +13,8 @@ import gradio as gr
 import numpy as np
 import torch
 from hardware import model_queue, on_gpu
-from loading import facts, loading_lines, pipeline, source
+from loading import loading_lines, pipeline, source
+from people import added, adding_lines, first_users, labels, menu, seen_images, seen_in_training
 from PIL import Image
 from plots import Axis, Bar, frame
 from visitors import download_path, refusal, shown_to_visitor, stored
@@ -23,11 +24,6 @@ LAST_SEED = 2**32 - 1
 SPEED_OF_LIGHT_MPS = 299_792_458.0
 Shown = list[tuple[str, str]]
 """Paths of images, each with its caption."""
-
-
-def labels(names: dict[str, str]) -> list[str]:
-    """Labels in the order of their class ids, which are the keys, as text."""
-    return [names[index] for index in sorted(names, key=int)]
 
 
 def condition_choices(pipe: Any) -> list[str]:
@@ -89,7 +85,7 @@ def snippet(
         "batch_size=1",
     ]
     call = "".join(f"    {argument},\n" for argument in arguments if argument)
-    return f"import torch\n{loading_lines('doppler')}images = pipe(\n{call}).images\n"
+    return f"import torch\n{loading_lines('doppler')}{adding_lines(users)}images = pipe(\n{call}).images\n"
 
 
 def archive(images: list[Image.Image], rows: list[dict[str, Any]], code: str) -> str:
@@ -117,7 +113,7 @@ def draw(
     """Generate one image per entry of `users`, each with its row of metadata. Image k has the seed `seed` + k."""
     origin = source("doppler")
     assert origin is not None  # the pipeline was loaded from it
-    seen = training_images()
+    seen, later = seen_images(), added()
     # One call per image, so that each can be shown as soon as it is finished.
     for number, user in enumerate(users):
 
@@ -147,6 +143,8 @@ def draw(
             "generated": True,
             "real_images_in_training": seen.get(user),
         }
+        if user in later:
+            row["user_file"] = later[user].reference
         yield made.images[0], row
 
 
@@ -202,28 +200,14 @@ def caption(row: dict[str, Any]) -> str:
     return f"{row['user']}, seed {row['seed']}"
 
 
-def training_images() -> dict[str, int]:
-    """Number of real images of each user that the spectrogram model saw in its training, by label; {} if unknown."""
-    recorded = (facts("doppler").get("data") or {}).get("images_per_user") or {}
-    return {name: count for name, count in recorded.items() if type(count) is int and count >= 0}
-
-
-def seen_in_training(users: list[str]) -> str:
-    """Sentence that tells how many real images of each of these users the model saw in its training."""
-    seen = training_images()
-    counts = [f"{user} {seen.get(user, 'unknown')}" for user in dict.fromkeys(users)]
-    return f"Real images that the model saw in its training: {', '.join(counts)}."
-
-
 def random_seed() -> int:
     """A random seed."""
     return random.randint(0, LAST_SEED)
 
 
 def draw_examples(pipe: Any) -> list[tuple[Image.Image, dict[str, Any]]]:
-    """Generate one image of each of the first two users, so that the page is never empty."""
-    people = labels(pipe.config["id2label"])[:2]
-    return list(draw(pipe, people, {}, *sampling_of(pipe), 0, lambda number, step: None))
+    """Generate one image of each of the first users, so that the page is never empty."""
+    return list(draw(pipe, first_users(pipe), {}, *sampling_of(pipe), 0, lambda number, step: None))
 
 
 def sampling_of(pipe: Any) -> tuple[int, float]:
@@ -258,12 +242,12 @@ def image_gallery(value: Shown | None, label: str, *, is_strip: bool = False, vi
 
 def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
     """Build the tab: controls on the left, images on the right; on a phone, images are below the controls."""
-    people, choices = labels(pipe.config["id2label"]), condition_choices(pipe)
-    again = snippet(people[:2], {}, 1, *sampling_of(pipe), 0)
+    people, choices = first_users(pipe), condition_choices(pipe)
+    again = snippet(people, {}, 1, *sampling_of(pipe), 0)
     images, rows = [image for image, _ in examples], [row for _, row in examples]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            users = gr.Dropdown(people, value=people[:2], multiselect=True, label="Users")
+            users = gr.Dropdown(menu(pipe), value=people, multiselect=True, label="Users")
             count = gr.Slider(1, MAX_IMAGES, value=1, step=1, precision=0, label="Images per user")
             conditions = gr.Dropdown(
                 choices, value=[], multiselect=True, label="Conditions (none: any)", visible=bool(choices)
@@ -273,7 +257,7 @@ def tab(pipe: Any, examples: list[tuple[Image.Image, dict[str, Any]]]) -> None:
         with gr.Column(scale=2, min_width=300):
             shown = [(stored(with_axes(pipe, image)), caption(row)) for image, row in examples]
             gallery = image_gallery(shown, "Generated images")
-            seen = gr.Markdown(seen_in_training(people[:2]), label="Real images seen in training")
+            seen = gr.Markdown(seen_in_training(people), label="Real images seen in training")
             pack = gr.DownloadButton("Download images and metadata (ZIP)", value=archive(images, rows, again))
             code = gr.Code(again, language="python", label="The same images in Python", interactive=False)
     button.click(

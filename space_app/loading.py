@@ -22,7 +22,7 @@ Kind = Literal["doppler", "depth", "classifier"]
 KINDS: tuple[Kind, ...] = ("doppler", "depth", "classifier")
 
 PINNED = Path(__file__).with_name("models.json")
-"""File that `echoform space --push` writes beside the app: {kind: {"repo": ..., "revision": ...}}."""
+"""File that `echoform space --push` writes beside the app: {kind: {"repo": ..., "revision": ...}, "users": [...]}."""
 
 
 PARTS = {"doppler": ("vqvae", "unet", "scheduler"), "depth": ("autoencoder",)}
@@ -265,8 +265,15 @@ def pipeline(kind: Kind) -> Any:
 def repository_file(kind: Kind, name: str) -> str | None:
     """Text of a file in the pipeline's repository, such as README.md or facts.json; None where it has no such file."""
     origin = source(kind)
-    if origin is None:
-        return None
+    return None if origin is None else repository_text(origin, name)
+
+
+def repository_text(origin: Source, name: str) -> str | None:
+    """Text of a file in a repository or folder; None where it has no such file.
+
+    Raises:
+        CannotBeShownError: If it is too large.
+    """
     path = Path(origin.repo) / name
     if not Path(origin.repo).is_dir():
         try:

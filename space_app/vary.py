@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 import torch
-from generate import Shown, image_gallery, labels, sampler_controls, sampling_of, seen_in_training, with_axes
+from generate import Shown, image_gallery, sampler_controls, sampling_of, with_axes
 from hardware import model_queue, on_gpu
 from loading import load, pipeline
+from people import added, menu, seen_in_training, trained
 from PIL import Image
 from plots import paint, signed_bar
 from visitors import download_path, open_upload, refusal, shown_to_visitor, stored
@@ -180,7 +181,7 @@ def show_results() -> tuple[Any, Any]:
 
 def vary_tab(pipe: Any, example: Image.Image) -> None:
     """Build the tab "Vary": a spectrogram and controls on the left, results on the right."""
-    people, path = labels(pipe.config["id2label"]), download_path("example.png")
+    path = download_path("example.png")
     example.save(path)
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -193,7 +194,7 @@ def vary_tab(pipe: Any, example: Image.Image) -> None:
                 buttons=[],
                 elem_classes="picture",
             )
-            user = gr.Dropdown(people, value=people[-1], label="User")
+            user = gr.Dropdown(menu(pipe), value=trained(pipe)[-1], label="User")
             strength = gr.Slider(
                 0.05, 1.0, value=0.6, step=0.05, label="Strength (1: the spectrogram has no influence)"
             )
@@ -218,7 +219,7 @@ def vary_tab(pipe: Any, example: Image.Image) -> None:
 
 def between_tab(pipe: Any) -> None:
     """Build the tab "From one to another": two users on the left, the images between them on the right."""
-    people = labels(pipe.config["id2label"])
+    people = trained(pipe)
     first, last = people[0], people[min(1, len(people) - 1)]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -226,6 +227,8 @@ def between_tab(pipe: Any) -> None:
             user_b = gr.Dropdown(people, value=last, label="Last user")
             count = gr.Slider(2, MAX_VARIATIONS, value=3, step=1, precision=0, label="Images with both ends")
             steps, guidance, seed = sampler_controls(pipe)
+            if added():
+                gr.Markdown(f"Users that were added ({', '.join(added())}) have no images between them and others.")
             walk = gr.Button("Interpolate between the two users", variant="primary")
         with gr.Column(scale=2, min_width=300):
             shown, words = between(pipe, first, last, 3, *sampling_of(pipe), 0)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, VQModel
 from matplotlib import colormaps
+from safetensors.torch import save_file
 
 from echoform import DopplerUNet2DModel, VQLDMDopplerPipeline
 
 JET = (np.asarray(colormaps["jet"](range(256)))[:, :3] * 255).round().astype(np.uint8)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+LAYERS = ("middle.0.attention.to_qkv", "up_levels.0.0.resnet.time_emb_proj")
+"""Layers that an added user of `user_folder` changes."""
 
 
 def tiny_unet(**settings: Any) -> DopplerUNet2DModel:
@@ -74,3 +80,19 @@ def tiny_pipeline(**settings: Any) -> VQLDMDopplerPipeline:
     pipeline = VQLDMDopplerPipeline(**(defaults | settings))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def user_folder(folder: Path, pipeline: VQLDMDopplerPipeline, user: str = "ID_32", **changes: Any) -> Path:
+    """What `echoform add-user` writes, with random numbers."""
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(len(str(user)))
+    tensors = {"embedding": torch.randn(pipeline.unet.user_embedding.embedding_dim, generator=generator)}
+    for name in LAYERS:
+        layer = pipeline.unet.get_submodule(name)
+        tensors[f"{name}.down"] = torch.randn(2, layer.in_features, generator=generator)
+        tensors[f"{name}.up"] = torch.randn(layer.out_features, 2, generator=generator) / 4
+    base = {str(dtype): pipeline.base_hash(dtype) for dtype in DTYPES}
+    facts = {"user": user, "base_model": "walkers", "base": base, "axes": pipeline.config["axes"]}
+    (folder / "config.json").write_text(json.dumps(facts | changes))
+    save_file(tensors, folder / "user.safetensors")
+    return folder

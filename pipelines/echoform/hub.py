@@ -248,12 +248,15 @@ def retry_command(
     private: bool | None = None,
     revision: str | None = None,
     create_pr: bool = False,
+    **flags: str | None,
 ) -> str:
-    """The command line that pushes a folder; it holds no token."""
+    """The command line that pushes a folder, with further flags that have a value; it holds no token."""
     words = ["echoform", "push", str(folder), repo_id]
     words += ["--private"] if private else []
     words += ["--revision", revision] if revision else []
     words += ["--create-pr"] if create_pr else []
+    for name, value in flags.items():
+        words += [f"--{name.replace('_', '-')}", value] if value else []
     return shlex.join(words)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from echoform import VQLDMDopplerPipeline
 from hub_server import Hub
-from tiny_doppler import tiny_kl, tiny_pipeline, tiny_unet
+from tiny_doppler import DTYPES, LAYERS, tiny_kl, tiny_pipeline, tiny_unet, user_folder
 from without_echoform import UNINSTALLED, run_alone
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-LAYERS = ("middle.0.attention.to_qkv", "up_levels.0.0.resnet.time_emb_proj")
-
-
-def user_folder(folder: Path, pipeline: VQLDMDopplerPipeline, user: str = "ID_32", **changes: Any) -> Path:
-    """What `echoform add-user` writes, with random numbers."""
-    folder.mkdir(parents=True)
-    generator = torch.Generator().manual_seed(len(str(user)))
-    tensors = {"embedding": torch.randn(pipeline.unet.user_embedding.embedding_dim, generator=generator)}
-    for name in LAYERS:
-        layer = pipeline.unet.get_submodule(name)
-        tensors[f"{name}.down"] = torch.randn(2, layer.in_features, generator=generator)
-        tensors[f"{name}.up"] = torch.randn(layer.out_features, 2, generator=generator) / 4
-    base = {str(dtype): pipeline.base_hash(dtype) for dtype in DTYPES}
-    facts = {"user": user, "base_model": "walkers", "base": base, "axes": pipeline.config["axes"]}
-    (folder / "config.json").write_text(json.dumps(facts | changes))
-    save_file(tensors, folder / "user.safetensors")
-    return folder
 
 
 def latents(pipeline: VQLDMDopplerPipeline, users: list[Any], **settings: Any) -> torch.Tensor:

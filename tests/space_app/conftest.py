@@ -33,6 +33,7 @@ from echoform_cards.model_card import render_model_card
 from echoform_train.commands.space import push_space
 from hub_server import Hub
 from tiny_depth import tiny_depth_pipeline
+from tiny_doppler import user_folder
 
 SPACE = Path(__file__).parents[2] / "space_app"
 START_S = 240
@@ -160,6 +161,24 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory, table: np.ndarra
 
 
 @pytest.fixture(scope="session")
+def user_folders(doppler_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two users that were added to the tiny pipeline; the first tells how many images it was learned from."""
+    folder, pipe = tmp_path_factory.mktemp("users"), VQLDMDopplerPipeline.from_pretrained(doppler_folder)
+    added = [user_folder(folder / name, pipe, name, _class_name="DopplerUser") for name in ("ID_32", "Анна")]
+    (added[0] / "facts.json").write_text(json.dumps({"data": {"images_per_user": {"ID_32": 20}}}))
+    return added
+
+
+@pytest.fixture(scope="session")
+def users_on_the_hub(hub_of_the_session: Hub, user_folders: list[Path]) -> list[str]:
+    """Ids of the added users on the tests' Hub."""
+    names = [hub_of_the_session.repo_id(name) for name in ("id_32", "anna")]
+    for name, folder in zip(names, user_folders, strict=True):
+        push_folder(folder, name)
+    return names
+
+
+@pytest.fixture(scope="session")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment of a machine that has neither echoform nor anything cached, nor a network beyond the tests' Hub."""
     home = tmp_path_factory.mktemp("stranger")
@@ -239,14 +258,19 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pulled(on_the_hub: dict[str, str], hub_of_the_session: Hub, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the Hub would run: the Space with all three models, pushed to the tests' Hub and pulled from it."""
+def pulled(
+    on_the_hub: dict[str, str],
+    users_on_the_hub: list[str],
+    hub_of_the_session: Hub,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """What the Hub would run: the Space with all models and two added users, pushed to the tests' Hub and pulled."""
     models = {
         kind.lower(): (on_the_hub[f"ECHOFORM_{kind}_REPO"], on_the_hub.get(f"ECHOFORM_{kind}_REVISION"))
         for kind in ("DOPPLER", "DEPTH", "CLASSIFIER")
     }
     repo = hub_of_the_session.repo_id("space")
-    push_space(models, repo)
+    push_space(models, repo, users=[users_on_the_hub[0], f"{users_on_the_hub[1]}@main"])
     folder = tmp_path_factory.mktemp("pulled")
     return Path(snapshot_download(repo, repo_type="space", local_dir=folder / "space"))
 

@@ -63,7 +63,7 @@ def visit(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(address)
-        expect(pictures(page)).to_have_count(2, timeout=WAIT_MS)
+        expect(pictures(page)).to_have_count(3, timeout=WAIT_MS)
         return page
 
     yield open_page
@@ -129,10 +129,11 @@ def plain(framed: np.ndarray) -> np.ndarray:
 
 def test_a_visitor_chooses_a_person_and_gets_their_pictures_the_code_and_an_archive(visit: Callable[..., Page]):
     page = visit()
-    assert captions(page) == ["ID_1, seed 0", "ID_2, seed 1"]  # before anything was pressed
+    assert captions(page) == ["ID_1, seed 0", "ID_2, seed 1", "ID_32, seed 2"]  # before anything was pressed
     press(page, "Random seed")
     expect(page.get_by_label("Seed", exact=True).locator("visible=true")).not_to_have_value("0", timeout=WAIT_MS)
-    page.locator(".token", has_text="ID_1").locator(".token-remove").click()
+    for user in ("ID_1", "ID_32 (added, 20 real images)"):
+        page.locator(".token", has_text=user).locator(".token-remove").click()
     set_number(page, "number input for Images per user", 2)
     set_number(page, "number input for Steps", 2)
     set_number(page, "Seed", 5)
@@ -197,12 +198,12 @@ def test_the_classifier_answers_for_dropped_pictures(visit: Callable[..., Page],
     page = visit()
     open_tab(page, "Who walks?")
     expect(page.get_by_text("accuracy 92.5 % (88.0 to 96.0), calibration error (ECE) 3.1 %")).to_be_visible()
-    expect(page.locator(".who")).to_have_count(2)  # examples, before anything was pressed
-    paths = [tmp_path / f"walk_{number}.png" for number in range(3)]
+    expect(page.locator(".who")).to_have_count(3)  # examples, before anything was pressed
+    paths = [tmp_path / f"walk_{number}.png" for number in range(4)]
     for number, path in enumerate(paths):
         Image.fromarray(table[np.random.default_rng(number).integers(0, 256, (16, 16))]).save(path)
     drop(page, "Spectrograms", *paths)
-    expect(page.locator(".who")).to_have_count(3, timeout=WAIT_MS)
+    expect(page.locator(".who")).to_have_count(4, timeout=WAIT_MS)
     shares = [float(one.removesuffix(" %")) for one in page.locator(".who").first.locator("em").all_inner_texts()]
     assert len(shares) == 4 and shares == sorted(shares, reverse=True) and abs(sum(shares) - 100) < 0.3
     Image.new("RGB", (16, 16), "white").save(paths[0])

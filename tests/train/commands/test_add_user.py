@@ -32,10 +32,11 @@ from echoform_train.latent_diffusion.user_images import (
     pixel_hash,
     read_user_images,
 )
+from echoform_train.publishing.added_user import base_name
 from echoform_train.publishing.fingerprint import write_fingerprint
 from echoform_train.publishing.model_folder import check_added_user
-from echoform_train.publishing.push import copy_for_push
-from echoform_train.publishing.verify import verify
+from echoform_train.publishing.push import SaidOfModel, copy_for_push
+from echoform_train.publishing.verify import read_fingerprint, verify
 from hub_server import Hub
 from tiny_doppler import JET, tiny_kl, tiny_pipeline, tiny_unet
 
@@ -242,6 +243,27 @@ def test_what_cannot_be_learned_is_refused(
         cli.main(["add-user", str(base), str(tmp_path / "data"), str(tmp_path / "out"), *flags, *SHORT[:4]])
     assert ended.value.code == 1 and re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_reads_like_an_id_on_the_hub_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "me/walkers").mkdir(parents=True)
+    (tmp_path / "ldm/pipeline").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert [base_name(one) for one in ("me/walkers", "ldm/pipeline")] == ["walkers", "ldm"]
+    assert base_name("me/others@v1") == "me/others@v1"
+
+
+def test_a_push_names_the_pipeline_of_a_user_on_the_hub(
+    learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    copy_for_push(learned, tmp_path / "unnamed", "me/ID_32")
+    assert "the card names the folder walkers, which nobody else has: --base-model names" in capsys.readouterr().out
+    copy_for_push(learned, tmp_path / "named", "me/ID_32", SaidOfModel(base_model="me/walkers"))
+    assert capsys.readouterr().out == ""
+    assert json.loads((tmp_path / "named/config.json").read_text())["base_model"] == "me/walkers"
+    assert "base_model: me/walkers" in (tmp_path / "named/README.md").read_text()
+    # Nothing that is computed has changed: the fingerprint fits to the new files.
+    assert read_fingerprint(tmp_path / "named")["outputs"] == read_fingerprint(learned)["outputs"]
 
 
 def test_a_pipeline_is_no_added_user(base: Path):

@@ -85,13 +85,14 @@ def test_user_errors_are_one_sentence_and_exit_status_1(
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith(f"echoform push: {tmp_path} holds no model: ")
     with pytest.raises(SystemExit) as ended:
-        cli.main(["push", str(second_stage), "someone/else", "--create-pr", "--token", "hf_local"])
+        cli.main(["push", str(second_stage), "someone/else", "--create-pr", "--license", "mit", "--token", "hf_local"])
     assert ended.value.code == 1
     told = capsys.readouterr().err
     assert "hf_local" not in told
     assert told.startswith("echoform push: nothing was pushed to someone/else: the token may not write there")
     assert told.endswith(
-        f"{second_stage} is unchanged, and `echoform push {second_stage} someone/else --create-pr` tries again\n"
+        f"{second_stage} is unchanged, and `echoform push {second_stage} someone/else --create-pr --license mit` tries "
+        "again\n"
     )
 
 

@@ -78,8 +78,8 @@ class AddedUser:
     """Number of images that were learned from."""
     seconds: float
     psnr_db: float | None = None
-    """PSNR with which the first stage of the pipeline gives the images back; None for a classifier, and for a pipeline of
-    pixels that loses nothing of them."""
+    """PSNR with which the first stage of the pipeline gives the images back; None for a classifier, and for a pipeline
+    of pixels that loses nothing of them."""
     known_psnr_db: float | None = None
     """That of held-out images of the people whom it was trained on; None for a classifier, or if not known."""
 
@@ -158,7 +158,7 @@ def _add_to_pipeline(config: Config, folder: Path) -> AddedUser:
     from echoform_train.engine.output_folders import new_folder
     from echoform_train.latent_diffusion.added_user import LearningSettings, learn_user
     from echoform_train.latent_diffusion.user_images import encode_images, first_stage_fit, read_user_images
-    from echoform_train.publishing.added_user import write_added_user
+    from echoform_train.publishing.added_user import base_name, write_added_user
     from echoform_train.publishing.exported import load_pipeline
 
     started, name = time.monotonic(), composed(config.name)
@@ -194,9 +194,7 @@ def _add_to_pipeline(config: Config, folder: Path) -> AddedUser:
     )
     learned = learn_user(pipeline, latents, settings)
     seconds = time.monotonic() - started
-    base = config.base_model or (
-        config.pipeline if is_hub_id(config.pipeline) else Path(config.pipeline).resolve().name
-    )
+    base = config.base_model or base_name(config.pipeline)
     pipeline.to("cpu")
     with new_folder(config.output_dir, "--output-dir") as written:
         said = {"license": config.license, "people": config.people}

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PINNED = "models.json"
-"""File beside the app: {kind: {"repo": Hub id, "revision": commit}}; used if the environment names no model."""
+"""File beside the app: {kind: {"repo": Hub id, "revision": commit}, "users": [the same of each added user]}; used if
+the environment names no model."""
+USERS_VARIABLE = "ECHOFORM_USER_FILES"
+"""Environment variable that names added users for the app: a JSON list."""
 KINDS = ("doppler", "depth", "classifier")
 """Kinds of models that a Space shows; each has two flags and two environment variables."""
 SHIPPED = {"doppler": "walkers", "depth": "rooms", "classifier": "classifier"}
@@ -43,6 +47,9 @@ class Config:
     """Spectrogram pipeline: Hub id or exported folder. Default: the variable ECHOFORM_DOPPLER_REPO, if it is set."""
     doppler_revision: str | None = None
     """Commit, branch or tag of --doppler. Default: main. --push pins the Space to the commit that this names then."""
+    user_file: tuple[str, ...] = ()
+    """Users that `echoform add-user` learned for --doppler: folders, user/name or user/name@revision on the Hub. --push
+    takes those on the Hub alone. Default: the variable ECHOFORM_USER_FILES, a JSON list, if it is set."""
     depth: str | None = None
     """Depth pipeline: Hub id or exported folder. Default: the variable ECHOFORM_DEPTH_REPO, if it is set."""
     depth_revision: str | None = None
@@ -78,14 +85,23 @@ def main(config: Config) -> str | None:
         PushError: If the Hub refuses the push.
     """
     models = named_models(config)
+    users = named_users(config)
+    if users and "doppler" not in models:
+        raise UserError(f"--user-file must go with --doppler, the pipeline that {users[0]} was learned for")
     check_licence(config.license)
     if config.push is None and (config.license or config.people):
         raise UserError("--license and --people are for the README of a Space: they must go with --push")
     if config.push is None:
-        serve(models, config.port)
+        serve(models, config.port, users)
         return None
     url = push_space(
-        models, config.push, private=config.private, token=config.token, license=config.license, people=config.people
+        models,
+        config.push,
+        users=users,
+        private=config.private,
+        token=config.token,
+        license=config.license,
+        people=config.people,
     )
     print(url)
     return url
@@ -120,11 +136,33 @@ def named_models(config: Config) -> dict[str, tuple[str, str | None]]:
     return named
 
 
-def serve(models: dict[str, tuple[str, str | None]], port: int) -> None:
-    """Become the app, as the Hub runs it: this process goes on as the app's, so that a signal ends its server.
+def named_users(config: Config) -> list[str]:
+    """Added users that the flag or the environment names.
 
     Raises:
-        UserError: If the port cannot be used.
+        UserError: If the environment holds no list of texts.
+    """
+    if config.user_file or not (given := os.environ.get(USERS_VARIABLE)):
+        return list(config.user_file)
+    try:
+        named = json.loads(given)
+    except (ValueError, RecursionError):
+        named = None
+    if not isinstance(named, list) or not all(isinstance(one, str) and one for one in named):
+        raise UserError(f'{USERS_VARIABLE} must be a JSON list such as ["user/name"], got {given:.200}')
+    return named
+
+
+def serve(models: dict[str, tuple[str, str | None]], port: int, users: Sequence[str] = ()) -> None:
+    """Become the app, as the Hub runs it: this process goes on as the app's, so that a signal ends its server.
+
+    Args:
+        models: {kind of KINDS: (Hub id or folder, revision or None)}.
+        port: Port on this machine.
+        users: Added users: folders, a file in one, user/name or user/name@revision.
+
+    Raises:
+        UserError: If the port cannot be used, or a folder cannot be shown.
         MissingPackageError: If gradio is not installed.
         FileNotFoundError: If echoform was installed without the app.
     """
@@ -139,6 +177,7 @@ def serve(models: dict[str, tuple[str, str | None]], port: int) -> None:
     check_port(port)
     for kind, (repo, _) in models.items():
         _check_folder(kind, repo)
+    environment[USERS_VARIABLE] = json.dumps([_checked_user(user) for user in users])
     app = space_files()[0].parent / "app.py"
     sys.stdout.flush()
     sys.stderr.flush()
@@ -177,6 +216,7 @@ def push_space(
     models: dict[str, tuple[str, str | None]],
     repo_id: str,
     *,
+    users: Sequence[str] = (),
     private: bool = False,
     token: str | None = None,
     license: str | None = None,
@@ -190,6 +230,7 @@ def push_space(
     Args:
         models: {kind of KINDS: (Hub id, revision or None)}.
         repo_id: "user/space"; created if it does not exist.
+        users: Hub ids of users that were added to the spectrogram model, user/name or user/name@revision.
         private: Whether a new Space is private; otherwise the default of the namespace holds.
         token: Token of the Hub; None is HF_TOKEN or the one that `hf auth login` stored.
         license: Licence identifier of the Hub; None is that of the app.
@@ -199,7 +240,7 @@ def push_space(
         The URL of the Space.
 
     Raises:
-        ValueError: If a model is a folder, or is not on the Hub.
+        ValueError: If a model or an added user is a folder, or is not on the Hub, or a user does not fit the model.
         PushError: If the Hub refuses the push; the Space is then as it was.
     """
     from huggingface_hub import HfApi
@@ -211,8 +252,13 @@ def push_space(
     api = HfApi(token=token)
     found = {kind: _model_info(api, repo, revision) for kind, (repo, revision) in models.items()}
     # A Space that follows a branch would change whenever somebody pushes to it.
-    pinned = {kind: {"repo": info.id, "revision": info.sha} for kind, info in found.items()}
-    datasets = sorted({name for info in found.values() for name in _datasets(info)})
+    pinned: dict[str, Any] = {kind: {"repo": info.id, "revision": info.sha} for kind, info in found.items()}
+    added = [_model_info(api, *_hub_id(user)) for user in users]
+    if added:
+        pinned["users"] = [{"repo": info.id, "revision": info.sha} for info in added]
+        _check_users_fit(pinned["doppler"], pinned["users"], token)
+    shown = [*found.values(), *added]
+    datasets = sorted({name for info in shown for name in _datasets(info)})
     try:
         space_id = api.create_repo(
             repo_id, repo_type="space", space_sdk="gradio", private=True if private else None, exist_ok=True
@@ -224,7 +270,7 @@ def push_space(
                 shutil.copyfile(path, staged / path.name)
             (staged / PINNED).write_text(json.dumps(pinned, indent=1) + "\n")
             readme = (staged / CARD).read_text(encoding="utf-8")
-            names = [info.id for info in found.values()]
+            names = [info.id for info in shown]
             card = update_space_readme(readme, models=names, datasets=datasets, license=license, people=people)
             (staged / CARD).write_text(merge_card(card, _existing_readme(api, space_id)), encoding="utf-8")
             api.upload_folder(
@@ -257,6 +303,40 @@ def _check_folder(kind: str, repo: str) -> None:
             raise MissingFileError(f"{location} holds no preprocessor_config.json, which tells how pictures are read")
         if (location / FACTS).exists():
             read_json_object(location / FACTS)
+
+
+def _checked_user(user: str) -> str:
+    """An added user as the app reads it: a folder of this machine is checked, an id on the Hub passes."""
+    from echoform_train.publishing.model_folder import check_added_user
+
+    path = Path(user)
+    place = path.parent if path.is_file() else resolve_source(user)
+    if isinstance(place, HubId):
+        return user
+    check_added_user(place)
+    return str(place.resolve())
+
+
+def _hub_id(user: str) -> HubId:
+    place = Path(user) if Path(user).is_file() else resolve_source(user)
+    if not isinstance(place, HubId):
+        raise UserError(f"a Space loads from the Hub, got the folder {user}; `echoform push` puts it there first")
+    return place
+
+
+def _check_users_fit(model: Mapping[str, str], users: Sequence[Mapping[str, str]], token: str | None) -> None:
+    """Load the users into the pipeline, so that no Space is pushed that could not start.
+
+    Raises:
+        UserError: If one does not fit it, or two have one name.
+    """
+    from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+    from echoform_train.publishing.added_user import load_added_users
+    from echoform_train.publishing.exported import find_pipeline
+
+    folder = find_pipeline(f"{model['repo']}@{model['revision']}", VQLDMDopplerPipeline, token)
+    pipeline = VQLDMDopplerPipeline.from_pretrained(folder, use_safetensors=True)
+    load_added_users(pipeline, [f"{user['repo']}@{user['revision']}" for user in users], token=token)
 
 
 def _model_variables() -> set[str]:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from echoform import VQLDMDopplerPipeline
 from echoform_train.engine.errors import UserError, refused_by
-from echoform_train.engine.files import FACTS, MODEL_CONFIG, USER_WEIGHTS
+from echoform_train.engine.files import FACTS, MODEL_CONFIG, PIPELINE, USER_WEIGHTS
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.sources import HubId, resolve_source
 from echoform_train.publishing.card import write_card
-from echoform_train.publishing.fingerprint import write_fingerprint
+from echoform_train.publishing.fingerprint import update_file_hash, write_fingerprint
 from echoform_train.publishing.model_folder import ADDED_USER, LOADING_ERRORS, check_added_user
 from echoform_train.publishing.snapshot import download_model
 
@@ -61,11 +61,12 @@ def write_added_user(
         pipeline.unload_user(name)
 
 
-def find_added_user(source: str | Path) -> Path:
+def find_added_user(source: str | Path, token: str | None = None) -> Path:
     """Folder of an added user, checked; one on the Hub is downloaded to the cache.
 
     Args:
         source: Folder, a file in it, `user/name` or `user/name@revision`.
+        token: Token of the Hub; None is HF_TOKEN or the one that `hf auth login` stored.
 
     Raises:
         MissingFileError: If there is no such folder or repository.
@@ -73,12 +74,14 @@ def find_added_user(source: str | Path) -> Path:
     """
     path = Path(source)
     place = path.parent if path.is_file() else resolve_source(source)
-    folder = download_model(place.repo, place.revision, None) if isinstance(place, HubId) else place
+    folder = download_model(place.repo, place.revision, token) if isinstance(place, HubId) else place
     check_added_user(folder)
     return folder
 
 
-def load_added_users(pipeline: Any, sources: Sequence[str | Path], flag: str = "--user-file") -> dict[str, Path]:
+def load_added_users(
+    pipeline: Any, sources: Sequence[str | Path], flag: str = "--user-file", token: str | None = None
+) -> dict[str, Path]:
     """Load users into a pipeline.
 
     Returns:
@@ -92,7 +95,7 @@ def load_added_users(pipeline: Any, sources: Sequence[str | Path], flag: str = "
         raise UserError(f"{flag} needs a pipeline whose code can load users; without --trust-remote-code it does")
     folders = {}
     for source in sources:
-        folder = find_added_user(source)
+        folder = find_added_user(source, token)
         with refused_by(f"{flag} {source} cannot be loaded", LOADING_ERRORS):
             folders[pipeline.load_user(folder)] = folder
     return folders
@@ -103,6 +106,27 @@ def learned_pixels(folder: Path) -> list[str]:
     facts = read_json_object(folder / FACTS) if (folder / FACTS).is_file() else {}
     hashes = facts.get("learned_pixels", [])
     return [each for each in hashes if isinstance(each, str)] if isinstance(hashes, list) else []
+
+
+def base_name(source: str | Path) -> str:
+    """How an added user names the pipeline that it was learned for: by its id on the Hub, or by the name of its folder.
+
+    Args:
+        source: Folder, `user/name` or `user/name@revision`.
+    """
+    place = resolve_source(source)
+    if isinstance(place, HubId):
+        return str(source)
+    folder = place.resolve()
+    # Every training calls its pipeline so.
+    return folder.parent.name if folder.name == PIPELINE else folder.name
+
+
+def name_base(folder: Path, base_model: str) -> None:
+    """Name another id of the pipeline on the Hub in the folder of an added user; nothing that is computed changes."""
+    config = read_json_object(folder / MODEL_CONFIG)
+    write_json(folder / MODEL_CONFIG, config | {"base_model": base_model})
+    update_file_hash(folder, MODEL_CONFIG)
 
 
 def base_of(folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypedDict
@@ -16,6 +16,7 @@ from echoform_train.engine.atomic_files import write_text
 from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FINGERPRINT, MODEL_CONFIG, MODEL_INDEX
 from echoform_train.engine.hashes import sha256_of
+from echoform_train.engine.json_files import read_json_object
 from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import load_installed, published_class
 from echoform_train.publishing.seeded_outputs import seeded_outputs
@@ -63,6 +64,16 @@ def write_fingerprint(folder: Path, loaded: Any = None) -> None:
         "outputs": seeded_outputs(loaded, make_outputs, **ARGUMENTS),
         "files": {path: sha256_of(folder / path) for path in loaded_files(folder)},
     }
+    _write(folder, facts)
+
+
+def update_file_hash(folder: Path, name: str) -> None:
+    """Write the hash of a file that was changed into the fingerprint; only for what changes no output."""
+    facts = read_json_object(folder / FINGERPRINT)
+    _write(folder, facts | {"files": facts["files"] | {name: sha256_of(folder / name)}})
+
+
+def _write(folder: Path, facts: Mapping[str, Any]) -> None:
     # One line per fact: a file with one number per line would be too long to look at.
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in facts.items())
     write_text(folder / FINGERPRINT, f"{{\n{lines}\n}}\n")

@@ -14,7 +14,9 @@ from echoform_train.engine.errors import UserError
 from echoform_train.engine.files import FACTS, FIRST_STAGE
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.run import Run
+from echoform_train.engine.sources import is_hub_id
 from echoform_train.engine.training_result import TrainingResult
+from echoform_train.publishing.added_user import base_of, name_base
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.copy_model import copy_model
 from echoform_train.publishing.exported import class_name, find_model
@@ -77,7 +79,17 @@ def push(
     if "/" not in repo_id:
         repo_id = check_access(repo_id, private=make_private, token=token)
     # Card and fingerprint for the repository are written to a copy, so that the user's folder stays unchanged.
-    command = retry_command(folder, repo_id, private=private, revision=revision, create_pr=create_pr)
+    command = retry_command(
+        folder,
+        repo_id,
+        private=private,
+        revision=revision,
+        create_pr=create_pr,
+        commit_message=commit_message,
+        license=said.license,
+        people=said.people,
+        base_model=said.base_model,
+    )
     with TemporaryDirectory(prefix="echoform-push-") as temporary:
         staged = Path(temporary) / model.name
         copy_for_push(model, staged, repo_id, said)
@@ -98,15 +110,21 @@ def copy_for_push(model: Path, staged: Path, repo_id: str, said: SaidOfModel = S
     copy_model(model, staged)
     if model.name == FIRST_STAGE and not (staged / FACTS).exists():
         shutil.copyfile(model.parent / FACTS, staged / FACTS)
+    if is_user := class_name(staged) == ADDED_USER:
+        read_fingerprint(staged)  # made with the pipeline when the user was learned
+        if said.base_model is not None:
+            name_base(staged, said.base_model)
+        elif not is_hub_id(base := base_of(staged)):
+            print(
+                f"the card names the folder {base}, which nobody else has: --base-model names its pipeline on the Hub"
+            )
     if (staged / FACTS).is_file():
         facts = read_json_object(staged / FACTS)
         write_json(staged / FACTS, _without_folders(facts))
         write_card(staged, repo=repo_id, license=said.license, people=said.people, base_model=said.base_model)
     elif not (staged / CARD).is_file():
         print(f"{model} holds no {FACTS}: no card is written, because nothing is known of its training")
-    if class_name(staged) == ADDED_USER:
-        read_fingerprint(staged)  # made with the pipeline when the user was learned
-    else:
+    if not is_user:
         write_fingerprint(staged)
 
 
