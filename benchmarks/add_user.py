@@ -6,7 +6,7 @@ New people are simulated with the settings of the quickstart and another seed. E
 an embedding alone and with low-rank updates (`echoform add-user`), and by tuning the whole denoiser (`train ldm
 --initial-pipeline`) on the images of the known people and the new ones for as many images seen. Judges are trained on
 real images of all people. Beside the new people stand those of the training, and real images that only went through the
-first stage, which is what the denoiser can reach.
+first stage, which is what the denoiser can reach. Started again with the same settings, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from echoform import VQLDMDopplerPipeline
 from echoform_train.data.config import DataConfig
 from echoform_train.data.spectrograms import SpectrogramData, Spectrograms, load_spectrograms
 from echoform_train.engine.files import AXES, PIPELINE, SPLIT
+from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.latent_diffusion.added_user import LearningSettings, learn_user
 from echoform_train.latent_diffusion.first_stage import decode_to_pixels, encode_pixels, load_first_stage
 from echoform_train.latent_diffusion.latents import Latents, latent_statistics
@@ -34,6 +35,8 @@ from echoform_train.scoring.intervals import mean_share_interval
 from echoform_train.scoring.judge import Judge, predict, train_judge
 from echoform_train.trainers import ldm
 
+RUNS = "runs.json"
+"""In FOLDER: settings, and what is measured already."""
 Images = tuple[Tensor, Tensor]
 """Pixels uint8 [N, C, H, W] and users int64 [N]."""
 
@@ -75,22 +78,25 @@ def main(config: Config) -> None:
     shift = len(known.id2label)
     train, test = (_both(getattr(known, side), getattr(new, side), shift) for side in ("train", "test"))
     total, people = shift + len(new.id2label), range(shift, shift + len(new.id2label))
-    judges = {seed: _judge(config, train, total, seed) for seed in config.seeds}
     recoded = decode_to_pixels(pipeline.vqvae, encode_pixels(pipeline.vqvae, test[0]))
-    of_known = {seed: _generated(config, pipeline, range(shift), seed) for seed in config.seeds}
-    runs: list[dict[str, Any]] = []
+    runs = _measured_before(config)
+    done = {(run["seed"], run.get("per_user")) for run in runs}
     for seed in config.seeds:
-        judge = judges[seed]
-        real, stage = _named(judge, test, people), _named(judge, (recoded, test[1]), people)
-        runs.append({"arm": "real", "seed": seed, "gan_test": real, "gan_train": real})
-        runs.append({"arm": "through the first stage", "seed": seed, "gan_test": stage, "gan_train": None})
-        for per_user in config.per_user:
+        missing = [per_user for per_user in config.per_user if (seed, per_user) not in done]
+        if not missing and (seed, None) in done:
+            continue
+        judge, of_known = _judge(config, train, total, seed), _generated(config, pipeline, range(shift), seed)
+        if (seed, None) not in done:
+            real, stage = _named(judge, test, people), _named(judge, (recoded, test[1]), people)
+            runs.append({"arm": "real", "seed": seed, "gan_test": real, "gan_train": real})
+            runs.append({"arm": "through the first stage", "seed": seed, "gan_test": stage, "gan_train": None})
+        for per_user in missing:
             arms = {"embedding": 0, f"embedding and rank {config.rank}": config.rank}
             sets = {name: _added(config, pipeline, new, per_user, rank, shift, seed) for name, rank in arms.items()}
             if config.tuned:
                 sets["whole denoiser tuned"] = _tuned(config, known, new, per_user, shift, seed)
             for name, generated in sets.items():
-                everyone = tuple(map(torch.cat, zip(of_known[seed], generated, strict=True)))
+                everyone = tuple(map(torch.cat, zip(of_known, generated, strict=True)))
                 learner = _judge(config, (everyone[0], everyone[1]), total, seed)
                 runs.append(
                     {
@@ -99,14 +105,34 @@ def main(config: Config) -> None:
                         "seed": seed,
                         "gan_test": _named(judge, generated, people),
                         "gan_train": _named(learner, test, people),
-                        "known_gan_test": _named(judge, of_known[seed], range(shift)),
+                        "known_gan_test": _named(judge, of_known, range(shift)),
                         "known_gan_train": _named(learner, test, range(shift)),
                     }
                 )
                 print(runs[-1], flush=True)
+            write_json(config.folder / RUNS, {"settings": _settings(config), "runs": runs})
     tables = {"people": _table(runs)}
     write_results(config, {"runs": runs}, tables)
     print_tables(tables)
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """All that changes a number."""
+    return {name: str(value) for name, value in vars(config).items() if name not in ("folder", "output")}
+
+
+def _measured_before(config: Config) -> list[dict[str, Any]]:
+    """What an interrupted run has measured.
+
+    Raises:
+        ValueError: If it had other settings.
+    """
+    if not (config.folder / RUNS).is_file():
+        return []
+    saved = read_json_object(config.folder / RUNS)
+    if saved["settings"] != _settings(config):
+        raise ValueError(f"{config.folder} must be of a run with the same settings, it is of {saved['settings']}")
+    return saved["runs"]
 
 
 def _pipeline(folder: Path) -> Any:
