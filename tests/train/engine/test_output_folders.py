@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from echoform_train.engine.output_folders import continue_folder, differences, new_folder, record_of
+from echoform_train.engine.output_folders import continue_folder, differences, final_folder, new_folder, record_of
 
 
 def test_a_folder_goes_on_with_equal_settings_and_refuses_others_by_flag_and_values(tmp_path):
@@ -77,3 +77,12 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(ValueError, match=r"--output-dir must be a folder, .*out is a file"):
         fill(tmp_path / "out")
+
+
+def test_messages_name_the_folder_that_a_new_one_becomes(tmp_path: Path):
+    with new_folder(tmp_path / "out", "--output-dir") as partial:
+        assert partial != tmp_path / "out" and final_folder(partial) == tmp_path / "out"
+    (tmp_path / "there").mkdir()
+    with new_folder(tmp_path / "there", "--output-dir") as partial:
+        assert final_folder(partial) == tmp_path / "there"
+    assert final_folder(tmp_path / "there") == tmp_path / "there"

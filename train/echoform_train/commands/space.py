@@ -314,7 +314,7 @@ def _checked_user(user: str) -> str:
     if isinstance(place, HubId):
         return user
     check_added_user(place)
-    return str(place.resolve())
+    return str(place)
 
 
 def _hub_id(user: str) -> HubId:

@@ -84,7 +84,7 @@ class DepthStatistics:
 
 def sensor_line(reading: Reading) -> str:
     """One line of text: how stored numbers are read and resized."""
-    unit = f"{reading.units_per_mm:g} units per millimetre"
+    unit = f"{reading.units_per_mm:g} {'unit' if reading.units_per_mm == 1 else 'units'} per millimetre"
     known = {name: sensor for name, sensor in SENSORS.items() if sensor.encoding == reading.encoding != "linear"}
     encoding = "".join(f", {sensor.about}" for sensor in known.values())
     floats = "" if reading.float_unit is None else f", floating point in {reading.float_unit}"

@@ -118,6 +118,15 @@ def new_folder(folder: Path, flag: str, but: Collection[str] = ()) -> Iterator[P
     sync(folder.parent)
 
 
+def final_folder(folder: Path) -> Path:
+    """The folder that a folder of `new_folder` becomes, for messages; any other folder is returned as it is."""
+    if folder.name == _PARTIAL:
+        return folder.parent
+    if folder.name.startswith(".") and folder.name.endswith(_PARTIAL):
+        return folder.with_name(folder.name[1 : -len(_PARTIAL)])
+    return folder
+
+
 def _phrase(name: str, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     values = [_shown(settings, name) for settings in (earlier, now)]
     # The digits of a hash tell a reader nothing.

@@ -16,6 +16,7 @@ from echoform_train.engine.atomic_files import write_text
 from echoform_train.engine.errors import MissingFileError, UserError, refused_by
 from echoform_train.engine.files import FACTS, MODEL_INDEX, SAMPLE_SHEET, SAMPLES
 from echoform_train.engine.json_files import write_json
+from echoform_train.engine.output_folders import final_folder
 from echoform_train.publishing.cards.common import CardFacts, ExportedModel, Training
 from echoform_train.publishing.exported import class_name
 from echoform_train.publishing.families import published_class
@@ -111,7 +112,7 @@ def _without_foreign_scores(card: Mapping[str, Any], identity: str, folder: Path
         return dict(card)
     logger.warning(
         "the card of %s shows no scores: those in its %s were measured with another model; score it again",
-        folder,
+        final_folder(folder),
         FACTS,
     )
     return {name: value for name, value in card.items() if name not in {*foreign, "scores_of"}}
