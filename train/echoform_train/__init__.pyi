@@ -78,7 +78,7 @@ def quickstart(
     num_inference_steps: int = 8,
     first_stage: Literal["vq-vae", "none"] = "vq-vae",
     vq_train_images: int = 20000,
-    ldm_train_images: int = 24000,
+    ldm_train_images: int | None = None,
     judge_train_images: int = 12000,
     from_scratch: bool = False,
     seed: int = 0,

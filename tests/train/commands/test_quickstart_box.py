@@ -1,6 +1,7 @@
 """`echoform quickstart` from the weights that are shipped inside the package."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -28,7 +29,7 @@ def box(second_stage, tmp_path, monkeypatch):
 
 
 def test_it_starts_from_the_shipped_pipeline_where_nothing_speaks_against_it(box, walkers):
-    found = choose_start(own_data=False, from_scratch=False, seed=0)
+    found = choose_start(own_data=False, from_scratch=False, seed=0, resolution=32)
     assert found.pipeline == box
     data = load_spectrograms(str(walkers))
     assert fitting(found, data) == found
@@ -43,16 +44,17 @@ def test_it_starts_from_the_shipped_pipeline_where_nothing_speaks_against_it(box
         ({"from_scratch": True}, "--from-scratch"),
         ({"own_data": True}, "the shipped weights are for simulated people, not for --data"),
         ({"seed": SHIPPED_SEED}, "the shipped weights know the people of --seed 1000"),
+        ({"resolution": "32x64"}, "the shipped weights are for --resolution 32, got 32x64"),
     ],
 )
 def test_it_says_why_it_trains_from_scratch(box, asked, reason):
-    found = choose_start(**{"own_data": False, "from_scratch": False, "seed": 0, **asked})
+    found = choose_start(**{"own_data": False, "from_scratch": False, "seed": 0, "resolution": 32, **asked})
     assert found == Start(None, f"Both stages are trained from scratch: {reason}")
 
 
 def test_an_installation_without_weights_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("echoform.shipped.WEIGHTS", tmp_path)
-    found = choose_start(own_data=False, from_scratch=False, seed=0)
+    found = choose_start(own_data=False, from_scratch=False, seed=0, resolution=64)
     assert found.pipeline is None
     assert found.line.endswith("this installation of echoform has no weights of walkers")
 
@@ -80,6 +82,7 @@ def test_the_whole_quickstart_runs_from_the_box(box, tmp_path, capsys):
     quickstart.main(config)
     printed = capsys.readouterr().out
     assert printed.startswith("Starts from the shipped pipeline of other simulated people")
+    assert re.search(r"\nOn this machine, .* takes about \d+ \w+ \(with --from-scratch \d+ \w+\)\n", printed)
     assert "[2/5] vq-vae: that of the shipped pipeline" in printed
     page = (tmp_path / "out" / "report.html").read_text()
     assert "VQ-VAE (shipped)" in page

@@ -41,8 +41,12 @@ if TYPE_CHECKING:
 
 STAGES = "stages"
 """Folder inside the output folder that records the settings of each step."""
+FROM_SHIPPED, FROM_SCRATCH = 12_000, 24_000
+"""Defaults of --ldm-train-images, with the shipped weights and without."""
 FEWEST_IMAGES, MOST_IMAGES = 40, 100
 """Limits of the default of --images-per-user."""
+USUAL_IMAGES = 60
+"""That default for simulated people, for the time that is told before there are images."""
 TIMED = {"data": "simulating", "generated": "generating, in a process without echoform", "scores": "judging"}
 """Steps whose duration the page shows, by the name of their stage; trainings report their own."""
 
@@ -86,8 +90,8 @@ class Config(LimitedSettings):
     latents of a first stage that is trained before."""
     vq_train_images: Length = 20_000
     """Images seen by the first stage, with --first-stage vq-vae."""
-    ldm_train_images: Length = 24_000
-    """Images seen by the diffusion model."""
+    ldm_train_images: Length | None = None
+    """Images seen by the diffusion model. Default: 12000 where it starts from the shipped weights, else 24000."""
     judge_train_images: Length = 12_000
     """Images seen by each judge."""
     from_scratch: bool = False
@@ -145,9 +149,16 @@ def main(config: Config) -> QuickstartResult:
     PRESET_HALVING.check(*sides_of(config.resolution))
     start = Start(None, "The diffusion model is trained from scratch")
     if config.first_stage == "vq-vae":
-        start = choose_start(own_data=config.data is not None, from_scratch=config.from_scratch, seed=config.seed)
+        start = choose_start(
+            own_data=config.data is not None,
+            from_scratch=config.from_scratch,
+            seed=config.seed,
+            resolution=config.resolution,
+        )
     print(start.line, flush=True)
     out = config.output_dir
+    if config.data is None:
+        _tell_time(config, start, config.users, USUAL_IMAGES)
     steps = 3 + (config.data is None) + (config.first_stage != "none")
     cache = StageCache(out / STAGES, steps)
     source = config.data or str(cache.run(Simulation(config=_simulation(config)), output=out / "data").folder)
@@ -200,12 +211,15 @@ def _train_and_generate(config: Config, source: str, cache: StageCache, start: S
     from echoform_train.study.quickstart_box import ShippedFirstStage, fitting, like_shipped
     from echoform_train.study.quickstart_stages import DenoiserTraining, FirstStageTraining, Generation
 
-    out, ldm = config.output_dir, _ldm(config, source)
+    out, ldm = config.output_dir, _ldm(config, source, start)
     data = load_data(replace(_data(config, source), resolution=config.resolution), config.seed)
-    first_stage = None
+    first_stage, images_per_user = None, config.images_per_user or _images_per_user(data)
+    if config.data is not None:
+        _tell_time(config, start, len(data.id2label), images_per_user)
     if config.first_stage == "vq-vae":
         usable = fitting(start, data)
         if usable != start:
+            ldm = _ldm(config, source, usable)
             print(usable.line, flush=True)
         vq_vae = _vq_vae(config, source)
         if usable.pipeline is None:
@@ -218,12 +232,42 @@ def _train_and_generate(config: Config, source: str, cache: StageCache, start: S
     trained = cache.run(training, output=ldm.run.output_dir, changing=(CARD, FACTS))
     generation = Generation(
         pipeline=trained.folder / PIPELINE,
-        images_per_user=_images_per_user(data) if config.images_per_user is None else config.images_per_user,
+        images_per_user=images_per_user,
         guidance_scale=config.guidance_scale,
         num_inference_steps=config.num_inference_steps,
         sampling_seeds=config.sampling_seeds,
     )
     return cache.run(generation, output=out / "generated")
+
+
+def _tell_time(config: Config, start: Start, users: int, images_per_user: int) -> None:
+    """Print how long the whole takes on this machine, after a few steps of each kind of its work.
+
+    A quickstart that goes on has finished some of its steps; its trainings tell their own time.
+    """
+    from echoform_train.study.quickstart_box import Start
+    from echoform_train.study.quickstart_time import Work, measure, time_line
+
+    if (config.output_dir / STAGES).exists():
+        return
+
+    def work(of: Start) -> Work:
+        trained = of.pipeline is None and config.first_stage == "vq-vae"
+        return Work(
+            recordings=0 if config.data else users * _simulation(config).recordings_per_user,
+            first_stage=config.vq_train_images if trained else 0,
+            denoiser=_ldm_train_images(config, of),
+            generated=users * (config.images_per_user or images_per_user) * len(config.sampling_seeds),
+            steps=config.num_inference_steps * (1 if config.guidance_scale == 1 else 2),
+            judges=2 * len(config.sampling_seeds),
+            judge_images=config.judge_train_images,
+        )
+
+    source = config.data or str(config.output_dir)
+    vq_vae = _vq_vae(config, source) if config.first_stage == "vq-vae" else None
+    speed = measure(_simulation(config), vq_vae, _ldm(config, source, start), users)
+    from_scratch = None if start.pipeline is None else work(Start(None, "from scratch"))
+    print(time_line(speed, work(start), from_scratch), flush=True)
 
 
 def _images_per_user(data: SpectrogramData) -> int:
@@ -267,16 +311,21 @@ def _levels(resolution: int | str) -> int:
     return 3 if min(sides) <= 64 or any(side % 32 for side in sides) else 4
 
 
-def _ldm(config: Config, source: str) -> train_ldm.Config:
+def _ldm_train_images(config: Config, start: Start) -> int:
+    """See `Config.ldm_train_images`."""
+    return config.ldm_train_images or (FROM_SCRATCH if start.pipeline is None else FROM_SHIPPED)
+
+
+def _ldm(config: Config, source: str, start: Start) -> train_ldm.Config:
     from echoform_train.trainers import ldm as train_ldm
 
-    preset = train_ldm.PRESETS["cpu"]
+    preset, train_images = train_ldm.PRESETS["cpu"], _ldm_train_images(config, start)
     return replace(
         preset,
         first_stage="none" if config.first_stage == "none" else config.output_dir / config.first_stage,
         data=replace(_data(config, source), resolution=config.resolution),
-        run=_run_config(config, preset.run, "ldm", config.ldm_train_images),
-        sample_every=config.ldm_train_images,  # one sheet of samples, at the end
+        run=_run_config(config, preset.run, "ldm", train_images),
+        sample_every=train_images,  # one sheet of samples, at the end
     )
 
 

@@ -14,6 +14,7 @@ from echoform_train.data.split_files import write_split
 from echoform_train.engine.atomic_files import write_text
 from echoform_train.engine.files import DENOISER, FACTS, FIRST_STAGE, LOG, MODEL_CONFIG, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
+from echoform_train.engine.resolution import sides_of
 from echoform_train.publishing.identity import model_identity
 from echoform_train.study.content_hashes import split_hashes
 from echoform_train.study.generators.training import TUNING_RATE, USER_RATE_FACTOR
@@ -37,7 +38,7 @@ class Start:
     """What is said of it on the terminal."""
 
 
-def choose_start(*, own_data: bool, from_scratch: bool, seed: int) -> Start:
+def choose_start(*, own_data: bool, from_scratch: bool, seed: int, resolution: int | str) -> Start:
     """Find out whether the shipped pipeline may be started from; whether it fits the images, `fitting` tells."""
     reason = None
     if from_scratch:
@@ -48,6 +49,10 @@ def choose_start(*, own_data: bool, from_scratch: bool, seed: int) -> Start:
         reason = "the shipped weights are for simulated people, not for --data"
     elif seed == SHIPPED_SEED:
         reason = f"the shipped weights know the people of --seed {SHIPPED_SEED}"
+    else:
+        trained_on = read_json_object(WEIGHTS / SHIPPED / FACTS)["data"]["resolution"]
+        if sides_of(resolution) != sides_of(trained_on):
+            reason = f"the shipped weights are for --resolution {trained_on}, got {resolution}"
     if reason is not None:
         return Start(None, f"Both stages are trained from scratch: {reason}")
     return Start(
