@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from echoform_train.depth import figures
-from echoform_train.depth.figures import save_map, save_reconstructions
+from echoform_train.depth.figures import Panel, save_map, save_panels, save_reconstructions
 
 
 @pytest.fixture
@@ -37,9 +38,16 @@ def test_each_reconstruction_has_its_error_in_millimetres(tmp_path, drawn):
     assert titles[:2] == ["chair", "table"] and titles[2].startswith("a long name") and len(titles[2]) < 20
     assert titles[3:6] == ["RMSE 30 mm", "RMSE 20 mm", "no readings"]
     bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
-    assert [bar.get_ylabel() for bar in bars] == ["mm"] * 3
+    assert [bar.get_ylabel() for bar in bars] == ["depth, mm", "depth, mm", "error, mm"]
     assert bars[0].get_ylim() == (2000, 3000)
     assert path.is_file()
+
+
+def test_rows_of_unequal_length_leave_no_empty_boxes(tmp_path, drawn):
+    panel = Panel(np.full((8, 8), 1500, np.uint16), "a room")
+    save_panels([[panel] * 3, [panel]], {"min": 300.0, "max": 5000.0}, 1.0, tmp_path / "panels.png")
+    visible = [axes.get_visible() for axes in drawn[0].axes if axes.get_label() != "<colorbar>"]
+    assert visible == [True, True, True, True, False, False]
 
 
 def test_the_map_of_embeddings_names_its_classes(tmp_path, drawn):

@@ -24,6 +24,7 @@ SHOWN_IMAGES = 8
 INTERPOLATION_STEPS = 8
 MAX_INTERPOLATIONS = 4
 MAP_POINTS = 2000
+_NO_READING = "black: no reading"
 
 
 def save_score_figures(
@@ -88,12 +89,13 @@ def save_reconstructions(
     for index, (name, images) in enumerate(reconstructed_mm.items()):
         shown = predicted_valid if index == 0 else valid
         rows.append(_Row(name, images, shown, "viridis", near, far, _rmse_of_each(errors[name], valid)))
-        rows.append(_Row(f"{name}: error", errors[name], valid, "inferno", 0.0, max(1.0, largest)))
+        rows.append(_Row(f"{name}: error", errors[name], valid, "inferno", 0.0, max(1.0, largest), what="error"))
     columns = len(target_mm)
     figure = Figure(figsize=(1.2 * columns + 1.6, 1.4 * len(rows)), layout="constrained")
     with fonts_for(*(names or ())) as legible:
         for axes, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
             row.draw(figure, axes, legible)
+    figure.supxlabel(_NO_READING, fontsize=7)
     _save(figure, path)
 
 
@@ -112,6 +114,7 @@ def save_interpolations(paths_mm: Tensor, depth_range_mm: Mapping[str, float], p
     for index, axes in enumerate(figure.subplots(number, steps, squeeze=False)):
         images = paths_mm[index][:, None]
         _Row(f"path {index + 1}", images, images > 0, *scale, titles=shares).draw(figure, axes)
+    figure.supxlabel(_NO_READING, fontsize=7)
     _save(figure, path)
 
 
@@ -135,15 +138,16 @@ def save_panels(
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="black")
     image = None
     for axes_of_row, panels in zip(axes, rows, strict=True):
-        for axis in axes_of_row:
-            axis.set(xticks=[], yticks=[])
+        for index, axis in enumerate(axes_of_row):
+            axis.set(xticks=[], yticks=[], visible=index < len(panels))
         for axis, panel in zip(axes_of_row, panels, strict=False):
             mm = np.ma.masked_equal(panel.units, 0) / units_per_mm
             image = axis.imshow(mm, cmap=colours, vmin=depth_range_mm["min"], vmax=depth_range_mm["max"])
             with fonts_for(*titles) as legible:
                 axis.set_title(legible(panel.title), fontsize=7, parse_math=False)
     if image is not None:
-        figure.colorbar(image, ax=axes.ravel().tolist(), label="mm", fraction=0.03, pad=0.01)
+        figure.colorbar(image, ax=axes.ravel().tolist(), label="depth, mm", fraction=0.03, pad=0.01)
+        figure.supxlabel(_NO_READING, fontsize=7)
     _save(figure, path)
 
 
@@ -197,6 +201,8 @@ class _Row:
     high: float
     titles: Sequence[str] | None = None
     """Text above each image."""
+    what: str = "depth"
+    """What the colours show."""
 
     def draw(self, figure: Figure, axes: np.ndarray, legible: Callable[[str], str] = str) -> None:
         """Draw the N images on N axes, and a colour bar beside them; `legible` is that of `fonts_for`."""
@@ -211,7 +217,7 @@ class _Row:
             axis.set_title(title if len(title) <= 16 else f"{title[:15]}…", fontsize=7, pad=3, parse_math=False)
         axes[0].set_ylabel(self.title, fontsize=8)
         if drawn is not None:
-            figure.colorbar(drawn, ax=axes.tolist(), label="mm", fraction=0.05, pad=0.01)
+            figure.colorbar(drawn, ax=axes.tolist(), label=f"{self.what}, mm", fraction=0.05, pad=0.01)
 
 
 def _interpolate(pipeline: DepthAutoencoderPipeline, first: Tensor, last: Tensor) -> Tensor:
