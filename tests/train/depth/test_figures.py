@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,13 @@ def test_rows_of_unequal_length_leave_no_empty_boxes(tmp_path, drawn):
     save_panels([[panel] * 3, [panel]], {"min": 300.0, "max": 5000.0}, 1.0, tmp_path / "panels.png")
     visible = [axes.get_visible() for axes in drawn[0].axes if axes.get_label() != "<colorbar>"]
     assert visible == [True, True, True, True, False, False]
+
+
+def test_titles_over_panels_stay_apart(tmp_path, drawn):
+    panel = Panel(np.full((8, 8), 1500, np.uint16), "distance 0.0000116\nroom_0000/camera_0_0001.png")
+    save_panels([[panel] * 8], {"min": 300.0, "max": 5000.0}, 1.0, tmp_path / "panels.png")
+    boxes = [axes.title.get_window_extent() for axes in drawn[0].axes if axes.get_label() != "<colorbar>"]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_the_map_of_embeddings_names_its_classes(tmp_path, drawn):

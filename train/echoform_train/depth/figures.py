@@ -24,6 +24,8 @@ SHOWN_IMAGES = 8
 INTERPOLATION_STEPS = 8
 MAX_INTERPOLATIONS = 4
 MAP_POINTS = 2000
+_LONGEST_LINE = 22
+"""Characters above a panel."""
 _NO_READING = "black: no reading"
 
 
@@ -120,7 +122,7 @@ def save_interpolations(paths_mm: Tensor, depth_range_mm: Mapping[str, float], p
 
 @dataclass(frozen=True)
 class Panel:
-    """A depth image and its title."""
+    """A depth image and its title, whose lines are shortened at their beginnings where they are too long."""
 
     units: np.ndarray
     """[H, W], sensor units; 0 means no reading."""
@@ -133,7 +135,7 @@ def save_panels(
     """Draw rows of depth images of any sizes with their titles, all with the same colours."""
     columns = max(len(row) for row in rows)
     titles = [panel.title for row in rows for panel in row]
-    figure = Figure(figsize=(1.5 * columns + 1, 1.8 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(1.5 * columns + 1, 2.0 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="black")
     image = None
@@ -144,7 +146,7 @@ def save_panels(
             mm = np.ma.masked_equal(panel.units, 0) / units_per_mm
             image = axis.imshow(mm, cmap=colours, vmin=depth_range_mm["min"], vmax=depth_range_mm["max"])
             with fonts_for(*titles) as legible:
-                axis.set_title(legible(panel.title), fontsize=7, parse_math=False)
+                axis.set_title("\n".join(map(_end, legible(panel.title).split("\n"))), fontsize=7, parse_math=False)
     if image is not None:
         figure.colorbar(image, ax=axes.ravel().tolist(), label="depth, mm", fraction=0.03, pad=0.01)
         figure.supxlabel(_NO_READING, fontsize=7)
@@ -225,6 +227,11 @@ def _interpolate(pipeline: DepthAutoencoderPipeline, first: Tensor, last: Tensor
     ends = [image.to(torch.int32).numpy() for image in (first, last)]
     steps = pipeline.interpolate(*ends, steps=INTERPOLATION_STEPS).depth
     return torch.stack([torch.from_numpy(step.astype(np.float32)) for step in steps])
+
+
+def _end(line: str) -> str:
+    """A line of a title over a panel; of a path that is too long its end, which tells files apart."""
+    return line if len(line) <= _LONGEST_LINE else f"…{line[1 - _LONGEST_LINE :]}"
 
 
 def _rmse_of_each(error_mm: Tensor, valid: Tensor) -> list[str]:

@@ -304,8 +304,8 @@ def save_neighbours(
     """Draw each query, with its name as title, and its nearest images in one row of a PNG file."""
     rows = [
         [
-            Panel(units, name),
-            *(Panel(found.units, f"{found.distance:.3g}  {found.label or found.file}") for found in of_query),
+            Panel(units, f"query\n{name}"),
+            *(Panel(found.units, f"distance {found.distance:.3g}\n{found.label or found.file}") for found in of_query),
         ]
         for name, units, of_query in zip(names, queries, neighbours, strict=True)
     ]
