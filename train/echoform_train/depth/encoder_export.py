@@ -177,7 +177,7 @@ def _readme(encoder: DepthEncoder, format: Format, said: CardFacts) -> str:
     known = config.get("depth_range_mm") and config.get("units_per_mm")
     sensor = (
         f"It was trained on readings of {config['depth_range_mm']['min']:g} to {config['depth_range_mm']['max']:g} mm, "
-        f"{config['units_per_mm']:g} sensor units per millimetre. "
+        f"{config['units_per_mm']:g} sensor {'unit' if config['units_per_mm'] == 1 else 'units'} per millimetre. "
         if known
         else "Its folder does not say which sensor it was trained for. "
     )
