@@ -57,7 +57,7 @@ class Config(PublishConfig):
     """Instead of --per-user: add generated images until each user has this many, real and generated together."""
     resolution: OptionalResolution = None
     """Height and width to resize to, in pixels: 64, or 64x128 for height 64 (Doppler) and width 128 (time). Default:
-    the size of the images."""
+    the size of the images, or their native grid if they were enlarged; with --pipeline, the size of its images."""
     colormap: str = "auto"
     """Colour map of the images: auto detects it, none keeps RGB, or its name."""
     window_s: float | None = None

@@ -42,7 +42,7 @@ class Config(PublishConfig):
     """File to write the split to, for --split-file of later commands; a file with another split is not overwritten."""
     resolution: OptionalResolution = None
     """Height and width to resize to, in pixels: 64, or 64x128 for height 64 (Doppler) and width 128 (time). Default:
-    the size of the images; with --from-iq, 256."""
+    the size of the images, or their native grid if they were enlarged; with --from-iq, 256."""
     colormap: str = "auto"
     """Colour map of the images: auto detects it, none keeps RGB, or its name."""
     gap_windows: int = 2
@@ -109,6 +109,7 @@ def _load(config: Config) -> SpectrogramData:
         split_file=config.split_file,
         resolution=config.resolution,
         halving=PRESET_HALVING,
+        native=True,
         colormap=config.colormap,
         gap_windows=config.gap_windows,
         window_s=config.window_s,

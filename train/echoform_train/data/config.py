@@ -30,7 +30,7 @@ class DataConfig:
     data set or a new one; for a denoiser, the split of its first stage. Each training writes OUTPUT_DIR/split.json."""
     resolution: OptionalResolution = None
     """Height and width to resize to, in pixels: 64, or 64x128 for height 64 (Doppler) and width 128 (time). Default:
-    the size of the images."""
+    the size of the images, or their native grid if they were enlarged."""
     colormap: str = "auto"
     """Colour map of the images: auto detects it, none keeps RGB, or its name."""
     window_s: float | None = None
@@ -88,6 +88,7 @@ def load_data(config: DataConfig, seed: int, *, halving: Halving | None = None) 
         split_file=config.split_file,
         resolution=config.resolution,
         halving=halving,
+        native=True,
         colormap=config.colormap,
         window_s=config.window_s,
         hop_s=config.hop_s,

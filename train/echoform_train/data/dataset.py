@@ -70,6 +70,7 @@ def read_source(
     colormap: str = "auto",
     resolution: int | str | None = None,
     halving: Halving | None = None,
+    native: bool = False,
     name_pattern: str | None = None,
     reading: ReadingConfig | None = None,
 ) -> SourceImages:
@@ -81,6 +82,7 @@ def read_source(
         colormap: See `read_pixels`.
         resolution: See `read_pixels`.
         halving: See `read_pixels`.
+        native: See `read_pixels`.
         name_pattern: What the names of the files of a folder tell, see `NamePattern`.
         reading: How files are read.
 
@@ -110,6 +112,7 @@ def read_source(
         colormap=colormap,
         resolution=resolution,
         halving=halving,
+        native=native,
         reading=reading,
         axes=found.axes,
     )

@@ -79,4 +79,4 @@ def _cells_at(relative: NDArray[np.floating], rate: float, width: int) -> float 
     highest, usual, lowest = profile.max(), np.median(profile), max(float(profile.min()), 1e-6)
     if highest - usual >= usual - lowest:
         return rate if highest >= _DEPTH * lowest else None
-    return width - rate
+    return width - rate if usual >= _DEPTH * lowest else None

@@ -16,10 +16,11 @@ from echoform_train.data.figure_frame import Frame, find_frame, rim
 from echoform_train.data.image_check import MAX_SIDE, BadFile, BadFileError, check_resolution
 from echoform_train.data.layout import ImageFile
 from echoform_train.data.loading import ContentHashes, read_files
+from echoform_train.data.model_grid import ModelGrid, find_model_grid
 from echoform_train.data.number_files import ARRAY_SUFFIXES, NumberScale, choose_scale
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.resolution import Halving, shown_size, sides_of
+from echoform_train.engine.resolution import PRESET_HALVING, Halving, shown_size, sides_of
 
 _SAMPLE = 48
 _NEARLY = 0.05
@@ -90,6 +91,7 @@ def read_pixels(
     colormap: str = "auto",
     resolution: int | str | None = None,
     halving: Halving | None = None,
+    native: bool = False,
     reading: ReadingConfig | None = None,
     axes: Mapping[str, float] | None = None,
 ) -> Pixels:
@@ -106,6 +108,7 @@ def read_pixels(
             resolution divides the size, else by antialiased bicubic. Files whose size differs by a few pixels are then
             no bad files.
         halving: How often models will halve the images; their size after resizing must allow it.
+        native: Resize enlarged pictures to their native grid where resolution is None.
         reading: How files are read.
         axes: Content of axes.json.
 
@@ -146,8 +149,11 @@ def read_pixels(
         size = shown_size(*kind.shape[:2])
         raise UserError(f"images larger than {MAX_SIDE}x{MAX_SIDE} must be resized with --resolution, they are {size}")
 
-    # One array for all images: a list of arrays and their stack would need twice the memory.
     height, width = kind.shape[:2] if resolution is None else sides_of(resolution)
+    if native and resolution is None and (grid := _model_grid(sample, kind, halving)) is not None:
+        height, width = grid.size
+        notes.append(grid.note)
+    # One array for all images: a list of arrays and their stack would need twice the memory.
     if halving is not None:
         halving.check(height, width)
     pixels = np.empty((len(images), 1 if kind.colormap else 3, height, width), dtype=np.uint8)
@@ -188,6 +194,19 @@ def read_pixels(
         reading=decode.described(kind.scale),
         notes=tuple(notes),
     )
+
+
+def _model_grid(sample: Sequence[_Look], kind: _Kind, halving: Halving | None) -> ModelGrid | None:
+    """Size of the native grid of the pictures of the sample, if they were enlarged."""
+    shown = [look.decoded for look in sample if look.decoded is not None and look.shape == kind.shape]
+    if kind.scale is not None or not shown:
+        return None
+    if kind.colormap is None:
+        level = [np.asarray(Image.fromarray(picture).convert("L")) for picture in shown]
+    else:
+        level = [picture if picture.ndim == 2 else to_index(picture, kind.colormap) for picture in shown]
+    unit = (halving or PRESET_HALVING).proposed_divisor
+    return find_model_grid(np.stack(level).astype(np.float32) / 255, np.lcm(unit, PRESET_HALVING.divisor))
 
 
 def _frame(decode: Decoder, images: Sequence[ImageFile], sample: Sequence[_Look], kind: _Kind) -> Frame | None:

@@ -115,6 +115,7 @@ def load_spectrograms(
     split_file: Path | None = None,
     resolution: int | str | None = None,
     halving: Halving | None = None,
+    native: bool = False,
     colormap: str = "auto",
     conditions: tuple[str, ...] | None = None,
     gap_windows: int = 2,
@@ -133,6 +134,7 @@ def load_spectrograms(
         split_file: Existing split to use; None: that of a published data set, or a new one.
         resolution: Height and width to resize to, pixels: one number, or a text such as "64x128"; None keeps the size.
         halving: How often models will halve the images, which must have a size that allows it.
+        native: Resize pictures that were enlarged to their native grid, where resolution is None.
         colormap: "auto" detects it, "none" keeps RGB, or the name of a map.
         conditions: Categorical columns to keep; None keeps all that have at least two values.
         gap_windows: Windows to leave out at each cut through a recording of unknown window length.
@@ -155,6 +157,7 @@ def load_spectrograms(
         colormap=colormap,
         resolution=resolution,
         halving=halving,
+        native=native,
         name_pattern=name_pattern,
         reading=reading,
     )

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoform.pipeline_vq_ldm_doppler import VQLDMDopplerPipeline
+from echoform_train.data.facts import SpectrogramFacts
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.data.spectrograms import SpectrogramData, load_spectrograms
 from echoform_train.data.split_files import check_writable, split_to_read
 from echoform_train.engine.evaluation import choose_device
-from echoform_train.engine.files import SPLIT
+from echoform_train.engine.files import FACTS, SPLIT
 from echoform_train.engine.parallel import usable_cores
 from echoform_train.engine.resolution import OptionalResolution
+from echoform_train.publishing.cards.spectrogram import DenoiserTraining
 from echoform_train.publishing.exported import find_pipeline
+from echoform_train.publishing.training_facts import read_training
 from echoform_train.study.config import GeneratorConfig, StudyConfig
 from echoform_train.study.generators.training import IMAGE_HALVING
 from echoform_train.study.make_plan import plan_study
@@ -61,8 +64,9 @@ class RealImages(Step[SpectrogramData]):
         return load_spectrograms(
             self.source,
             split_file=split_to_read(self.split_file, self.output_dir if pipeline is None else pipeline.parent),
-            resolution=self.resolution,
+            resolution=_size_of(pipeline) if self.resolution is None and pipeline is not None else self.resolution,
             halving=IMAGE_HALVING if pipeline is None else None,
+            native=pipeline is None,
             colormap=self.colormap,
             window_s=self.window_s,
             hop_s=self.hop_s,
@@ -72,6 +76,13 @@ class RealImages(Step[SpectrogramData]):
             skip_bad_files=self.skip_bad_files,
             seed=self.seed,
         )
+
+
+def _size_of(pipeline: Path) -> int | str | None:
+    """Size of the images that a pipeline was trained on, if its facts tell it."""
+    if not (pipeline / FACTS).is_file():
+        return None
+    return read_training(pipeline / FACTS, DenoiserTraining, SpectrogramFacts)["data"]["resolution"]
 
 
 @dataclass(frozen=True, kw_only=True)
