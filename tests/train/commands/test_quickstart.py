@@ -116,7 +116,12 @@ def remade(config, capsys):
             marks=pytest.mark.slow,
         ),
         ({"first_stage": "none"}, ["ldm", "generated", "scores"], "changed inputs: first stage was "),
-        ({"seed": 1}, ["vq-vae", "ldm", "generated", "scores"], "--seed was 0, is now 1"),
+        pytest.param(
+            {"seed": 1},
+            ["vq-vae", "ldm", "generated", "scores"],
+            "--seed was 0, is now 1",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_other_settings_remake_what_depends_on_them_and_nothing_else(
