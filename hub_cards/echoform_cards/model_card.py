@@ -10,7 +10,7 @@ from echoform_cards.rendering import render
 from echoform_cards.scores import Metric, pipeline_metadata, score_table
 
 TASK = "unconditional-image-generation"
-TAGS = ["echoform", "radar", "micro-doppler", "spectrogram", "gait", "latent-diffusion", "data-augmentation"]
+TAGS = ["echoform", "radar", "micro-doppler", "spectrogram", "gait", "data-augmentation"]
 
 FIRST_STAGE_METRICS = {
     "psnr_db": Metric("PSNR of the first stage", "decibels, on the validation part; higher is better"),
@@ -155,7 +155,7 @@ def render_model_card(facts: ModelFacts) -> str:
         "augmentation_rows": augmentation_rows(augmentation) if augmentation["verdict"] else [],
         "score_table": score_table(values["scores"], METRICS),
     }
-    tags = TAGS + ([first_stage.lower()] if first_stage else [])
+    tags = TAGS + (["latent-diffusion", first_stage.lower()] if first_stage else ["pixel-diffusion"])
     widget = [{"text": prompt_of(image), "output": {"url": image["file"]}} for image in values["gallery"]]
     without_judge = {name: score for name, score in (values["scores"] or {}).items() if name in WITHOUT_JUDGE}
     published = values | {"scores": without_judge} if judge_guesses else values

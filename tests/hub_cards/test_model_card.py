@@ -258,3 +258,10 @@ def test_a_fact_that_the_card_does_not_know_is_refused(facts: dict[str, Any], me
 def test_a_score_that_was_not_measured_is_refused(score: dict[str, float]):
     with pytest.raises(ValueError, match="score must be finite, got kid"):
         render_model_card(MINIMAL | {"scores": {"kid": score}})
+
+
+def test_a_pipeline_of_pixels_is_not_tagged_as_diffusion_of_latents():
+    latents = metadata_of(render_model_card(FACTS | {"first_stage": "VQ-VAE"})).tags
+    pixels = metadata_of(render_model_card(FACTS | {"first_stage": None})).tags
+    assert "latent-diffusion" in latents and "pixel-diffusion" not in latents
+    assert "pixel-diffusion" in pixels and "latent-diffusion" not in pixels
