@@ -69,6 +69,7 @@ def spectrogram_card(model: ExportedModel) -> str:
 def _denoiser_stages(training: DenoiserTraining) -> list[Stage]:
     """The training of a denoiser; that of a distilled one comes after those of its teacher."""
     if "teacher" not in training:
-        return [stage_of("Latent diffusion", training)]
+        pixels = _FIRST_STAGES[training["first_stage"]["kind"]] is None
+        return [stage_of("Diffusion of pixels" if pixels else "Latent diffusion", training)]
     steps = int(training.get("distilled", {})["steps"])
     return [*_denoiser_stages(training["teacher"]), stage_of(f"Distillation to {steps} steps", training)]
