@@ -116,6 +116,8 @@ class ModelFacts(_NameAndUsers, total=False):
     """Single images, some of each user."""
     scores: dict[str, Score] | None
     """By name of METRICS; a score of another name is printed under that name."""
+    spectra: str | None
+    """Path inside the repository of a picture of the mean spectra of held-out real and of generated images."""
     stages: list[Stage]
     image: Spectrogram
     axes: Axes | None

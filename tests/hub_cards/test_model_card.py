@@ -58,6 +58,7 @@ FACTS: Any = {
         "frechet": {"mean": 1.234, "low": 1.1, "high": 1.3, "n": 6, "floor": 0.0456},
         "own_score": {"mean": 12.3},
     },
+    "spectra": "spectra of all.png",
     "augmentation": {
         "notes": ["Images for 5 were selected without gait limits."],
         "verdict": "helps",
@@ -85,6 +86,7 @@ SEEN = {
     ("license",): "license: cc-by-4.0",
     ("conditions",): "`backpack`",
     ("sample_sheet",): "samples of all.png",
+    ("spectra",): "](<spectra of all.png>)",
     ("image", "height"): "71 x 72 pixels",
     ("image", "channels"): "1 channel\n",
     ("image", "colormap"): "`jet`",

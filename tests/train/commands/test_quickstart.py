@@ -47,6 +47,17 @@ def test_numbers_that_cannot_be_are_refused_before_anything_is_trained(tmp_path)
             quickstart.Config(output_dir=tmp_path, **{name: value})
 
 
+def test_the_card_and_the_page_show_the_mean_spectra(finished):
+    card = (finished.output_dir / "ldm/pipeline/README.md").read_text()
+    assert "](<spectra.png>)" in card
+    with Image.open(finished.output_dir / "ldm/pipeline/spectra.png") as picture:
+        assert picture.width > 2 * picture.height
+    spectra = json.loads((finished.output_dir / "scores.json").read_text())["spectra"]
+    assert spectra["time"]["cycles_per_pixel"][-1] == spectra["doppler"]["cycles_per_pixel"][-1] == 0.5
+    page = (finished.output_dir / "report.html").read_text()
+    assert "Spectrum along time" in page and "Spectrum along Doppler" in page
+
+
 def test_the_page_needs_nothing_from_anywhere_and_says_what_the_scores_say(finished):
     page = (finished.output_dir / "report.html").read_text()
     scores = json.loads((finished.output_dir / "scores.json").read_text())["scores"]

@@ -13,7 +13,7 @@ from echoform_train.data.config import DataConfig, load_data
 from echoform_train.data.reading import ReadingConfig
 from echoform_train.engine.config import RunConfig
 from echoform_train.engine.errors import UserError
-from echoform_train.engine.files import FACTS, PIPELINE, REPORT_PAGE, SCORES, SPLIT
+from echoform_train.engine.files import FACTS, PIPELINE, REPORT_PAGE, SCORES, SPECTRA, SPLIT
 from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.engine.licences import check_licence
 from echoform_train.engine.limits import Length, LimitedSettings, Limits, Seed
@@ -141,6 +141,7 @@ def main(config: Config) -> QuickstartResult:
     from echoform_train.data.spectrograms import load_spectrograms
     from echoform_train.publishing.card import write_card
     from echoform_train.report.page import write_report
+    from echoform_train.report.spectra import write_spectra
     from echoform_train.scoring.scored import data_record
     from echoform_train.study.quickstart_box import Start, choose_start
     from echoform_train.study.quickstart_stages import Scoring, Simulation
@@ -195,6 +196,7 @@ def main(config: Config) -> QuickstartResult:
         people=config.people or ("recorded" if config.data else "simulated"),
         license=config.license,
         scores_of=generated.facts["model"],
+        spectra=write_spectra(scores, pipeline),
     )
     cache.record_files(next(stage for stage in cache.done if stage.folder == pipeline.parent))
     write_report(_facts(config, data, folders, scores, cache.done), out / REPORT_PAGE)
@@ -229,7 +231,7 @@ def _train_and_generate(config: Config, source: str, cache: StageCache, start: S
         first_stage = cache.run(stage, output=vq_vae.run.output_dir).key
     # The card of the pipeline is written again below, and a person may write into it.
     training = DenoiserTraining(data=data, first_stage_key=first_stage, config=ldm)
-    trained = cache.run(training, output=ldm.run.output_dir, changing=(CARD, FACTS))
+    trained = cache.run(training, output=ldm.run.output_dir, changing=(CARD, FACTS, SPECTRA))
     generation = Generation(
         pipeline=trained.folder / PIPELINE,
         images_per_user=images_per_user,

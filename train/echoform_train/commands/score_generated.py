@@ -78,6 +78,7 @@ def main(config: Config) -> Scores:
     from echoform_train.engine.provenance import provenance
     from echoform_train.latent_diffusion.user_images import check_not_learned
     from echoform_train.publishing.card import write_card
+    from echoform_train.report.spectra import write_spectra
     from echoform_train.scoring.generated import score_generated
     from echoform_train.scoring.generated_images import generator_data, image_resolution, read_generated, read_metadata
     from echoform_train.scoring.scored import data_record, generated_record
@@ -118,7 +119,8 @@ def main(config: Config) -> Scores:
     _write_page(data, samples[0], scores, page)
     settings = generated["settings"]
     if pipeline is not None and config.card:
-        write_card(pipeline, scores["scores"], _sampling(settings), scores_of=settings[PIPELINE_FLAG])
+        picture = write_spectra(scores, pipeline)
+        write_card(pipeline, scores["scores"], _sampling(settings), scores_of=settings[PIPELINE_FLAG], spectra=picture)
     lines = [*score_table(scores), "", verdict(scores)]
     print("\n".join(lines))
     card = [] if pipeline is None or not config.card else [str(pipeline / CARD)]

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from echoform_train.scoring.texture import fold_spectrum
+
 
 class AxisSpectrum(NamedTuple):
     """Power by frequency along one axis of the images; each power sums up to a mean square over all pixels."""
@@ -36,16 +38,7 @@ def error_spectrum(reconstructed: Tensor, target: Tensor) -> dict[str, AxisSpect
     ]
     spectra = {}
     for axis, summed_dim in (("time", 0), ("doppler", 1)):
-        error, image = (_fold(power.sum(dim=summed_dim)) for power in powers)
+        error, image = (fold_spectrum(power.sum(dim=summed_dim)) for power in powers)
         size = powers[0].shape[1 - summed_dim]
         spectra[axis] = AxisSpectrum([k / size for k in range(len(error))], error.tolist(), image.tolist())
     return spectra
-
-
-def _fold(power: Tensor) -> Tensor:
-    """Power [L] in the order of an FFT to power by absolute frequency, [L // 2 + 1]."""
-    size = len(power)
-    folded = power[: size // 2 + 1].clone()
-    negative = power[size // 2 + 1 :].flip(0)  # frequencies -1, -2, ...
-    folded[1 : 1 + len(negative)] += negative
-    return folded

@@ -37,6 +37,7 @@ def write_card(
     augmentation: Augmentation | None = None,
     scores_of: str | None = None,
     base_model: str | None = None,
+    spectra: str | None = None,
 ) -> None:
     """Write README.md of an exported model from the facts of its training and the arguments given here.
 
@@ -58,6 +59,7 @@ def write_card(
         scores_of: Identity of the model that `scores` and `augmentation` were measured with, see `model_identity`;
             None: the folder as it is now.
         base_model: Hub id of the model that this one was made from; None: the one that its training knows, if any.
+        spectra: File in the folder with a picture of the mean spectra, measured with `scores`.
 
     Raises:
         FileNotFoundError: If the folder holds no exported model, or there is no facts.json.
@@ -87,6 +89,7 @@ def write_card(
         "license": license,
         "augmentation": augmentation,
         "base_model": base_model,
+        "spectra": spectra,
         "scores_of": identity if scores or augmentation else None,
         "sample_sheet_after": _copy_sample_sheet(folder),
     }
@@ -115,7 +118,7 @@ def _without_foreign_scores(card: Mapping[str, Any], identity: str, folder: Path
         final_folder(folder),
         FACTS,
     )
-    return {name: value for name, value in card.items() if name not in {*foreign, "scores_of"}}
+    return {name: value for name, value in card.items() if name not in {*foreign, "scores_of", "spectra"}}
 
 
 def _copy_sample_sheet(folder: Path) -> int | None:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from echoform_train.engine.atomic_files import write_text
 from echoform_train.report.charts import line_chart
 from echoform_train.report.gallery import GalleryRow, shown_rows
+from echoform_train.report.spectra import LINES, spectrum_charts
 from echoform_train.scoring.scores import LABELS, SHARES, ScoreEntry, Scores, verdict
 
 TEMPLATE = "report.html.j2"
@@ -97,6 +98,7 @@ def write_report(facts: ReportFacts, path: Path) -> None:
         score_rows=score_rows(scores["scores"]),
         stage_rows=[_stage_row(stage) for stage in facts.stages],
         charts=[chart for stage in facts.stages for chart in _charts(stage)],
+        spectra=[Chart(title, svg, LINES) for title, svg in spectrum_charts(scores.get("spectra", {}))],
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page)

@@ -27,6 +27,7 @@ from echoform_train.scoring.judge import (
 from echoform_train.scoring.metrics import memorised_share
 from echoform_train.scoring.scores import BOUNDED, LABELS, ScoreEntry, Scores, UserShares
 from echoform_train.scoring.set_scores import NEIGHBOURS, compare_with_half, compared_images, diversity
+from echoform_train.scoring.texture import compare_spectra
 from echoform_train.scoring.texture_scores import tested_images, texture_scores
 from echoform_train.scoring.two_sample import TRAIN_IMAGES
 
@@ -104,6 +105,7 @@ def score_generated(
             "test_images": len(data.test),
             "users": len(data.id2label),
         },
+        "spectra": compare_spectra(real[0].float(), torch.cat([pixels for pixels, _ in generated]).float()),
     }
 
 

@@ -73,14 +73,29 @@ class ScoreSettings(TypedDict):
     users: int
 
 
-class Scores(TypedDict):
-    """Everything that scoring a generator measures."""
+class ComparedSpectrum(TypedDict):
+    """Mean energy of real and of generated images by spatial frequency along one axis, decibels of that of the real
+    images at all frequencies together; both have a value per frequency."""
 
+    cycles_per_pixel: list[float]
+    """Frequencies above 0, up to 0.5."""
+    real_db: list[float]
+    generated_db: list[float]
+
+
+class _Scores(TypedDict):
     scores: dict[str, ScoreEntry]
     """By the names of LABELS."""
     users: dict[str, UserShares]
     """By the user's label."""
     settings: ScoreSettings
+
+
+class Scores(_Scores, total=False):
+    """Everything that scoring a generator measures."""
+
+    spectra: dict[str, ComparedSpectrum]
+    """Of all held-out real and all generated images, along "time" and "doppler"; earlier versions measured none."""
 
 
 def verdict(scores: Scores) -> str:

@@ -6,9 +6,47 @@ import torch
 from torch import Tensor
 
 from echoform_train.engine.errors import UserError
+from echoform_train.scoring.scores import ComparedSpectrum
 
 FINE = 0.25
 """Spatial frequency above which detail counts as fine, cycles per pixel along either axis; the highest is 0.5."""
+
+
+_LEAST_DB = -80.0
+"""What has less energy than this is shown as this: it is rounding, not detail."""
+
+
+def compare_spectra(real: Tensor, generated: Tensor) -> dict[str, ComparedSpectrum]:
+    """Mean spectra of two sets of images, along "time" (W) and along "doppler" (H), summed over the other axis.
+
+    Args:
+        real: float [N, C, H, W], N > 0.
+        generated: float [M, C, H, W] of the same size, M > 0.
+
+    Raises:
+        ValueError: If a set is empty, or all real images are constant.
+    """
+    powers = [mean_spectrum(images) for images in (real, generated)]
+    total = powers[0].sum()
+    if total == 0:
+        raise UserError("images must not all be constant, they have no detail")
+    found: dict[str, ComparedSpectrum] = {}
+    for axis, summed_dim in (("time", 0), ("doppler", 1)):
+        size = powers[0].shape[1 - summed_dim]
+        lines = [fold_spectrum(power.sum(dim=summed_dim))[1:] / total for power in powers]
+        real_db, generated_db = ((10 * torch.log10(line)).clamp(min=_LEAST_DB).tolist() for line in lines)
+        frequencies = [k / size for k in range(1, len(real_db) + 1)]
+        found[axis] = {"cycles_per_pixel": frequencies, "real_db": real_db, "generated_db": generated_db}
+    return found
+
+
+def fold_spectrum(power: Tensor) -> Tensor:
+    """Power [L] in the order of an FFT to power by absolute frequency, [L // 2 + 1]."""
+    size = len(power)
+    folded = power[: size // 2 + 1].clone()
+    negative = power[size // 2 + 1 :].flip(0)  # frequencies -1, -2, ...
+    folded[1 : 1 + len(negative)] += negative
+    return folded
 
 
 def fine_energy_share(level: Tensor) -> float:

@@ -19,6 +19,8 @@ class CardFacts(TypedDict, total=False):
     """Facts of a card that do not come from the training; `write_card` stores them in facts.json under "card"."""
 
     scores: dict[str, Score]
+    spectra: str
+    """Picture of the mean spectra of real and of generated images, measured with the scores."""
     scores_of: str
     """Identity of the model that scores and augmentation were measured with, see `model_identity`."""
     sampling: Sampling

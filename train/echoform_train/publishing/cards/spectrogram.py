@@ -59,6 +59,7 @@ def spectrogram_card(model: ExportedModel) -> str:
             "stages": [*([stage_of(name, first_stage)] if name else []), *_denoiser_stages(training)],
             "sampling": model.card.get("sampling"),
             "scores": first_stage_scores(first_stage) | model.card.get("scores", {}),
+            "spectra": model.card.get("spectra"),
             "augmentation": model.card.get("augmentation"),
             "gallery": model.card.get("gallery", []),
             **sheet_of(model),

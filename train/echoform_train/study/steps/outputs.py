@@ -25,6 +25,7 @@ from echoform_train.engine.json_files import read_json_object, write_json
 from echoform_train.publishing.card import write_card
 from echoform_train.publishing.copy_model import copy_model
 from echoform_train.publishing.identity import model_identity
+from echoform_train.report.spectra import write_spectra
 from echoform_train.study.plan import Study
 from echoform_train.study.report_card import card_facts
 from echoform_train.study.report_data import assemble_report
@@ -108,6 +109,7 @@ class GeneratorExport(Step[Path]):
             license=self.license,
             augmentation=card_facts(report),
             scores_of=model_identity(source),
+            spectra=write_spectra(report["scores"]["drawn"], self.folder),
         )
         return self.folder
 
