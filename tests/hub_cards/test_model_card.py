@@ -263,7 +263,7 @@ def test_a_score_that_was_not_measured_is_refused(score: dict[str, float]):
 
 
 def test_a_pipeline_of_pixels_is_not_tagged_as_diffusion_of_latents():
-    latents = metadata_of(render_model_card(FACTS | {"first_stage": "VQ-VAE"})).tags
-    pixels = metadata_of(render_model_card(FACTS | {"first_stage": None})).tags
+    latents = metadata_of(render_model_card(FACTS | {"first_stage": "VQ-VAE"})).tags or []
+    pixels = metadata_of(render_model_card(FACTS | {"first_stage": None})).tags or []
     assert "latent-diffusion" in latents and "pixel-diffusion" not in latents
     assert "pixel-diffusion" in pixels and "latent-diffusion" not in pixels

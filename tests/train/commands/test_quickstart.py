@@ -3,6 +3,7 @@ import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -33,16 +34,17 @@ def finished(walkers, tmp_path_factory):
 
 @pytest.mark.parametrize(("train_images", "expected"), [(30, 40), (180, 60), (900, 100)])
 def test_a_user_gets_as_many_images_as_there_are_to_train_on_within_limits(train_images, expected):
-    data = SimpleNamespace(train=range(train_images), id2label={0: "ID_1", 1: "ID_2", 2: "ID_3"})
+    data: Any = SimpleNamespace(train=range(train_images), id2label={0: "ID_1", 1: "ID_2", 2: "ID_3"})
     assert quickstart._images_per_user(data) == expected
 
 
 def test_numbers_that_cannot_be_are_refused_before_anything_is_trained(tmp_path):
-    for name, value, rule in (
+    wrong: list[tuple[str, Any, str]] = [
         ("images_per_user", 0, "--images-per-user must be a whole number in 1..1000000, got 0"),
         ("num_inference_steps", 0, "--num-inference-steps must be in 1..1000, got 0"),
         ("sampling_seeds", (-1,), "--sampling-seeds must be a whole number in 0..9223372036854775807, got -1"),
-    ):
+    ]
+    for name, value, rule in wrong:
         with pytest.raises(UserError, match=re.escape(rule)):
             quickstart.Config(output_dir=tmp_path, **{name: value})
 
