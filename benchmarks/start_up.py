@@ -67,7 +67,8 @@ class Config:
 def main(config: Config) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pipeline = config.pipeline
+        # Commands run in a folder of their own.
+        pipeline = None if config.pipeline is None else config.pipeline.resolve()
         if pipeline is None:
             pipeline = folder / "pipeline"
             torch.manual_seed(0)
